@@ -1,0 +1,46 @@
+"""What a user can get wrong, as one small family of exceptions.
+
+Every message is one sentence that names the file or key and the valid choices.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SeparativeError(ValueError):
+    """Base of every error that a user can cause and cure."""
+
+
+class AudioError(SeparativeError):
+    """A sound file that cannot be read or written; names the file."""
+
+
+class CorpusError(SeparativeError):
+    """A corpus that cannot be read or is unfit for the job; names the file or talker."""
+
+
+class RecipeError(SeparativeError):
+    """A recipe with an unknown key or an invalid value; names the key and the valid choices."""
+
+
+class ModelError(SeparativeError):
+    """A model folder that is missing, damaged or of another architecture; names the file."""
+
+
+class MissingExtraError(SeparativeError):
+    """An optional dependency that is not installed; names the extra that brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional extra: pip install 'separative[{extra}]'")
+
+
+def choose(value: str, valid: Iterable[str], what: str, error: type[SeparativeError] = SeparativeError) -> str:
+    """Return ``value`` if it is one of ``valid``; else raise ``error`` naming the nearest and all choices."""
+    names = sorted(valid)
+    if value in names:
+        return value
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    raise error(f"unknown {what} '{value}'{hint}; valid: {', '.join(names)}")
