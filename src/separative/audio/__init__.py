@@ -1,0 +1,6 @@
+"""Bytes to waveforms and back: decode, resample, level, write; the only room that touches a codec."""
+
+from separative.audio.files import AudioInfo, Channels, info, read, write
+from separative.audio.waves import level_db, resample, with_level
+
+__all__ = ["AudioInfo", "Channels", "info", "level_db", "read", "resample", "with_level", "write"]

@@ -1,0 +1,211 @@
+"""Sound files: what is in them, reading a part of them, writing them whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import soundfile
+
+from separative.audio.waves import Wave, resample
+from separative.errors import AudioError, choose
+
+Channels = Literal["mean", "first", "each"]
+
+# Containers of a suffix and the sample format used where the caller names none.
+FORMATS = {
+    ".wav": ("WAV", "PCM_16"),
+    ".flac": ("FLAC", "PCM_16"),
+    ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+# libsndfile reports this many frames or more when a stream does not say how long it is.
+UNKNOWN_FRAMES = 2**62
+BLOCK_FRAMES = 1 << 16
+# MP3 frames borrow bits from earlier ones: after a bare seek some 5,000 frames decode to something else.
+MP3_PREROLL = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """A sound file's header: ``rate`` in hertz, ``frames`` per channel, ``format`` as WAV/PCM_16."""
+
+    path: Path
+    rate: int
+    channels: int
+    frames: int
+    format: str
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open for reading; whatever goes wrong while it is open becomes an AudioError naming the file."""
+    if not path.is_file():
+        raise AudioError(f"{path}: {'is a folder, not a sound file' if path.is_dir() else 'no such file'}")
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            yield file
+    # soundfile: RuntimeError from the decoder, TypeError for header-less names such as .raw.
+    except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
+        reason = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
+        raise AudioError(f"{path}: not readable as WAV, FLAC, OGG or MP3 audio ({reason})") from error
+
+
+def info(path: str | Path) -> AudioInfo:
+    """Read the header of a sound file; a stream of unstated length is decoded once to count its frames.
+
+    Raises:
+        AudioError: the file is missing, not audio, or has no frames.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        frames = int(file.frames)
+        if frames >= UNKNOWN_FRAMES:
+            frames = sum(len(block) for block in _blocks(file, UNKNOWN_FRAMES))
+        if frames == 0:
+            raise AudioError(f"{path}: empty, it holds no audio frames")
+        return AudioInfo(
+            path, int(file.samplerate), int(file.channels), frames, f"{file.format}/{file.subtype}"
+        )
+
+
+def read(
+    path: str | Path,
+    rate: int | None = None,
+    *,
+    channels: Channels = "mean",
+    start: float = 0.0,
+    seconds: float | None = None,
+) -> tuple[Wave, int]:
+    """Decode a sound file, or the stretch of it from ``start`` for ``seconds``, and resample it.
+
+    Args:
+        path: WAV, FLAC, OGG (Opus, Vorbis) or MP3, any rate, any number of channels.
+        rate: hertz wanted; None keeps the file's own.
+        channels: ``mean`` averages all, ``first`` takes one, ``each`` keeps all.
+        start, seconds: in seconds; only this stretch is decoded. The result ends where the file does; else it
+            has exactly ``round(seconds * rate)`` samples. A stretch is resampled by itself, so its first and
+            last 10 ms differ slightly from a cut of the whole resampled file.
+
+    Returns:
+        float32 ``[N]``, or ``[channels, N]`` for ``each``; and its rate in hertz.
+
+    Raises:
+        AudioError: missing, not audio, empty, cut short (fewer frames than its header promises), NaN or
+            infinite samples, ``start`` at or beyond the end. A WAV or Ogg file cut short still decodes to
+            what is left.
+    """
+    path = Path(path)
+    choose(channels, ("mean", "first", "each"), "channel policy", AudioError)
+    with _opened(path) as file:
+        from_rate = int(file.samplerate)
+        first = round(start * from_rate)
+        # One frame more than needed, so that resampling never yields one sample too few.
+        wanted = UNKNOWN_FRAMES if seconds is None else math.ceil(seconds * from_rate) + 1
+        samples = _decode(file, path, first, wanted)
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path}: holds NaN or infinite samples")
+    wave: Wave
+    if channels == "each":
+        wave = samples.T
+    else:
+        wave = samples[:, 0] if channels == "first" or samples.shape[1] == 1 else samples.mean(axis=1)
+    to_rate = from_rate if rate is None else rate
+    wave = resample(np.ascontiguousarray(wave), from_rate, to_rate)
+    return (wave if seconds is None else wave[..., : round(seconds * to_rate)]), to_rate
+
+
+def _decode(file: Any, path: Path, first: int, wanted: int) -> Wave:
+    """Frames ``[first, first + wanted)`` as ``[frames, channels]``, fewer only where the file ends."""
+    known = file.frames < UNKNOWN_FRAMES
+    if known:
+        if file.frames == 0:
+            raise AudioError(f"{path}: empty, it holds no audio frames")
+        wanted = min(wanted, file.frames - first)
+        if first < 0 or wanted <= 0:
+            raise AudioError(
+                f"{path}: no audio from {first / file.samplerate:.2f} s on; the file has "
+                f"{file.frames / file.samplerate:.2f} s"
+            )
+        preroll = min(first, MP3_PREROLL) if file.format == "MP3" else 0
+        if first:
+            file.seek(first - preroll)
+        samples: Wave = file.read(preroll + wanted, dtype="float32", always_2d=True)[preroll:]
+        if len(samples) < wanted:
+            raise AudioError(
+                f"{path}: cut short, {first + len(samples)} of {file.frames} frames can be decoded"
+            )
+        return samples
+    # A stream of unstated length cannot be sought in: decode from its beginning and drop.
+    blocks = list(_blocks(file, first + wanted))
+    samples = np.concatenate(blocks)[first : first + wanted] if blocks else np.empty((0, 1), np.float32)
+    if len(samples) == 0:
+        raise AudioError(f"{path}: no audio from {first / file.samplerate:.2f} s on")
+    return samples
+
+
+def _blocks(file: Any, limit: int) -> Iterator[Wave]:
+    """Decoded blocks ``[frames, channels]`` until ``limit`` frames or the end of the stream."""
+    done = 0
+    while done < limit:
+        block: Wave = file.read(min(BLOCK_FRAMES, limit - done), dtype="float32", always_2d=True)
+        if len(block) == 0:
+            return
+        done += len(block)
+        yield block
+
+
+def write(path: str | Path, wave: Wave, rate: int, *, subtype: str | None = None) -> None:
+    """Write a sound file, format from its suffix; the file appears whole or not at all.
+
+    Nothing is clipped silently: samples beyond ±1 are an error, except for ``subtype`` FLOAT or DOUBLE (WAV),
+    which store them as they are.
+
+    Args:
+        path: ends in .wav, .flac, .ogg, .opus or .mp3; missing folders are made.
+        wave: float32 ``[N]`` or ``[channels, N]``.
+        rate: hertz.
+        subtype: libsndfile's name; PCM_16 by default, VORBIS for .ogg (OPUS on request), OPUS for .opus.
+
+    Raises:
+        AudioError: unknown suffix, a rate or subtype the format lacks, no samples, NaN, or samples beyond ±1.
+    """
+    path = Path(path)
+    suffix = choose(path.suffix.lower(), FORMATS, f"sound file suffix of {path}:", AudioError)
+    container, default = FORMATS[suffix]
+    subtype = subtype or default
+    choose(subtype, soundfile.available_subtypes(container), f"{container} subtype", AudioError)
+    if wave.size == 0 or not np.isfinite(wave).all():
+        raise AudioError(
+            f"{path}: not written, the waveform {'holds NaN or Inf' if wave.size else 'is empty'}"
+        )
+    peak = float(np.abs(wave).max())
+    if peak > 1.0 and subtype not in ("FLOAT", "DOUBLE"):
+        raise AudioError(
+            f"{path}: not written, samples reach {peak:.4g} and {subtype} would clip at 1; "
+            "scale them down or write WAV with subtype FLOAT"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        soundfile.write(name, wave.T, rate, format=container, subtype=subtype)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: not written ({error.error_string.removeprefix('Error : ')})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
