@@ -1,0 +1,11 @@
+"""The separative encoder: build, run, save and load.
+
+Axis letters: B mixtures · G condition groups · V views · C streams (talker slots) · N samples · T frames ·
+S segments · D trunk width · E embedding size · P identities in the inventory.
+"""
+
+from separative.model.config import EncoderConfig
+from separative.model.encoder import Separated, SeparativeEncoder
+from separative.model.files import Card, load_model, model_names, save_model
+
+__all__ = ["Card", "EncoderConfig", "Separated", "SeparativeEncoder", "load_model", "model_names", "save_model"]

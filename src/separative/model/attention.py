@@ -1,0 +1,73 @@
+"""Cross-attention over the speaker representations of a condition group (method, section 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+_FORBIDDEN = -1e4  # finite, so that a row of nothing but forbidden places stays finite
+
+
+class CrossAttention(nn.Module):
+    """answer = query + W_o · MultiHead(W_q norm(query), W_k memory, W_v memory), to unit norm.
+
+    The memory of a query is every segment of every stream of every view of its group, targets and interferers
+    alike; log σ(activity) is added to the attention logits, so that silence is not attended to.
+    """
+
+    def __init__(self, embedding: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(embedding)
+        self.query = nn.Linear(embedding, embedding)
+        self.memory_norm = nn.LayerNorm(embedding)
+        self.key_value = nn.Linear(embedding, 2 * embedding)
+        self.out = nn.Linear(embedding, embedding)
+        nn.init.normal_(self.out.weight, std=0.5 * embedding**-0.5)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self,
+        query_BCE: Tensor,
+        segment_BCSE: Tensor,
+        activity_BCS: Tensor,
+        valid_BS: Tensor,
+        group_B: Tensor,
+        *,
+        own_drop: float = 0.0,
+    ) -> Tensor:
+        """Answers [B,C,E] of unit norm.
+
+        Args:
+            query_BCE: bottom-up embeddings of unit norm.
+            segment_BCSE: segment representations, the memory of all groups.
+            activity_BCS: log-odds that a stream speaks in a segment.
+            valid_BS: 1 for real segments, 0 for padding.
+            group_B: group number of each view; a query sees the memory of its own group only.
+            own_drop: probability, per query, that its own view is left out of its memory. A group of one view
+                always keeps it.
+        """
+        batch, streams, size = query_BCE.shape
+        segments = segment_BCSE.shape[2]
+        same_BB = group_B.unsqueeze(1) == group_B.unsqueeze(0)
+        reach_BCB = same_BB.unsqueeze(1).expand(batch, streams, batch)
+        if own_drop > 0:
+            own_BB = torch.eye(batch, dtype=torch.bool, device=group_B.device)
+            others_B = (same_BB & ~own_BB).any(1)
+            drop_BC = (torch.rand(batch, streams, device=group_B.device) < own_drop) & others_B.unsqueeze(1)
+            reach_BCB = reach_BCB & ~(drop_BC.unsqueeze(2) & own_BB.unsqueeze(1))
+
+        memory_ME = self.memory_norm(segment_BCSE.reshape(batch * streams * segments, size))
+        key_ME, value_ME = self.key_value(memory_ME).chunk(2, dim=-1)
+        weight_BCS = F.logsigmoid(activity_BCS).masked_fill(valid_BS.unsqueeze(1) == 0, _FORBIDDEN)
+        open_QM = reach_BCB.reshape(batch * streams, batch, 1, 1).expand(-1, -1, streams, segments).flatten(1)
+        bias_QM = weight_BCS.reshape(1, -1).masked_fill(~open_QM, _FORBIDDEN)
+
+        heads = (self.heads, size // self.heads)
+        q = self.query(self.norm(query_BCE)).reshape(-1, *heads).transpose(0, 1)
+        k, v = (x.unflatten(-1, heads).transpose(0, 1) for x in (key_ME, value_ME))
+        bias_QM = bias_QM.to(q.dtype)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_QM).transpose(0, 1).flatten(1)
+        answer_BCE = query_BCE + self.out(found).view(batch, streams, size)
+        return F.normalize(answer_BCE.float(), dim=-1)

@@ -1,0 +1,111 @@
+"""Residual, pre-normalised blocks [B,T,D] -> [B,T,D]: a local operator, then attention on a pooled grid.
+
+A block takes the mask of valid frames and keeps invalid ones out of every result, so padding never matters.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+
+class ConvLocal(nn.Module):
+    """Gated linear unit around a dilated depthwise convolution: parallel in time."""
+
+    def __init__(self, width: int, inner: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 2 * inner)
+        self.depthwise = nn.Conv2d(
+            inner, inner, (1, kernel), padding=(0, dilation * (kernel // 2)), dilation=(1, dilation), groups=inner
+        )
+        self.down = nn.Linear(inner, width)
+
+    def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+        value, gate = self.up(self.norm(x_BTD)).chunk(2, dim=-1)
+        value = value * valid_BT.unsqueeze(-1)
+        # As a channels-last image of height one, which CPUs run several times faster than a 1-D convolution.
+        image = value.transpose(1, 2).unsqueeze(2)
+        mixed = self.depthwise(image).squeeze(2).transpose(1, 2)
+        return self.down(F.silu(mixed) * gate)
+
+
+class RecurrentLocal(nn.Module):
+    """Bidirectional LSTM inside segments that overlap by half (arXiv 2101.05014, locally recurrent)."""
+
+    def __init__(self, width: int, inner: int, span: int) -> None:
+        super().__init__()
+        self.span = span + span % 2
+        self.norm = nn.LayerNorm(width)
+        self.lstm = nn.LSTM(width, inner, batch_first=True, bidirectional=True)
+        self.down = nn.Linear(2 * inner, width)
+
+    def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+        batch, frames, width = x_BTD.shape
+        hop = self.span // 2
+        spans = -(-frames // hop) + 1
+        padded = F.pad(self.norm(x_BTD) * valid_BT.unsqueeze(-1), (0, 0, hop, spans * hop - frames))
+        pieces = padded.unfold(1, self.span, hop).transpose(2, 3)
+        # Padding inside a span is zero input; a span of padding alone is computed and dropped.
+        hidden = self.down(self.lstm(pieces.reshape(batch * spans, self.span, width))[0])
+        halves = hidden.view(batch, spans, 2, hop, width)
+        # Every frame lies in two spans: in the second half of one and the first half of the next.
+        joined = 0.5 * (halves[:, :-1, 1] + halves[:, 1:, 0])
+        return joined.reshape(batch, (spans - 1) * hop, width)[:, :frames]
+
+
+class PooledAttention(nn.Module):
+    """Self-attention over means of ``pool`` frames, added back to every frame of each mean."""
+
+    def __init__(self, width: int, heads: int, pool: int) -> None:
+        super().__init__()
+        self.heads, self.pool = heads, pool
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+        frames = x_BTD.shape[1]
+        extra = -frames % self.pool
+        kept = F.pad(x_BTD * valid_BT.unsqueeze(-1), (0, 0, 0, extra)).unflatten(1, (-1, self.pool)).sum(2)
+        count_BS = F.pad(valid_BT, (0, extra)).unflatten(1, (-1, self.pool)).sum(2)
+        pooled_BSD = self.norm(kept / count_BS.clamp(min=1).unsqueeze(-1))
+        q, k, v = self.qkv(pooled_BSD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # A row without any valid frame (batch padding) attends to itself: finite, and never read.
+        reach_BS = (count_BS > 0) | (count_BS.sum(1, keepdim=True) == 0)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=reach_BS[:, None, None, :])
+        spread = self.out(mixed.transpose(1, 2).flatten(2))
+        return spread.repeat_interleave(self.pool, dim=1)[:, :frames]
+
+
+class Block(nn.Module):
+    """Local, then global; both residual."""
+
+    def __init__(self, local: nn.Module, across: nn.Module, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.local, self.across = local, across
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+        x_BTD = x_BTD + self.dropout(self.local(x_BTD, valid_BT))
+        return x_BTD + self.dropout(self.across(x_BTD, valid_BT))
+
+
+class Stack(nn.Module):
+    """Blocks one after another."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+        for block in self.blocks:
+            x_BTD = block(x_BTD, valid_BT)
+        return x_BTD
+
+
+def frame_mask(length_B: Tensor, frames: int) -> Tensor:
+    """Float mask [B,T] of the first ``length_B`` frames of each row."""
+    return (torch.arange(frames, device=length_B.device) < length_B.unsqueeze(1)).float()

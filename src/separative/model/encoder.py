@@ -1,0 +1,195 @@
+"""The separative encoder: one second of audio from waveform to talkers (method, sections 2 and 3).
+
+Axes: B mixtures · C talker streams · N samples · T frames · S segments · D trunk width · E embedding size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from separative.model.attention import CrossAttention
+from separative.model.blocks import Block, ConvLocal, PooledAttention, RecurrentLocal, Stack, frame_mask
+from separative.model.config import EncoderConfig
+from separative.model.frontend import FRONT_ENDS, FrontEnd
+from separative.model.heads import SeparationHead, SpeakerHead
+
+
+@dataclass(frozen=True)
+class Separated:
+    """What the encoder says of a batch of mixtures; the C streams come in one and the same order everywhere.
+
+    ``estimate_BCN`` waveforms at the input's level · ``segment_BCSE`` segment representations · ``activity_BCS``
+    log-odds of speech · ``valid_BS`` 1 for segments of the recording, 0 for padding · ``query_BCE`` bottom-up and
+    ``answer_BCE`` gathered embeddings, both of unit norm.
+    """
+
+    estimate_BCN: Tensor
+    segment_BCSE: Tensor
+    activity_BCS: Tensor
+    valid_BS: Tensor
+    query_BCE: Tensor
+    answer_BCE: Tensor
+
+
+class SeparativeEncoder(nn.Module):
+    """Separates the talkers of a mixture and embeds each of them.
+
+    ``card`` is the record a saved model travels with (empty for a new one).
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.card: dict[str, Any] = {}
+        self.front_end: nn.Module = FRONT_ENDS[config.front_end](config)
+        front = self._front
+        self.enter = nn.Linear(config.stack * front.features, config.width)
+        self.shared = _stack(config, config.shared_blocks, config.width, first=0)
+        self.split = nn.Linear(config.width, config.streams * config.width)
+        self.per_stream = _stack(config, config.stream_blocks, config.width, first=config.shared_blocks)
+        self.separation = SeparationHead(config.width, front.mask_size, config.stack)
+        self.residual = (
+            SeparationHead(config.width, front.mask_size, config.stack) if config.consistency else None
+        )
+        speaker_stack = _stack(config, config.speaker_blocks, config.speaker_width, first=0, conv=True)
+        self.speaker = SpeakerHead(
+            config.width, config.speaker_width, config.embedding, config.segment_frames, speaker_stack
+        )
+        self.cross = CrossAttention(config.embedding, config.heads) if config.cross_attention else None
+
+    @property
+    def _front(self) -> FrontEnd:
+        return self.front_end  # type: ignore[return-value]
+
+    @property
+    def rate(self) -> int:
+        """Sample rate in hertz."""
+        return self.config.rate
+
+    @property
+    def streams(self) -> int:
+        """Number of talker slots C."""
+        return self.config.streams
+
+    @property
+    def segment_seconds(self) -> float:
+        """Length of a segment of the speaker head, in seconds."""
+        return self.config.segment_seconds
+
+    def frames(self, samples: int) -> int:
+        """Front-end frames of a signal of ``samples`` samples."""
+        parts = self.config.window // self.config.hop
+        return -(-samples // self.config.hop) + parts - 1
+
+    def segments(self, samples: int) -> int:
+        """Segments of the speaker head in a signal of ``samples`` samples."""
+        return -(-self.frames(samples) // (self.config.stack * self.config.segment_frames))
+
+    def segment_power(self, wave_BCN: Tensor) -> Tensor:
+        """Mean power [B,C,S] of waveforms in each segment of the speaker head."""
+        hop, count = self.config.hop, self.segments(wave_BCN.shape[-1])
+        size = hop * self.config.stack * self.config.segment_frames
+        # Frame t is centred half a window before t·hop + hop.
+        lead = self.config.window // 2 - hop
+        padded = F.pad(wave_BCN, (lead, count * size - wave_BCN.shape[-1] - lead))
+        return padded.unflatten(-1, (count, size)).square().mean(-1)
+
+    def forward(
+        self,
+        mix_BN: Tensor,
+        *,
+        group_B: Tensor | None = None,
+        length_B: Tensor | None = None,
+        own_drop: float = 0.0,
+        separate: bool = True,
+    ) -> Separated:
+        """Separate and embed.
+
+        Args:
+            mix_BN: mixtures at :attr:`rate`; zeros beyond each one's length.
+            group_B: condition group of each mixture; each is its own group if not given.
+            length_B: samples of each mixture; all of them if not given.
+            own_drop: see :class:`CrossAttention`; for training.
+            separate: leave out the waveforms (``estimate_BCN`` is then empty) if False.
+        """
+        batch, samples = mix_BN.shape
+        if length_B is None:
+            length_B = torch.full((batch,), samples, device=mix_BN.device)
+        if group_B is None:
+            group_B = torch.arange(batch, device=mix_BN.device)
+        parts, hop, stack = self.config.window // self.config.hop, self.config.hop, self.config.stack
+        frame_B = -(-length_B // hop) + parts - 1
+        valid_BF = frame_mask(frame_B, self.frames(samples))
+        valid_BT = frame_mask(-(-frame_B // stack), -(-self.frames(samples) // stack))
+        join = stack * self.config.segment_frames
+        valid_BS = frame_mask(-(-frame_B // join), self.segments(samples))
+
+        level_B1 = (mix_BN.square().sum(1, keepdim=True) / length_B.unsqueeze(1).clamp(min=1)).sqrt() + 1e-6
+        features_BFK, represent_BFK = self._front.analyse(mix_BN / level_B1, valid_BF)
+        extra = -features_BFK.shape[1] % stack
+        frames_BTD = self.enter(F.pad(features_BFK, (0, 0, 0, extra)).unflatten(1, (-1, stack)).flatten(2))
+        shared_BTD = self.shared(frames_BTD, valid_BT)
+
+        streams = self.config.streams
+        apart = self.split(shared_BTD).unflatten(-1, (streams, -1)).transpose(1, 2).flatten(0, 1)
+        valid_RT, valid_RS = (v.repeat_interleave(streams, dim=0) for v in (valid_BT, valid_BS))
+        stream_RTD = self.per_stream(apart, valid_RT)
+
+        segment_RSE, activity_RS, query_RE = self.speaker(stream_RTD, valid_RT, valid_RS)
+        segment_BCSE, activity_BCS, query_BCE = (
+            x.unflatten(0, (batch, streams)) for x in (segment_RSE, activity_RS, query_RE)
+        )
+        answer_BCE = self.answer(query_BCE, segment_BCSE, activity_BCS, valid_BS, group_B, own_drop=own_drop)
+
+        estimate_BCN = mix_BN.new_zeros(batch, streams, 0)
+        if separate:
+            stream_BCTD = stream_RTD.unflatten(0, (batch, streams))
+            raw_BCFM = self.separation(stream_BCTD, represent_BFK.shape[1])
+            if self.residual is not None:
+                rest_B1FM = self.residual(shared_BTD.unsqueeze(1), represent_BFK.shape[1])
+                raw_BCFM = torch.cat([raw_BCFM, rest_B1FM], dim=1)
+            estimate_BCN = self._front.synthesise(raw_BCFM, represent_BFK, samples) * level_B1.unsqueeze(2)
+            if self.residual is not None:
+                # The nearest point to the estimates and the residual at which they sum to the mixture.
+                excess_B1N = mix_BN.unsqueeze(1) - estimate_BCN.sum(1, keepdim=True)
+                estimate_BCN = (estimate_BCN + excess_B1N / (streams + 1))[:, :streams]
+            inside_BN = frame_mask(length_B, samples)
+            estimate_BCN = estimate_BCN * inside_BN.unsqueeze(1)
+        return Separated(estimate_BCN, segment_BCSE, activity_BCS, valid_BS, query_BCE, answer_BCE)
+
+    def answer(
+        self,
+        query_BCE: Tensor,
+        segment_BCSE: Tensor,
+        activity_BCS: Tensor,
+        valid_BS: Tensor,
+        group_B: Tensor,
+        *,
+        own_drop: float = 0.0,
+    ) -> Tensor:
+        """Answers [B,C,E]: what the cross-attention makes of queries and any memory; the query without it."""
+        if self.cross is None:
+            return query_BCE
+        found: Tensor = self.cross(
+            query_BCE, segment_BCSE, activity_BCS, valid_BS, group_B, own_drop=own_drop
+        )
+        return found
+
+
+def _stack(config: EncoderConfig, count: int, width: int, *, first: int, conv: bool = False) -> Stack:
+    """``count`` blocks of the configured operator; dilations go on from block number ``first``."""
+    blocks = []
+    for index in range(first, first + count):
+        local: nn.Module
+        if config.trunk == "conv" or conv:
+            dilation = config.dilations[index % len(config.dilations)]
+            local = ConvLocal(width, int(width * config.expansion), config.kernel, dilation)
+        else:
+            local = RecurrentLocal(width, width, config.span)
+        blocks.append(Block(local, PooledAttention(width, config.heads, config.pool), config.dropout))
+    return Stack(blocks)

@@ -1,0 +1,119 @@
+"""Models on disk: a folder with ``model.safetensors`` and its card ``model.json``. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from separative.errors import ModelError
+from separative.model.config import EncoderConfig
+from separative.model.encoder import SeparativeEncoder
+
+FORMAT = 1
+WEIGHTS, CARD = "model.safetensors", "model.json"
+
+Card = dict[str, Any]
+
+# Names of models that come with the package, as folders beside this file.
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+def model_names() -> tuple[str, ...]:
+    """Names that :func:`load_model` knows besides folders."""
+    return tuple(sorted(p.parent.name for p in SHIPPED.glob(f"*/{CARD}")))
+
+
+def save_model(model: SeparativeEncoder, folder: str | Path, **card: Any) -> Path:
+    """Write weights and card into ``folder`` and return it.
+
+    ``card`` holds what the user of a model must know: identity kind, recipe, data, metrics. The card is written last and
+    names the hash of the weights, so a folder is either whole or refused.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    record = {
+        "format": FORMAT,
+        "architecture": model.config.model_dump(mode="json"),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        **card,
+    }
+    replace_file(folder / WEIGHTS, weights)
+    replace_file(folder / CARD, json.dumps(record, indent=2).encode())
+    return folder
+
+
+def load_model(name: str | Path) -> SeparativeEncoder:
+    """The model of that folder (a run's folder too) or registered name, in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: no such model, a damaged or foreign file, or weights of another architecture.
+    """
+    folder = _find(name)
+    card_path, weights_path = folder / CARD, folder / WEIGHTS
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{card_path} is not a model card: {error}") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ModelError(f"{card_path} is not a model card of format {FORMAT}")
+    try:
+        weights = weights_path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{weights_path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(weights).hexdigest() != card.get("sha256"):
+        raise ModelError(f"{weights_path} does not have the hash its card names: the file is damaged or not the card's")
+    try:
+        model = SeparativeEncoder(EncoderConfig.model_validate(card["architecture"]))
+        tensors = load_tensors(weights)
+    except (KeyError, ValidationError, SafetensorError) as error:
+        raise ModelError(f"{folder} holds no model this version can read: {first_line(error)}") from error
+    load_strictly(model, tensors, str(weights_path))
+    model.card = card
+    return model.eval()
+
+
+def load_strictly(model: SeparativeEncoder, tensors: dict[str, Any], where: str) -> None:
+    """Fill ``model``; a missing, unknown or misshapen tensor is a ModelError that names it."""
+    own = model.state_dict()
+    strange = sorted(own.keys() ^ tensors.keys()) or sorted(n for n in own if own[n].shape != tensors[n].shape)
+    if strange:
+        raise ModelError(f"{where} is of another architecture: it differs at '{strange[0]}' ({len(strange)} in all)")
+    model.load_state_dict(tensors, strict=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` holds either the old or the new bytes, whatever happens."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _find(name: str | Path) -> Path:
+    for folder in (Path(name), Path(name) / "model", SHIPPED / str(name)):
+        if (folder / CARD).is_file():
+            return folder
+    names = model_names()
+    known = f"; registered models: {', '.join(names)}" if names else ""
+    raise ModelError(f"no model at '{name}': a folder with {CARD} is wanted{known}")

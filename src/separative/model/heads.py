@@ -1,0 +1,66 @@
+"""The two heads that read the same stream: separation and speaker (method, section 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from separative.model.blocks import Stack
+
+
+class SpeakerHead(nn.Module):
+    """Segments, their activity, and a bottom-up embedding of each stream.
+
+    Trunk frames are joined into segments of ``join`` frames; ``stack`` runs on the segments. The embedding is
+    attentive statistics pooling (arXiv 1803.10963) with the log-probability of activity added to its logits.
+    """
+
+    def __init__(self, width: int, speaker_width: int, embedding: int, join: int, stack: Stack) -> None:
+        super().__init__()
+        self.join = join
+        self.enter = nn.Linear(join * width, speaker_width)
+        self.stack = stack
+        self.norm = nn.LayerNorm(speaker_width)
+        self.activity = nn.Linear(speaker_width, 1)
+        self.weigh = nn.Sequential(
+            nn.Linear(speaker_width, speaker_width // 2), nn.Tanh(), nn.Linear(speaker_width // 2, speaker_width)
+        )
+        self.embed = nn.Linear(2 * speaker_width, embedding)
+        self.segment = nn.Linear(speaker_width, embedding)
+
+    def segments(self, frames: int) -> int:
+        """Segments that hold ``frames`` trunk frames, the last one perhaps in part."""
+        return -(-frames // self.join)
+
+    def forward(self, stream_BTD: Tensor, valid_BT: Tensor, valid_BS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Segment representations [B,S,E], activity log-odds [B,S] and query [B,E] (unit norm)."""
+        extra = -stream_BTD.shape[1] % self.join
+        joined = F.pad(stream_BTD * valid_BT.unsqueeze(-1), (0, 0, 0, extra)).unflatten(1, (-1, self.join))
+        h_BSD = self.norm(self.stack(self.enter(joined.flatten(2)), valid_BS))
+        activity_BS = self.activity(h_BSD).squeeze(-1).float()
+        logits_BSD = self.weigh(h_BSD).float() + F.logsigmoid(activity_BS).unsqueeze(-1)
+        weight_BSD = logits_BSD.masked_fill(valid_BS.unsqueeze(-1) == 0, -1e4).softmax(dim=1)
+        h_BSD = h_BSD.float()
+        mean_BD = (weight_BSD * h_BSD).sum(1)
+        # The spread around the mean, not E[x²] − mean²: no cancellation, never negative.
+        spread_BD = (weight_BSD * (h_BSD - mean_BD.unsqueeze(1)).square()).sum(1)
+        query_BE = self.embed(torch.cat([mean_BD, (spread_BD + 1e-5).sqrt()], dim=-1))
+        return self.segment(h_BSD), activity_BS, F.normalize(query_BE.float(), dim=-1)
+
+
+class SeparationHead(nn.Module):
+    """Raw mask values for ``stack`` front-end frames from every trunk frame of a stream."""
+
+    def __init__(self, width: int, mask_size: int, stack: int) -> None:
+        super().__init__()
+        self.stack = stack
+        self.norm = nn.LayerNorm(width)
+        self.mask = nn.Linear(width, stack * mask_size)
+        # Small weights: the first masks hardly differ from the front end's neutral one.
+        nn.init.normal_(self.mask.weight, std=0.1 * width**-0.5)
+        nn.init.zeros_(self.mask.bias)
+
+    def forward(self, stream_BCTD: Tensor, frames: int) -> Tensor:
+        raw = self.mask(self.norm(stream_BCTD)).unflatten(-1, (self.stack, -1))
+        return raw.flatten(-3, -2)[..., :frames, :]

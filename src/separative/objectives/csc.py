@@ -1,0 +1,106 @@
+"""The whole objective: one permutation, three losses (method, sections 2, 4 and 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from separative.model import Separated, SeparativeEncoder
+from separative.objectives.contrastive import Inventory, csc_loss
+from separative.objectives.separation import (
+    activity_loss,
+    audible,
+    best_permutation,
+    reorder,
+    separation_costs,
+    speech_activity,
+)
+
+
+class LossConfig(BaseModel):
+    """Weights of L = w_sep·L_sep/10 + w_csc·(L(query) + L(answer)) + w_act·L_act − γ·spread."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    separation: float = Field(0.5, ge=0, description="w_sep, per 10 dB")
+    csc: float = Field(1.0, ge=0, description="w_csc")
+    activity: float = Field(0.5, ge=0, description="w_act")
+    spread: float = Field(0.0, ge=0, description="γ")
+    alpha: float = Field(10.0, gt=0, description="initial precision α")
+    margin: float = Field(0.0, ge=0, lt=1.5, description="additive angular margin, radians")
+    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+    own_drop: float = Field(0.5, ge=0, le=1, description="p_own: a query does without its own view's memory")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Total to descend on, and its parts as plain tensors without gradient (nats, dB)."""
+
+    total: Tensor
+    order_BK: Tensor
+    parts: dict[str, Tensor]
+
+
+class SeparativeObjective(nn.Module):
+    """Contrastive separative coding: owns the inventory of global speaker vectors."""
+
+    def __init__(self, config: LossConfig, identities: int, embedding: int) -> None:
+        super().__init__()
+        self.config = config
+        self.inventory = Inventory(identities, embedding, config.alpha)
+
+    def forward(
+        self, model: SeparativeEncoder, out: Separated, mix_BN: Tensor, source_BCN: Tensor, identity_BC: Tensor
+    ) -> Losses:
+        """Losses of a batch. ``identity_BC`` is the row of each source in the inventory, −1 for none."""
+        w = self.config
+        active_BCS = speech_activity(model.segment_power(source_BCN), mix_BN.square().mean(-1))
+        heard_BC = audible(source_BCN, mix_BN, active_BCS, model.segment_seconds) & (identity_BC >= 0)
+
+        # What each stream would cost for each source; one order serves every loss below.
+        # Without gradient: first the choice, then the losses of the pairs it chose.
+        label_BK = identity_BC.clamp(min=0)
+        with torch.no_grad():
+            cost_BCK = mix_BN.new_zeros(*identity_BC.shape, identity_BC.shape[1])
+            if w.separation > 0:
+                cost_BCK += w.separation / 10 * separation_costs(out.estimate_BCN, source_BCN, mix_BN)
+            else:
+                cost_BCK += w.activity * _activity_costs(out.activity_BCS, active_BCS)
+            for embed_BCE in (out.query_BCE, out.answer_BCE):
+                posterior_BCP = self.inventory.log_posterior(embed_BCE)
+                columns_BCK = label_BK.unsqueeze(1).expand(-1, posterior_BCP.shape[1], -1)
+                cost_BCK -= w.csc * posterior_BCP.gather(2, columns_BCK) * heard_BC.unsqueeze(1)
+            order_BK = best_permutation(cost_BCK)
+
+        total = mix_BN.new_zeros(())
+        parts: dict[str, Tensor] = {}
+        if w.separation > 0:
+            estimate_BKN = reorder(out.estimate_BCN, order_BK)
+            sep_BK = separation_costs(estimate_BKN.flatten(0, 1)[:, None], source_BCN.flatten(0, 1)[:, None],
+                                      mix_BN.repeat_interleave(source_BCN.shape[1], 0)).view(label_BK.shape)
+            total = total + w.separation / 10 * sep_BK.mean()
+            parts["separation_db"] = sep_BK.detach().mean()
+        label_R = label_BK[heard_BC]
+        for name, embed_BCE in (("query", out.query_BCE), ("answer", out.answer_BCE)):
+            rows_RE = reorder(embed_BCE, order_BK)[heard_BC]
+            loss_R = csc_loss(self.inventory, rows_RE, label_R, margin=w.margin, smoothing=w.smoothing)
+            # The mean over streams that are there; a batch without any contributes nothing.
+            loss = loss_R.sum() / max(1, len(label_R))
+            total = total + w.csc * loss
+            parts[f"csc_{name}"] = loss.detach()
+        loss = activity_loss(reorder(out.activity_BCS, order_BK), active_BCS, out.valid_BS)
+        total = total + w.activity * loss
+        parts["activity"] = loss.detach()
+        if w.spread > 0:
+            total = total - w.spread * self.inventory.spread()
+        parts["loss"] = total.detach()
+        return Losses(total, order_BK, parts)
+
+
+def _activity_costs(activity_BCS: Tensor, active_BKS: Tensor) -> Tensor:
+    """Mean binary cross-entropy [B,C,K] of every stream's activity against every source's."""
+    x, y = activity_BCS.float().unsqueeze(2), active_BKS.unsqueeze(1)
+    return (torch.nn.functional.softplus(x) - x * y).mean(-1)
