@@ -1,0 +1,18 @@
+"""What exists on disk: corpora of utterances, their layouts, their health, and synthetic voices."""
+
+from separative.corpora.check import CorpusReport, Problem, check_corpus
+from separative.corpora.cuts import save_corpus
+from separative.corpora.layouts import LAYOUTS, load_corpus
+from separative.corpora.manifest import Corpus, IdentityKind, Utterance
+
+__all__ = [
+    "LAYOUTS",
+    "Corpus",
+    "CorpusReport",
+    "IdentityKind",
+    "Problem",
+    "Utterance",
+    "check_corpus",
+    "load_corpus",
+    "save_corpus",
+]

@@ -1,0 +1,157 @@
+"""The manifest form on disk: Lhotse cut manifests, JSON Lines, one utterance a line.
+
+Lhotse reads what is written here and the reverse. The lines are parsed directly: importing Lhotse 1.33 costs
+1.2 s and 220 MB (the lines alone 0.03 s and 3 MB), and 100,000 cuts take 3.6 s and 190 MB in its objects
+against 1.2 s and 56 MB in ours.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from separative import audio
+from separative.corpora.headers import Progress, in_threads
+from separative.corpora.manifest import Corpus, Utterance
+from separative.errors import CorpusError
+
+CUT_FILES = ("cuts.jsonl.gz", "cuts.jsonl")
+
+
+def cuts_in(folder: Path) -> Path | None:
+    """The cut manifest of a folder, if it has one."""
+    return next((folder / name for name in CUT_FILES if (folder / name).is_file()), None)
+
+
+def save_corpus(
+    corpus: Corpus, path: str | Path, *, relative: bool = False, progress: Progress | None = None
+) -> None:
+    """Write a corpus as a Lhotse cut manifest, whole or not at all.
+
+    Args:
+        path: ends in .jsonl or .jsonl.gz.
+        relative: paths relative to the manifest's folder, so that both can be moved together (``load_corpus``
+            resolves them there, Lhotse at its current folder); else absolute.
+        progress: called with (done, total) while file headers are read, since a cut states its recording's
+            rate and length.
+
+    Raises:
+        CorpusError: another suffix.
+        AudioError: a sound file of the corpus cannot be read.
+    """
+    path = Path(path)
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise CorpusError(f"{path}: a manifest's name ends in .jsonl or .jsonl.gz")
+    files = sorted({u.path for u in corpus})
+    header = dict(zip(files, in_threads(audio.info, files, progress), strict=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    base = path.parent.resolve() if relative else None
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        with _open(temporary, "w") as file:
+            for utterance in corpus:
+                file.write(
+                    json.dumps(_to_cut(utterance, header[utterance.path], base), ensure_ascii=False) + "\n"
+                )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _to_cut(utterance: Utterance, header: audio.AudioInfo, base: Path | None) -> dict[str, Any]:
+    channels = list(range(header.channels))
+    source = utterance.path.resolve()
+    written = os.path.relpath(source, base) if base else str(source)
+    # A table's rounded duration may reach past the end of the file, which Lhotse refuses.
+    seconds = min(utterance.seconds, header.seconds - utterance.start)
+    several = header.channels > 1
+    channel = channels if several else 0
+    talker = {
+        "id": utterance.id,
+        "recording_id": written,
+        "start": 0.0,
+        "duration": seconds,
+        "channel": channel,
+        "speaker": utterance.speaker,
+    }
+    labels = {"corpus": utterance.corpus, "split": utterance.split, "category": utterance.category}
+    return {
+        "id": utterance.id,
+        "start": utterance.start,
+        "duration": seconds,
+        "channel": channel,
+        "supervisions": [talker] if utterance.speaker is not None else [],
+        "recording": {
+            "id": written,
+            "sources": [{"type": "file", "channels": channels, "source": written}],
+            "sampling_rate": header.rate,
+            "num_samples": header.frames,
+            "duration": header.seconds,
+            "channel_ids": channels,
+        },
+        "custom": {key: value for key, value in labels.items() if value},
+        "type": "MultiCut" if several else "MonoCut",
+    }
+
+
+def read_cuts(source: Path) -> Iterator[Utterance]:
+    """Utterances of a cut manifest, or of ``cuts.jsonl[.gz]`` in a folder.
+
+    Raises:
+        CorpusError: a line that is not a cut of one file by at most one talker with all its channels.
+    """
+    path = cuts_in(source) if source.is_dir() else source
+    if path is None:
+        raise CorpusError(f"{source}: no cut manifest in it; expected {' or '.join(CUT_FILES)}")
+    folder = path.resolve().parent
+    with _open(path, "r") as lines:
+        number = 0
+        try:
+            for number, line in enumerate(lines, 1):  # noqa: B007 (names the line in the error below)
+                if line.strip():
+                    yield _from_cut(json.loads(line), folder)
+        # KeyError, TypeError: another JSON; EOFError, OSError: a gzip file cut short or not gzip.
+        except (KeyError, TypeError, IndexError, ValueError, EOFError, OSError) as error:
+            reason = error if isinstance(error, CorpusError) else f"not a Lhotse cut ({error!r})"
+            raise CorpusError(f"{path}, line {number}: {reason}") from error
+
+
+def _from_cut(cut: dict[str, Any], folder: Path) -> Utterance:
+    name = cut["id"]
+    if cut["type"] not in ("MonoCut", "MultiCut"):
+        raise CorpusError(f"cut '{name}' is a {cut['type']}; only plain MonoCut and MultiCut can be used")
+    recording = cut["recording"]
+    channels = cut["channel"] if isinstance(cut["channel"], list) else [cut["channel"]]
+    [source, *others] = recording["sources"]
+    if others or source["type"] != "file" or recording.get("transforms"):
+        raise CorpusError(f"cut '{name}' is not of one plain sound file; save the audio as files first")
+    if sorted(channels) != sorted(source["channels"]):
+        raise CorpusError(
+            f"cut '{name}' takes channels {channels} of {source['channels']}; split the file first"
+        )
+    talkers = {s["speaker"] for s in cut["supervisions"] if s.get("speaker")}
+    if len(talkers) > 1:
+        raise CorpusError(
+            f"cut '{name}' has several talkers ({', '.join(sorted(talkers))}); cut it by supervision"
+        )
+    custom = cut.get("custom") or {}
+    return Utterance(
+        id=name,
+        path=folder / source["source"],
+        seconds=cut["duration"],
+        speaker=talkers.pop() if talkers else None,
+        start=cut["start"],
+        corpus=custom.get("corpus", ""),
+        split=custom.get("split", ""),
+        category=custom.get("category", ""),
+    )
+
+
+def _open(path: Path, mode: str) -> IO[str]:
+    if path.name.endswith(".gz"):
+        return gzip.open(path, mode + "t", encoding="utf-8")  # type: ignore[return-value]
+    return path.open(mode, encoding="utf-8")
