@@ -48,7 +48,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class CorpusReport:
-    """Problems; the size of the whole and of each named corpus; utterances by rate (hertz) and by channels."""
+    """Problems; the size of the whole and of each corpus; utterances by rate (hertz) and by channels."""
 
     problems: tuple[Problem, ...]
     total: Share

@@ -1,0 +1,186 @@
+"""Synthetic voices: a corpus of made-up talkers, the same for the same seed, for demonstrations and tests.
+
+Each talker is an espeak-ng voice of its own (accent, resonances, pitch, breath, rate), then a vocal tract of
+its own length and a spectral tilt, applied here. From utterance to utterance, pitch, melody, rate and level
+vary a little.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from separative import audio
+from separative.audio.waves import Wave
+from separative.corpora.cuts import save_corpus
+from separative.corpora.headers import UNKNOWN_SECONDS, Progress, in_threads, with_durations
+from separative.corpora.layouts import load_corpus
+from separative.corpora.manifest import Corpus, Utterance
+from separative.corpora.sentences import sentence
+from separative.corpora.talkers import Talker, draw_talkers
+from separative.errors import CorpusError, MissingExtraError
+
+SETTINGS = "voices.json"
+MANIFEST = "cuts.jsonl"
+# What espeak-ng reads to speak English; its other dictionaries are 20 MB.
+DATA = ("phontab", "phonindex", "phondata", "intonations", "en_dict", "lang")
+
+
+def speak_voices(
+    folder: str | Path,
+    *,
+    talkers: int = 80,
+    utterances: int = 20,
+    dev_talkers: int = 20,
+    seed: int = 0,
+    rate: int = 16000,
+    progress: Progress | None = None,
+) -> Corpus:
+    """Speak a corpus of synthetic talkers: a folder of FLAC files per talker and a cut manifest.
+
+    A finished folder is read, not spoken again; in an interrupted one only finished talkers are kept. Equal
+    settings give equal files, bit for bit.
+
+    Args:
+        folder: new, empty, or of an earlier call with the same settings.
+        talkers: how many; ``dev_talkers`` of them, drawn by the seed, make the split ``dev``, the others
+            ``train``.
+        utterances: sentences each, 3 to 6 s long.
+        rate: hertz.
+        progress: called with (done, total) talkers.
+
+    Raises:
+        CorpusError: the folder holds something else, or the numbers leave a split without two talkers.
+        MissingExtraError: espeakng-loader is not installed.
+    """
+    folder = Path(folder)
+    settings = {
+        "talkers": talkers,
+        "utterances": utterances,
+        "dev_talkers": dev_talkers,
+        "seed": seed,
+        "rate": rate,
+    }
+    if min(dev_talkers, talkers - dev_talkers) < 2 or utterances < 2:
+        raise CorpusError(
+            f"{talkers} talkers, {dev_talkers} of them dev, with {utterances} utterances: "
+            "each split needs at least two talkers, each talker two utterances"
+        )
+    _claim(folder, settings)
+    if not (folder / MANIFEST).is_file():
+        people = draw_talkers(talkers, seed)
+        with tempfile.TemporaryDirectory(prefix="voices-") as data:
+            _copy_data(Path(data), people)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / SETTINGS).write_text(json.dumps(settings) + "\n")
+            in_threads(lambda who: _speak_talker(folder, Path(data), who, settings), people, progress)
+        dev = np.random.default_rng([seed, 1]).permutation(talkers)[:dev_talkers]
+        splits = ["dev" if index in dev else "train" for index in range(talkers)]
+        spoken = [
+            u for who, split in zip(people, splits, strict=True) for u in _utterances(folder, who, split)
+        ]
+        save_corpus(Corpus(tuple(with_durations(spoken))), folder / MANIFEST, relative=True)
+    return load_corpus(folder)
+
+
+def _claim(folder: Path, settings: dict[str, int]) -> None:
+    """Refuse a folder that holds anything but these voices, whole or in part."""
+    stated = folder / SETTINGS
+    if stated.is_file():
+        found = json.loads(stated.read_text())
+        if found != settings:
+            other = ", ".join(f"{key} {value}" for key, value in found.items())
+            raise CorpusError(f"{folder}: holds other voices ({other}); choose another folder or delete it")
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CorpusError(f"{folder}: is not empty; choose another folder for the synthetic voices")
+
+
+def _copy_data(target: Path, people: list[Talker]) -> None:
+    """espeak-ng finds a variant only inside its data folder, so give it a copy with the talkers in it."""
+    package = importlib.util.find_spec("espeakng_loader")
+    if package is None or package.origin is None:
+        raise MissingExtraError("synthetic voices", "voices")
+    source = Path(package.origin).parent / "espeak-ng-data"
+    variants = target / source.name / "voices" / "!v"
+    variants.mkdir(parents=True)
+    for name in DATA:
+        copy: Any = shutil.copytree if (source / name).is_dir() else shutil.copyfile
+        copy(source / name, target / source.name / name)
+    for who in people:
+        (variants / who.name).write_text(who.variant)
+
+
+def _utterances(folder: Path, who: Talker, split: str) -> Iterator[Utterance]:
+    for path in sorted((folder / who.name).iterdir()):
+        name = f"voices/{who.name}"
+        yield Utterance(f"{who.name}/{path.stem}", path, UNKNOWN_SECONDS, name, corpus="voices", split=split)
+
+
+def _speak_talker(folder: Path, data: Path, who: Talker, settings: dict[str, int]) -> None:
+    """Write one talker's folder; it appears when it is complete."""
+    if (folder / who.name).is_dir():
+        return
+    partial = folder / f".{who.name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    rng = np.random.default_rng([settings["seed"], 2, int(who.name.rpartition("-")[2])])
+    sayings = [_saying(who, rng) for _ in range(settings["utterances"])]
+    for index, (wave_N, spoken_rate) in enumerate(_synthesise(data, who, sayings)):
+        wave_N = audio.resample(wave_N, round(spoken_rate * who.warp), settings["rate"])
+        wave_N = with_tilt(wave_N, settings["rate"], who.tilt)
+        peak = 10.0 ** (rng.uniform(-14.0, -2.0) / 20.0)
+        wave_N *= np.float32(peak) / np.abs(wave_N).max()
+        audio.write(partial / f"{index:03d}.flac", wave_N, settings["rate"])
+    partial.rename(folder / who.name)
+
+
+def _saying(who: Talker, rng: np.random.Generator) -> dict[str, Any]:
+    """A sentence and how it is said this time: pitch within about a semitone, rate within a tenth."""
+    return {
+        "text": sentence(rng),
+        "rate": round(who.rate / who.warp * rng.uniform(0.9, 1.1)),
+        "pitch": int(rng.integers(42, 59)),
+        "range": int(np.clip(who.range + rng.integers(-12, 13), 0, 99)),
+        "seed": int(rng.integers(1, 2**31 - 1)),
+    }
+
+
+def _synthesise(data: Path, who: Talker, sayings: list[dict[str, Any]]) -> Iterator[tuple[Wave, int]]:
+    """Waveforms and their rate, spoken by espeak-ng in a process of its own."""
+    job = {"data": str(data), "voice": f"{who.accent}+{who.name}", "sayings": sayings}
+    command = [sys.executable, "-P", str(Path(__file__).with_name("voices_worker.py"))]
+    done = subprocess.run(command, input=json.dumps(job).encode(), capture_output=True, check=False)
+    if done.returncode != 0:
+        reason = (done.stderr.decode(errors="replace").strip().splitlines() or [f"code {done.returncode}"])[
+            -1
+        ]
+        raise CorpusError(f"synthetic talker {who.name}: espeak-ng failed ({reason})")
+    [rate] = struct.unpack_from("<i", done.stdout)
+    at = 4
+    for saying in sayings:
+        [count] = struct.unpack_from("<i", done.stdout, at)
+        samples_N = np.frombuffer(done.stdout, "<i2", count, at + 4)
+        at += 4 + 2 * count
+        if not samples_N.any():
+            raise CorpusError(f"synthetic talker {who.name}: espeak-ng was silent for '{saying['text']}'")
+        yield samples_N.astype(np.float32) / np.float32(32768), rate
+
+
+def with_tilt(wave_N: Wave, rate: int, db_per_octave: float) -> Wave:
+    """Tilt a spectrum about 1 kHz; level below 100 Hz as at 100 Hz."""
+    spectrum = np.fft.rfft(wave_N)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave_N), 1 / rate), 100.0) / 1000.0)
+    tilted: Wave = np.fft.irfft(spectrum * 10.0 ** (db_per_octave * octaves / 20.0), len(wave_N)).astype(
+        np.float32
+    )
+    return tilted
