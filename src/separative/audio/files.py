@@ -29,7 +29,10 @@ FORMATS = {
 }
 # libsndfile reports this many frames or more when a stream does not say how long it is.
 UNKNOWN_FRAMES = 2**62
-BLOCK_FRAMES = 1 << 16
+# Decoding by blocks keeps a damaged header from claiming memory for frames that are not there.
+BLOCK_FRAMES = 1 << 20
+# A rate beyond these is a damaged header, and resampling from it would take unbounded memory.
+RATES = (1_000, 768_000)
 # MP3 frames borrow bits from earlier ones: after a bare seek some 5,000 frames decode to something else.
 MP3_PREROLL = 16384
 
@@ -49,13 +52,22 @@ class AudioInfo:
         return self.frames / self.rate
 
 
+class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
+    """soundfile seeks after every read, which fails in a stream of unstated length."""
+
+    def seekable(self) -> bool:
+        return self.frames < UNKNOWN_FRAMES and bool(super().seekable())
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open for reading; whatever goes wrong while it is open becomes an AudioError naming the file."""
     if not path.is_file():
         raise AudioError(f"{path}: {'is a folder, not a sound file' if path.is_dir() else 'no such file'}")
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with _SoundFile(str(path)) as file:
+            if not RATES[0] <= file.samplerate <= RATES[1]:
+                raise AudioError(f"{path}: a sampling rate of {file.samplerate} Hz is not plausible")
             yield file
     # soundfile: RuntimeError from the decoder, TypeError for header-less names such as .raw.
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
@@ -130,30 +142,34 @@ def read(
 def _decode(file: Any, path: Path, first: int, wanted: int) -> Wave:
     """Frames ``[first, first + wanted)`` as ``[frames, channels]``, fewer only where the file ends."""
     known = file.frames < UNKNOWN_FRAMES
+    if file.frames == 0:
+        raise AudioError(f"{path}: empty, it holds no audio frames")
     if known:
-        if file.frames == 0:
-            raise AudioError(f"{path}: empty, it holds no audio frames")
         wanted = min(wanted, file.frames - first)
-        if first < 0 or wanted <= 0:
-            raise AudioError(
-                f"{path}: no audio from {first / file.samplerate:.2f} s on; the file has "
-                f"{file.frames / file.samplerate:.2f} s"
-            )
-        preroll = min(first, MP3_PREROLL) if file.format == "MP3" else 0
-        if first:
-            file.seek(first - preroll)
-        samples: Wave = file.read(preroll + wanted, dtype="float32", always_2d=True)[preroll:]
-        if len(samples) < wanted:
-            raise AudioError(
-                f"{path}: cut short, {first + len(samples)} of {file.frames} frames can be decoded"
-            )
-        return samples
-    # A stream of unstated length cannot be sought in: decode from its beginning and drop.
-    blocks = list(_blocks(file, first + wanted))
-    samples = np.concatenate(blocks)[first : first + wanted] if blocks else np.empty((0, 1), np.float32)
+        # Sought to before `first`, and dropped again below.
+        before = min(first, MP3_PREROLL) if file.format == "MP3" else 0
+    else:
+        # A stream of unstated length cannot be sought in: decode from its beginning.
+        before = first
+    if first < 0 or wanted <= 0:
+        raise _no_audio(file, path, first)
+    if known and first:
+        file.seek(first - before)
+    blocks = list(_blocks(file, before + wanted))
+    samples = (blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.empty((0, 1), np.float32)]))[
+        before:
+    ]
+    if known and len(samples) < wanted:
+        raise AudioError(f"{path}: cut short, {first + len(samples)} of {file.frames} frames can be decoded")
     if len(samples) == 0:
-        raise AudioError(f"{path}: no audio from {first / file.samplerate:.2f} s on")
+        raise _no_audio(file, path, first)
     return samples
+
+
+def _no_audio(file: Any, path: Path, first: int) -> AudioError:
+    return AudioError(
+        f"{path}: no audio at {first / file.samplerate:.2f} s, before its start or after its end"
+    )
 
 
 def _blocks(file: Any, limit: int) -> Iterator[Wave]:
