@@ -1,0 +1,27 @@
+"""Interference: draw talkers, gains, noise, rooms and channels; emit condition groups (method, section 1)."""
+
+from separative.mixtures.batch import Batch, ConditionGroup, Mixture
+from separative.mixtures.channel import Channel
+from separative.mixtures.config import MixtureConfig, Stage
+from separative.mixtures.gains import Mixed, gain_for, mix_at, ratio_db, scale_to_sir, scale_to_snr
+from separative.mixtures.loader import loader
+from separative.mixtures.mixer import Mixer
+from separative.mixtures.rooms import RoomBank
+
+__all__ = [
+    "Batch",
+    "Channel",
+    "ConditionGroup",
+    "Mixed",
+    "Mixer",
+    "Mixture",
+    "MixtureConfig",
+    "RoomBank",
+    "Stage",
+    "gain_for",
+    "loader",
+    "mix_at",
+    "ratio_db",
+    "scale_to_sir",
+    "scale_to_snr",
+]
