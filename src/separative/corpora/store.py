@@ -48,9 +48,9 @@ class WaveStore:
     """Utterances as float32 waveforms at one rate, read by sample position.
 
     Samples are 16-bit integers relative to the utterance's own peak (error below -96 dB of the peak), the
-    same with and without ``folder``. With it, all are decoded once into a memory-mapped file that other processes
-    and later runs share; a change of any path, size, date or of the rate makes a new one. Without it,
-    utterances are decoded when first read and the latest are kept in memory.
+    same with and without ``folder``. With it, all are decoded once into a memory-mapped file that other
+    processes and later runs share; a change of any path, size, date or of the rate makes a new one. Without
+    it, utterances are decoded when first read and the latest are kept in memory.
 
     Args:
         utterances: what can be read; equal ones are stored once.

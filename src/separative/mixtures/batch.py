@@ -48,8 +48,8 @@ class Batch:
     """The mixtures of one step; the V views of a group lie side by side.
 
     Shapes: ``mix_BN`` and ``source_BCN`` float32; ``identity_BC`` int64, -1 where there is no identity
-    (silent slot, all zeros, or unlabelled talker); ``group_B`` int64, the condition group of each mixture, from 0.
-    ``info`` has one dictionary for each mixture. ``rate`` in hertz.
+    (silent slot, all zeros, or unlabelled talker); ``group_B`` int64, the condition group of each mixture,
+    from 0. ``info`` has one dictionary for each mixture. ``rate`` in hertz.
     """
 
     mix_BN: torch.Tensor

@@ -148,8 +148,8 @@ def crop_start(
             break
     if best_share == 0.0:
         # A little speech in much silence: go to one of its active frames. Crops under a frame land here too.
-        frames = np.flatnonzero(store.active(utterance))
-        if len(frames):
-            centre = int(rng.choice(frames)) * store.hop + store.hop // 2
+        speech = np.flatnonzero(store.active(utterance))
+        if len(speech):
+            centre = int(rng.choice(speech)) * store.hop + store.hop // 2
             best = min(max(centre - take // 2, 0), length - take)
     return best
