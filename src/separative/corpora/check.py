@@ -111,9 +111,9 @@ def check_corpus(
 
 def _examine(utterance: Utterance) -> _Finding:
     try:
-        header = audio.info(utterance.path)
-        if not audio.is_whole(utterance.path):
+        if utterance.path.is_file() and not audio.is_whole(utterance.path):
             return _Finding(failure="cut short: the file ends before its audio does")
+        header = audio.info(utterance.path)
         digest = hashlib.blake2b(digest_size=16)
         samples, active, power = 0, 0.0, 0.0
         for wave_N in _pieces(utterance, header.seconds):

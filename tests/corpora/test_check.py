@@ -1,0 +1,119 @@
+"""Every kind of fault is found, in files that really have it."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from separative import audio
+from separative.corpora import Corpus, CorpusReport, Utterance, check_corpus, load_corpus
+from separative.corpora.check import active_seconds
+
+RATE = 16000
+
+
+def noise(seconds: float, seed: int, db: float = -25.0) -> np.ndarray:
+    wave_N = np.random.default_rng(seed).standard_normal(round(seconds * RATE)).astype(np.float32)
+    return audio.with_level(wave_N, db)
+
+
+@pytest.fixture
+def healthy(tmp_path: Path) -> Path:
+    root = tmp_path / "corpus"
+    for seed, name in enumerate(("ann/1.wav", "ann/2.flac", "bob/1.ogg", "bob/2.wav")):
+        audio.write(root / name, noise(2.5, seed), RATE)
+    return root
+
+
+def rows(report: CorpusReport, kind: str) -> list[str]:
+    return [f"{Path(p.where).name}: {p.problem}" for p in report.problems if p.kind == kind]
+
+
+def test_a_healthy_corpus(healthy: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    report = check_corpus(load_corpus(healthy), progress=lambda done, total: calls.append((done, total)))
+    assert report.problems == ()
+    assert (report.total.talkers, report.total.utterances) == (2, 4)
+    assert report.total.hours == pytest.approx(10 / 3600)
+    assert report.by_corpus == {"corpus": report.total}
+    assert (report.rates, report.channels) == ({RATE: 4}, {1: 4})
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def rewrite(wave: np.ndarray, rate: int = RATE) -> Callable[[Path], None]:
+    return lambda path: soundfile.write(path, wave.T, rate)
+
+
+def copy_of(name: str) -> Callable[[Path], None]:
+    return lambda path: shutil.copy(path.parents[1] / name, path) and None
+
+
+# File, what happens to it, what is reported.
+FAULTS = {
+    "cut WAV": ("ann/1.wav", halve, "error", "1.wav: cut short"),
+    "cut Ogg": ("bob/1.ogg", halve, "error", "1.ogg: cut short"),
+    "cut FLAC": ("ann/2.flac", halve, "error", "2.flac: not readable"),
+    "not audio": ("bob/2.wav", lambda path: path.write_text("text"), "error", "2.wav: not readable"),
+    "missing": ("bob/2.wav", Path.unlink, "error", "2.wav: no such file"),
+    "empty": ("bob/2.wav", rewrite(np.zeros(0)), "error", "2.wav: empty"),
+    "silent": ("bob/2.wav", rewrite(np.zeros(40000)), "error", "2.wav: silent"),
+    "quiet": ("bob/2.wav", rewrite(noise(2.5, 9, -60)), "warning", "2.wav: very quiet"),
+    "short": ("bob/2.wav", rewrite(noise(2.0, 9)), "error", "says 2.50 s, the file holds 2.00 s"),
+    "copied": ("ann/2.flac", copy_of("ann/1.wav"), "warning", "2.flac: the same audio as"),
+    "copied over": ("bob/2.wav", copy_of("ann/1.wav"), "error", "under corpus/ann and corpus/bob"),
+    "rates": ("bob/2.wav", rewrite(noise(1.25, 9), 8000), "warning", "16000 Hz (3), 8000 Hz (1)"),
+    "stereo": ("bob/2.wav", rewrite(np.stack([noise(2.5, 9)] * 2)), "warning", "1 utterances have several"),
+}
+
+
+@pytest.mark.parametrize(("name", "spoil", "kind", "message"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_found(
+    healthy: Path, name: str, spoil: Callable[[Path], object], kind: str, message: str
+) -> None:
+    corpus = load_corpus(healthy)
+    spoil(healthy / name)
+    report = check_corpus(corpus, min_speech=0.0)
+    [found] = rows(report, kind)
+    assert message in found
+    assert len(report.problems) == 1
+    assert report.errors + report.warnings == report.problems
+
+
+def test_talkers(healthy: Path) -> None:
+    corpus = load_corpus(healthy)
+    assert rows(check_corpus(corpus.filter(lambda u: u.speaker == "corpus/ann")), "error") == [
+        "corpus: only one talker (corpus/ann); at least two are needed"
+    ]
+    short = corpus.filter(lambda u: u.id != "bob/2")
+    assert rows(check_corpus(short), "warning") == ["bob: too little speech: 2.5 s active, under 4 s"]
+    assert check_corpus(short, min_speech=2.0).problems == ()
+    unlabelled = Corpus(tuple(replace(u, speaker=None) for u in corpus))
+    assert "no talker is labelled" in rows(check_corpus(unlabelled), "warning")[0]
+    clips = Corpus(tuple(replace(u, speaker=None, category="rain") for u in corpus))
+    assert check_corpus(clips).problems == ()
+
+
+def test_stretches_of_one_long_file(tmp_path: Path) -> None:
+    # Longer than one piece of decoding, so that pieces and stretches must both join up.
+    audio.write(tmp_path / "long.wav", noise(130.0, 0), RATE)
+    halves = [Utterance(str(i), tmp_path / "long.wav", 65.0, f"talker{i}", start=65.0 * i) for i in range(2)]
+    report = check_corpus(Corpus(tuple(halves)))
+    assert report.problems == ()
+    assert report.total.hours == pytest.approx(130 / 3600)
+    late = replace(halves[1], seconds=70.0)
+    [found] = rows(check_corpus(Corpus((halves[0], late))), "error")
+    assert "the manifest says 70.00 s, the file holds 65.00 s from 65 s on" in found
+
+
+def test_active_seconds_leaves_pauses_out() -> None:
+    wave_N = np.concatenate([noise(1.0, 0), noise(1.0, 1, -70), noise(0.5, 2), np.zeros(RATE, np.float32)])
+    assert active_seconds(wave_N, RATE) == pytest.approx(1.5, abs=0.02)
+    assert active_seconds(np.zeros(RATE, np.float32), RATE) == active_seconds(wave_N[:10], RATE) == 0.0

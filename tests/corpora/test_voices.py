@@ -1,0 +1,187 @@
+"""Synthetic talkers: repeatable, distinct, voiced."""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from separative import audio
+from separative.corpora import Corpus, check_corpus, load_corpus, speak_voices, voices
+from separative.corpora.sentences import sentence
+from separative.corpora.talkers import draw_talkers
+from separative.errors import CorpusError, MissingExtraError
+
+RATE = 16000
+PITCH_TOLERANCE = 0.25  # the melody rises and falls about the middle of the voice
+SETTINGS = {"talkers": 8, "utterances": 5, "dev_talkers": 2, "seed": 3}
+
+needs_espeak = pytest.mark.skipif(
+    importlib.util.find_spec("espeakng_loader") is None, reason="the extra 'voices' is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Corpus]:
+    folder = tmp_path_factory.mktemp("voices") / "eight"
+    return folder, speak_voices(folder, **SETTINGS)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@needs_espeak
+def test_the_corpus(spoken: tuple[Path, Corpus]) -> None:
+    folder, corpus = spoken
+    assert len(corpus) == 40
+    assert len(corpus.speakers) == 8
+    assert len(corpus.split("dev").speakers) == 2
+    assert not set(corpus.split("dev").speakers) & set(corpus.split("train").speakers)
+    assert load_corpus(folder) == corpus
+    report = check_corpus(corpus)
+    assert report.problems == ()
+    assert report.rates == {RATE: 40}
+    assert all(1.5 < u.seconds < 8.0 for u in corpus)
+
+
+@needs_espeak
+def test_the_same_seed_gives_the_same_files(spoken: tuple[Path, Corpus], tmp_path: Path) -> None:
+    folder, _ = spoken
+    speak_voices(tmp_path / "again", **SETTINGS)
+    first, again = hashes(folder), hashes(tmp_path / "again")
+    assert len(first) == 42
+    assert first == again
+    assert len(set(first.values())) == 42
+
+
+@needs_espeak
+def test_an_interrupted_run_is_finished_and_a_finished_one_kept(
+    spoken: tuple[Path, Corpus], tmp_path: Path
+) -> None:
+    whole, corpus = spoken
+    folder = tmp_path / "part"
+    shutil.copytree(whole, folder)
+    (folder / "cuts.jsonl").unlink()
+    half = sorted(p for p in folder.iterdir() if p.is_dir())[3]
+    half.rename(folder / f".{half.name}")
+    next((folder / f".{half.name}").iterdir()).write_text("torn")
+    calls: list[tuple[int, int]] = []
+    speak_voices(folder, **SETTINGS, progress=lambda done, total: calls.append((done, total)))
+    assert hashes(folder) == hashes(whole)
+    assert calls[-1] == (8, 8)
+    dates = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    assert len(speak_voices(folder, **SETTINGS)) == len(corpus)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == dates
+
+
+@needs_espeak
+def test_another_folder_is_never_touched(spoken: tuple[Path, Corpus], tmp_path: Path) -> None:
+    folder, _ = spoken
+    with pytest.raises(CorpusError, match=r"holds other voices \(talkers 8, .*seed 3"):
+        speak_voices(folder, **(SETTINGS | {"seed": 4}))
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(CorpusError, match="is not empty"):
+        speak_voices(tmp_path, **SETTINGS)
+    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+    with pytest.raises(CorpusError, match="each split needs at least two talkers"):
+        speak_voices(tmp_path / "new", talkers=3, dev_talkers=2)
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'separative\[voices\]'"):
+        speak_voices(tmp_path / "new", **SETTINGS)
+    assert not (tmp_path / "new").exists()
+
+
+@needs_espeak
+def test_a_failing_synthesiser_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voices, "DATA", ("phondata",))
+    with pytest.raises(CorpusError, match="synthetic talker s3-000: espeak-ng failed"):
+        speak_voices(tmp_path / "new", **SETTINGS)
+    assert json.loads((tmp_path / "new" / "voices.json").read_text())["seed"] == 3
+
+
+def frames(wave_N: np.ndarray, size: int, hop: int) -> np.ndarray:
+    return np.lib.stride_tricks.sliding_window_view(wave_N.astype(np.float64), size)[::hop]
+
+
+def median_pitch(wave_N: np.ndarray) -> float:
+    """Hertz, by autocorrelation of the loud and periodic frames."""
+    frames_TN = frames(wave_N, 800, 400)
+    frames_TN = frames_TN[(frames_TN**2).mean(1) > 0.3 * np.mean(wave_N**2)]
+    correlation_TN = np.fft.irfft(np.abs(np.fft.rfft(frames_TN, 2048)) ** 2)[:, :800]
+    correlation_TN /= correlation_TN[:, :1] * (1 - np.arange(800) / 800)
+    lag_T = 35 + correlation_TN[:, 35:290].argmax(axis=1)
+    periodic_T = correlation_TN[np.arange(len(lag_T)), lag_T] > 0.6
+    assert periodic_T.mean() > 0.3, "neither whisper nor noise"
+    return float(np.median(RATE / lag_T[periodic_T]))
+
+
+@needs_espeak
+def test_a_voice_has_the_pitch_it_was_drawn_with(spoken: tuple[Path, Corpus]) -> None:
+    _, corpus = spoken
+    for talker in draw_talkers(8, 3):
+        heard = [median_pitch(audio.read(u.path)[0]) for u in corpus.by_speaker[f"voices/{talker.name}"][:3]]
+        assert np.median(heard) == pytest.approx(talker.pitch, rel=PITCH_TOLERANCE)
+
+
+def cepstral_statistics(wave_N: np.ndarray) -> np.ndarray:
+    """Mean and deviation of 19 mel-frequency cepstra over the louder frames: the plainest voice print."""
+    power_TF = np.abs(np.fft.rfft(frames(wave_N, 400, 160) * np.hanning(400), 512)) ** 2
+    power_TF = power_TF[power_TF.sum(1) > 1e-4 * power_TF.sum(1).max()]
+    edges = 700 * (10 ** (np.linspace(64, 2787, 42) / 2595) - 1)
+    hertz = np.arange(257) * RATE / 512
+    low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    mel_MF = np.maximum(0, np.minimum((hertz - low) / (mid - low), (high - hertz) / (high - mid)))
+    cosine_MK = np.cos(np.pi * np.arange(1, 20) * (np.arange(40)[:, None] + 0.5) / 40)
+    cepstra_TK = np.log(power_TF @ mel_MF.T + 1e-10) @ cosine_MK
+    return np.concatenate([cepstra_TK.mean(0), cepstra_TK.std(0)])
+
+
+def equal_error(scores: np.ndarray, same: np.ndarray) -> float:
+    order = np.argsort(scores)
+    missed = np.cumsum(same[order]) / same.sum()
+    false = 1 - np.cumsum(~same[order]) / (~same).sum()
+    nearest = np.abs(missed - false).argmin()
+    return float(missed[nearest] + false[nearest]) / 2
+
+
+@needs_espeak
+@pytest.mark.slow
+def test_sixty_talkers_are_told_apart_but_not_for_nothing(tmp_path: Path) -> None:
+    corpus = speak_voices(tmp_path / "sixty", talkers=60, utterances=4, dev_talkers=20, seed=1)
+    prints = np.stack([cepstral_statistics(audio.read(u.path)[0]) for u in corpus])
+    prints = (prints - prints.mean(0)) / prints.std(0)
+    prints /= np.linalg.norm(prints, axis=1, keepdims=True)
+    scores = prints @ prints.T
+    talker = np.array([u.speaker for u in corpus])
+    same = talker[:, None] == talker[None]
+    upper = np.triu_indices(len(talker), 1)
+    # Two different sentences each: above zero, since a talker varies, and far below chance.
+    assert 0.002 < equal_error(scores[upper], same[upper]) < 0.06
+    np.fill_diagonal(scores, -1)
+    assert same[np.arange(len(talker)), scores.argmax(1)].mean() > 0.9
+
+
+def test_talkers_are_the_same_for_every_count_and_differ_by_seed() -> None:
+    many = draw_talkers(100, 0)
+    assert draw_talkers(30, 0) == many[:30]
+    assert draw_talkers(30, 1) != many[:30]
+    assert len({t.variant.partition("pitch")[2] for t in many}) == 100
+    pitches = [t.pitch for t in many]
+    assert min(pitches) < 100 < 220 < max(pitches)
+
+
+def test_sentences_vary_and_are_plain_text() -> None:
+    rng = np.random.default_rng(0)
+    texts = [sentence(rng) for _ in range(500)]
+    assert len(set(texts)) > 495
+    assert len({word for text in texts for word in text.lower().strip(".?").split()}) > 250
+    assert all(5 <= len(text.split()) <= 22 and text[0].isupper() and text[-1] in ".?" for text in texts)
+    assert not any("~" in text or " ," in text or "  " in text for text in texts)
