@@ -1,0 +1,60 @@
+"""95 % intervals by resampling talkers: trials of one talker stand or fall together, talkers do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from separative.evaluation.metrics import Floats
+
+
+class Talkers:
+    """Bootstrap draws over one set of talkers, shared by every figure computed on them.
+
+    Talkers are drawn with replacement; ``times_RP`` says how often each of P talkers was drawn in each of R
+    resamples. With ``strata`` (the corpus of each talker) every stratum keeps its number of talkers.
+    """
+
+    def __init__(
+        self, names: Sequence[str], resamples: int, seed: int, strata: Sequence[str] | None = None
+    ) -> None:
+        self.index = {name: i for i, name in enumerate(names)}
+        stratum_P = np.asarray(strata if strata is not None else [""] * len(names))
+        rng = np.random.default_rng(seed)
+        self.times_RP = np.zeros((resamples, len(names)))
+        for stratum in np.unique(stratum_P):
+            members = np.flatnonzero(stratum_P == stratum)
+            chance = np.full(len(members), 1 / len(members))
+            self.times_RP[:, members] = rng.multinomial(len(members), chance, size=resamples)
+
+    def indices(self, talkers: Sequence[str]) -> NDArray[np.intp]:
+        return np.array([self.index[t] for t in talkers], dtype=np.intp)
+
+    def trial_weights(self, left_N: NDArray[np.intp], right_N: NDArray[np.intp], resample: int) -> Floats:
+        """Weight of each trial in one resample, for talkers given by index.
+
+        Each copy of a talker drawn m times counts as a talker: it has its own target trials (weight m) and
+        meets every copy of the others (weight m·m'). Copies of one talker never meet as non-targets.
+        """
+        times_P = self.times_RP[resample]
+        weight: Floats = np.where(left_N == right_N, times_P[left_N], times_P[left_N] * times_P[right_N])
+        return weight
+
+    def mean(self, value_N: Floats, talker_N: NDArray[np.intp]) -> tuple[float, float, float]:
+        """Mean over talkers of each talker's mean value, with its 95 % interval."""
+        talkers = self.times_RP.shape[1]
+        count_P = np.bincount(talker_N, minlength=talkers)
+        here = count_P > 0
+        mean_P = np.bincount(talker_N, weights=value_N, minlength=talkers)[here] / count_P[here]
+        times_RP = self.times_RP[:, here]
+        drawn = times_RP.sum(1) > 0
+        low, high = interval((times_RP @ mean_P)[drawn] / times_RP.sum(1)[drawn])
+        return float(mean_P.mean()), low, high
+
+
+def interval(value_R: Floats) -> tuple[float, float]:
+    """2.5 and 97.5 percentiles of resampled values; undefined ones (NaN) are left out."""
+    low, high = np.nanpercentile(value_R, [2.5, 97.5])
+    return float(low), float(high)

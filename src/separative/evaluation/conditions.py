@@ -1,0 +1,87 @@
+"""The conditions under which a test side is heard, as data, and how to mix one (protocol, "Conditions").
+
+Conditions of one side share target, interferers and noise: they differ only in what is added, and how loud.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from separative import audio
+from separative.errors import choose
+from separative.inference.recording import Wave
+from separative.mixtures.gains import mix_at
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``sir_db`` target over each interfering talker · ``snr_db`` over noise · cut to ``seconds``."""
+
+    name: str
+    sir_db: tuple[float, ...] = ()
+    snr_db: float | None = None
+    seconds: float | None = None
+
+
+CONDITIONS = {
+    c.name: c
+    for c in (
+        Condition("clean"),
+        Condition("overlap+5", sir_db=(5.0,)),
+        Condition("overlap0", sir_db=(0.0,)),
+        Condition("overlap-5", sir_db=(-5.0,)),
+        Condition("overlap0x2", sir_db=(0.0, 0.0)),
+        Condition("noise10", snr_db=10.0),
+        Condition("noise5", snr_db=5.0),
+        Condition("noise0", snr_db=0.0),
+        Condition("short", seconds=2.0),
+    )
+}
+DEFAULT = ("clean", "overlap+5", "overlap0", "overlap-5", "noise5")
+MOST_RIVALS = max(len(c.sir_db) for c in CONDITIONS.values())
+
+
+def conditions_named(names: Iterable[str]) -> tuple[Condition, ...]:
+    """The conditions of these names, in this order.
+
+    Raises:
+        SeparativeError: an unknown name; names the nearest and all.
+    """
+    return tuple(CONDITIONS[choose(name, CONDITIONS, "condition")] for name in names)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a side is made of: equally long, at their recorded levels; ``noise_N`` may be absent."""
+
+    target_N: Wave
+    rival_KN: tuple[Wave, ...]
+    noise_N: Wave | None
+    level_db: float
+    rate: int
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A mixture at the side's level; in it, ``source_KN``, the target first, then interferers."""
+
+    mix_N: Wave
+    source_KN: Wave
+
+
+def mix(parts: Parts, condition: Condition) -> Heard:
+    """Mix a side under a condition; the ratios hold over the whole side, the level is that of the mixture.
+
+    Raises:
+        SeparativeError: a part that must keep a ratio is silent.
+    """
+    rivals = parts.rival_KN[: len(condition.sir_db)]
+    noise_N = parts.noise_N if condition.snr_db is not None else None
+    mixed = mix_at(parts.target_N, rivals, condition.sir_db, noise_N, condition.snr_db or 0.0)
+    end = None if condition.seconds is None else round(condition.seconds * parts.rate)
+    mix_N, source_KN = mixed.mix_N[:end], mixed.source_CN[:, :end]
+    gain = np.float32(10 ** ((parts.level_db - audio.level_db(mix_N)) / 20))
+    return Heard(mix_N * gain, source_KN * gain)

@@ -1,0 +1,136 @@
+"""Error rates, detection cost and separation quality.
+
+Error rates are read off the lower convex hull of the ROC: with pmiss(t) and pfa(t) at every distinct
+threshold t, plus "accept all" (0, 1) and "accept none" (1, 0), ties share one threshold, so neither the order
+of the trials nor a constant score can flatter a system (all scores equal: 50 %).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from separative.errors import SeparativeError
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Roc:
+    """Scores sorted once, so that many weightings of the same trials (a bootstrap) are cheap."""
+
+    score_N: Floats
+    target_N: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        if not self.target_N.any() or self.target_N.all():
+            raise SeparativeError("an error rate needs at least one target and one non-target trial")
+        if not np.isfinite(self.score_N).all():
+            raise SeparativeError("an error rate needs finite scores")
+
+    @cached_property
+    def order_N(self) -> NDArray[np.intp]:
+        return np.argsort(self.score_N, kind="stable")
+
+    @cached_property
+    def last_T(self) -> NDArray[np.intp]:
+        """Position in the sorted order of the last trial of each tie."""
+        sorted_N = self.score_N[self.order_N]
+        return np.append(np.flatnonzero(np.diff(sorted_N) > 0), len(sorted_N) - 1)
+
+    def points(self, weight_N: Floats | None = None) -> tuple[Floats, Floats]:
+        """pmiss_T and pfa_T from "accept all" to "accept none"; NaN if a side has no weight."""
+        weight = np.ones(len(self.score_N)) if weight_N is None else np.asarray(weight_N, np.float64)
+        weight, target = weight[self.order_N], self.target_N[self.order_N]
+        missed_T = np.append(0.0, np.cumsum(weight * target)[self.last_T])
+        rejected_T = np.append(0.0, np.cumsum(weight * ~target)[self.last_T])
+        with np.errstate(invalid="ignore"):
+            return missed_T / missed_T[-1], 1 - rejected_T / rejected_T[-1]
+
+    def eer(self, weight_N: Floats | None = None) -> float:
+        """Equal error rate (0 to 0.5) where the convex hull crosses pmiss = pfa; NaN without weight.
+
+        The hull edge over the diagonal is found by cutting: start from the edge between the trivial points,
+        take the point farthest below it (a vertex of the hull), keep the half that still crosses the
+        diagonal, until nothing lies below. Each cut is linear in the points left.
+        """
+        miss_T, fa_T = self.points(weight_N)
+        if np.isnan(miss_T[-1]) or np.isnan(fa_T[-1]):
+            return float("nan")
+        low, high = 0, len(miss_T) - 1
+        while True:
+            rise, run = miss_T[high] - miss_T[low], fa_T[low] - fa_T[high]
+            below_T = rise * (fa_T[low : high + 1] - fa_T[low]) + run * (miss_T[low : high + 1] - miss_T[low])
+            cut = low + int(below_T.argmin())
+            if below_T[cut - low] > -1e-12:
+                break
+            if miss_T[cut] > fa_T[cut]:
+                high = cut
+            else:
+                low = cut
+        gap = fa_T[low] - miss_T[low]
+        return float(miss_T[low] + rise * gap / (rise + run)) if gap else float(miss_T[low])
+
+    def min_dcf(self, p_target: float = 0.05, weight_N: Floats | None = None) -> float:
+        """Smallest detection cost with unit costs, normalised by the best trivial decision (0 to 1)."""
+        miss_T, fa_T = self.points(weight_N)
+        cost_T = p_target * miss_T + (1 - p_target) * fa_T
+        return float(cost_T.min() / min(p_target, 1 - p_target))
+
+
+def eer(score_N: Floats, target_N: NDArray[np.bool_], weight_N: Floats | None = None) -> float:
+    """Equal error rate (a fraction) by the convex hull of the ROC, O(N log N).
+
+    Raises:
+        SeparativeError: no target or no non-target trial, or a score that is not finite.
+    """
+    return Roc(np.asarray(score_N), np.asarray(target_N, bool)).eer(weight_N)
+
+
+def min_dcf(score_N: Floats, target_N: NDArray[np.bool_], p_target: float = 0.05) -> float:
+    """Minimum normalised detection cost at prior ``p_target``, unit costs.
+
+    Raises:
+        SeparativeError: no target or no non-target trial, or a score that is not finite.
+    """
+    return Roc(np.asarray(score_N), np.asarray(target_N, bool)).min_dcf(p_target)
+
+
+def si_sdr(estimate_N: Floats, source_N: Floats) -> Floats:
+    """Scale-invariant signal-to-distortion ratio in dB over the last axis (Le Roux et al., 2019).
+
+    Both are made zero-mean. Bounded to about ±150 dB, so that silence and perfection stay finite.
+    """
+    estimate = np.asarray(estimate_N, np.float64)
+    source = np.asarray(source_N, np.float64)
+    estimate = estimate - estimate.mean(-1, keepdims=True)
+    source = source - source.mean(-1, keepdims=True)
+    power = (source**2).sum(-1)
+    tiny = np.finfo(np.float64).tiny
+    gain = (estimate * source).sum(-1) / np.maximum(power, tiny)
+    heard = gain**2 * power
+    error = ((gain[..., None] * source - estimate) ** 2).sum(-1)
+    floor = 1e-15 * (heard + error) + tiny
+    ratio: Floats = 10 * np.log10((heard + floor) / (error + floor))
+    return ratio
+
+
+def si_sdr_improvement(
+    estimate_CN: Floats, source_KN: Floats, mix_N: Floats
+) -> tuple[Floats, tuple[int, ...]]:
+    """SI-SDR of the estimates over that of the mixture, in dB per source [K], under the best permutation.
+
+    Returns the improvements and, for each source, the stream that holds it (K <= C streams).
+    """
+    ratio_CK = si_sdr(estimate_CN[:, None, :], source_KN[None, :, :])
+    sources = range(len(source_KN))
+    best = max(
+        permutations(range(len(estimate_CN)), len(source_KN)),
+        key=lambda streams: sum(ratio_CK[c, k] for k, c in enumerate(streams)),
+    )
+    return ratio_CK[list(best), sources] - si_sdr(mix_N, source_KN), best

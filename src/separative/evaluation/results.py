@@ -1,0 +1,127 @@
+"""Result rows, their tables and files (protocol: no row without its interval)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from separative.errors import SeparativeError
+
+UNITS = {"EER": "%", "minDCF": "", "SI-SDRi": "dB", "MI": "nats"}
+POOLED = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure: ``low`` to ``high`` is its 95 % interval; EER in %, SI-SDRi in dB, MI in nats.
+
+    ``trials``: how many trials, sources or embeddings it rests on. ``corpus`` is ``all`` for trials within
+    several corpora taken together.
+    """
+
+    model: str
+    condition: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    trials: int
+    corpus: str
+    seed: int
+
+    def cell(self) -> str:
+        digits = 1 if self.metric in ("EER", "SI-SDRi") else 2
+        return f"{self.value:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+@dataclass(frozen=True)
+class Results:
+    """All rows of one evaluation and the ``settings`` that made it."""
+
+    rows: tuple[Row, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def find(
+        self, metric: str, condition: str, *, model: str | None = None, corpus: str | None = None
+    ) -> Row:
+        """The one row asked for: by default of the first model, over all corpora.
+
+        Raises:
+            SeparativeError: there is no such row.
+        """
+        model = model or self.rows[0].model
+        corpus = corpus or self.rows[0].corpus
+        for row in self.rows:
+            if (row.metric, row.condition, row.model, row.corpus) == (metric, condition, model, corpus):
+                return row
+        raise SeparativeError(f"no {metric} of '{model}' for '{condition}' on '{corpus}' among the results")
+
+    def table(self) -> str:
+        """Markdown: one table per metric and corpus, a row per model, a column per condition."""
+        blocks = []
+        for metric in _order(row.metric for row in self.rows):
+            for corpus in _order(row.corpus for row in self.rows if row.metric == metric):
+                some = [row for row in self.rows if (row.metric, row.corpus) == (metric, corpus)]
+                blocks.append(f"**{title(metric, corpus, self.settings)}**\n\n{_table(some)}")
+        return "\n\n".join(blocks) + "\n"
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``results.json``, ``results.md`` and ``eer.png`` (EER by condition) into ``folder``."""
+        from separative.evaluation.figure import eer_figure
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {"settings": self.settings, "rows": [asdict(row) for row in self.rows]}
+        eer_figure(self).savefig(folder / "eer.png", dpi=200)
+        _replace(folder / "results.md", lambda path: path.write_text(self.table(), encoding="utf-8"))
+        _replace(
+            folder / "results.json",
+            lambda path: path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8"),
+        )
+        return folder / "results.json"
+
+    @staticmethod
+    def load(path: str | Path) -> Results:
+        """Read ``results.json``, or the folder that holds it.
+
+        Raises:
+            SeparativeError: no such file, or not results.
+        """
+        path = Path(path)
+        path = path / "results.json" if path.is_dir() else path
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return Results(tuple(Row(**row) for row in record["rows"]), record["settings"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SeparativeError(f"{path}: not the results of an evaluation ({error})") from error
+
+
+def title(metric: str, corpus: str, settings: dict[str, Any]) -> str:
+    """Heading of a table, with the unit and, for the information bound, its ceiling."""
+    unit = f", {UNITS[metric]}" if UNITS.get(metric) else ""
+    ceiling = f", at most {settings['mi_ceiling']:.2f}" if metric == "MI" and "mi_ceiling" in settings else ""
+    where = "within each corpus, all corpora" if corpus == POOLED else corpus
+    return f"{metric}{unit}{ceiling} · {where}"
+
+
+def _order(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _table(rows: list[Row]) -> str:
+    conditions = _order(row.condition for row in rows)
+    cells = {(row.model, row.condition): row.cell() for row in rows}
+    lines = ["| model | " + " | ".join(conditions) + " |", "|---" * (len(conditions) + 1) + "|"]
+    for model in _order(row.model for row in rows):
+        lines.append(f"| {model} | " + " | ".join(cells.get((model, c), "") for c in conditions) + " |")
+    return "\n".join(lines)
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write beside ``path``, then rename: the old file or the new one, never half of it."""
+    beside = path.with_name(f".{path.name}")
+    write(beside)
+    beside.replace(path)

@@ -1,0 +1,125 @@
+"""The one pass through the model that every verb of this room shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from separative.audio import level_db
+from separative.errors import AudioError
+from separative.inference.recording import (
+    MIN_SPEECH,
+    Audio,
+    ChannelPolicy,
+    Loaded,
+    Recording,
+    Talker,
+    Wave,
+    load,
+)
+
+if TYPE_CHECKING:
+    from separative.model import Separated, SeparativeEncoder
+
+
+def analyse(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
+    """Every stream of a recording, audible or not: embedding, activity and waveform.
+
+    Raises:
+        AudioError: see :func:`separative.inference.recording.load`.
+    """
+    return run(model, [load(source, model.rate, channels)])[0]
+
+
+def embed(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
+    """As :func:`analyse`, for the sake of embeddings: at least one talker is audible.
+
+    Raises:
+        AudioError: as :func:`analyse`, or no stream holds MIN_SPEECH seconds of speech.
+    """
+    recording = analyse(model, source, channels=channels)
+    need_speech([recording])
+    return recording
+
+
+def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
+    """As :func:`analyse`, for the sake of waveforms: ``talkers[i].waveform_N`` at the level of the input."""
+    return analyse(model, source, channels=channels)
+
+
+def embed_many(
+    model: SeparativeEncoder, sources: Iterable[Audio], *, batch: int = 8, channels: ChannelPolicy = "mean"
+) -> Iterator[Recording]:
+    """:func:`analyse` for many recordings, ``batch`` at a time, in their order; results as if done singly.
+
+    Raises:
+        AudioError: on reaching a recording that cannot be taken.
+    """
+    rest = iter(sources)
+    while some := list(islice(rest, batch)):
+        yield from run(model, [load(source, model.rate, channels) for source in some])
+
+
+def run(model: SeparativeEncoder, loaded: Sequence[Loaded], *, shared: bool = False) -> list[Recording]:
+    """One padded batch through the model; ``shared``: all recordings are views of one memory."""
+    heard = forward(model, [item.wave_N for item in loaded], shared=shared)
+    activity_BCS = heard.activity_BCS.sigmoid().cpu().numpy()
+    real_BS = heard.valid_BS.cpu().numpy() > 0
+    estimate_BCN, answer_BCE, query_BCE = (
+        x.float().cpu().numpy() for x in (heard.estimate_BCN, heard.answer_BCE, heard.query_BCE)
+    )
+    recordings = []
+    for b, item in enumerate(loaded):
+        samples = len(item.wave_N)
+        seconds = samples / model.rate
+        talkers = []
+        for c in range(model.streams):
+            activity_S = activity_BCS[b, c, real_BS[b]]
+            # The last segment may reach beyond the end of the recording.
+            speech = min(float((activity_S > 0.5).sum()) * model.segment_seconds, seconds)
+            # Copies, so that one talker kept does not keep the whole padded batch in memory.
+            waveform_N = estimate_BCN[b, c, :samples].copy()
+            talkers.append(
+                Talker(
+                    c,
+                    answer_BCE[b, c].copy(),
+                    query_BCE[b, c].copy(),
+                    activity_S,
+                    model.segment_seconds,
+                    speech,
+                    level_db(waveform_N),
+                    waveform_N,
+                    speech >= MIN_SPEECH,
+                )
+            )
+        talkers.sort(key=lambda t: (-t.speech_seconds, t.stream))
+        recordings.append(
+            Recording(item.name, model.rate, seconds, tuple(talkers), item.channels, item.channel_policy)
+        )
+    return recordings
+
+
+def forward(model: SeparativeEncoder, waves: Sequence[Wave], *, shared: bool = False) -> Separated:
+    """Pad waveforms to one batch and run the model without gradients, on the device it lives on."""
+    import torch
+
+    device = next(model.parameters()).device
+    length_B = torch.tensor([len(wave_N) for wave_N in waves])
+    mix_BN = torch.zeros(len(waves), int(length_B.max()))
+    for row_N, wave_N in zip(mix_BN, waves, strict=True):
+        row_N[: len(wave_N)] = torch.from_numpy(np.ascontiguousarray(wave_N, dtype=np.float32))
+    group_B = torch.zeros(len(waves), dtype=torch.long) if shared else torch.arange(len(waves))
+    with torch.inference_mode():
+        heard: Separated = model(mix_BN.to(device), group_B=group_B.to(device), length_B=length_B.to(device))
+    return heard
+
+
+def need_speech(recordings: Sequence[Recording]) -> None:
+    """Refuse recordings among whose streams none is audible."""
+    if not any(recording.audible for recording in recordings):
+        names = ", ".join(recording.name for recording in recordings)
+        most = max(recording.talkers[0].speech_seconds for recording in recordings)
+        raise AudioError(f"{names}: {most:.2f} s of speech found; an embedding needs {MIN_SPEECH} s")
