@@ -27,7 +27,7 @@ def information_bound(
     """Lower bound on I(embedding; talker) in nats, with its 95 % interval; at most ln P.
 
     For any inventory and alpha not fitted on these embeddings, I >= H(talker) - E[loss] (method, section 4).
-    The inventory is made from other recordings (enrolments). alpha, the one free number, is fitted on one half
+    The inventory comes from other recordings (enrolments). alpha, the one free number, is fitted on one half
     of the talkers and used on the other, and the reverse. Talkers count equally, so H = ln P.
 
     Args:
@@ -45,7 +45,8 @@ def information_bound(
         alpha = _best_alpha(distance_NP[~held_N], talker_N[~held_N])
         loss_N[held_N] = _loss(distance_NP[held_N], talker_N[held_N], alpha)
     loss, low, high = talkers.mean(loss_N, talker_N)
-    return np.log(count) - loss, np.log(count) - high, np.log(count) - low
+    ceiling = float(np.log(count))
+    return ceiling - loss, ceiling - high, ceiling - low
 
 
 def _best_alpha(distance_NP: Floats, talker_N: NDArray[np.intp]) -> float:

@@ -69,7 +69,7 @@ def verification_rows(
                     costs = np.array([roc.min_dcf(P_TARGET, weight) for weight in weights])
                     figures.append(("minDCF", roc.min_dcf(P_TARGET), costs))
                 for metric, value, value_R in figures:
-                    low, high = interval(value_R)
+                    low, high = interval(value_R, value)
                     rows.append(
                         Row(model, condition, metric, value, low, high, len(target), place, trials.seed)
                     )

@@ -40,11 +40,11 @@ class System(Protocol):
 
 
 class EncoderSystem:
-    """A separative encoder; reports its answers and, if it has cross-attention, its queries."""
+    """A separative encoder; reports its answers and, if wanted and it has cross-attention, its queries."""
 
-    def __init__(self, name: str, model: SeparativeEncoder) -> None:
+    def __init__(self, name: str, model: SeparativeEncoder, *, queries: bool) -> None:
         self.model = model
-        self.rows: tuple[str, ...] = (name, f"{name} (query)") if model.cross is not None else (name,)
+        self.rows: tuple[str, ...] = (name, f"{name} (query)")[: 2 if queries and model.cross else 1]
 
     def __call__(self, waves: Sequence[Wave]) -> list[tuple[Voices, ...]]:
         heard = embed_many(self.model, [(wave, self.model.rate) for wave in waves], batch=len(waves))

@@ -13,12 +13,13 @@ from separative.corpora.manifest import Corpus
 from separative.errors import choose
 from separative.evaluation.bootstrap import Talkers
 from separative.evaluation.conditions import CONDITIONS, DEFAULT, Condition, mix
+from separative.evaluation.draw import build_trials
 from separative.evaluation.metrics import si_sdr_improvement
 from separative.evaluation.results import Results
 from separative.evaluation.rows import Answers, Key, information_rows, separation_rows, verification_rows
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.systems import EncoderSystem, MfccSystem, System, Voices, untrained
-from separative.evaluation.trials import Side, TrialList, build_trials
+from separative.evaluation.trials import Side, TrialList
 from separative.inference.recording import Wave
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ def evaluate(
             enrolments=enrolments,
             tests=tests,
         )
-    systems: list[System] = [EncoderSystem(name, model)]
+    systems: list[System] = [EncoderSystem(name, model, queries=True)]
     if baselines:
         twin = untrained(model, trials.seed)
-        systems += [EncoderSystem("untrained", twin), MfccSystem(model.rate)]
+        systems += [EncoderSystem("untrained", twin, queries=False), MfccSystem(model.rate)]
     answers = _listen(systems, trials, Sounds(corpus, noise, model.rate, trials.seconds), batch, progress)
     corpus_of = trials.corpus_of
     talkers = Talkers(list(corpus_of), resamples, trials.seed, list(corpus_of.values()))

@@ -1,0 +1,150 @@
+"""Drawing a trial list from a corpus (protocol, "Trials")."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+import numpy as np
+
+from separative.corpora.manifest import Corpus, Utterance
+from separative.errors import CorpusError
+from separative.evaluation.conditions import DEFAULT, MOST_RIVALS, conditions_named
+from separative.evaluation.trials import Rival, Side, Trial, TrialList
+
+LEVELS_DB = (-35.0, -18.0)
+
+
+def build_trials(
+    corpus: Corpus,
+    *,
+    noise: Corpus | None = None,
+    conditions: Sequence[str] = DEFAULT,
+    enrol: str = "clean",
+    seed: int = 0,
+    seconds: float = 4.0,
+    enrolments: int = 2,
+    tests: int = 3,
+) -> TrialList:
+    """Every enrolment side against every test side of the same corpus, in every condition.
+
+    A talker gives up to ``enrolments`` + ``tests`` sides of ``seconds`` seconds, no utterance in two of them;
+    one without enough speech for an enrolment and a test is left out. Interferers are other such talkers of
+    the corpus. A trial is left out where the sides share a talker other than the compared one (the enrolled
+    talker is the test's interferer, say). Draws differ by ``seed`` and side, not by condition.
+
+    Raises:
+        CorpusError: too few talkers with enough speech, no noise where a condition adds it.
+        SeparativeError: an unknown condition.
+    """
+    heard = conditions_named(conditions)
+    (enrol_as,) = conditions_named([enrol])
+    # The two that are compared, and as many interferers as are heard with them, all different.
+    needed = 2 + len(enrol_as.sir_db) + max(len(c.sir_db) for c in heard)
+    if noise is None and any(c.snr_db is not None for c in (*heard, enrol_as)):
+        raise CorpusError("a condition with noise needs a noise corpus; give one or leave the condition out")
+    pools: dict[str, dict[str, tuple[Utterance, ...]]] = {}
+    for talker, utterances in corpus.by_speaker.items():
+        pools.setdefault(utterances[0].corpus, {})[talker] = utterances
+    enrolled: list[Side] = []
+    tested: list[Side] = []
+    for name, pool in sorted(pools.items()):
+        groups = {t: _sides(t, pool[t], seed, seconds, enrolments, tests) for t in pool}
+        talkers = [t for t in pool if groups[t]]
+        if len(talkers) < needed:
+            continue
+        for talker in talkers:
+            for (kind, number), words in groups[talker].items():
+                side_id = f"{_plain(talker)}:{kind}{number}"
+                side = _side(
+                    side_id, talker, name, words, {t: pool[t] for t in talkers}, noise, seed, seconds
+                )
+                (enrolled if kind == "e" else tested).append(side)
+    if not enrolled:
+        names = ", ".join(sorted(pools)) or "no labelled talkers"
+        raise CorpusError(
+            f"no trials: a corpus needs at least {needed} talkers with two sides of {seconds:g} s "
+            f"from different utterances, which none has of: {names}"
+        )
+    trials = tuple(
+        Trial(left.talker == right.talker, left.id, right.id, condition.name)
+        for condition in heard
+        for left in enrolled
+        for right in tested
+        if left.corpus == right.corpus
+        and not _share_others(left, len(enrol_as.sir_db), right, len(condition.sir_db))
+    )
+    return TrialList(seed, seconds, enrol, tuple(conditions), tuple(enrolled), tuple(tested), trials)
+
+
+def _plain(talker: str) -> str:
+    """A talker's name without white space, still unique."""
+    return quote(talker, safe="/@.,+=")
+
+
+def _sides(
+    talker: str, utterances: Sequence[Utterance], seed: int, seconds: float, enrolments: int, tests: int
+) -> dict[tuple[str, int], tuple[Utterance, ...]]:
+    """Disjoint utterances for every (kind, number) there is speech for; empty if not for both kinds."""
+    order = np.random.default_rng([seed, zlib.crc32(talker.encode())]).permutation(len(utterances))
+    rest = iter([utterances[i] for i in order])
+    # Enrolment and test in turn: little speech still gives one of each.
+    limits = {"e": enrolments, "t": tests}
+    wanted = [(kind, n) for n in range(max(limits.values())) for kind in limits if n < limits[kind]]
+    groups = {}
+    for key in wanted:
+        words = _take(rest, seconds)
+        if not words:
+            break
+        groups[key] = words
+    return groups if len(groups) > 1 else {}
+
+
+def _take(rest: Iterator[Utterance], seconds: float) -> tuple[Utterance, ...]:
+    """Utterances from the front that last ``seconds`` together; empty if there are not enough."""
+    taken: list[Utterance] = []
+    for utterance in rest:
+        taken.append(utterance)
+        if sum(u.seconds for u in taken) >= seconds:
+            return tuple(taken)
+    return ()
+
+
+def _side(
+    side_id: str,
+    talker: str,
+    corpus: str,
+    words: tuple[Utterance, ...],
+    pool: dict[str, tuple[Utterance, ...]],
+    noise: Corpus | None,
+    seed: int,
+    seconds: float,
+) -> Side:
+    # Two generators: the interferers must not change when a noise corpus is given.
+    rng, noise_rng = (np.random.default_rng([seed, zlib.crc32(side_id.encode()), k]) for k in (1, 2))
+    level_db = round(float(rng.uniform(*LEVELS_DB)), 2)
+    others = [t for t in pool if t != talker]
+    rivals = []
+    for i in rng.permutation(len(others))[:MOST_RIVALS]:
+        spoken = pool[others[i]]
+        rest = iter([spoken[j] for j in rng.permutation(len(spoken))])
+        rivals.append(Rival(others[i], tuple(u.id for u in _take(rest, seconds))))
+    clip: Utterance | None = None
+    start = 0.0
+    if noise is not None:
+        clip = noise.utterances[int(noise_rng.integers(len(noise)))]
+        # Short clips are heard from their beginning: many end in digital silence.
+        if clip.seconds >= 2 * seconds:
+            start = round(float(noise_rng.uniform(0, clip.seconds - seconds)), 2)
+    spoken_ids = tuple(u.id for u in words)
+    return Side(
+        side_id, talker, corpus, spoken_ids, level_db, tuple(rivals), None if clip is None else clip.id, start
+    )
+
+
+def _share_others(left: Side, left_rivals: int, right: Side, right_rivals: int) -> bool:
+    """Do the sides, as heard, share a talker other than the one they are compared for?"""
+    one = {left.talker, *(r.talker for r in left.rivals[:left_rivals])}
+    other = {right.talker, *(r.talker for r in right.rivals[:right_rivals])}
+    return one & other != ({left.talker} & {right.talker})
