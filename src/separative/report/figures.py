@@ -40,7 +40,7 @@ def curves_figure(axis: str, curves: Curves) -> Figure:
     columns = min(3, max(1, len(panels)))
     rows = -(-len(panels) // columns) or 1
     figure = Figure(figsize=(3.2 * columns, 2.4 * rows), layout="constrained")
-    for number, (name, keys) in enumerate(panels.items()):
+    for number, keys in enumerate(panels.values()):
         axes = figure.add_subplot(rows, columns, number + 1)
         for key, colour in zip(keys, COLOURS * len(keys), strict=False):
             place, value = (np.array(x) for x in curves[key])
@@ -49,7 +49,6 @@ def curves_figure(axis: str, curves: Curves) -> Figure:
             else:
                 axes.plot(place, value, color=colour, linewidth=0.4, alpha=0.3)
                 axes.plot(place, running_mean(value), color=colour, linewidth=1.3, label=key)
-        axes.set_title(name, fontsize="small", loc="left")
         axes.set_xlabel(axis, fontsize="x-small")
         axes.tick_params(labelsize="x-small")
         axes.grid(color="0.92", linewidth=0.6)

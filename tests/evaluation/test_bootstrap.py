@@ -1,0 +1,65 @@
+"""Resampling talkers: weights are copies of talkers, intervals are those of statistics."""
+
+import numpy as np
+import pytest
+
+from separative.evaluation import eer
+from separative.evaluation.bootstrap import Talkers, interval
+
+
+def test_weighted_trials_are_the_trials_of_copied_talkers():
+    rng = np.random.default_rng(0)
+    talkers = Talkers(list("abcde"), resamples=20, seed=1)
+    pairs = [(i, j) for i in range(5) for j in range(5) for _ in range(2)]
+    left, right = np.array(pairs).T
+    target = left == right
+    score = rng.integers(0, 6, len(left)) + 2.0 * target
+    for resample in range(20):
+        times = talkers.times_RP[resample].astype(int)
+        copies = [(t, copy) for t in range(5) for copy in range(times[t])]
+        scores, targets = [], []
+        for s, i, j in zip(score, left, right, strict=True):
+            for one in (c for c in copies if c[0] == i):
+                for other in (c for c in copies if c[0] == j):
+                    if i != j or one == other:  # copies of one talker never meet
+                        scores.append(s)
+                        targets.append(i == j)
+        weighted = eer(score, target, talkers.trial_weights(left, right, resample))
+        if all(targets):
+            assert np.isnan(weighted)
+        else:
+            assert weighted == pytest.approx(eer(np.array(scores), np.array(targets)), abs=1e-9)
+
+
+def test_every_stratum_keeps_its_number_of_talkers():
+    talkers = Talkers(list("abcdefg"), 50, 0, strata=list("xxxyyyy"))
+    assert (talkers.times_RP[:, :3].sum(1) == 3).all()
+    assert (talkers.times_RP[:, 3:].sum(1) == 4).all()
+
+
+def test_interval_of_a_mean_is_that_of_the_central_limit():
+    rng = np.random.default_rng(2)
+    value = rng.standard_normal(400)
+    talkers = Talkers([str(i) for i in range(400)], 2000, 0)
+    mean, low, high = talkers.mean(value, np.arange(400))
+    error = value.std() / 20
+    assert mean == pytest.approx(value.mean())
+    assert low == pytest.approx(mean - 1.96 * error, abs=0.2 * error)
+    assert high == pytest.approx(mean + 1.96 * error, abs=0.2 * error)
+
+
+def test_talkers_count_equally_however_much_they_speak():
+    talkers = Talkers(["a", "b"], 10, 0)
+    assert talkers.mean(np.array([1.0, 1.0, 1.0, 3.0]), np.array([0, 0, 0, 1]))[0] == 2.0
+
+
+def test_intervals_correct_for_resamples_that_lie_to_one_side():
+    value_R = np.random.default_rng(0).standard_normal(20000)
+    plain = interval(value_R, 0.0)
+    np.testing.assert_allclose(plain, [-1.96, 1.96], atol=0.06)
+    # An estimate half a deviation above its resamples: both ends move up by a whole one.
+    np.testing.assert_allclose(interval(value_R, 0.5), [-0.96, 2.96], atol=0.25)
+
+
+def test_undefined_resamples_do_not_count():
+    assert interval(np.array([np.nan, 2.0, 2.0, np.nan]), 2.0) == (2.0, 2.0)

@@ -1,0 +1,154 @@
+"""The whole protocol on a small corpus, and its results on disk."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from separative.corpora import load_corpus
+from separative.errors import CorpusError, SeparativeError
+from separative.evaluation import Results, Row, TrialList, build_trials, eer_figure, evaluate
+from separative.model import EncoderConfig, SeparativeEncoder
+
+FIGURE = 1e-2
+SWAP = 1.0  # in % of EER: two nearly equal scores of untrained networks may change places
+DATA = Path(os.environ.get("SEPARATIVE_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+@pytest.fixture(scope="module")
+def results(model, speech, noise):
+    seen = []
+    done = evaluate(
+        model,
+        speech,
+        noise=noise,
+        seconds=1.2,
+        resamples=40,
+        batch=7,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert [d for d, _ in seen] == sorted(d for d, _ in seen)
+    assert seen[-1][0] == seen[-1][1]
+    return done
+
+
+def test_every_row_has_an_interval_and_says_what_it_rests_on(results):
+    models = {"trained", "trained (query)", "untrained", "MFCC statistics"}
+    conditions = {"clean", "overlap+5", "overlap0", "overlap-5", "noise5"}
+    eers = [row for row in results.rows if row.metric == "EER"]
+    assert {(r.model, r.condition, r.corpus) for r in eers} == {
+        (m, c, place) for m in models for c in conditions for place in ("all", "one", "two")
+    }
+    for row in results.rows:
+        assert row.low <= row.high
+        assert row.trials > 0
+        assert np.isfinite([row.value, row.low, row.high]).all()
+    separated = {(r.model, r.condition) for r in results.rows if r.metric == "SI-SDRi"}
+    assert separated == {
+        (m, c) for m in ("trained", "untrained") for c in conditions if c.startswith("overlap")
+    }
+    informed = {(r.model, r.condition) for r in results.rows if r.metric == "MI"}
+    assert informed == {(m, "clean") for m in models} | {
+        (m, "overlap0") for m in models - {"MFCC statistics"}
+    }
+    assert results.settings["mi_ceiling"] == pytest.approx(np.log(9))
+
+
+def test_hummed_voices_are_told_apart_by_their_spectra_and_interference_hurts(results):
+    clean = results.find("EER", "clean", model="MFCC statistics")
+    assert clean.value < 15
+    assert results.find("EER", "overlap-5", model="MFCC statistics").value > clean.value + 10
+
+
+def test_batches_and_a_written_trial_list_change_nothing(results, model, speech, noise, tmp_path):
+    names = ("clean", "overlap+5", "overlap0", "overlap-5", "noise5")
+    build_trials(speech, noise=noise, seconds=1.2, conditions=names).write(tmp_path / "list.txt")
+    again = evaluate(
+        model, speech, noise=noise, trials=TrialList.read(tmp_path / "list.txt"), resamples=40, batch=3
+    )
+    for one, other in zip(results.rows, again.rows, strict=True):
+        assert (one.model, one.condition, one.metric, one.trials) == (
+            other.model,
+            other.condition,
+            other.metric,
+            other.trials,
+        )
+        tolerance = SWAP if one.metric == "EER" else FIGURE
+        np.testing.assert_allclose(
+            [one.value, one.low, one.high], [other.value, other.low, other.high], atol=tolerance
+        )
+
+
+def test_without_noise_the_noisy_conditions_are_left_out(model, speech):
+    done = evaluate(
+        model, speech, name="csc", seconds=1.2, candidates="all", baselines=False, resamples=5, tests=1
+    )
+    assert {row.condition for row in done.rows} == {"clean", "overlap+5", "overlap0", "overlap-5"}
+    assert {row.model for row in done.rows} == {"csc", "csc (query)"}
+    assert done.settings["candidates"] == "all"
+
+
+def test_what_a_user_gets_wrong(model, speech, noise):
+    with pytest.raises(SeparativeError, match="valid: active, all"):
+        evaluate(model, speech, candidates="loudest")
+    with pytest.raises(CorpusError, match="no split 'test'; valid: dev"):
+        evaluate(model, speech, split="test")
+    with pytest.raises(CorpusError, match="noise corpus"):
+        evaluate(model, speech, conditions=["noise5"], seconds=1.2)
+
+
+def test_results_survive_the_disk(results, tmp_path):
+    path = results.save(tmp_path / "out")
+    assert Results.load(path) == Results.load(tmp_path / "out") == results
+    assert sorted(p.name for p in path.parent.iterdir()) == ["eer.png", "results.json", "results.md"]
+    assert (tmp_path / "out" / "eer.png").read_bytes().startswith(b"\x89PNG")
+    path.write_text(json.dumps({"rows": [{"model": "x"}]}))
+    with pytest.raises(SeparativeError, match=r"results\.json"):
+        Results.load(path)
+    with pytest.raises(SeparativeError, match="no EER of 'x'"):
+        results.find("EER", "clean", model="x")
+
+
+def test_the_table_shows_value_and_interval_under_its_condition():
+    rows = (
+        Row("csc", "clean", "EER", 8.04, 6.0, 11.06, 100, "all", 0),
+        Row("csc", "overlap0", "EER", 20.0, 15.0, 25.0, 90, "all", 0),
+        Row("csc", "overlap0", "MI", 2.345, 2.0, 2.5, 90, "all", 0),
+    )
+    table = Results(rows, {"mi_ceiling": 3.5553}).table()
+    assert "| model | clean | overlap0 |" in table
+    assert "| csc | 8.0 (6.0 to 11.1) | 20.0 (15.0 to 25.0) |" in table
+    assert "MI, nats, at most 3.56" in table
+    assert "| csc | 2.35 (2.00 to 2.50) |" in table or "| csc | 2.34 (2.00 to 2.50) |" in table
+
+
+def test_the_figure_draws_every_value_with_its_interval(results):
+    (axes,) = eer_figure(results).axes
+    assert [t.get_text() for t in axes.get_xticklabels()] == [
+        "clean",
+        "overlap+5",
+        "overlap0",
+        "overlap-5",
+        "noise5",
+    ]
+    assert len(axes.containers) == 4
+    points, _, (bars,) = axes.containers[0].lines
+    row = results.find("EER", "clean", model="trained")
+    assert points.get_ydata()[0] == pytest.approx(row.value)
+    ends = [y for _, y in bars.get_segments()[0]]
+    assert ends == pytest.approx([min(row.low, row.value), max(row.high, row.value)])
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (DATA / "speech.csv").is_file(), reason=f"no real speech in {DATA}")
+def test_mfcc_statistics_land_where_they_should_on_real_speech():
+    config = EncoderConfig(width=8, shared_blocks=1, stream_blocks=0, speaker_width=8, speaker_blocks=0)
+    model = SeparativeEncoder(config).eval()
+    corpus = load_corpus(DATA / "speech.csv")
+    done = evaluate(model, corpus, conditions=["clean", "overlap0"], enrolments=1, tests=1, resamples=50)
+    clean = done.find("EER", "clean", model="MFCC statistics")
+    assert 12 < clean.value < 25
+    assert done.find("EER", "overlap0", model="MFCC statistics").value > clean.value + 5
+    assert clean.low < clean.value < clean.high

@@ -1,0 +1,104 @@
+"""Systems: baselines against references, scores against three loops."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.fft import dct
+
+from separative.evaluation.mfcc import mfcc, speech_frames
+from separative.evaluation.systems import EncoderSystem, MfccSystem, Voices, scores, untrained
+
+RATE = 8000
+ROUNDING = 1e-5
+
+
+@pytest.fixture(scope="module")
+def waves():
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(n).astype(np.float32) * 0.1 for n in (8000, 12000)]
+
+
+def test_mfccs_are_an_orthonormal_cosine_transform_and_ignore_loudness(waves):
+    full = mfcc(waves[0], RATE, count=39, mels=40)
+    # A flat shift of all log energies is the zeroth coefficient alone, which is left out.
+    np.testing.assert_allclose(mfcc(3 * waves[0], RATE, count=39, mels=40), full, atol=1e-4)
+    basis = dct(np.eye(40), type=2, norm="ortho", axis=0)[1:]
+    log_mel = full @ basis
+    np.testing.assert_allclose(log_mel @ basis.T, full, atol=1e-9)
+    assert full.shape == (1 + (8000 - 200) // 80, 39)
+
+
+def test_a_tone_lies_in_its_mel_band():
+    time = np.arange(RATE) / RATE
+    basis = dct(np.eye(40), type=2, norm="ortho", axis=0)[1:]
+
+    def band(hertz):
+        wave = np.sin(2 * np.pi * hertz * time).astype(np.float32)
+        return int((mfcc(wave, RATE, count=39) @ basis).mean(0).argmax())
+
+    top = 2595 * np.log10(1 + 0.475 * RATE / 700)
+    low = 2595 * np.log10(1 + 60 / 700)
+    for hertz in (500, 1000, 2000, 3000):
+        mel = 2595 * np.log10(1 + hertz / 700)
+        assert band(hertz) == pytest.approx((mel - low) / (top - low) * 41 - 1, abs=0.75)
+
+
+def test_speech_frames_leave_silence_out():
+    wave = np.concatenate([0.001 * np.ones(4000), np.sin(np.arange(4000.0))]).astype(np.float32)
+    speech = speech_frames(wave, RATE)
+    assert not speech[:45].any()
+    assert speech[52:].all()
+
+
+def test_scores_are_the_largest_cosine_of_active_candidates():
+    rng = np.random.default_rng(1)
+
+    def side(count, streams):
+        some = []
+        for _ in range(count):
+            embedding = rng.standard_normal((streams, 6)).astype(np.float32)
+            embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+            some.append(Voices(embedding, rng.random(streams) < 0.6))
+        return some
+
+    left, right = side(7, 2), side(5, 3)
+    left[0] = Voices(left[0].embedding_CE, np.zeros(2, bool))  # nobody active: everybody is a candidate
+    for active_only in (True, False):
+        found = scores(left, right, active_only=active_only)
+        for i, one in enumerate(left):
+            for j, other in enumerate(right):
+                best = -np.inf
+                for c, a in enumerate(one.embedding_CE):
+                    for k, b in enumerate(other.embedding_CE):
+                        c_counts = one.active_C[c] or not one.active_C.any() or not active_only
+                        k_counts = other.active_C[k] or not other.active_C.any() or not active_only
+                        if c_counts and k_counts:
+                            best = max(best, float(a @ b))
+                assert found[i, j] == pytest.approx(best, abs=ROUNDING)
+
+
+def test_an_encoder_answers_and_asks(model, waves):
+    answer, query = EncoderSystem("csc", model, queries=True)(waves)[1]
+    assert answer.embedding_CE.shape == query.embedding_CE.shape == (2, 16)
+    assert answer.estimate_CN.shape == (2, 12000)
+    assert not np.allclose(answer.embedding_CE, query.embedding_CE)
+    np.testing.assert_allclose(np.linalg.norm(answer.embedding_CE, axis=1), 1, atol=ROUNDING)
+    assert EncoderSystem("csc", model, queries=False).rows == ("csc",)
+
+
+def test_the_untrained_twin_is_repeatable_and_leaves_the_generator_alone(model):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    one, again, other = untrained(model, 0), untrained(model, 0), untrained(model, 1)
+    assert torch.rand(1) == expected
+    assert not one.training
+    assert one.config == model.config
+    assert torch.equal(one.enter.weight, again.enter.weight)
+    assert not torch.equal(one.enter.weight, other.enter.weight)
+
+
+def test_mfcc_statistics_are_one_candidate_whatever_the_level(waves):
+    (quiet,), (loud,) = MfccSystem(RATE)([waves[0], 4 * waves[0]])
+    assert quiet.embedding_CE.shape == (1, 40)
+    np.testing.assert_allclose(quiet.embedding_CE, loud.embedding_CE, atol=1e-4)

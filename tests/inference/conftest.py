@@ -1,0 +1,47 @@
+"""A small encoder that acts as after training (attention and activity on), and sound files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from separative import audio
+from separative.model import EncoderConfig, SeparativeEncoder
+
+RATE = 8000
+
+
+@pytest.fixture(scope="session")
+def model() -> SeparativeEncoder:
+    torch.manual_seed(3)
+    config = EncoderConfig(
+        rate=RATE,
+        width=16,
+        shared_blocks=2,
+        stream_blocks=1,
+        speaker_width=16,
+        speaker_blocks=2,
+        embedding=16,
+    )
+    encoder = SeparativeEncoder(config).eval()
+    with torch.no_grad():
+        torch.nn.init.normal_(encoder.cross.out.weight, std=0.2)
+        encoder.speaker.activity.bias.fill_(2.0)
+    return encoder
+
+
+@pytest.fixture(scope="session")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write amplitude-modulated noise: ``record(name, seconds, seed, rate, channels)``."""
+    folder = tmp_path_factory.mktemp("recordings")
+
+    def make(name: str, seconds: float = 1.5, seed: int = 0, rate: int = RATE, channels: int = 1) -> Path:
+        rng = np.random.default_rng(seed)
+        wave = 0.1 * rng.standard_normal((channels, round(seconds * rate)))
+        wave *= np.abs(np.sin(np.arange(wave.shape[1]) / rate * rng.uniform(2, 9)))
+        audio.write(folder / name, wave.astype(np.float32), rate)
+        return folder / name
+
+    return make

@@ -1,0 +1,116 @@
+"""Scores are cosines of audible talkers; only the views of one side share a memory. Results on disk."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from separative import audio
+from separative.errors import AudioError, SeparativeError
+from separative.inference import analyse, verify, write_embeddings, write_waveforms
+from separative.inference.analyse import forward
+from separative.inference.recording import load
+
+FLOAT = 1e-5
+
+
+def test_the_score_is_the_largest_cosine_and_names_its_streams(model, record):
+    left, right = record("l.wav", seed=1), record("r.wav", seed=2, seconds=2.0)
+    found = verify(model, left, right)
+    pairs = {
+        (a.stream, b.stream): float(a.embedding_E @ b.embedding_E)
+        for a, b in itertools.product(analyse(model, left).audible, analyse(model, right).audible)
+    }
+    assert found.score == pytest.approx(max(pairs.values()), abs=FLOAT)
+    assert pairs[found.left_stream, found.right_stream] == pytest.approx(found.score, abs=FLOAT)
+    assert (found.left_recording, found.right_recording) == (0, 0)
+    assert verify(model, right, left).score == pytest.approx(found.score, abs=FLOAT)
+    assert verify(model, left, left).score == pytest.approx(1, abs=FLOAT)
+
+
+def test_views_of_an_enrolment_share_a_memory_and_the_sides_do_not(model, record):
+    views = [record("v0.wav", seed=3), record("v1.wav", seed=4, seconds=2.2)]
+    test = record("t.wav", seed=5)
+    found = verify(model, views, test)
+    # Slowly: the answers of each view's queries over the segments of both views, put side by side.
+    parts = [forward(model, [load(path, model.rate).wave_N]) for path in views]
+    memory = torch.cat([p.segment_BCSE for p in parts], dim=2)
+    activity = torch.cat([p.activity_BCS for p in parts], dim=2)
+    valid = torch.cat([p.valid_BS for p in parts], dim=1)
+    with torch.inference_mode():
+        answers = [
+            model.answer(p.query_BCE, memory, activity, valid, torch.zeros(1, dtype=torch.long))[0].numpy()
+            for p in parts
+        ]
+    other = analyse(model, test).audible
+    best = max(float(e @ b.embedding_E) for answer in answers for e in answer for b in other)
+    assert found.score == pytest.approx(best, abs=FLOAT)
+    alone = max(verify(model, view, test).score for view in views)
+    assert abs(alone - found.score) > 1e-4, "the shared memory must matter for this test to mean anything"
+
+
+def test_two_recordings_are_not_mistaken_for_a_waveform_with_its_rate(model, record):
+    path = record("w.wav", seed=6)
+    wave, rate = audio.read(path)
+    assert verify(model, (wave, rate), [path]).score == pytest.approx(1, abs=FLOAT)
+    assert verify(model, [path, path], [(wave, rate)]).left_recording in (0, 1)
+
+
+def test_the_decision_is_the_card_s(model, record):
+    path = record("x.wav")
+    assert verify(model, path, path).same is None
+    model.card = {"threshold": 0.9}
+    try:
+        assert verify(model, path, path).same is True
+        model.card = {"threshold": 1.5}
+        assert verify(model, path, path).same is False
+    finally:
+        model.card = {}
+
+
+def test_a_side_with_too_little_speech_is_refused(model, record):
+    with pytest.raises(AudioError, match=r"y.wav"):
+        verify(model, record("x.wav"), record("y.wav", seconds=0.2))
+
+
+def test_waveforms_on_disk_are_the_talkers(model, record, tmp_path):
+    recording = analyse(model, record("mix.wav", seed=7))
+    paths = write_waveforms(recording, tmp_path)
+    assert [p.name for p in paths] == ["mix-talker1.wav", "mix-talker2.wav"]
+    for path, talker in zip(paths, recording.audible, strict=True):
+        wave_N, rate = audio.read(path)
+        assert rate == recording.rate
+        np.testing.assert_allclose(wave_N, talker.waveform_N, atol=2**-15)
+
+
+def test_loud_talkers_are_turned_down_together(model, record, tmp_path):
+    wave_N, rate = audio.read(record("loud.wav", seed=8))
+    recording = analyse(model, (20 * wave_N, rate))
+    peaks = [np.abs(t.waveform_N).max() for t in recording.audible]
+    assert max(peaks) > 1
+    written = [np.abs(audio.read(p)[0]).max() for p in write_waveforms(recording, tmp_path, "loud")]
+    np.testing.assert_allclose(written, np.array(peaks) / max(peaks), atol=2**-14)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_embeddings_on_disk_are_those_of_the_audible_talkers(model, record, tmp_path, suffix):
+    recordings = [analyse(model, record(f"z{n}.wav", seed=n)) for n in range(2)]
+    path = write_embeddings(recordings, tmp_path / "new" / f"out{suffix}")
+    expected = [t for r in recordings for t in r.audible]
+    if suffix == ".npz":
+        stored = np.load(path)
+        embedding, stream = stored["embedding"], list(stored["stream"])
+        assert list(stored["recording"]) == [r.name for r in recordings for _ in r.audible]
+    else:
+        talkers = [t for entry in json.loads(path.read_text()) for t in entry["talkers"]]
+        embedding, stream = [t["embedding"] for t in talkers], [t["stream"] for t in talkers]
+    np.testing.assert_allclose(embedding, [t.embedding_E for t in expected], atol=FLOAT)
+    assert stream == [t.stream for t in expected]
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_other_suffixes_are_refused(model, record, tmp_path):
+    with pytest.raises(SeparativeError, match=r"'.npy' \(did you mean '.npz'\?\); valid: .json, .npz"):
+        write_embeddings([analyse(model, record("x.wav"))], tmp_path / "out.npy")
