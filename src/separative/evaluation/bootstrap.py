@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.evaluation.metrics import Floats
+from separative.metrics import Floats
 
 
 class Talkers:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.evaluation.bootstrap import Talkers
-from separative.evaluation.metrics import Floats
+from separative.metrics import Floats
 
 ALPHAS = (1e-4, 1e4)
 GOLDEN = (5**0.5 - 1) / 2

@@ -14,7 +14,7 @@ from separative.errors import choose
 from separative.evaluation.bootstrap import Talkers
 from separative.evaluation.conditions import CONDITIONS, DEFAULT, Condition, mix
 from separative.evaluation.draw import build_trials
-from separative.evaluation.metrics import si_sdr_improvement
+from separative.metrics import si_sdr_improvement
 from separative.evaluation.results import Results
 from separative.evaluation.rows import Answers, Key, information_rows, separation_rows, verification_rows
 from separative.evaluation.sounds import Sounds

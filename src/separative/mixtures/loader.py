@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from separative.mixtures.batch import Batch
@@ -41,4 +42,10 @@ def loader(mixer: Mixer, *, first_step: int = 0, steps: int, workers: int = 0) -
         batch_size=None,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
+        worker_init_fn=_leave_stopping_to_the_parent,
     )
+
+
+def _leave_stopping_to_the_parent(_worker: int) -> None:
+    # Ctrl-C reaches every process of the group; the parent finishes its step and saves first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 
+BRANCH_SCALE = 0.2
+
+
 class ConvLocal(nn.Module):
     """Gated linear unit around a dilated depthwise convolution: parallel in time."""
 
@@ -87,6 +90,11 @@ class Block(nn.Module):
         super().__init__()
         self.local, self.across = local, across
         self.dropout = nn.Dropout(dropout)
+        # Branches start small: a deep untrained stack then passes the features on, which are worth more.
+        for out in (local.down, across.out):
+            with torch.no_grad():
+                out.weight.mul_(BRANCH_SCALE)
+                out.bias.zero_()
 
     def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         x_BTD = x_BTD + self.dropout(self.local(x_BTD, valid_BT))

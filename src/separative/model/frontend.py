@@ -76,7 +76,7 @@ class StftFrontEnd(nn.Module):
         super().__init__()
         self.grid = FrameGrid(config.window, config.hop)
         bins = config.window // 2 + 1
-        self.features = 2 * bins + config.mels
+        self.features = 2 * bins + 2 * config.mels
         self.mask_size = 2 * bins
         window_W = torch.hann_window(config.window, periodic=True)
         # Analysis with the window, synthesis with the same one over the sum of its squares on the hop grid.
@@ -94,7 +94,7 @@ class StftFrontEnd(nn.Module):
         mel_BTM = (power_BTF @ self.mel_FM + _FLOOR).log()
         mask_BT1 = valid_BT.unsqueeze(-1)
         mean_B1M = (mel_BTM * mask_BT1).sum(1, keepdim=True) / mask_BT1.sum(1, keepdim=True).clamp(min=1)
-        features = torch.cat([compressed_BTF2.flatten(-2), 0.3 * (mel_BTM - mean_B1M)], dim=-1) * mask_BT1
+        features = torch.cat([compressed_BTF2.flatten(-2), 0.3 * mel_BTM, 0.3 * (mel_BTM - mean_B1M)], dim=-1) * mask_BT1
         return features, spectrum_BTF * mask_BT1
 
     def synthesise(self, raw_BCTM: Tensor, represent_BTK: Tensor, samples: int) -> Tensor:

@@ -26,6 +26,9 @@ class SpeakerHead(nn.Module):
         self.weigh = nn.Sequential(
             nn.Linear(speaker_width, speaker_width // 2), nn.Tanh(), nn.Linear(speaker_width // 2, speaker_width)
         )
+        # Normalised over the batch: untrained statistics share one large common part, and until it is taken
+        # off no talker differs from another. Evaluation uses the running figures alone.
+        self.statistics = nn.BatchNorm1d(2 * speaker_width, momentum=0.05)
         self.embed = nn.Linear(2 * speaker_width, embedding)
         self.segment = nn.Linear(speaker_width, embedding)
 
@@ -45,7 +48,8 @@ class SpeakerHead(nn.Module):
         mean_BD = (weight_BSD * h_BSD).sum(1)
         # The spread around the mean, not E[x²] − mean²: no cancellation, never negative.
         spread_BD = (weight_BSD * (h_BSD - mean_BD.unsqueeze(1)).square()).sum(1)
-        query_BE = self.embed(torch.cat([mean_BD, (spread_BD + 1e-5).sqrt()], dim=-1))
+        statistics_BD = torch.cat([mean_BD, (spread_BD + 1e-5).sqrt()], dim=-1)
+        query_BE = self.embed(self.statistics(statistics_BD))
         return self.segment(h_BSD), activity_BS, F.normalize(query_BE.float(), dim=-1)
 
 

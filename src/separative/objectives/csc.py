@@ -63,34 +63,43 @@ class SeparativeObjective(nn.Module):
         # What each stream would cost for each source; one order serves every loss below.
         # Without gradient: first the choice, then the losses of the pairs it chose.
         label_BK = identity_BC.clamp(min=0)
+        embeds = {"query": out.query_BCE, "answer": out.answer_BCE}
         with torch.no_grad():
             cost_BCK = mix_BN.new_zeros(*identity_BC.shape, identity_BC.shape[1])
             if w.separation > 0:
                 cost_BCK += w.separation / 10 * separation_costs(out.estimate_BCN, source_BCN, mix_BN)
             else:
                 cost_BCK += w.activity * _activity_costs(out.activity_BCS, active_BCS)
-            for embed_BCE in (out.query_BCE, out.answer_BCE):
-                posterior_BCP = self.inventory.log_posterior(embed_BCE)
-                columns_BCK = label_BK.unsqueeze(1).expand(-1, posterior_BCP.shape[1], -1)
-                cost_BCK -= w.csc * posterior_BCP.gather(2, columns_BCK) * heard_BC.unsqueeze(1)
+            columns_BCK = label_BK.unsqueeze(1).expand(-1, out.query_BCE.shape[1], -1)
+            nats = {
+                name: -self.inventory.log_posterior(embed_BCE).gather(2, columns_BCK)
+                for name, embed_BCE in embeds.items()
+            }
+            for nats_BCK in nats.values():
+                cost_BCK += w.csc * nats_BCK * heard_BC.unsqueeze(1)
             order_BK = best_permutation(cost_BCK)
 
         total = mix_BN.new_zeros(())
         parts: dict[str, Tensor] = {}
         if w.separation > 0:
             estimate_BKN = reorder(out.estimate_BCN, order_BK)
-            sep_BK = separation_costs(estimate_BKN.flatten(0, 1)[:, None], source_BCN.flatten(0, 1)[:, None],
-                                      mix_BN.repeat_interleave(source_BCN.shape[1], 0)).view(label_BK.shape)
+            # Each source with its own stream only: rows of one estimate and one source.
+            sep_BK = separation_costs(
+                estimate_BKN.flatten(0, 1).unsqueeze(1),
+                source_BCN.flatten(0, 1).unsqueeze(1),
+                mix_BN.repeat_interleave(source_BCN.shape[1], dim=0),
+            ).view(label_BK.shape)
             total = total + w.separation / 10 * sep_BK.mean()
             parts["separation_db"] = sep_BK.detach().mean()
         label_R = label_BK[heard_BC]
-        for name, embed_BCE in (("query", out.query_BCE), ("answer", out.answer_BCE)):
+        for name, embed_BCE in embeds.items():
             rows_RE = reorder(embed_BCE, order_BK)[heard_BC]
             loss_R = csc_loss(self.inventory, rows_RE, label_R, margin=w.margin, smoothing=w.smoothing)
             # The mean over streams that are there; a batch without any contributes nothing.
-            loss = loss_R.sum() / max(1, len(label_R))
-            total = total + w.csc * loss
-            parts[f"csc_{name}"] = loss.detach()
+            total = total + w.csc * loss_R.sum() / max(1, len(label_R))
+            # Reported without margin and smoothing, as the bound on information wants it.
+            chosen_BK = nats[name].gather(1, order_BK.unsqueeze(1)).squeeze(1)
+            parts[f"csc_{name}"] = chosen_BK[heard_BC].sum() / max(1, len(label_R))
         loss = activity_loss(reorder(out.activity_BCS, order_BK), active_BCS, out.valid_BS)
         total = total + w.activity * loss
         parts["activity"] = loss.detach()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from separative.errors import SeparativeError
 from separative.evaluation import eer, min_dcf, si_sdr, si_sdr_improvement
-from separative.evaluation.metrics import Roc
+from separative.metrics import Roc
 
 EXACT = 1e-9
 DB = 1e-6

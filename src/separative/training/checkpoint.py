@@ -1,0 +1,64 @@
+"""Checkpoints: every tensor of a run in one safetensors file, everything else in its metadata. Atomic; no pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from separative.errors import ModelError
+from separative.model.files import replace_file
+
+NAME = "checkpoint.safetensors"
+
+
+def save_checkpoint(
+    path: Path, modules: dict[str, nn.Module], optimiser: torch.optim.Optimizer, state: dict[str, Any]
+) -> None:
+    """Write modules, optimiser, the random state of this process and ``state`` (what JSON can hold)."""
+    tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    for index, slots in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser/{index}/{slot}": value for slot, value in slots.items()}
+    tensors["random/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    flat = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    replace_file(path, save(flat, metadata={"state": json.dumps(state)}))
+
+
+def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Restore what :func:`save_checkpoint` wrote; returns its ``state``.
+
+    Raises:
+        ModelError: missing, damaged, or of another architecture; names the file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            state: dict[str, Any] = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path} is no checkpoint that can be read: {error}") from error
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        part, _, key = name.partition("/")
+        groups.setdefault(part, {})[key] = tensor
+    for name, module in modules.items():
+        own, found = module.state_dict(), groups.get(name, {})
+        strange = sorted(own.keys() ^ found.keys()) or sorted(k for k in own if own[k].shape != found[k].shape)
+        if strange:
+            raise ModelError(f"{path} is a checkpoint of another architecture: '{name}' differs at '{strange[0]}'")
+        module.load_state_dict(found)
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in groups.get("optimiser", {}).items():
+        index, _, slot = key.partition("/")
+        slots.setdefault(int(index), {})[slot] = tensor
+    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+    torch.set_rng_state(groups["random"]["cpu"])
+    if "cuda" in groups["random"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(groups["random"]["cuda"])
+    return state

@@ -1,0 +1,151 @@
+"""Recipes: one YAML file holds everything a run depends on besides the data; unknown keys are errors."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from separative.errors import RecipeError, choose
+from separative.mixtures import MixtureConfig
+from separative.model import EncoderConfig
+from separative.objectives import LossConfig
+
+
+class OptimiserConfig(BaseModel):
+    """AdamW with linear warm-up, cosine decay to a twentieth, clipping and a running average of the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lr: float = Field(1.5e-3, gt=0)
+    inventory_lr: float = Field(5.0, gt=0, description="times lr, for the rows of the inventory")
+    weight_decay: float = Field(0.01, ge=0, description="of weight matrices; never of the inventory")
+    warmup: int = Field(100, ge=0, description="steps")
+    clip: float = Field(5.0, gt=0, description="norm of the whole gradient")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the running average that is validated and saved")
+
+
+class RunConfig(BaseModel):
+    """How long and how often."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(10_000, ge=1)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    threads: int | None = Field(None, ge=1, description="of the processor; as many as there are if null")
+    workers: int = Field(1, ge=0, description="processes that draw mixtures")
+    log_every: int = Field(50, ge=1, description="steps")
+    validate_minutes: float = Field(5.0, gt=0)
+    checkpoint_minutes: float = Field(5.0, gt=0)
+
+
+class Recipe(BaseModel):
+    """A whole run. The parts must agree: rate and streams are the model's and the mixtures' alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "recipe"
+    seed: int = Field(0, ge=0)
+    mixtures: MixtureConfig = MixtureConfig()
+    model: EncoderConfig = EncoderConfig()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Recipe:
+        for key in ("rate", "streams"):
+            ours, theirs = getattr(self.mixtures, key), getattr(self.model, key)
+            if ours != theirs:
+                raise ValueError(f"mixtures.{key} is {ours} and model.{key} is {theirs}: they must be the same")
+        return self
+
+
+def recipe_folder() -> Path:
+    """Where the recipes that come with the package lie: beside it when installed, at the top of a checkout."""
+    installed = Path(__file__).parents[1] / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "recipes"
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names that :func:`load_recipe` knows besides files."""
+    return tuple(sorted(path.stem for path in recipe_folder().glob("*.yaml")))
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or from a YAML file and apply ``a.b=value`` overrides (values are YAML too).
+
+    Raises:
+        RecipeError: no such recipe, not YAML, an unknown key (the nearest is named) or an invalid value.
+    """
+    path = Path(name)
+    if not path.suffix:
+        path = recipe_folder() / f"{choose(str(name), recipe_names(), 'recipe', RecipeError)}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} is not a recipe: it holds no keys")
+    for override in overrides:
+        _apply(content, override)
+    return parse_recipe(content, str(path))
+
+
+def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
+    """Validate the content of a recipe; errors name the key, and ``where`` it stands."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_sentence(error)}") from error
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"override '{override}' is not of the form key.key=value")
+    *parents, last = key.split(".")
+    place: Any = content
+    for index, parent in enumerate(parents):
+        place = place[int(parent)] if isinstance(place, list) and parent.isdigit() else place.setdefault(parent, {})
+        if not isinstance(place, dict | list):
+            raise RecipeError(f"override '{override}': '{'.'.join(parents[: index + 1])}' is a value, not a section")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"override '{override}': its value is not YAML") from error
+    if isinstance(place, list):
+        place[int(last)] = parsed
+    else:
+        place[last] = parsed
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem as one sentence; for an unknown key, the nearest valid one."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        valid = _fields(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.4)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        return f"unknown key '{key}'{hint}; valid: {', '.join(sorted(valid))}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"'{key}': {message}" if key else message
+
+
+def _fields(where: tuple[int | str, ...]) -> list[str]:
+    """Valid keys of the section at ``where``."""
+    section: Any = Recipe
+    for part in where:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation
+        # A tuple of sections (the stages of the curriculum) has the section as its first argument.
+        section = annotation if hasattr(annotation, "model_fields") else annotation.__args__[0]
+    return list(section.model_fields)
