@@ -10,9 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 
-BRANCH_SCALE = 0.2
-
-
 class ConvLocal(nn.Module):
     """Gated linear unit around a dilated depthwise convolution: parallel in time."""
 
@@ -84,17 +81,18 @@ class PooledAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Local, then global; both residual."""
+    """Local, then global; both residual. The weights that end a branch start ``branch`` times their usual size."""
 
-    def __init__(self, local: nn.Module, across: nn.Module, dropout: float = 0.0) -> None:
+    def __init__(
+        self, local: ConvLocal | RecurrentLocal, across: PooledAttention, dropout: float = 0.0, branch: float = 1.0
+    ) -> None:
         super().__init__()
         self.local, self.across = local, across
         self.dropout = nn.Dropout(dropout)
-        # Branches start small: a deep untrained stack then passes the features on, which are worth more.
-        for out in (local.down, across.out):
-            with torch.no_grad():
-                out.weight.mul_(BRANCH_SCALE)
-                out.bias.zero_()
+        with torch.no_grad():
+            for out in (local.down, across.out):
+                out.weight.mul_(branch)
+                out.bias.mul_(branch)
 
     def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         x_BTD = x_BTD + self.dropout(self.local(x_BTD, valid_BT))

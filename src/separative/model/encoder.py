@@ -5,8 +5,7 @@ Axes: B mixtures · C talker streams · N samples · T frames · S segments · D
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,7 @@ from separative.model.frontend import FRONT_ENDS, FrontEnd
 from separative.model.heads import SeparationHead, SpeakerHead
 
 
-@dataclass(frozen=True)
-class Separated:
+class Separated(NamedTuple):
     """What the encoder says of a batch of mixtures; the C streams come in one and the same order everywhere.
 
     ``estimate_BCN`` waveforms at the input's level · ``segment_BCSE`` segment representations · ``activity_BCS``
@@ -56,7 +54,11 @@ class SeparativeEncoder(nn.Module):
         self.residual = (
             SeparationHead(config.width, front.mask_size, config.stack) if config.consistency else None
         )
-        speaker_stack = _stack(config, config.speaker_blocks, config.speaker_width, first=0, conv=True)
+        # Small branches: an untrained speaker head then passes its features on, which are worth more. The trunk
+        # starts at full size, or separation starts late.
+        speaker_stack = _stack(
+            config, config.speaker_blocks, config.speaker_width, first=0, conv=True, branch=0.2
+        )
         self.speaker = SpeakerHead(
             config.width, config.speaker_width, config.embedding, config.segment_frames, speaker_stack
         )
@@ -181,15 +183,18 @@ class SeparativeEncoder(nn.Module):
         return found
 
 
-def _stack(config: EncoderConfig, count: int, width: int, *, first: int, conv: bool = False) -> Stack:
+def _stack(
+    config: EncoderConfig, count: int, width: int, *, first: int, conv: bool = False, branch: float = 1.0
+) -> Stack:
     """``count`` blocks of the configured operator; dilations go on from block number ``first``."""
     blocks = []
     for index in range(first, first + count):
-        local: nn.Module
+        local: ConvLocal | RecurrentLocal
         if config.trunk == "conv" or conv:
             dilation = config.dilations[index % len(config.dilations)]
             local = ConvLocal(width, int(width * config.expansion), config.kernel, dilation)
         else:
             local = RecurrentLocal(width, width, config.span)
-        blocks.append(Block(local, PooledAttention(width, config.heads, config.pool), config.dropout))
+        across = PooledAttention(width, config.heads, config.pool)
+        blocks.append(Block(local, across, config.dropout, branch))
     return Stack(blocks)

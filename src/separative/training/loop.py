@@ -187,7 +187,7 @@ def train(
             fabric.backward(losses.total)
             weights = [p for group in optimiser.param_groups for p in group["params"]]
             norm = nn.utils.clip_grad_norm_(weights, recipe.optimiser.clip)
-            if not math.isfinite(float(losses.total)) or not math.isfinite(float(norm)):
+            if not math.isfinite(float(losses.total.detach())) or not math.isfinite(float(norm)):
                 items = ", ".join(str(info["index"]) for info in batch.info)
                 raise SeparativeError(f"the loss of step {step} is not finite; its mixtures are {items}")
             optimiser.step()
