@@ -1,0 +1,27 @@
+# make demo: the whole way on synthetic voices, to demo/report.html.  make test: everything that must hold.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test lint bench
+
+demo: $(READY)
+	$(BIN)/separative demo --out demo
+
+test: lint
+	$(BIN)/pytest -q --cov --cov-report=term:skip-covered
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	set -e; for script in benchmarks/*.py; do [ ! -e "$$script" ] || $(BIN)/python "$$script"; done
+
+# torch first and alone, so that a CPU build that pip can find is taken before anything asks for another.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[voices,rooms,dev]"
+	touch $@

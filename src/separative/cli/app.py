@@ -1,0 +1,31 @@
+"""The tree of verbs. Verbs import what they need when they run, so that --help stays quick."""
+
+from __future__ import annotations
+
+import typer
+
+from separative.cli import corpora, hear, info, learn
+
+app = typer.Typer(
+    help="Speaker representations that survive the cocktail party.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A crash of ours is shown as Python shows it, help as plain text: rich would double the time of --help.
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+corpus = typer.Typer(help="Check, import or make a corpus.", no_args_is_help=True, rich_markup_mode=None)
+corpus.command("check")(corpora.check)
+corpus.command("import")(corpora.import_)
+corpus.command("speak")(corpora.speak)
+app.add_typer(corpus, name="corpus")
+
+app.command("mix")(corpora.mix)
+app.command("train")(learn.train)
+app.command("evaluate")(learn.evaluate)
+app.command("embed")(hear.embed)
+app.command("separate")(hear.separate)
+app.command("verify")(hear.verify)
+app.command("info")(info.info)
+app.command("demo")(learn.demo)

@@ -1,0 +1,132 @@
+"""Verbs on corpora: check, import, speak; and mix, which writes mixtures drawn from one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from separative.cli.show import Bars, say_json, say_table
+
+Source = Annotated[Path, typer.Argument(help="A folder per talker, a .csv, cuts .jsonl, or a known layout.")]
+Layout = Annotated[str | None, typer.Option(help="Name of the layout; found out from SOURCE by default.")]
+Split = Annotated[str | None, typer.Option(help="Only this split.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def check(
+    source: Source,
+    layout: Layout = None,
+    split: Split = None,
+    min_speech: Annotated[float, typer.Option(help="Seconds of speech below which a talker is named.")] = 4.0,
+    json: Json = False,
+) -> None:
+    """Decode every file and list what is wrong.
+
+    The exit code is 1 if there are errors.
+    """
+    from separative.corpora import check_corpus, load_corpus
+
+    with Bars() as bars:
+        corpus = load_corpus(source, layout=layout, split=split, progress=bars.count("headers"))
+        report = check_corpus(corpus, min_speech=min_speech, progress=bars.count("decoding"))
+    if json:
+        say_json(asdict(report))
+    else:
+        shares = [*report.by_corpus.items(), ("all", report.total)]
+        say_table(
+            ("corpus", "talkers", "utterances", "hours"),
+            [(name, part.talkers, part.utterances, f"{part.hours:.2f}") for name, part in shares],
+        )
+        print("rates: " + ", ".join(f"{rate} Hz ({count})" for rate, count in sorted(report.rates.items())))
+        if report.problems:
+            print()
+            say_table(("", "where", "problem"), [(p.kind, p.where, p.problem) for p in report.problems])
+        print(f"\n{len(report.errors)} errors, {len(report.warnings)} warnings")
+    if report.errors:
+        raise typer.Exit(1)
+
+
+def import_(
+    source: Source,
+    path: Annotated[Path, typer.Argument(help="The manifest to write: .jsonl or .jsonl.gz.")],
+    layout: Layout = None,
+    split: Split = None,
+    relative: Annotated[
+        bool, typer.Option(help="Write paths relative to the manifest's folder, so that both can move.")
+    ] = False,
+) -> None:
+    """Write a corpus as a Lhotse cut manifest."""
+    from separative.corpora import load_corpus, save_corpus
+
+    with Bars() as bars:
+        corpus = load_corpus(source, layout=layout, split=split, progress=bars.count("headers"))
+        save_corpus(corpus, path, relative=relative, progress=bars.count("writing"))
+    print(f"{path}: {len(corpus)} utterances, {len(corpus.speakers)} talkers")
+
+
+def speak(
+    folder: Annotated[Path, typer.Argument(help="New, empty, or of an earlier call with the same settings.")],
+    talkers: Annotated[int, typer.Option(help="How many.")] = 80,
+    utterances: Annotated[int, typer.Option(help="Sentences of each talker, 3 to 6 s long.")] = 20,
+    dev_talkers: Annotated[int, typer.Option(help="Of the talkers, those of the split dev.")] = 20,
+    seed: Annotated[int, typer.Option(help="Equal seeds speak equal files.")] = 0,
+    rate: Annotated[int, typer.Option(help="Hertz.")] = 16000,
+) -> None:
+    """Speak a corpus of synthetic talkers.
+
+    Needs the extra 'voices'.
+    """
+    from separative.corpora import speak_voices
+
+    with Bars() as bars:
+        corpus = speak_voices(
+            folder,
+            talkers=talkers,
+            utterances=utterances,
+            dev_talkers=dev_talkers,
+            seed=seed,
+            rate=rate,
+            progress=bars.count("speaking"),
+        )
+    print(f"{folder}: {len(corpus)} utterances, {len(corpus.speakers)} talkers")
+
+
+def mix(
+    corpus: Annotated[Path, typer.Option(help="Speech.")],
+    out: Annotated[Path, typer.Option(help="Folder for mixtures, sources, noise (WAV) and JSON.")],
+    noise: Annotated[Path | None, typer.Option(help="Noise clips, where the recipe asks for noise.")] = None,
+    recipe: Annotated[str, typer.Option(help="Name or YAML file.")] = "small",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override of the recipe: key.key=value.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "train",
+    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="How many mixtures.")] = 10,
+    first: Annotated[
+        int | None,
+        typer.Option(min=0, help="Index of the first mixture; by default where the curriculum ends."),
+    ] = None,
+) -> None:
+    """Write the mixtures that a training draws.
+
+    The same corpus, recipe, seed and index give the same mixture, however many are written.
+    """
+    from separative.corpora import load_corpus
+    from separative.mixtures import Batch, ConditionGroup, Mixer
+    from separative.training import load_recipe
+
+    config = load_recipe(recipe, set_ or ()).mixtures
+    clips = None if noise is None else load_corpus(noise, split=split)
+    mixer = Mixer(load_corpus(corpus, split=split), config, seed=seed, noise=clips)
+    start = config.stages[-1].step * config.batch if first is None else first
+    with Bars() as bars:
+        report = bars.count("mixing")
+        for done, index in enumerate(range(start, start + count), 1):
+            mixture = mixer.mixture(index)
+            group = ConditionGroup(mixture.identity_C[0], (mixture,))
+            Batch.of([group], config.rate).write(out)
+            report(done, count)
+    print(f"{out}: mixtures {start} to {start + count - 1}")

@@ -1,0 +1,127 @@
+"""Verbs on recordings: embed, separate, verify."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from separative.cli.show import Bars, check_sounds, say_json, say_table
+
+if TYPE_CHECKING:
+    from separative.inference import Recording
+
+Sounds = Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, OGG, MP3.")]
+Model = Annotated[str, typer.Option(help="Folder of a model or a run, or a registered name.")]
+Channels = Annotated[str, typer.Option(help="What becomes of several channels: mean or first.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def embed(
+    sources: Sounds,
+    model: Model,
+    out: Annotated[Path | None, typer.Option(help="File for the embeddings: .npz or .json.")] = None,
+    channels: Channels = "mean",
+    json: Json = False,
+) -> None:
+    """Embeddings of all talkers of recordings.
+
+    Each with its seconds of speech; --json adds the activity of every segment.
+    """
+    from separative import inference
+    from separative.inference.write import describe
+
+    recordings = _each(inference.embed, sources, model, channels)
+    if out is not None:
+        inference.write_embeddings(recordings, out)
+    if json:
+        say_json([describe(recording, embeddings=True) for recording in recordings])
+    else:
+        _say(recordings)
+
+
+def separate(
+    sources: Sounds,
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Folder for the talkers: <name>-talker<i>.wav.")],
+    channels: Channels = "mean",
+    json: Json = False,
+) -> None:
+    """Write the waveform of every talker."""
+    from separative import inference
+    from separative.errors import SeparativeError
+    from separative.inference.write import describe
+
+    stem, number = Counter(path.stem for path in sources).most_common(1)[0]
+    if number > 1:
+        raise SeparativeError(
+            f"{number} recordings are named '{stem}': their talkers would overwrite each other"
+        )
+    recordings = _each(inference.separate, sources, model, channels)
+    written = [inference.write_waveforms(recording, out) for recording in recordings]
+    if json:
+        say_json(
+            [describe(r) | {"files": [str(p) for p in ps]} for r, ps in zip(recordings, written, strict=True)]
+        )
+    else:
+        _say(recordings)
+        for path in (path for paths in written for path in paths):
+            print(path)
+
+
+def verify(
+    left: Annotated[Path, typer.Argument(help="A recording of one or several talkers.")],
+    right: Annotated[Path, typer.Argument(help="Another.")],
+    model: Model,
+    channels: Channels = "mean",
+    json: Json = False,
+) -> None:
+    """Is a talker heard in both recordings?
+
+    Prints the score, the streams that match best and, if the model names a threshold, the decision.
+    """
+    from dataclasses import asdict
+
+    from separative import inference
+    from separative.model import load_model
+
+    check_sounds([left, right], channels)
+    found = inference.verify(load_model(model), left, right, channels=channels)  # type: ignore[arg-type]
+    if json:
+        say_json({"left": left, "right": right} | asdict(found))
+        return
+    streams = f"stream {found.left_stream} of {left}, stream {found.right_stream} of {right}"
+    print(f"score {found.score:.4f}: {streams}")
+    if found.same is None:
+        print("no decision: the model's card names no threshold")
+    else:
+        print(f"{'the same talker' if found.same else 'different talkers'} (threshold {found.threshold:.4f})")
+
+
+def _each(work: Callable[..., Recording], sources: list[Path], model: str, channels: str) -> list[Recording]:
+    """One verb of the inference room on every file, after all files have been looked at."""
+    from separative.model import load_model
+
+    check_sounds(sources, channels)
+    loaded = load_model(model)
+    recordings = []
+    with Bars() as bars:
+        report = bars.count("listening")
+        for done, source in enumerate(sources, 1):
+            recordings.append(work(loaded, source, channels=channels))
+            report(done, len(sources))
+    return recordings
+
+
+def _say(recordings: list[Recording]) -> None:
+    say_table(
+        ("recording", "stream", "speech, s", "level, dB", "heard"),
+        [
+            (r.name, t.stream, f"{t.speech_seconds:.2f}", f"{t.level_db:.1f}", "yes" if t.audible else "no")
+            for r in recordings
+            for t in r.talkers
+        ],
+    )

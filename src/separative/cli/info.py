@@ -1,0 +1,83 @@
+"""The verb info: what is installed, what a model, a recipe or a sound file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from separative.cli.show import say_json
+
+EXTRAS = {"voices": "espeakng_loader", "rooms": "pyroomacoustics"}
+
+
+def info(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[MODEL|RECIPE|AUDIO]", help="Nothing: versions and names.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """What a model, recipe or sound file holds.
+
+    Its card, its keys or its header; without an argument, versions and known names.
+    """
+    record = _versions() if what is None else _describe(what)
+    if json:
+        say_json(record)
+        return
+    import yaml
+
+    print(yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100), end="")
+
+
+def _describe(what: str) -> dict[str, Any]:
+    path = Path(what)
+    if path.is_file() and path.suffix not in (".yaml", ".yml"):
+        from separative.audio import info as read_header
+
+        header = read_header(path)
+        return {
+            "path": str(path),
+            "format": header.format,
+            "rate": header.rate,
+            "channels": header.channels,
+            "frames": header.frames,
+            "seconds": round(header.seconds, 4),
+        }
+    from separative.errors import choose
+    from separative.model import load_model, model_names
+    from separative.training import load_recipe, recipe_names
+
+    if path.suffix in (".yaml", ".yml") or what in recipe_names():
+        return load_recipe(what).model_dump(mode="json")
+    if not path.is_dir():
+        choose(what, (*model_names(), *recipe_names()), "file, model or recipe")
+    return load_model(what).card
+
+
+def _versions() -> dict[str, Any]:
+    import platform
+    from importlib.metadata import version
+    from importlib.util import find_spec
+
+    from separative.model import model_names
+    from separative.training import recipe_names
+
+    packages = (
+        "separative",
+        "torch",
+        "numpy",
+        "scipy",
+        "soundfile",
+        "soxr",
+        "safetensors",
+        "lightning-fabric",
+    )
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "extras": {name: find_spec(module) is not None for name, module in EXTRAS.items()},
+        "recipes": list(recipe_names()),
+        "models": list(model_names()),
+    }

@@ -1,0 +1,162 @@
+"""Verbs on models: train, evaluate; and demo, which does both on synthetic voices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from separative.cli.show import Bars, Stopped
+
+Minutes = Annotated[float | None, typer.Option(min=0.0, help="Stop after so many minutes of training.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; the recipe's by default.")]
+
+
+def train(
+    corpus: Annotated[
+        Path, typer.Option(help="Speech; trained on its split train, watched on its split dev.")
+    ],
+    out: Annotated[Path, typer.Option(help="The run's folder: new, empty, or of the run to resume.")],
+    recipe: Annotated[str, typer.Option(help="Name or YAML file.")] = "small",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override of the recipe: key.key=value; repeatable.")
+    ] = None,
+    noise: Annotated[Path | None, typer.Option(help="Noise clips, where the recipe asks for noise.")] = None,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of decoded audio; .cache beside --out by default.")
+    ] = None,
+    threads: Threads = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that draw mixtures.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a model.
+
+    Ctrl-C saves it; --resume goes on from there.
+    """
+    from separative import training
+    from separative.corpora import load_corpus
+
+    chosen = training.load_recipe(recipe, set_ or ())
+    with Bars() as bars:
+        speech = load_corpus(corpus, progress=bars.count("headers"))
+        clips = None if noise is None else load_corpus(noise)
+        try:
+            run = training.train(
+                chosen,
+                corpus=speech,
+                noise=clips,
+                out=out,
+                minutes=minutes,
+                steps=steps,
+                resume=resume,
+                cache=cache,
+                threads=threads,
+                workers=workers,
+                device=device,
+                progress=bars.training("training"),
+                decoding=bars.count("decoding"),
+            )
+        except KeyboardInterrupt as stop:
+            raise Stopped(str(stop) or "interrupted") from stop
+    print(f"{run}: trained; next: separative evaluate {run} --corpus {corpus}")
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder of a model or a run, or a registered name.")],
+    corpus: Annotated[Path, typer.Option(help="Speech of talkers that were not trained on.")],
+    split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
+    noise: Annotated[Path | None, typer.Option(help="Noise clips, for conditions with noise.")] = None,
+    conditions: Annotated[
+        str | None, typer.Option(help="Names with commas between; by default the protocol's five.")
+    ] = None,
+    enrol: Annotated[str, typer.Option(help="Condition of the enrolment side.")] = "clean",
+    seed: Annotated[int, typer.Option(min=0, help="Of the trials and the bootstrap.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of each side.")] = 4.0,
+    enrolments: Annotated[int, typer.Option(min=1, help="Enrolment sides of a talker, at most.")] = 2,
+    tests: Annotated[int, typer.Option(min=1, help="Test sides of a talker, at most.")] = 3,
+    candidates: Annotated[str, typer.Option(help="Streams that may match: active or all.")] = "active",
+    baselines: Annotated[bool, typer.Option(help="Also the untrained network and MFCC statistics.")] = True,
+    resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over talkers.")] = 500,
+    batch: Annotated[int, typer.Option(min=1, help="Sides in a forward pass.")] = 16,
+    trials: Annotated[Path | None, typer.Option(help="A trial list, instead of drawing one.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for results.json, results.md and eer.png; by default in MODEL."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")] = False,
+) -> None:
+    """Figures on talkers that were not trained on.
+
+    Error rates, SI-SDR improvement and identity information with 95 % intervals: printed, and saved as
+    results.json, results.md and eer.png.
+    """
+    from separative import evaluation
+    from separative.corpora import load_corpus
+    from separative.model import load_model
+
+    folder = out or (Path(model) if Path(model).is_dir() else Path()) / f"evaluation-{split}"
+    loaded = load_model(model)
+    with Bars() as bars:
+        results = evaluation.evaluate(
+            loaded,
+            load_corpus(corpus, progress=bars.count("headers")),
+            split=split,
+            noise=None if noise is None else load_corpus(noise),
+            conditions=None if conditions is None else conditions.split(","),
+            enrol=enrol,
+            seed=seed,
+            seconds=seconds,
+            enrolments=enrolments,
+            tests=tests,
+            candidates=candidates,  # type: ignore[arg-type]
+            baselines=baselines,
+            resamples=resamples,
+            batch=batch,
+            trials=None if trials is None else evaluation.TrialList.read(trials),
+            progress=bars.count("evaluating"),
+        )
+    saved = results.save(folder)
+    if json:
+        print(saved.read_text(encoding="utf-8"), end="")
+    else:
+        print(f"{results.table()}\n{saved}")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="A new folder, or that of an earlier demonstration.")] = Path(
+        "demo"
+    ),
+    talkers: Annotated[int, typer.Option(help="Synthetic talkers in all.")] = 80,
+    dev_talkers: Annotated[int, typer.Option(help="Of them, those never trained on.")] = 20,
+    minutes: Minutes = 6.0,
+    steps: Steps = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of voices, trials and sample.")] = 0,
+    threads: Threads = None,
+) -> None:
+    """The whole way, on synthetic voices.
+
+    Speaks them, trains, evaluates on voices never trained on, separates two of them and writes
+    OUT/report.html. Needs the extra 'voices'.
+    """
+    from separative import demo as demonstration
+    from separative.evaluation import Results
+
+    with Bars() as bars:
+        page = demonstration.demo(
+            out,
+            talkers=talkers,
+            dev_talkers=dev_talkers,
+            minutes=minutes,
+            steps=steps,
+            seed=seed,
+            threads=threads,
+            speaking=bars.count("speaking"),
+            training=bars.training("training"),
+            evaluating=bars.count("evaluating"),
+        )
+    print(f"{Results.load(page.parent / demonstration.RESULTS).table()}\n{page}")
