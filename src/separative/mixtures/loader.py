@@ -34,6 +34,7 @@ def loader(mixer: Mixer, *, first_step: int = 0, steps: int, workers: int = 0) -
     The stream is the same for any number of ``workers`` (0 draws in this process); each worker computes with
     one thread.
     """
+    import torch
     from torch.utils.data import DataLoader
 
     # Shapes: one Batch an item, so no collation. DataLoader itself gives each worker a single thread.
@@ -42,6 +43,8 @@ def loader(mixer: Mixer, *, first_step: int = 0, steps: int, workers: int = 0) -
         batch_size=None,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
+        # Else a new iterator would draw from the global generator, and a resumed run differ from a whole one.
+        generator=torch.Generator(),
         worker_init_fn=_leave_stopping_to_the_parent,
     )
 

@@ -8,4 +8,12 @@ from separative.model.config import EncoderConfig
 from separative.model.encoder import Separated, SeparativeEncoder
 from separative.model.files import Card, load_model, model_names, save_model
 
-__all__ = ["Card", "EncoderConfig", "Separated", "SeparativeEncoder", "load_model", "model_names", "save_model"]
+__all__ = [
+    "Card",
+    "EncoderConfig",
+    "Separated",
+    "SeparativeEncoder",
+    "load_model",
+    "model_names",
+    "save_model",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 _FORBIDDEN = -1e4  # finite, so that a row of nothing but forbidden places stays finite
 

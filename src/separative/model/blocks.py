@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 
 class ConvLocal(nn.Module):
@@ -19,7 +19,12 @@ class ConvLocal(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.up = nn.Linear(width, 2 * inner)
         self.depthwise = nn.Conv2d(
-            inner, inner, (1, kernel), padding=(0, dilation * (kernel // 2)), dilation=(1, dilation), groups=inner
+            inner,
+            inner,
+            (1, kernel),
+            padding=(0, dilation * (kernel // 2)),
+            dilation=(1, dilation),
+            groups=inner,
         )
         self.down = nn.Linear(inner, width)
 
@@ -29,7 +34,8 @@ class ConvLocal(nn.Module):
         # As a channels-last image of height one, which CPUs run several times faster than a 1-D convolution.
         image = value.transpose(1, 2).unsqueeze(2)
         mixed = self.depthwise(image).squeeze(2).transpose(1, 2)
-        return self.down(F.silu(mixed) * gate)
+        out_BTD: Tensor = self.down(F.silu(mixed) * gate)
+        return out_BTD
 
 
 class RecurrentLocal(nn.Module):
@@ -49,7 +55,7 @@ class RecurrentLocal(nn.Module):
         padded = F.pad(self.norm(x_BTD) * valid_BT.unsqueeze(-1), (0, 0, hop, spans * hop - frames))
         pieces = padded.unfold(1, self.span, hop).transpose(2, 3)
         # Padding inside a span is zero input; a span of padding alone is computed and dropped.
-        hidden = self.down(self.lstm(pieces.reshape(batch * spans, self.span, width))[0])
+        hidden: Tensor = self.down(self.lstm(pieces.reshape(batch * spans, self.span, width))[0])
         halves = hidden.view(batch, spans, 2, hop, width)
         # Every frame lies in two spans: in the second half of one and the first half of the next.
         joined = 0.5 * (halves[:, :-1, 1] + halves[:, 1:, 0])
@@ -76,15 +82,19 @@ class PooledAttention(nn.Module):
         # A row without any valid frame (batch padding) attends to itself: finite, and never read.
         reach_BS = (count_BS > 0) | (count_BS.sum(1, keepdim=True) == 0)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=reach_BS[:, None, None, :])
-        spread = self.out(mixed.transpose(1, 2).flatten(2))
+        spread: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return spread.repeat_interleave(self.pool, dim=1)[:, :frames]
 
 
 class Block(nn.Module):
-    """Local, then global; both residual. The weights that end a branch start ``branch`` times their usual size."""
+    """Local, then global; both residual. What ends a branch starts ``branch`` times its usual size."""
 
     def __init__(
-        self, local: ConvLocal | RecurrentLocal, across: PooledAttention, dropout: float = 0.0, branch: float = 1.0
+        self,
+        local: ConvLocal | RecurrentLocal,
+        across: PooledAttention,
+        dropout: float = 0.0,
+        branch: float = 1.0,
     ) -> None:
         super().__init__()
         self.local, self.across = local, across
@@ -96,7 +106,8 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         x_BTD = x_BTD + self.dropout(self.local(x_BTD, valid_BT))
-        return x_BTD + self.dropout(self.across(x_BTD, valid_BT))
+        out_BTD: Tensor = x_BTD + self.dropout(self.across(x_BTD, valid_BT))
+        return out_BTD
 
 
 class Stack(nn.Module):

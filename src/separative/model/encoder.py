@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from separative.model.attention import CrossAttention
 from separative.model.blocks import Block, ConvLocal, PooledAttention, RecurrentLocal, Stack, frame_mask
@@ -21,9 +21,9 @@ from separative.model.heads import SeparationHead, SpeakerHead
 class Separated(NamedTuple):
     """What the encoder says of a batch of mixtures; the C streams come in one and the same order everywhere.
 
-    ``estimate_BCN`` waveforms at the input's level · ``segment_BCSE`` segment representations · ``activity_BCS``
-    log-odds of speech · ``valid_BS`` 1 for segments of the recording, 0 for padding · ``query_BCE`` bottom-up and
-    ``answer_BCE`` gathered embeddings, both of unit norm.
+    ``estimate_BCN`` waveforms at the input's level · ``segment_BCSE`` segment representations ·
+    ``activity_BCS`` log-odds of speech · ``valid_BS`` 1 for segments of the recording, 0 for padding ·
+    ``query_BCE`` bottom-up and ``answer_BCE`` gathered embeddings, both of unit norm.
     """
 
     estimate_BCN: Tensor
@@ -54,8 +54,8 @@ class SeparativeEncoder(nn.Module):
         self.residual = (
             SeparationHead(config.width, front.mask_size, config.stack) if config.consistency else None
         )
-        # Small branches: an untrained speaker head then passes its features on, which are worth more. The trunk
-        # starts at full size, or separation starts late.
+        # Small branches: an untrained speaker head then passes its features on, which are worth more.
+        # The trunk starts at full size, or separation starts late.
         speaker_stack = _stack(
             config, config.speaker_blocks, config.speaker_width, first=0, conv=True, branch=0.2
         )
@@ -99,7 +99,8 @@ class SeparativeEncoder(nn.Module):
         # Frame t is centred half a window before t·hop + hop.
         lead = self.config.window // 2 - hop
         padded = F.pad(wave_BCN, (lead, count * size - wave_BCN.shape[-1] - lead))
-        return padded.unflatten(-1, (count, size)).square().mean(-1)
+        power_BCS: Tensor = padded.unflatten(-1, (count, size)).square().mean(-1)
+        return power_BCS
 
     def forward(
         self,

@@ -1,11 +1,10 @@
-"""Models on disk: a folder with ``model.safetensors`` and its card ``model.json``. Nothing is ever unpickled."""
+"""Models on disk: a folder with ``model.safetensors`` and its card ``model.json``; nothing is unpickled."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,14 @@ def model_names() -> tuple[str, ...]:
 def save_model(model: SeparativeEncoder, folder: str | Path, **card: Any) -> Path:
     """Write weights and card into ``folder`` and return it.
 
-    ``card`` holds what the user of a model must know: identity kind, recipe, data, metrics. The card is written last and
-    names the hash of the weights, so a folder is either whole or refused.
+    ``card`` holds what the user of a model must know: identity kind, recipe, data, metrics. It is written
+    last and names the hash of the weights, so a folder is either whole or refused.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    weights = save_tensors(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    )
     record = {
         "format": FORMAT,
         "architecture": model.config.model_dump(mode="json"),
@@ -72,7 +73,9 @@ def load_model(name: str | Path) -> SeparativeEncoder:
     except OSError as error:
         raise ModelError(f"{weights_path} cannot be read: {error.strerror}") from error
     if hashlib.sha256(weights).hexdigest() != card.get("sha256"):
-        raise ModelError(f"{weights_path} does not have the hash its card names: the file is damaged or not the card's")
+        raise ModelError(
+            f"{weights_path} does not have the hash its card names: the file is damaged or not the card's"
+        )
     try:
         model = SeparativeEncoder(EncoderConfig.model_validate(card["architecture"]))
         tensors = load_tensors(weights)
@@ -86,23 +89,27 @@ def load_model(name: str | Path) -> SeparativeEncoder:
 def load_strictly(model: SeparativeEncoder, tensors: dict[str, Any], where: str) -> None:
     """Fill ``model``; a missing, unknown or misshapen tensor is a ModelError that names it."""
     own = model.state_dict()
-    strange = sorted(own.keys() ^ tensors.keys()) or sorted(n for n in own if own[n].shape != tensors[n].shape)
+    strange = sorted(own.keys() ^ tensors.keys()) or sorted(
+        n for n in own if own[n].shape != tensors[n].shape
+    )
     if strange:
-        raise ModelError(f"{where} is of another architecture: it differs at '{strange[0]}' ({len(strange)} in all)")
+        raise ModelError(
+            f"{where} is of another architecture: it differs at '{strange[0]}' ({len(strange)} in all)"
+        )
     model.load_state_dict(tensors, strict=True)
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` holds either the old or the new bytes, whatever happens."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from separative.model.config import EncoderConfig
 
@@ -35,7 +35,7 @@ class FrontEnd(Protocol):
 
 
 class FrameGrid:
-    """Length arithmetic of a front end: ``window`` and ``hop`` in samples, ``window`` a multiple of ``hop``."""
+    """Length arithmetic of a front end: ``window`` (a multiple of ``hop``) and ``hop`` in samples."""
 
     def __init__(self, window: int, hop: int) -> None:
         self.window, self.hop = window, hop
@@ -58,14 +58,15 @@ class FrameGrid:
         out = pieces.new_zeros(*lead, count + parts - 1, self.hop)
         for part in range(parts):
             out[..., part : part + count, :] += pieces[..., part, :]
-        return out.flatten(-2)[..., self.window - self.hop :][..., :samples]
+        wave: Tensor = out.flatten(-2)[..., self.window - self.hop :][..., :samples]
+        return wave
 
 
 class StftFrontEnd(nn.Module):
     """Short-time Fourier transform with a bounded complex mask.
 
-    Features per frame: power-compressed (exponent 0.3) real and imaginary parts, and log-mel energies whose mean
-    over the utterance is taken off, so that a channel's colour carries less.
+    Features per frame: power-compressed (exponent 0.3) real and imaginary parts, and log-mel energies as they
+    are and with their mean over the utterance taken off, so that a channel's colour carries less.
     """
 
     window_W: Tensor
@@ -94,7 +95,10 @@ class StftFrontEnd(nn.Module):
         mel_BTM = (power_BTF @ self.mel_FM + _FLOOR).log()
         mask_BT1 = valid_BT.unsqueeze(-1)
         mean_B1M = (mel_BTM * mask_BT1).sum(1, keepdim=True) / mask_BT1.sum(1, keepdim=True).clamp(min=1)
-        features = torch.cat([compressed_BTF2.flatten(-2), 0.3 * mel_BTM, 0.3 * (mel_BTM - mean_B1M)], dim=-1) * mask_BT1
+        features = (
+            torch.cat([compressed_BTF2.flatten(-2), 0.3 * mel_BTM, 0.3 * (mel_BTM - mean_B1M)], dim=-1)
+            * mask_BT1
+        )
         return features, spectrum_BTF * mask_BT1
 
     def synthesise(self, raw_BCTM: Tensor, represent_BTK: Tensor, samples: int) -> Tensor:
@@ -102,12 +106,14 @@ class StftFrontEnd(nn.Module):
         # Start near the unprocessed mixture: a real part of 0.4; |parts| stay below 2.
         offset = raw_BCTF2.new_tensor([0.2027, 0.0])
         mask_BCTF = torch.view_as_complex(2 * torch.tanh(raw_BCTF2 + offset))
-        frames = torch.fft.irfft(mask_BCTF * represent_BTK.unsqueeze(1), n=self.grid.window) * self.synthesis_W
+        frames = (
+            torch.fft.irfft(mask_BCTF * represent_BTK.unsqueeze(1), n=self.grid.window) * self.synthesis_W
+        )
         return self.grid.join(frames, samples)
 
 
 class ConvFrontEnd(nn.Module):
-    """Learned filters: 1-D convolution of ``window`` samples with a hop of half a window, ReLU; transposed back.
+    """Learned filters: 1-D convolution with a hop of half a window, ReLU; transposed back.
 
     The encoder and decoder of time-domain separation networks (arXiv 1809.07454; arXiv 2101.05014).
     """
@@ -132,7 +138,7 @@ FRONT_ENDS: dict[str, type[StftFrontEnd] | type[ConvFrontEnd]] = {"stft": StftFr
 
 
 def mel_filters(bins: int, mels: int, rate: int) -> Tensor:
-    """Triangular filters [bins, mels], equally spaced on the mel scale (O'Shaughnessy 1987) from 20 Hz, unit area."""
+    """Triangular filters [bins, mels] of unit sum, evenly spaced in mel (O'Shaughnessy 1987) from 20 Hz."""
     edges_mel = torch.linspace(2595 * math.log10(1 + 20 / 700), 2595 * math.log10(1 + rate / 1400), mels + 2)
     edges_hz = 700 * (10 ** (edges_mel / 2595) - 1)
     centre_F1 = torch.linspace(0, rate / 2, bins).unsqueeze(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from separative.model.blocks import Stack
 
@@ -24,7 +24,9 @@ class SpeakerHead(nn.Module):
         self.norm = nn.LayerNorm(speaker_width)
         self.activity = nn.Linear(speaker_width, 1)
         self.weigh = nn.Sequential(
-            nn.Linear(speaker_width, speaker_width // 2), nn.Tanh(), nn.Linear(speaker_width // 2, speaker_width)
+            nn.Linear(speaker_width, speaker_width // 2),
+            nn.Tanh(),
+            nn.Linear(speaker_width // 2, speaker_width),
         )
         # Normalised over the batch: untrained statistics share one large common part, and until it is taken
         # off no talker differs from another. Evaluation uses the running figures alone.
@@ -36,7 +38,9 @@ class SpeakerHead(nn.Module):
         """Segments that hold ``frames`` trunk frames, the last one perhaps in part."""
         return -(-frames // self.join)
 
-    def forward(self, stream_BTD: Tensor, valid_BT: Tensor, valid_BS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, stream_BTD: Tensor, valid_BT: Tensor, valid_BS: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Segment representations [B,S,E], activity log-odds [B,S] and query [B,E] (unit norm)."""
         extra = -stream_BTD.shape[1] % self.join
         joined = F.pad(stream_BTD * valid_BT.unsqueeze(-1), (0, 0, 0, extra)).unflatten(1, (-1, self.join))
@@ -67,4 +71,5 @@ class SeparationHead(nn.Module):
 
     def forward(self, stream_BCTD: Tensor, frames: int) -> Tensor:
         raw = self.mask(self.norm(stream_BCTD)).unflatten(-1, (self.stack, -1))
-        return raw.flatten(-3, -2)[..., :frames, :]
+        raw_BCFM: Tensor = raw.flatten(-3, -2)[..., :frames, :]
+        return raw_BCFM

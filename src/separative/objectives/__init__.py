@@ -1,7 +1,7 @@
 """Objectives: the contrastive separative loss, separation, activity."""
 
 from separative.objectives.contrastive import Inventory, csc_loss, information_bound, squared_distance_logits
-from separative.objectives.csc import Losses, LossConfig, SeparativeObjective
+from separative.objectives.csc import LossConfig, Losses, SeparativeObjective
 from separative.objectives.separation import (
     activity_loss,
     audible,

@@ -6,14 +6,14 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 
 class Inventory(nn.Module):
     """Global speaker vectors: one learnable row per identity, used at unit norm, and the precision α.
 
-    f(e, j) = −α ‖e − inventory_j‖², which on unit vectors is 2α·cos − 2α. Rows start a tenth as long as standard
-    normal ones: their effective step grows as their length shrinks. They must never be weight-decayed.
+    f(e, j) = −α ‖e − inventory_j‖², which on unit vectors is 2α·cos − 2α. Rows start a tenth as long as
+    standard normal ones: their effective step grows as their length shrinks. Never weight-decay them.
     """
 
     def __init__(self, identities: int, embedding: int, alpha: float = 10.0) -> None:
@@ -36,13 +36,14 @@ class Inventory(nn.Module):
 
     def log_posterior(self, embed_RE: Tensor) -> Tensor:
         """ln( exp f(e, y) / Σ_j exp f(e, j) ) for every y: [R,P], the sum exact over the whole inventory."""
-        return self(embed_RE).log_softmax(dim=-1)
+        logits_RP: Tensor = self(embed_RE)
+        return logits_RP.log_softmax(dim=-1)
 
     def spread(self) -> Tensor:
-        """Mean ln of the squared distance to the nearest other row: the spreading term rewards it."""
+        """Mean ln of the distance to the nearest other row: the spreading term rewards it."""
         unit = self.unit_PE
         cos_PP = (unit @ unit.T).clone().fill_diagonal_(-1.0)
-        return (2 - 2 * cos_PP.amax(1)).clamp(min=1e-6).log().mean()
+        return 0.5 * (2 - 2 * cos_PP.amax(1)).clamp(min=1e-6).log().mean()
 
 
 def squared_distance_logits(embed_RE: Tensor, unit_PE: Tensor, alpha: Tensor) -> Tensor:
@@ -55,8 +56,8 @@ def csc_loss(
 ) -> Tensor:
     """L(e, y) of each row [R] in nats: exact over the inventory, nothing sampled.
 
-    ``margin`` (radians) is added to the angle of the true identity; ``smoothing`` spreads that share of the target
-    evenly. Both change the loss only: :func:`information_bound` wants the loss without them.
+    ``margin`` (radians) is added to the angle of the true identity; ``smoothing`` spreads that share of the
+    target evenly. Both change the loss only: :func:`information_bound` wants the loss without them.
     """
     logits_RP = inventory(embed_RE)
     if margin > 0:

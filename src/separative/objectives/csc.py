@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from separative.model import Separated, SeparativeEncoder
 from separative.objectives.contrastive import Inventory, csc_loss
 from separative.objectives.separation import (
     activity_loss,
@@ -19,20 +19,25 @@ from separative.objectives.separation import (
     speech_activity,
 )
 
+if TYPE_CHECKING:
+    from separative.model import Separated, SeparativeEncoder
+
 
 class LossConfig(BaseModel):
     """Weights of L = w_sep·L_sep/10 + w_csc·(L(query) + L(answer)) + w_act·L_act − γ·spread."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    separation: float = Field(0.5, ge=0, description="w_sep, per 10 dB")
-    csc: float = Field(1.0, ge=0, description="w_csc")
-    activity: float = Field(0.5, ge=0, description="w_act")
-    spread: float = Field(0.0, ge=0, description="γ")
-    alpha: float = Field(10.0, gt=0, description="initial precision α")
-    margin: float = Field(0.0, ge=0, lt=1.5, description="additive angular margin, radians")
-    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
-    own_drop: float = Field(0.5, ge=0, le=1, description="p_own: a query does without its own view's memory")
+    separation: float = Field(default=0.5, ge=0, description="w_sep, per 10 dB")
+    csc: float = Field(default=1.0, ge=0, description="w_csc")
+    activity: float = Field(default=0.5, ge=0, description="w_act")
+    spread: float = Field(default=0.0, ge=0, description="γ")
+    alpha: float = Field(default=10.0, gt=0, description="initial precision α")
+    margin: float = Field(default=0.0, ge=0, lt=1.5, description="additive angular margin, radians")
+    smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
+    own_drop: float = Field(
+        default=0.5, ge=0, le=1, description="p_own: a query does without its own view's memory"
+    )
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,17 @@ class SeparativeObjective(nn.Module):
         self.inventory = Inventory(identities, embedding, config.alpha)
 
     def forward(
-        self, model: SeparativeEncoder, out: Separated, mix_BN: Tensor, source_BCN: Tensor, identity_BC: Tensor
+        self,
+        model: SeparativeEncoder,
+        out: Separated,
+        mix_BN: Tensor,
+        source_BCN: Tensor,
+        identity_BC: Tensor,
     ) -> Losses:
         """Losses of a batch. ``identity_BC`` is the row of each source in the inventory, −1 for none."""
         w = self.config
+        # Energies of samples leave the range of half precision.
+        mix_BN, source_BCN = mix_BN.float(), source_BCN.float()
         active_BCS = speech_activity(model.segment_power(source_BCN), mix_BN.square().mean(-1))
         heard_BC = audible(source_BCN, mix_BN, active_BCS, model.segment_seconds) & (identity_BC >= 0)
 

@@ -7,17 +7,17 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 SOFT = 1e-3  # τ: errors more than 30 dB below the source no longer count
 _TINY = 1e-8
 
 
 def separation_costs(estimate_BCN: Tensor, source_BKN: Tensor, mix_BN: Tensor) -> Tensor:
-    """Cost in dB [B,C,K] of taking estimate c for source k: 10 log10(‖s − ŝ‖² / ‖s‖² + τ), between −30 and about 0 up.
+    """Cost in dB [B,C,K] of taking estimate c for source k: 10 log10(‖s − ŝ‖² / ‖s‖² + τ), −30 or more.
 
-    This is the negative signal-to-distortion ratio with a soft threshold (method, section 5). A silent source (no
-    energy at all) is measured against the mixture's energy instead, so that its estimate is trained towards silence.
+    This is the negative signal-to-distortion ratio with a soft threshold (method, section 5). A silent source
+    (no energy at all) is measured against the mixture's energy instead, and its estimate trained to silence.
     Finite, with finite gradients, for silence, identical sources and any level.
     """
     estimate, source, mix = estimate_BCN.float(), source_BKN.float(), mix_BN.float()
@@ -52,10 +52,13 @@ def reorder(x_BC: Tensor, order_BK: Tensor) -> Tensor:
     return x_BC.gather(1, index)
 
 
-def speech_activity(power_BCS: Tensor, mix_power_B: Tensor, range_db: float = 30.0, floor_db: float = -40.0) -> Tensor:
+def speech_activity(
+    power_BCS: Tensor, mix_power_B: Tensor, range_db: float = 30.0, floor_db: float = -40.0
+) -> Tensor:
     """Which segments a source speaks in [B,C,S] (1 or 0), from its mean power in each segment.
 
-    Active: within ``range_db`` of the source's own 95th-percentile segment and above ``floor_db`` of the mixture.
+    Active: within ``range_db`` of the source's own 95th-percentile segment and above ``floor_db`` of the
+    mixture.
     """
     loud_BC1 = power_BCS.quantile(0.95, dim=-1, keepdim=True)
     floor_B11 = mix_power_B[:, None, None] * 10 ** (floor_db / 10) + _TINY**2
@@ -63,9 +66,14 @@ def speech_activity(power_BCS: Tensor, mix_power_B: Tensor, range_db: float = 30
 
 
 def audible(
-    source_BCN: Tensor, mix_BN: Tensor, active_BCS: Tensor, segment_seconds: float, level_db: float = -15.0, seconds: float = 0.5
+    source_BCN: Tensor,
+    mix_BN: Tensor,
+    active_BCS: Tensor,
+    segment_seconds: float,
+    level_db: float = -15.0,
+    seconds: float = 0.5,
 ) -> Tensor:
-    """Which sources carry an identity loss [B,C]: above ``level_db`` of the mixture and active for ``seconds``."""
+    """Which sources carry an identity loss [B,C]: over ``level_db`` of the mixture, active ``seconds``."""
     power_BC = source_BCN.square().sum(-1)
     loud = power_BC > mix_BN.square().sum(-1, keepdim=True) * 10 ** (level_db / 10)
     return loud & (power_BC > 0) & (active_BCS.sum(-1) * segment_seconds >= seconds)

@@ -1,4 +1,4 @@
-"""Checkpoints: every tensor of a run in one safetensors file, everything else in its metadata. Atomic; no pickle."""
+"""Checkpoints: a run's tensors in one safetensors file, all else in its metadata. Atomic; no pickle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ def save_checkpoint(
     path: Path, modules: dict[str, nn.Module], optimiser: torch.optim.Optimizer, state: dict[str, Any]
 ) -> None:
     """Write modules, optimiser, the random state of this process and ``state`` (what JSON can hold)."""
-    tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    tensors = {
+        f"{name}/{key}": value
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
     for index, slots in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{slot}": value for slot, value in slots.items()}
     tensors["random/cpu"] = torch.get_rng_state()
@@ -31,11 +35,13 @@ def save_checkpoint(
     replace_file(path, save(flat, metadata={"state": json.dumps(state)}))
 
 
-def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, modules: dict[str, nn.Module], optimiser: torch.optim.Optimizer
+) -> dict[str, Any]:
     """Restore what :func:`save_checkpoint` wrote; returns its ``state``.
 
     Raises:
-        ModelError: missing, damaged, or of another architecture; names the file.
+        ModelError: missing, damaged, or of another architecture or inventory; names the file.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -49,9 +55,13 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimiser: torch.
         groups.setdefault(part, {})[key] = tensor
     for name, module in modules.items():
         own, found = module.state_dict(), groups.get(name, {})
-        strange = sorted(own.keys() ^ found.keys()) or sorted(k for k in own if own[k].shape != found[k].shape)
+        strange = sorted(own.keys() ^ found.keys()) or sorted(
+            k for k in own if own[k].shape != found[k].shape
+        )
         if strange:
-            raise ModelError(f"{path} is a checkpoint of another architecture: '{name}' differs at '{strange[0]}'")
+            raise ModelError(
+                f"{path} is of another architecture or corpus: '{name}' differs at '{strange[0]}'"
+            )
         module.load_state_dict(found)
     slots: dict[int, dict[str, Tensor]] = {}
     for key, tensor in groups.get("optimiser", {}).items():

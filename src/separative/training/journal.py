@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class Journal:
-    """Averages what happens between two lines and writes ``log.jsonl`` and TensorBoard events in a run's folder.
+    """Averages what happens between two lines; writes ``log.jsonl`` and TensorBoard events in a run's folder.
 
     On resume, lines of steps after ``first_step`` (written after the last checkpoint) are dropped.
     """
@@ -33,7 +33,7 @@ class Journal:
         self.counts: dict[str, int] = defaultdict(int)
 
     def add(self, values: dict[str, float]) -> None:
-        """Take note of one step; only finite values count towards the average of their name."""
+        """Take note of one step."""
         for name, value in values.items():
             self.sums[name] += value
             self.counts[name] += 1

@@ -8,6 +8,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -49,7 +50,7 @@ Progress = Callable[[Status], None]
 
 @dataclass
 class Clock:
-    """How much of a run is done, by steps or minutes, whichever limit is nearer; minutes go on over a resume."""
+    """How much of a run is done, by steps or minutes, whichever limit is nearer; both go on over a resume."""
 
     steps: int | None
     minutes: float | None
@@ -87,8 +88,8 @@ def train(
 ) -> Path:
     """Train a model on the ``train`` split and watch it on the ``dev`` split; returns the run's folder.
 
-    The folder gets ``recipe.json``, ``log.jsonl``, TensorBoard events, a checkpoint, and the model (its running
-    average), which :func:`separative.model.load_model` finds there.
+    The folder gets ``recipe.json``, ``log.jsonl``, TensorBoard events, a checkpoint, and the model (its
+    running average), which :func:`separative.model.load_model` finds there.
 
     Args:
         recipe: see :func:`load_recipe`.
@@ -99,7 +100,8 @@ def train(
         cache: folder of decoded audio; by default ``.cache`` beside the run's folder.
         threads, workers: in place of the recipe's.
         device: ``auto``, ``cpu`` or ``cuda``.
-        progress: called after every step; ``decoding`` with (done, total) files while a new corpus is decoded.
+        progress: called after every step.
+        decoding: called with (done, total) files while a new corpus is decoded.
 
     Raises:
         RecipeError: a recipe that differs from the one of the run to resume.
@@ -109,7 +111,7 @@ def train(
         KeyboardInterrupt: stopped by SIGINT or SIGTERM, after saving.
     """
     out = Path(out)
-    _claim(out, recipe, resume)
+    _check_folder(out, recipe, resume)
     machine.prepare(threads or recipe.run.threads)
     cache = Path(cache) if cache is not None else out.parent / ".cache"
     torch.manual_seed(recipe.seed)
@@ -137,14 +139,13 @@ def train(
     first, before = 0, 0.0
     if resume:
         state = checkpoint.load_checkpoint(out / checkpoint.NAME, modules, optimiser)
-        if state["identities"] != len(mixer.identities):
-            raise ModelError(
-                f"{out} was trained on {state['identities']} identities, this corpus has {len(mixer.identities)}"
-            )
         first, before = state["step"], state["minutes"]
     if minutes is None and steps is None:
         steps = recipe.run.steps
     clock = Clock(steps, minutes, before)
+    # Nothing is written before all that can be wrong with recipe, corpus and checkpoint has had its say.
+    out.mkdir(parents=True, exist_ok=True)
+    replace_file(out / RECIPE, json.dumps(recipe.model_dump(mode="json"), indent=2).encode())
     journal = Journal(out, first)
     batches = iter(
         loader(
@@ -162,13 +163,13 @@ def train(
             journal.write(step, {"minutes": clock.elapsed, **metrics})
 
     def save(step: int) -> None:
-        state = {"step": step, "minutes": clock.elapsed, "identities": len(mixer.identities)}
+        state = {"step": step, "minutes": clock.elapsed}
         checkpoint.save_checkpoint(out / checkpoint.NAME, modules, optimiser, state)
         save_model(average, out / "model", **_card(recipe, speech, mixer, step, clock.elapsed, metrics))
 
     step, waited, told = first, 0.0, time.monotonic()
     validated = saved = clock.elapsed
-    with _Stop() as stop:
+    with _Stop() as stop, closing(journal):
         while clock.share(step) < 1 and not stop.asked:
             asked = time.monotonic()
             batch = next(batches)
@@ -177,7 +178,8 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["scale"]
             mix_BN, source_BCN, identity_BC, group_B = (
-                x.to(fabric.device) for x in (batch.mix_BN, batch.source_BCN, batch.identity_BC, batch.group_B)
+                x.to(fabric.device)
+                for x in (batch.mix_BN, batch.source_BCN, batch.identity_BC, batch.group_B)
             )
             out_B = wrapped(
                 mix_BN, group_B=group_B, own_drop=recipe.loss.own_drop, separate=recipe.loss.separation > 0
@@ -201,11 +203,13 @@ def train(
                 heard = recipe.run.log_every * recipe.mixtures.batch * recipe.mixtures.seconds
                 means["speed"] = heard / (now - told)
                 means["waiting"] = waited / (now - told)
-                means["alpha"] = float(objective.inventory.alpha)
+                means["alpha"] = float(objective.inventory.alpha.detach())
                 # On the talkers trained on, in fresh mixtures; targets are uniform over the inventory.
                 means["mi_train"] = max(0.0, math.log(len(mixer.identities)) - means["csc_answer"])
                 journal.write(step, {"minutes": clock.elapsed, "lr": rate, **means})
-                metrics |= {k: means[k] for k in ("loss", "csc_answer", "separation_db", "speed") if k in means}
+                metrics |= {
+                    k: means[k] for k in ("loss", "csc_answer", "separation_db", "speed") if k in means
+                }
                 waited, told = 0.0, now
             if progress is not None:
                 progress(_status(step, clock, recipe, metrics))
@@ -218,14 +222,13 @@ def train(
         if not stop.asked:
             validate(step)
         save(step)
-        journal.close()
         if stop.asked:
             raise KeyboardInterrupt(f"stopped at step {step} and saved; resume goes on from there")
     return out
 
 
-def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Make ``out`` this run's folder, or check that it is the folder of the run to resume."""
+def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
+    """``out`` must be new or empty, or the folder of the run to resume."""
     wanted = recipe.model_dump(mode="json")
     path = out / RECIPE
     if resume:
@@ -233,23 +236,26 @@ def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
             raise ModelError(f"{out} holds no checkpoint to resume from")
         there = json.loads(path.read_text(encoding="utf-8"))
         if there != wanted:
-            keys = sorted(k for k in wanted if there.get(k) != wanted[k])
-            raise RecipeError(f"{path} differs from the given recipe in '{keys[0]}': a run resumes with its own recipe")
+            keys = sorted(k for k in wanted.keys() | there.keys() if there.get(k) != wanted.get(k))
+            raise RecipeError(
+                f"{path} differs from the given recipe in '{keys[0]}': a run resumes with its own recipe"
+            )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelError(f"{out} is not empty: name a new folder, or resume the run in it")
-    out.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(wanted, indent=2).encode())
 
 
-def _optimiser(config: OptimiserConfig, model: nn.Module, objective: SeparativeObjective) -> torch.optim.AdamW:
+def _optimiser(
+    config: OptimiserConfig, model: nn.Module, objective: SeparativeObjective
+) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() <= 1]
     groups: list[dict[str, Any]] = [
         {"params": matrices, "weight_decay": config.weight_decay, "scale": 1.0},
         {"params": [*vectors, objective.inventory.a], "scale": 1.0},
-        # A row moves only when its talker is heard or confused: it needs longer steps.
-        {"params": [objective.inventory.row_PE], "scale": config.inventory_lr},
+        # A row's talker is heard once in many steps. A second moment with a long memory keeps those gradients
+        # in view, so that the small ones in between are not blown up into a random walk.
+        {"params": [objective.inventory.row_PE], "scale": config.inventory_lr, "betas": (0.9, 0.999)},
     ]
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
 

@@ -28,4 +28,5 @@ def prepare(threads: int | None) -> None:
 def describe() -> str:
     """Processor, threads and accelerator, for the record."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {device}, torch {torch.__version__}"
+    cores, threads = os.cpu_count(), torch.get_num_threads()
+    return f"{platform.machine()}, {cores} cores, {threads} threads, {device}, torch {torch.__version__}"

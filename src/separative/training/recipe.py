@@ -17,16 +17,18 @@ from separative.objectives import LossConfig
 
 
 class OptimiserConfig(BaseModel):
-    """AdamW with linear warm-up, cosine decay to a twentieth, clipping and a running average of the weights."""
+    """AdamW with linear warm-up, cosine decay to a twentieth, clipping, a running average of the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lr: float = Field(1.5e-3, gt=0)
-    inventory_lr: float = Field(5.0, gt=0, description="times lr, for the rows of the inventory")
-    weight_decay: float = Field(0.01, ge=0, description="of weight matrices; never of the inventory")
-    warmup: int = Field(100, ge=0, description="steps")
-    clip: float = Field(5.0, gt=0, description="norm of the whole gradient")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the running average that is validated and saved")
+    lr: float = Field(default=1.5e-3, gt=0)
+    inventory_lr: float = Field(default=5.0, gt=0, description="times lr, for the rows of the inventory")
+    weight_decay: float = Field(default=0.01, ge=0, description="of weight matrices; never of the inventory")
+    warmup: int = Field(default=100, ge=0, description="steps")
+    clip: float = Field(default=5.0, gt=0, description="norm of the whole gradient")
+    ema: float = Field(
+        default=0.999, ge=0, lt=1, description="decay of the running average that is validated and saved"
+    )
 
 
 class RunConfig(BaseModel):
@@ -34,13 +36,15 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(10_000, ge=1)
+    steps: int = Field(default=10_000, ge=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    threads: int | None = Field(None, ge=1, description="of the processor; as many as there are if null")
-    workers: int = Field(1, ge=0, description="processes that draw mixtures")
-    log_every: int = Field(50, ge=1, description="steps")
-    validate_minutes: float = Field(5.0, gt=0)
-    checkpoint_minutes: float = Field(5.0, gt=0)
+    threads: int | None = Field(
+        default=None, ge=1, description="of the processor; as many as there are if null"
+    )
+    workers: int = Field(default=1, ge=0, description="processes that draw mixtures")
+    log_every: int = Field(default=50, ge=1, description="steps")
+    validate_minutes: float = Field(default=5.0, gt=0)
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
 
 
 class Recipe(BaseModel):
@@ -49,7 +53,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "recipe"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     mixtures: MixtureConfig = MixtureConfig()
     model: EncoderConfig = EncoderConfig()
     loss: LossConfig = LossConfig()
@@ -61,12 +65,14 @@ class Recipe(BaseModel):
         for key in ("rate", "streams"):
             ours, theirs = getattr(self.mixtures, key), getattr(self.model, key)
             if ours != theirs:
-                raise ValueError(f"mixtures.{key} is {ours} and model.{key} is {theirs}: they must be the same")
+                raise ValueError(
+                    f"mixtures.{key} is {ours} and model.{key} is {theirs}: they must be the same"
+                )
         return self
 
 
 def recipe_folder() -> Path:
-    """Where the recipes that come with the package lie: beside it when installed, at the top of a checkout."""
+    """Where the package's recipes lie: inside it when installed, at the top of a checkout."""
     installed = Path(__file__).parents[1] / "recipes"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "recipes"
 
@@ -113,17 +119,27 @@ def _apply(content: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     place: Any = content
     for index, parent in enumerate(parents):
-        place = place[int(parent)] if isinstance(place, list) and parent.isdigit() else place.setdefault(parent, {})
+        if isinstance(place, dict):
+            place = place.setdefault(parent, {})
+        else:
+            place = place[_entry(place, parent, override)]
         if not isinstance(place, dict | list):
-            raise RecipeError(f"override '{override}': '{'.'.join(parents[: index + 1])}' is a value, not a section")
+            raise RecipeError(
+                f"override '{override}': '{'.'.join(parents[: index + 1])}' is a value, not a section"
+            )
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise RecipeError(f"override '{override}': its value is not YAML") from error
-    if isinstance(place, list):
-        place[int(last)] = parsed
-    else:
-        place[last] = parsed
+    place[last if isinstance(place, dict) else _entry(place, last, override)] = parsed
+
+
+def _entry(entries: list[Any], key: str, override: str) -> int:
+    if not key.isdecimal() or int(key) >= len(entries):
+        raise RecipeError(
+            f"override '{override}': '{key}' is none of the {len(entries)} entries, counted from 0"
+        )
+    return int(key)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -1,7 +1,7 @@
 """Quick figures on talkers that are not trained on: what to watch while a run goes on.
 
-Utterances of each talker are dealt to two halves, one to enrol with and one to test with. The full protocol is in
-the evaluation room; this one takes seconds.
+Utterances of each talker are dealt to two halves, one to enrol with and one to test with. The full
+protocol is in the evaluation room; this one takes seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError
 from separative.metrics import eer, si_sdr_improvement
-from separative.mixtures import MixtureConfig, Mixer, Stage
+from separative.mixtures import Mixer, MixtureConfig, Stage
 from separative.model import SeparativeEncoder
 from separative.objectives import best_permutation, information_bound, separation_costs
 
@@ -28,7 +28,7 @@ STEPS = 3
 
 @dataclass(frozen=True)
 class Heard:
-    """Test crops: candidates of each [I,C,E], which talkers speak [I,K] (−1: none), stream of each talker [I,K]."""
+    """Test crops: candidates [I,C,E], which are active [I,C], who speaks [I,K] (−1: none) and where."""
 
     embed_ICE: Floats
     active_IC: NDArray[np.bool_]
@@ -46,7 +46,9 @@ class Validation:
         cache: folder of decoded audio.
     """
 
-    def __init__(self, corpus: Corpus, config: MixtureConfig, *, seed: int = 0, cache: Path | None = None) -> None:
+    def __init__(
+        self, corpus: Corpus, config: MixtureConfig, *, seed: int = 0, cache: Path | None = None
+    ) -> None:
         halves: tuple[list[object], list[object]] = ([], [])
         for utterances in corpus.by_speaker.values():
             if len(utterances) > 1:
@@ -127,7 +129,7 @@ class Validation:
         return heard, gains
 
     def _eer(self, inventory_PE: Floats, heard: Heard) -> float:
-        """Every enrolled talker against every crop of the same corpus; the best active candidate counts (%)."""
+        """Every enrolled talker against every crop of its corpus; the best active candidate counts (%)."""
         cos_IPC = np.einsum("pe,ice->ipc", inventory_PE, heard.embed_ICE)
         score_IP = np.where(heard.active_IC[:, None, :], cos_IPC, -2.0).max(-1)
         label = np.array([self.corpus_of[name] for name in self.enrol.identities])
