@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Sounds = Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, OGG, MP3.")]
 Model = Annotated[str, typer.Option(help="Folder of a model or a run, or a registered name.")]
-Channels = Annotated[str, typer.Option(help="What becomes of several channels: mean or first.")]
+Channels = Annotated[Literal["mean", "first"], typer.Option(help="What becomes of several channels.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
@@ -89,7 +89,7 @@ def verify(
     from separative.model import load_model
 
     check_sounds([left, right], channels)
-    found = inference.verify(load_model(model), left, right, channels=channels)  # type: ignore[arg-type]
+    found = inference.verify(load_model(model), left, right, channels=channels)
     if json:
         say_json({"left": left, "right": right} | asdict(found))
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,7 +19,9 @@ def train(
         Path, typer.Option(help="Speech; trained on its split train, watched on its split dev.")
     ],
     out: Annotated[Path, typer.Option(help="The run's folder: new, empty, or of the run to resume.")],
-    recipe: Annotated[str, typer.Option(help="Name or YAML file.")] = "small",
+    recipe: Annotated[
+        str | None, typer.Option(help="Name or YAML file; small by default, the run's own on resume.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override of the recipe: key.key=value; repeatable.")
     ] = None,
@@ -32,7 +34,7 @@ def train(
     ] = None,
     threads: Threads = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that draw mixtures.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="What computes.")] = "auto",
 ) -> None:
     """Train a model.
 
@@ -41,7 +43,8 @@ def train(
     from separative import training
     from separative.corpora import load_corpus
 
-    chosen = training.load_recipe(recipe, set_ or ())
+    own = str(out / "recipe.json") if resume else "small"
+    chosen = training.load_recipe(recipe or own, set_ or ())
     with Bars() as bars:
         speech = load_corpus(corpus, progress=bars.count("headers"))
         clips = None if noise is None else load_corpus(noise)
@@ -79,7 +82,7 @@ def evaluate(
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of each side.")] = 4.0,
     enrolments: Annotated[int, typer.Option(min=1, help="Enrolment sides of a talker, at most.")] = 2,
     tests: Annotated[int, typer.Option(min=1, help="Test sides of a talker, at most.")] = 3,
-    candidates: Annotated[str, typer.Option(help="Streams that may match: active or all.")] = "active",
+    candidates: Annotated[Literal["active", "all"], typer.Option(help="Streams that may match.")] = "active",
     baselines: Annotated[bool, typer.Option(help="Also the untrained network and MFCC statistics.")] = True,
     resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over talkers.")] = 500,
     batch: Annotated[int, typer.Option(min=1, help="Sides in a forward pass.")] = 16,
@@ -113,7 +116,7 @@ def evaluate(
             seconds=seconds,
             enrolments=enrolments,
             tests=tests,
-            candidates=candidates,  # type: ignore[arg-type]
+            candidates=candidates,
             baselines=baselines,
             resamples=resamples,
             batch=batch,

@@ -38,12 +38,10 @@ def check_sounds(paths: Iterable[Path], channels: str) -> None:
     """Refuse unreadable sound files before a model is loaded, and say what happens to several channels.
 
     Raises:
-        AudioError: a file is missing, not audio or empty; an unknown channel policy.
+        AudioError: a file is missing, not audio or empty.
     """
     from separative.audio import info
-    from separative.errors import AudioError, choose
 
-    choose(channels, ("mean", "first"), "channel policy", AudioError)
     for path in paths:
         count = info(path).channels
         if count > 1:
@@ -68,11 +66,14 @@ class Bars(AbstractContextManager["Bars"]):
         self._terminal, self._told = console.is_terminal, time.monotonic()
 
     def __enter__(self) -> Bars:
-        self._progress.start()
+        # Where there is no terminal, rich would still print an empty line.
+        if self._terminal:
+            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._terminal:
+            self._progress.stop()
 
     def count(self, words: str) -> Callable[[int, int], None]:
         """For work that reports (done, total): shows the rate and the time of day at which it will end."""
