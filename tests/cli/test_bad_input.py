@@ -1,0 +1,223 @@
+"""What a user can get wrong: one sentence on standard error, exit code 2, nothing written."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE, Run, hum, write_corpus
+
+from separative import audio
+
+
+def refused(cli: Run, *arguments: object) -> str:
+    """The sentence with which the command line refuses."""
+    done = cli(*arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("separative: ")
+    assert done.err.count("\n") == 1, done.err
+    return done.err
+
+
+def train(speech: Path, recipe: object, out: Path, *more: object) -> tuple[object, ...]:
+    return ("train", "--corpus", speech, "--recipe", recipe, "--out", out, *more)
+
+
+@pytest.mark.parametrize("verb", ["train", "mix"])
+def test_no_speech(cli: Run, recipe: Path, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "empty").mkdir()
+    sentence = refused(
+        cli, verb, "--corpus", tmp_path / "empty", "--recipe", recipe, "--out", tmp_path / "out"
+    )
+    assert f"{tmp_path / 'empty'}: no speech found" in sentence
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("mixtures.bach=8", "unknown key 'mixtures.bach' (did you mean 'batch'?)"),
+        ("mixtures.batch=many", "'mixtures.batch'"),
+        ("model.rate=16000", "mixtures.rate is 8000 and model.rate is 16000"),
+        ("optimiser", "'optimiser' is not of the form key.key=value"),
+    ],
+)
+def test_a_wrong_recipe_key(
+    cli: Run, speech: Path, recipe: Path, tmp_path: Path, override: str, words: str
+) -> None:
+    assert words in refused(cli, *train(speech, recipe, tmp_path / "out", "--set", override))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_recipe(cli: Run, speech: Path, tmp_path: Path) -> None:
+    assert "'smal' (did you mean 'small'?)" in refused(cli, *train(speech, "smal", tmp_path / "out"))
+    assert "'smal' (did you mean 'small'?)" in refused(cli, "info", "smal")
+
+
+def _text(path: Path) -> None:
+    path.write_text("no sound at all")
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _truncated(path: Path) -> None:
+    audio.write(path, hum(0, 0, 3.0), RATE)
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def _implausible_rate(path: Path) -> None:
+    soundfile.write(path, hum(0, 0, 2.0), 100, format="WAV")
+
+
+def _silent(path: Path) -> None:
+    soundfile.write(path, np.zeros(2 * RATE, np.float32), RATE, format="WAV")
+
+
+def _short(path: Path) -> None:
+    soundfile.write(path, hum(0, 0, 0.1), RATE, format="WAV")
+
+
+def _long(path: Path) -> None:
+    soundfile.write(path, np.ones(61 * RATE, np.float32) / 2, RATE, format="WAV")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_text, "not readable as"),
+        (_empty, "not readable as"),
+        (_truncated, "not readable as"),
+        (_implausible_rate, "100 Hz is not plausible"),
+        (_silent, "silent throughout"),
+        (_short, "lasts 0.10 s"),
+        (_long, "recordings up to 60 s are taken"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["embed", "separate", "verify"])
+def test_unfit_audio(
+    cli: Run, speech: Path, run: Path, tmp_path: Path, make: Callable[[Path], None], words: str, verb: str
+) -> None:
+    good, bad, out = speech / "talker0" / "0.flac", tmp_path / "bad.flac", tmp_path / "out"
+    make(bad)
+    more = [] if verb == "verify" else ["--out", out / "e.npz" if verb == "embed" else out]
+    sentence = refused(cli, verb, good, bad, "--model", run, *more)
+    assert str(bad) in sentence
+    assert words in sentence
+    assert not out.exists()
+
+
+def test_unfit_audio_in_a_corpus(cli: Run, recipe: Path, tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path / "speech", talkers=4, takes=2)
+    (folder / "talker2" / "9.wav").write_text("no sound at all")
+    assert "9.wav" in refused(cli, *train(folder, recipe, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_fewer_than_two_talkers(cli: Run, run: Path, recipe: Path, tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path / "speech", talkers=1)
+    assert "1 talkers" in refused(cli, *train(folder, recipe, tmp_path / "out"))
+    assert "at least" in refused(cli, "evaluate", run, "--corpus", folder, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    done = cli("corpus", "check", folder)
+    assert (done.code, "only one talker (speech/talker0)" in done.out) == (1, True)
+
+
+def test_a_second_of_speech_is_too_little_for_a_trial(cli: Run, run: Path, tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path / "speech", talkers=4, takes=1, seconds=1.0)
+    sentence = refused(cli, "evaluate", run, "--corpus", folder, "--out", tmp_path / "out")
+    assert "two sides of 4 s" in sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_another_architecture(cli: Run, speech: Path, run: Path, tmp_path: Path) -> None:
+    card = json.loads((run / "model" / "model.json").read_text())
+    (tmp_path / "model.safetensors").write_bytes((run / "model" / "model.safetensors").read_bytes())
+    card["architecture"]["width"] = 24
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    sentence = refused(cli, "embed", speech / "talker0" / "0.flac", "--model", tmp_path)
+    assert f"{tmp_path / 'model.safetensors'} is of another architecture" in sentence
+
+
+def test_no_model_or_a_damaged_one(cli: Run, speech: Path, run: Path, tmp_path: Path) -> None:
+    sound = speech / "talker0" / "0.flac"
+    assert "no model at 'nowhere'" in refused(cli, "embed", sound, "--model", "nowhere")
+    (tmp_path / "model.json").write_bytes((run / "model" / "model.json").read_bytes())
+    weights = bytearray((run / "model" / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    assert "does not have the hash" in refused(cli, "embed", sound, "--model", tmp_path)
+
+
+def test_a_missing_extra(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    sentence = refused(cli, "corpus", "speak", tmp_path / "voices", "--talkers", 4, "--dev-talkers", 2)
+    assert "pip install 'separative[voices]'" in sentence
+    assert "separative[voices]" in refused(cli, "demo", "--out", tmp_path / "demo")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_something_is_not_overwritten(
+    cli: Run, speech: Path, recipe: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "diary.txt").write_text("dear diary")
+    assert f"{tmp_path} is not empty" in refused(cli, *train(speech, recipe, tmp_path))
+    assert f"{tmp_path}: holds no demonstration" in refused(cli, "demo", "--out", tmp_path)
+    assert refused(cli, *train(speech, recipe, tmp_path / "none", "--resume"))
+    assert [path.name for path in tmp_path.iterdir()] == ["diary.txt"]
+
+
+def test_wrong_names(cli: Run, speech: Path, run: Path, tmp_path: Path) -> None:
+    evaluate = ("evaluate", run, "--corpus", speech, "--out", tmp_path / "out")
+    assert "'overlap' (did you mean 'overlap0'?)" in refused(cli, *evaluate, "--conditions", "overlap")
+    assert "needs a noise corpus" in refused(cli, *evaluate, "--conditions", "noise5", "--seconds", 1)
+    assert "'json'" not in refused(cli, *evaluate, "--trials", speech / "talker0" / "none.txt")
+    sound = speech / "talker0" / "0.flac"
+    assert ".npz" in refused(cli, "embed", sound, "--model", run, "--out", tmp_path / "e.txt")
+    twin = speech / "talker1" / "0.flac"
+    assert "named '0'" in refused(cli, "separate", sound, twin, "--model", run, "--out", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(cli: Run, speech: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sentence = refused(cli, "corpus", "import", speech, tmp_path / "file" / "cuts.jsonl")
+    assert str(tmp_path / "file") in sentence
+
+
+def test_wrong_usage_in_a_real_process() -> None:
+    each = ["verify", "a", "b", "--model", "m", "--channels", "each"]
+    for arguments in (["trian"], ["train"], ["embed", "--modle", "x"], each):
+        done = subprocess.run(
+            [sys.executable, "-m", "separative", *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "Error: " in done.stderr
+
+
+def test_ctrl_c_saves_and_says_so(speech: Path, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = train(speech, recipe, out, "--steps", 1_000_000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "separative", *map(str, arguments)], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    # A line of the log is written once a step is done: from then on the loop listens to signals.
+    while not ((out / "log.jsonl").is_file() and (out / "log.jsonl").stat().st_size):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.startswith("separative: stopped at step ")
+    assert err.count("\n") == 1
+    assert (out / "model" / "model.json").is_file()

@@ -1,0 +1,146 @@
+"""Every verb on real files: what it prints, what it writes, what it returns."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE, Run, hum
+
+from separative import audio, load_corpus, load_model, verify
+from separative.training import load_recipe
+
+
+def test_check_lists_what_is_wrong_and_says_so_by_its_exit_code(
+    cli: Run, speech: Path, tmp_path: Path
+) -> None:
+    assert cli("corpus", "check", speech).code == 0
+    rows = ["path,speaker,seconds"]
+    rows += [f"{path},{path.parent.name},1.3" for path in sorted(speech.rglob("*.flac"))]
+    (tmp_path / "broken.wav").write_bytes(b"no sound at all")
+    (tmp_path / "speech.csv").write_text("\n".join([*rows, "broken.wav,talker0,1.0"]))
+    done = cli("corpus", "check", tmp_path / "speech.csv")
+    assert done.code == 1
+    assert "broken.wav" in done.out
+    assert "1 errors" in done.out
+    report = json.loads(cli("corpus", "check", tmp_path / "speech.csv", "--json").out)
+    assert [p["kind"] for p in report["problems"] if "broken" in p["where"]] == ["error"]
+    assert report["total"]["talkers"] == 6
+
+
+def test_a_talker_with_a_second_of_speech_is_named(cli: Run, speech: Path) -> None:
+    done = cli("corpus", "check", speech, "--min-speech", 60)
+    assert done.code == 0
+    assert "talker3  too little speech" in done.out
+
+
+def test_import_writes_a_manifest_of_the_same_corpus(cli: Run, speech: Path, tmp_path: Path) -> None:
+    assert cli("corpus", "import", speech, tmp_path / "cuts.jsonl.gz").code == 0
+    written, read = load_corpus(tmp_path / "cuts.jsonl.gz"), load_corpus(speech)
+    assert [(u.id, u.speaker, u.seconds) for u in written] == [(u.id, u.speaker, u.seconds) for u in read]
+
+
+def test_a_mixture_is_the_same_whenever_it_is_written(
+    cli: Run, speech: Path, recipe: Path, tmp_path: Path
+) -> None:
+    common = ("mix", "--corpus", speech, "--recipe", recipe, "--seed", 3)
+    # By default where the curriculum ends: step 3 of 4 mixtures each.
+    assert cli(*common, "--count", 3, "--out", tmp_path / "three").code == 0
+    assert cli(*common, "--count", 1, "--first", 13, "--out", tmp_path / "one").code == 0
+    stems = sorted(path.stem for path in (tmp_path / "three").glob("*.json"))
+    assert stems == ["00000012", "00000013", "00000014"]
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "three" / path.name).read_bytes()
+    parts = [audio.read(tmp_path / "one" / f"00000013-{p}.wav")[0] for p in ("mix", "source0", "source1")]
+    assert np.abs(parts[0] - parts[1] - parts[2]).max() < 1e-6
+    record = json.loads((tmp_path / "one" / "00000013.json").read_text())
+    assert (record["seed"], len(record["sources"])) == (3, 2)
+
+
+def test_train_resumes_with_the_recipe_of_the_run(
+    cli: Run, speech: Path, recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    common = ("train", "--corpus", speech, "--out", out)
+    changed = ("--set", "optimiser.lr=0.002")
+    assert cli(*common, "--recipe", recipe, *changed, "--steps", 1, "--threads", 1).code == 0
+    assert cli(*common, "--resume", "--steps", 2).code == 0
+    steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert set(steps) == {1, 2}
+    card = json.loads(cli("info", out, "--json").out)
+    assert card["recipe"]["optimiser"]["lr"] == 0.002
+    assert card["training"]["steps"] == 2
+    done = cli(*common, "--recipe", recipe, "--resume", "--steps", 3)
+    assert (done.code, "optimiser" in done.err) == (2, True)
+
+
+def test_evaluate_prints_and_saves_the_table(cli: Run, speech: Path, run: Path, tmp_path: Path) -> None:
+    common = ("evaluate", run, "--corpus", speech, "--seconds", 1, "--conditions", "clean,overlap0")
+    done = cli(*common, "--resamples", 20, "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert "| model | clean | overlap0 |" in done.out
+    models = {line.split(" | ")[0] for line in done.out.splitlines()}
+    assert {"| trained", "| untrained", "| MFCC statistics"} <= models
+    assert (tmp_path / "eer.png").read_bytes()[:4] == b"\x89PNG"
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert all(row["low"] <= row["value"] <= row["high"] for row in record["rows"])
+    alone = json.loads(cli(*common, "--resamples", 20, "--no-baselines", "--json").out)
+    assert {row["model"] for row in alone["rows"]} == {"trained", "trained (query)"}
+    assert (run / "evaluation-dev" / "results.json").is_file()
+
+
+def test_embed_separate_and_verify_agree_with_the_api(
+    cli: Run, speech: Path, run: Path, tmp_path: Path
+) -> None:
+    one, two = speech / "talker0" / "0.flac", speech / "talker1" / "0.flac"
+    done = cli("embed", one, two, "--model", run, "--json", "--out", tmp_path / "e.npz")
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    saved = np.load(tmp_path / "e.npz")
+    listed = np.array([talker["embedding"] for recording in said for talker in recording["talkers"]])
+    assert np.allclose(saved["embedding"], listed, atol=1e-6)
+    assert np.allclose(np.linalg.norm(listed, axis=1), 1.0, atol=1e-5)
+
+    done = cli("separate", one, "--model", run, "--out", tmp_path / "talkers", "--json")
+    [recording] = json.loads(done.out)
+    assert [Path(f).name for f in recording["files"]] == [
+        f"0-talker{i}.wav" for i in range(1, len(recording["talkers"]) + 1)
+    ]
+    assert all(audio.info(f).frames == audio.info(one).frames for f in recording["files"])
+
+    done = cli("verify", one, two, "--model", run, "--json")
+    found = verify(load_model(run), one, two)
+    assert json.loads(done.out)["score"] == pytest.approx(found.score, abs=1e-6)
+    assert f"score {found.score:.4f}" in cli("verify", one, two, "--model", run).out
+
+
+def test_a_decision_where_the_card_names_a_threshold(
+    cli: Run, speech: Path, run: Path, tmp_path: Path
+) -> None:
+    for name in ("model.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((run / "model" / name).read_bytes())
+    card = json.loads((tmp_path / "model.json").read_text())
+    one = speech / "talker0" / "0.flac"
+    for threshold, words in ((-1.0, "the same talker"), (1.1, "different talkers")):
+        (tmp_path / "model.json").write_text(json.dumps(card | {"threshold": threshold}))
+        assert words in cli("verify", one, one, "--model", tmp_path).out
+
+
+def test_several_channels_are_used_as_said(cli: Run, run: Path, tmp_path: Path) -> None:
+    left, right = hum(0, 0, 1.3), hum(1, 0, 1.3)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), RATE)
+    done = cli("embed", tmp_path / "stereo.wav", "--model", run)
+    assert done.code == 0
+    assert done.err == f"separative: {tmp_path / 'stereo.wav'}: the mean of 2 channels is used\n"
+
+
+def test_info_knows_models_recipes_sounds_and_versions(
+    cli: Run, speech: Path, run: Path, recipe: Path
+) -> None:
+    header = json.loads(cli("info", speech / "talker0" / "0.flac", "--json").out)
+    assert (header["rate"], header["channels"], header["seconds"]) == (RATE, 1, 1.3)
+    assert "sha256: " in cli("info", run).out
+    assert json.loads(cli("info", recipe, "--json").out)["mixtures"]["batch"] == 4
+    assert json.loads(cli("info", "small", "--json").out) == load_recipe("small").model_dump(mode="json")
+    assert "torch: 2." in cli("info").out
