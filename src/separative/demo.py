@@ -31,8 +31,9 @@ def demo(
     out: str | Path = "demo",
     *,
     talkers: int = 80,
+    utterances: int = 20,
     dev_talkers: int = 20,
-    minutes: float | None = 6.0,
+    minutes: float | None = None,
     steps: int | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -47,7 +48,7 @@ def demo(
 
     Args:
         out: a new or empty folder, or that of an earlier demonstration.
-        talkers, dev_talkers: synthetic talkers in all, and those never trained on.
+        talkers, utterances, dev_talkers: synthetic talkers, sentences of each, talkers never trained on.
         minutes, steps: length of the training, whichever is reached first; the recipe's steps if None.
         seed: of the voices, the trials and the sample.
         threads: of the training.
@@ -70,6 +71,7 @@ def demo(
     corpus = speak_voices(
         out / VOICES,
         talkers=talkers,
+        utterances=utterances,
         dev_talkers=dev_talkers,
         seed=seed,
         rate=recipe.model.rate,

@@ -9,7 +9,7 @@ import typer
 
 from separative.cli.show import Bars, Stopped
 
-Minutes = Annotated[float | None, typer.Option(min=0.0, help="Stop after so many minutes of training.")]
+Minutes = Annotated[float | None, typer.Option(min=0.01, help="Stop after so many minutes of training.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; the recipe's by default.")]
 
@@ -135,8 +135,9 @@ def demo(
         "demo"
     ),
     talkers: Annotated[int, typer.Option(help="Synthetic talkers in all.")] = 80,
-    dev_talkers: Annotated[int, typer.Option(help="Of them, those never trained on.")] = 20,
-    minutes: Minutes = 6.0,
+    utterances: Annotated[int, typer.Option(help="Sentences of each talker.")] = 20,
+    dev_talkers: Annotated[int, typer.Option(help="Talkers never trained on.")] = 20,
+    minutes: Minutes = None,
     steps: Steps = None,
     seed: Annotated[int, typer.Option(min=0, help="Of voices, trials and sample.")] = 0,
     threads: Threads = None,
@@ -153,6 +154,7 @@ def demo(
         page = demonstration.demo(
             out,
             talkers=talkers,
+            utterances=utterances,
             dev_talkers=dev_talkers,
             minutes=minutes,
             steps=steps,
