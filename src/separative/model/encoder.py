@@ -132,7 +132,8 @@ class SeparativeEncoder(nn.Module):
         join = stack * self.config.segment_frames
         valid_BS = frame_mask(-(-frame_B // join), self.segments(samples))
 
-        level_B1 = (mix_BN.square().sum(1, keepdim=True) / length_B.unsqueeze(1).clamp(min=1)).sqrt() + 1e-6
+        power_B1 = mix_BN.square().sum(1, keepdim=True) / length_B.unsqueeze(1).clamp(min=1)
+        level_B1 = power_B1.sqrt().clamp(min=1e-6)
         features_BFK, represent_BFK = self._front.analyse(mix_BN / level_B1, valid_BF)
         extra = -features_BFK.shape[1] % stack
         frames_BTD = self.enter(F.pad(features_BFK, (0, 0, 0, extra)).unflatten(1, (-1, stack)).flatten(2))

@@ -1,0 +1,55 @@
+"""Small encoders of every kind that act as after training, and mixtures."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from separative.model import EncoderConfig, SeparativeEncoder
+
+RATE = 8000
+KINDS = [(front, trunk) for front in ("stft", "conv") for trunk in ("conv", "recurrent")]
+
+
+def small(front_end: str = "stft", trunk: str = "conv", **changes: object) -> EncoderConfig:
+    grid = {"window_ms": 32, "hop_ms": 8} if front_end == "stft" else {"window_ms": 4, "hop_ms": 2}
+    sizes = {"width": 8, "filters": 16, "mels": 16, "speaker_width": 8, "embedding": 8, "heads": 2}
+    depth = {"shared_blocks": 2, "stream_blocks": 1, "speaker_blocks": 1, "span": 12, "pool": 3}
+    return EncoderConfig(rate=RATE, front_end=front_end, trunk=trunk, **(grid | sizes | depth | changes))
+
+
+def build(config: EncoderConfig) -> SeparativeEncoder:
+    """Weights and running statistics that start at zero are drawn: much would hold for lack of effect."""
+    torch.manual_seed(0)
+    model = SeparativeEncoder(config).eval()
+    for name, tensor in model.state_dict().items():
+        if name in ("cross.out.weight", "speaker.activity.bias", "speaker.statistics.running_mean"):
+            tensor.normal_(std=0.5)
+        elif name.endswith("mask.weight"):
+            tensor.normal_(std=0.3)
+    return model
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[..., SeparativeEncoder]:
+    """``make(front_end, trunk, **changes)``."""
+    return lambda *kind, **changes: build(small(*kind, **changes))
+
+
+@pytest.fixture(scope="session", params=KINDS, ids="-".join)
+def model(request: pytest.FixtureRequest) -> SeparativeEncoder:
+    return build(small(*request.param))
+
+
+@pytest.fixture(scope="session")
+def talk() -> Callable[..., Tensor]:
+    """``talk(batch, samples)``: modulated noise, another one in every row."""
+
+    def draw(batch: int, samples: int, seed: int = 0) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        time = torch.arange(samples) / RATE
+        wave = torch.randn(batch, samples, generator=generator)
+        return 0.1 * wave * (time * (1 + 5 * torch.rand(batch, 1, generator=generator))).sin()
+
+    return draw

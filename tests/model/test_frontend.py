@@ -1,0 +1,106 @@
+"""Front ends: length arithmetic against the obvious count, analysis and synthesis as inverses."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from separative.model import EncoderConfig
+from separative.model.frontend import FrameGrid, StftFrontEnd, mel_filters
+
+EXACT = 1e-5  # float32, signals of unit level
+grids = st.tuples(st.integers(1, 4), st.integers(1, 9)).map(lambda x: FrameGrid(x[0] * x[1], x[1]))
+
+
+@given(grids, st.integers(1, 60))
+def test_frames_are_those_that_touch_the_signal(grid: FrameGrid, samples: int) -> None:
+    lead = grid.window - grid.hop
+    starts = range(-lead, samples + grid.window, grid.hop)
+    touching = [t for t in starts if t < samples and t + grid.window > 0]
+    assert grid.frames(samples) == len(touching)
+    wave_N = torch.rand(samples) + 1
+    cut_TW = grid.cut(wave_N)
+    for row, start in zip(cut_TW, touching, strict=True):
+        for place, value in enumerate(row.tolist(), start):
+            assert value == (wave_N[place].item() if 0 <= place < samples else 0.0)
+
+
+@given(grids, st.integers(1, 60))
+def test_join_is_the_adjoint_of_cut(grid: FrameGrid, samples: int) -> None:
+    wave_N = torch.randn(samples, dtype=torch.float64)
+    frames_TW = torch.randn(grid.frames(samples), grid.window, dtype=torch.float64)
+    inner = (grid.cut(wave_N) * frames_TW).sum().item()
+    assert inner == pytest.approx((wave_N * grid.join(frames_TW, samples)).sum().item(), abs=1e-9)
+
+
+@pytest.mark.parametrize(("window_ms", "hop_ms"), [(32, 8), (32, 16), (25, 5)])
+@given(samples=st.integers(1, 3000))
+@settings(max_examples=15, deadline=None)
+def test_stft_with_a_neutral_mask_is_the_identity(window_ms: float, hop_ms: float, samples: int) -> None:
+    config = EncoderConfig(rate=8000, window_ms=window_ms, hop_ms=hop_ms, mels=16)
+    front = StftFrontEnd(config)
+    mix_BN = torch.randn(2, samples)
+    features_BTK, represent_BTF = front.analyse(mix_BN, torch.ones(2, front.grid.frames(samples)))
+    assert features_BTK.shape[1:] == (front.grid.frames(samples), front.features)
+    # A real part of 2 tanh(raw + 0.2027) = 1, an imaginary one of 0.
+    neutral = torch.zeros(2, 1, *represent_BTF.shape[1:], 2)
+    neutral[..., 0] = math.atanh(0.5) - 0.2027
+    estimate_BCN = front.synthesise(neutral.flatten(-2), represent_BTF, samples)
+    assert torch.allclose(estimate_BCN[:, 0], mix_BN, atol=EXACT)
+
+
+def test_stft_mask_starts_at_two_fifths_of_the_mixture_and_is_bounded_by_two() -> None:
+    front = StftFrontEnd(EncoderConfig(rate=8000, mels=16))
+    mix_BN = torch.randn(1, 1000)
+    _, represent_BTF = front.analyse(mix_BN, torch.ones(1, front.grid.frames(1000)))
+    raw = torch.zeros(1, 1, *represent_BTF.shape[1:], 2)
+    assert torch.allclose(
+        front.synthesise(raw.flatten(-2), represent_BTF, 1000)[:, 0], 0.4 * mix_BN, atol=1e-3
+    )
+    raw[..., 0] = 1e4
+    loudest = front.synthesise(raw.flatten(-2), represent_BTF, 1000)[:, 0]
+    assert torch.allclose(loudest, 2 * mix_BN, atol=EXACT)
+
+
+def test_a_channels_colour_is_taken_off_the_normalised_features() -> None:
+    """A gain on everything moves the log-mel features, and leaves those with their mean taken off."""
+    front = StftFrontEnd(EncoderConfig(rate=8000, mels=16))
+    mix_BN, valid_BT = torch.randn(1, 4000), torch.ones(1, front.grid.frames(4000))
+    quiet, loud = (front.analyse(gain * mix_BN, valid_BT)[0] for gain in (30.0, 120.0))
+    plain, normalised = slice(-32, -16), slice(-16, None)
+    shift = 0.3 * math.log(16)
+    assert torch.allclose(loud[..., plain], quiet[..., plain] + shift, atol=0.01)
+    assert torch.allclose(loud[..., normalised], quiet[..., normalised], atol=0.01)
+
+
+@pytest.mark.parametrize(("bins", "mels", "rate"), [(257, 80, 16000), (33, 80, 8000), (129, 8, 8000)])
+def test_mel_filters_weigh_bins_to_one_and_rise_in_frequency(bins: int, mels: int, rate: int) -> None:
+    """Also where filters are narrower than bins, as in the second case: none is empty."""
+    filters_FM = mel_filters(bins, mels, rate)
+    assert torch.allclose(filters_FM.sum(0), torch.ones(mels), atol=EXACT)
+    assert (filters_FM >= 0).all()
+    centre_M = torch.linspace(0, rate / 2, bins) @ filters_FM
+    assert (centre_M.diff() >= 0).all() and centre_M[-1] < rate / 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"kernel": 4}, "kernel must be odd"),
+        ({"hop_ms": 7.0}, "whole multiple of hop_ms"),
+        ({"window_ms": 8.0, "hop_ms": 8.0}, "half of window_ms"),
+        ({"hop_ms": 0.01}, "at least a sample"),
+        ({"front_end": "conv"}, "half its window"),
+        ({"width": 10}, "width .10. must be a multiple of heads"),
+        ({"speaker_width": 10}, "speaker_width .10. must be a multiple of heads"),
+        ({"embedding": 10}, "embedding .10. must be a multiple of heads"),
+        ({"dilations": ()}, "at least one dilation"),
+        ({"widht": 8}, "Extra inputs"),
+    ],
+)
+def test_config_that_cannot_be_built_is_refused(changes: dict[str, object], names: str) -> None:
+    with pytest.raises(ValidationError, match=names):
+        EncoderConfig(**changes)
