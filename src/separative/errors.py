@@ -36,7 +36,9 @@ class MissingExtraError(SeparativeError):
         super().__init__(f"{what} needs an optional extra: pip install 'separative[{extra}]'")
 
 
-def choose(value: str, valid: Iterable[str], what: str, error: type[SeparativeError] = SeparativeError) -> str:
+def choose(
+    value: str, valid: Iterable[str], what: str, error: type[SeparativeError] = SeparativeError
+) -> str:
     """Return ``value`` if it is one of ``valid``; else raise ``error`` naming the nearest and all choices."""
     names = sorted(valid)
     if value in names:
