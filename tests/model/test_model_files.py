@@ -1,0 +1,137 @@
+"""Models on disk: bit for bit there and back, and anything else refused by name."""
+
+import hashlib
+import json
+import pickle
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from separative.errors import ModelError
+from separative.model import SeparativeEncoder, load_model, save_model
+from separative.model.files import replace_file
+
+Make = Callable[..., SeparativeEncoder]
+
+
+@pytest.fixture
+def folder(make: Make, tmp_path: Path) -> Path:
+    return save_model(
+        make(), tmp_path / "run" / "model", identity="speaker", metrics={"valid/eer_clean": 7.5}
+    )
+
+
+def forge(folder: Path, weights: bytes) -> None:
+    """Other weights, with a card that vouches for them."""
+    card = json.loads((folder / "model.json").read_text())
+    card["sha256"] = hashlib.sha256(weights).hexdigest()
+    (folder / "model.safetensors").write_bytes(weights)
+    (folder / "model.json").write_text(json.dumps(card))
+
+
+def test_round_trip_is_exact(make: Make, model: SeparativeEncoder, tmp_path: Path) -> None:
+    loaded = load_model(save_model(model, tmp_path / "model", identity="recording"))
+    assert not loaded.training and loaded.config == model.config
+    assert loaded.card["identity"] == "recording"
+    assert loaded.card["parameters"] == sum(p.numel() for p in model.parameters())
+    ours, theirs = model.state_dict(), loaded.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+    mix_BN = torch.randn(2, 2000, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for left, right in zip(model(mix_BN), loaded(mix_BN), strict=True):
+            assert torch.equal(left, right)
+
+
+def test_a_runs_folder_is_a_model_too(folder: Path) -> None:
+    assert load_model(folder.parent).card == load_model(str(folder)).card
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_saving_again_replaces(make: Make, folder: Path) -> None:
+    other = make("stft", "conv", width=16)
+    save_model(other, folder)
+    assert load_model(folder).config.width == 16
+
+
+@pytest.mark.parametrize("keep", [0, 1, 8, 200, -1])
+def test_truncated_weights_are_refused(folder: Path, keep: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        load_model(folder)
+
+
+def test_any_flipped_bit_of_the_weights_is_refused(folder: Path) -> None:
+    path, rng = folder / "model.safetensors", random.Random(0)
+    whole = path.read_bytes()
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError, match=r"model\.safetensors"):
+            load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=name):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "card", [b"", b"{", b"[]", b'"text"', b"\xff\xfe\x00", b"{}", b'{"format": 2}', b'{"format": 1}']
+)
+def test_a_foreign_card_is_refused(folder: Path, card: bytes) -> None:
+    (folder / "model.json").write_bytes(card)
+    with pytest.raises(ModelError, match=r"model\.(json|safetensors)"):
+        load_model(folder)
+
+
+def test_an_architecture_this_version_lacks_is_refused(folder: Path) -> None:
+    card = json.loads((folder / "model.json").read_text())
+    card["architecture"]["trunk"] = "spiral"
+    (folder / "model.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="no model this version can read"):
+        load_model(folder)
+
+
+def test_weights_of_another_architecture_are_refused_by_tensor(make: Make, folder: Path) -> None:
+    forge(folder, save({k: v.contiguous() for k, v in make("stft", "recurrent").state_dict().items()}))
+    with pytest.raises(ModelError, match=r"model\.safetensors is of another architecture: it differs at"):
+        load_model(folder)
+    forge(folder, save(make("stft", "conv", width=16).state_dict()))
+    with pytest.raises(ModelError, match=r"model\.safetensors is of another architecture: it differs at"):
+        load_model(folder)
+
+
+def test_a_pickle_is_refused_and_never_run(folder: Path, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "sprung",)
+
+    forge(folder, pickle.dumps(Trap()))
+    with pytest.raises(ModelError):
+        load_model(folder)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_no_model_there_is_said_with_what_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model at '.*nothing'.*model\.json"):
+        load_model(tmp_path / "nothing")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(TypeError):
+        replace_file(tmp_path / "file", "text is not bytes")  # type: ignore[arg-type]
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="taken"):
+        replace_file(tmp_path / "taken", b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]

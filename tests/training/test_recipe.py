@@ -1,0 +1,126 @@
+"""Recipes: what is wrong with one is said in a sentence that names the key and the nearest valid one."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from separative.errors import RecipeError
+from separative.model import SeparativeEncoder
+from separative.training import Recipe, load_recipe, recipe_names
+
+
+def test_the_recipes_of_the_package_are_there() -> None:
+    assert set(recipe_names()) >= {"demo", "small", "galr-8k"}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_of_the_package_loads_and_builds(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    model = SeparativeEncoder(recipe.model)
+    assert model.rate == recipe.mixtures.rate and model.streams == recipe.mixtures.streams
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "own.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_recipe_of_nothing_but_a_name_has_every_default(tmp_path: Path) -> None:
+    assert load_recipe(written(tmp_path, "name: own")) == Recipe(name="own")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "near"),
+    [
+        ("sead: 1", "'sead'", "'seed'"),
+        ("mixture: {}", "'mixture'", "'mixtures'"),
+        ("model: {widht: 8}", "'model.widht'", "'width'"),
+        ("optimiser: {learning_rate: 1}", "'optimiser.learning_rate'", None),
+        ("mixtures: {stages: [{step: 0}, {step: 5, veiws: 2}]}", "'mixtures.stages.1.veiws'", "'views'"),
+        ("loss: {xyzzy: 2}", "'loss.xyzzy'", None),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest(
+    tmp_path: Path, text: str, key: str, near: str | None
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(written(tmp_path, text))
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'own.yaml'}: unknown key {key}") and "valid: " in message
+    assert near is None or f"did you mean {near}" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("model: {width: wide}", "'model.width'"),
+        ("model: {width: -1}", "'model.width'"),
+        ("model: {trunk: spiral}", "'model.trunk'.*'conv' or 'recurrent'"),
+        ("model: {kernel: 4}", "'model': kernel must be odd"),
+        ("run: {precision: 8-bit}", "'run.precision'"),
+        ("mixtures: {stages: 3}", "'mixtures.stages'"),
+        ("mixtures: {stages: [{step: 0, talkers: [0.5]}]}", "must sum to 1"),
+        ("loss: ", "'loss'"),
+        ("mixtures: {rate: 8000}", "mixtures.rate is 8000 and model.rate is 16000"),
+        ("model: {streams: 3}", "mixtures.streams is 2 and model.streams is 3"),
+        ("- a\n- b", "holds no keys"),
+        ("a: [", "is not YAML"),
+        ("a: \x00", "is not YAML"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, text: str, names: str) -> None:
+    with pytest.raises(RecipeError, match=names) as caught:
+        load_recipe(written(tmp_path, text))
+    assert "own.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"gone\.yaml cannot be read"):
+        load_recipe(tmp_path / "gone.yaml")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(RecipeError, match=r"bytes\.yaml is not YAML"):
+        load_recipe(tmp_path / "bytes.yaml")
+
+
+def test_an_unknown_name_is_told_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"unknown recipe 'smal' \(did you mean 'small'\?\); valid: demo"):
+        load_recipe("smal")
+
+
+def test_overrides_reach_every_depth(tmp_path: Path) -> None:
+    path = written(tmp_path, "mixtures: {stages: [{step: 0, views: 1}, {step: 9, views: 2}]}\nseed: 1")
+    overrides = ["seed=7", "loss.separation=0", "mixtures.stages.1.views=4", "run.threads=null"]
+    recipe = load_recipe(path, [*overrides, "model.dilations=[1, 3]", "optimiser.lr=1.0e-4"])
+    assert (recipe.seed, recipe.loss.separation, recipe.run.threads) == (7, 0.0, None)
+    assert [stage.views for stage in recipe.mixtures.stages] == [1, 4]
+    assert recipe.model.dilations == (1, 3) and recipe.optimiser.lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("seed", "not of the form key.key=value"),
+        ("=3", "not of the form key.key=value"),
+        ("seed.deep=1", "'seed' is a value"),
+        ("loss.sep=1", r"unknown key 'loss.sep' \(did you mean 'separation'"),
+        ("model.width=wide", "'model.width'"),
+        ("seed=[", "its value is not YAML"),
+        ("mixtures.stages.2.views=2", "'2' is none of the 2 entries"),
+        ("mixtures.stages.last.views=2", "'last' is none of the 2 entries"),
+        ("mixtures.stages.-1={}", "'-1' is none of the 2 entries"),
+    ],
+)
+def test_a_wrong_override_is_named(tmp_path: Path, override: str, names: str) -> None:
+    path = written(tmp_path, "mixtures: {stages: [{step: 0}, {step: 9}]}\nseed: 1")
+    with pytest.raises(RecipeError, match=names):
+        load_recipe(path, [override])
+
+
+def test_a_recipe_survives_its_own_dump(tmp_path: Path) -> None:
+    recipe = load_recipe("small")
+    path = written(tmp_path, yaml.safe_dump(recipe.model_dump(mode="json")))
+    assert load_recipe(path) == recipe
