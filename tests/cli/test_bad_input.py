@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE, Run, hum, write_corpus
+import torch
+from cli_helpers import RATE, Run, hum, write_corpus
 
 from separative import audio
 
@@ -185,6 +186,13 @@ def test_wrong_names(cli: Run, speech: Path, run: Path, tmp_path: Path) -> None:
     twin = speech / "talker1" / "0.flac"
     assert "named '0'" in refused(cli, "separate", sound, twin, "--model", run, "--out", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_not_there(cli: Run, speech: Path, recipe: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is there")
+    assert "'cuda'" in refused(cli, *train(speech, recipe, tmp_path / "out", "--device", "cuda"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_made(cli: Run, speech: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import RATE, Run, hum
+from cli_helpers import RATE, Run, hum
 
 from separative import audio, load_corpus, load_model, verify
 from separative.training import load_recipe
