@@ -1,0 +1,236 @@
+"""Tiny real runs: the loss falls, files are there, and a run can be stopped, resumed, bounded and refused."""
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from separative.corpora.manifest import Corpus
+from separative.errors import CorpusError, ModelError, RecipeError, SeparativeError
+from separative.model import load_model
+from separative.training import Recipe, Status, train
+
+Make = Callable[..., Recipe]
+Run = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def run(corpus: Corpus, cache: Path) -> Run:
+    """``train`` on the buzzing voices, decoded once for all tests."""
+
+    def go(recipe: Recipe, out: Path, speech: Corpus = corpus, **settings: Any) -> Path:
+        return train(recipe, corpus=speech, out=out, cache=cache, device="cpu", **settings)
+
+    return go
+
+
+@pytest.fixture(scope="session")
+def seen(recipe: Make, run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Status]]:
+    """A run of 60 steps, watched."""
+    statuses: list[Status] = []
+    out = run(recipe(), tmp_path_factory.mktemp("runs") / "whole", steps=60, progress=statuses.append)
+    return out, statuses
+
+
+def lines(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def tensors(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "checkpoint.safetensors")
+
+
+def stop_at(step: int, number: int) -> Callable[[Status], None]:
+    """A real signal to this process once that step is done."""
+    return lambda status: os.kill(os.getpid(), number) if status.step == step else None
+
+
+def test_loss_falls_and_talkers_are_learnt(seen: tuple[Path, list[Status]]) -> None:
+    log = [line for line in lines(seen[0]) if "lr" in line]
+    first, last = log[0], log[-1]
+    assert first["csc_answer"] > math.log(8) - 0.3
+    assert last["csc_answer"] < 0.8 * first["csc_answer"] and last["loss"] < 0.8 * first["loss"]
+    assert last["mi_train"] == pytest.approx(math.log(8) - last["csc_answer"], abs=1e-4)
+
+
+def test_a_run_leaves_recipe_log_checkpoint_model_and_events(
+    seen: tuple[Path, list[Status]], recipe: Make
+) -> None:
+    out, _ = seen
+    names = {"recipe.json", "log.jsonl", "checkpoint.safetensors", "model", "tensorboard"}
+    assert {path.name for path in out.iterdir()} == names
+    assert Recipe.model_validate_json((out / "recipe.json").read_text()) == recipe()
+    model = load_model(out)
+    assert model.config == recipe().model
+    assert model.card["identity"] == "speaker" and model.card["identities"] == 8
+    assert model.card["training"]["steps"] == 60 and model.card["training"]["mixture_seconds"] == 480
+    assert model.card["data"]["talkers"] == 8 and model.card["data"]["corpora"] == ["buzz"]
+    assert {"valid/eer_clean", "valid/eer_mixed", "valid/mi_mixed", "valid/si_sdri_db"} <= model.card[
+        "metrics"
+    ].keys()
+    saved = tensors(out)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, saved[f"average/{name}"])
+
+
+def test_progress_tells_where_the_run_stands(seen: tuple[Path, list[Status]]) -> None:
+    _, statuses = seen
+    assert [status.step for status in statuses] == list(range(1, 61))
+    assert statuses[29].share == pytest.approx(0.5) and statuses[-1].remaining == 0
+    logged = lines(seen[0])[-2]
+    assert statuses[-1].values["loss"] == pytest.approx(logged["loss"], rel=1e-5)
+    assert statuses[-1].speed == pytest.approx(logged["speed"], rel=1e-5)
+
+
+def test_rate_warms_up_in_steps_and_falls_by_a_cosine_to_a_twentieth(
+    recipe: Make, run: Run, tmp_path: Path
+) -> None:
+    plan = recipe(run={"log_every": 1}, optimiser={"warmup": 3, "lr": 1e-3})
+    rates = [line["lr"] for line in lines(run(plan, tmp_path / "run", steps=6)) if "lr" in line]
+    cosine = [1e-3 * (0.05 + 0.95 * (1 + math.cos(math.pi * step / 6)) / 2) for step in range(6)]
+    warm = [1 / 3, 2 / 3, 1, 1, 1, 1]
+    assert rates == pytest.approx([w * c for w, c in zip(warm, cosine, strict=True)], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("stop", "number", "workers"), [(1, signal.SIGTERM, 0), (4, signal.SIGINT, 0), (3, signal.SIGTERM, 1)]
+)
+def test_stopped_and_resumed_equals_uninterrupted(
+    recipe: Make, run: Run, tmp_path: Path, stop: int, number: int, workers: int
+) -> None:
+    """Bit for bit: weights, running average, inventory, optimiser and random state (dropout is on)."""
+    whole = run(recipe(), tmp_path / "whole", steps=6)
+    handler = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt, match=f"stopped at step {stop}"):
+        run(recipe(), tmp_path / "parts", steps=6, progress=stop_at(stop, number))
+    assert signal.getsignal(number) is handler
+    load_model(tmp_path / "parts")
+    torch.manual_seed(99)
+    parts = run(recipe(), tmp_path / "parts", steps=6, resume=True, workers=workers)
+    ours, theirs = tensors(whole), tensors(parts)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_a_seed_gives_the_same_run(recipe: Make, run: Run, tmp_path: Path) -> None:
+    outs = [run(recipe(seed=seed), tmp_path / name, steps=2) for name, seed in (("a", 1), ("b", 1), ("c", 2))]
+    first, second, other = (tensors(out)["model/enter.weight"] for out in outs)
+    assert torch.equal(first, second) and not torch.equal(first, other)
+
+
+def test_only_a_new_folder_or_the_runs_own_is_taken(
+    recipe: Make, run: Run, seen: tuple[Path, list[Status]], tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"whole is not empty"):
+        run(recipe(), seen[0], steps=1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match=r"file is not empty"):
+        run(recipe(), tmp_path / "file", steps=1)
+    with pytest.raises(ModelError, match="no checkpoint to resume"):
+        run(recipe(), tmp_path / "none", steps=1, resume=True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_resumes_with_its_own_recipe_and_corpus_only(
+    recipe: Make, run: Run, corpus: Corpus, seen: tuple[Path, list[Status]]
+) -> None:
+    before = (seen[0] / "log.jsonl").read_bytes()
+    with pytest.raises(RecipeError, match=r"recipe\.json differs .* in 'optimiser'"):
+        run(recipe(optimiser={"lr": 1.0}), seen[0], resume=True)
+    fewer = corpus.filter(lambda u: u.speaker != "t0")
+    with pytest.raises(ModelError, match=r"checkpoint\.safetensors is of another architecture or corpus"):
+        run(recipe(), seen[0], fewer, resume=True)
+    assert (seen[0] / "log.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("problem", ["one talker", "no noise", "one talker to watch"])
+def test_an_unfit_corpus_leaves_nothing_behind(
+    recipe: Make, run: Run, corpus: Corpus, tmp_path: Path, problem: str
+) -> None:
+    speech, mixtures = corpus, {}
+    if problem == "one talker":
+        speech = corpus.filter(lambda u: u.speaker == "t0")
+    elif problem == "no noise":
+        mixtures = {"stages": [{"step": 0, "noise": 0.5}]}
+    else:
+        speech = corpus.filter(lambda u: u.split == "train" or u.speaker == "t9")
+    with pytest.raises(CorpusError):
+        run(recipe(mixtures=mixtures), tmp_path / "run", speech, steps=1)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"model": {"cross_attention": False}},
+        {"loss": {"separation": 0.0}},
+        {"mixtures": {"stages": [{"step": 0, "views": 1, "talkers": [0.0, 1.0]}]}},
+        {"mixtures": {"identity": "recording"}},
+        {"loss": {"csc": 0.0}},
+        {"loss": {"margin": 0.2, "smoothing": 0.1, "spread": 0.1}},
+        {"model": {"trunk": "recurrent", "front_end": "conv", "window_ms": 8, "hop_ms": 4, "stack": 1}},
+        {"mixtures": {"streams": 3}, "model": {"streams": 3, "consistency": False}},
+        {"run": {"precision": "bf16-mixed"}},
+    ],
+    ids=lambda sections: json.dumps(sections).replace('"', "")[:60],
+)
+def test_every_switch_trains(
+    recipe: Make, run: Run, corpus: Corpus, tmp_path: Path, sections: dict[str, Any]
+) -> None:
+    speech = corpus.split("train") if "loss" in sections else corpus
+    plan = recipe(**sections)
+    out = run(plan, tmp_path / "run", speech, steps=2)
+    line, card = lines(out)[0], load_model(out).card
+    assert ("separation_db" in line) == (plan.loss.separation > 0)
+    assert card["identity"] == plan.mixtures.identity
+    assert card["identities"] == (16 if plan.mixtures.identity == "recording" else 8)
+    saved = tensors(out)
+    assert any(name.startswith("model/cross.") for name in saved) == plan.model.cross_attention
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_optimiser_moves(
+    recipe: Make, run: Run, tmp_path: Path
+) -> None:
+    """A step of 10^30 leaves weights whose loss overflows; what is on disk is from before."""
+    plan = recipe(optimiser={"lr": 1e30, "warmup": 0}, run={"checkpoint_minutes": 1e-9})
+    with pytest.raises(SeparativeError, match=r"step 1 is not finite; its mixtures are 8, 9, .*15"):
+        run(plan, tmp_path / "run", steps=5)
+    saved = tensors(tmp_path / "run")
+    assert all(torch.isfinite(value).all() for value in saved.values() if value.is_floating_point())
+    assert saved["optimiser/0/step"] == 1
+
+
+def test_minutes_limit_a_run_and_go_on_over_a_resume(
+    recipe: Make, run: Run, corpus: Corpus, tmp_path: Path
+) -> None:
+    train_only, plan = corpus.split("train"), recipe(run={"log_every": 1})
+    out = run(plan, tmp_path / "run", train_only, minutes=0.02)
+    log = lines(out)
+    assert len(log) > 2 and log[-2]["minutes"] < 0.02
+    assert lines(run(plan, out, train_only, minutes=0.02, resume=True)) == log
+
+
+def test_without_averaging_the_model_saved_is_the_model_trained(
+    recipe: Make, run: Run, tmp_path: Path
+) -> None:
+    for ema in (0.0, 0.9):
+        saved = tensors(run(recipe(optimiser={"ema": ema}), tmp_path / f"{ema}", steps=2))
+        same = torch.equal(saved["model/enter.weight"], saved["average/enter.weight"])
+        assert same == (ema == 0.0)
+
+
+def test_rows_of_the_inventory_are_never_decayed(recipe: Make, run: Run, tmp_path: Path) -> None:
+    """Without an identity loss nothing else moves them, while weight decay would."""
+    plan = recipe(loss={"csc": 0.0}, optimiser={"weight_decay": 0.5})
+    rows = [
+        tensors(run(plan, tmp_path / f"{steps}", steps=steps))["objective/inventory.row_PE"]
+        for steps in (1, 3)
+    ]
+    assert torch.equal(*rows)
