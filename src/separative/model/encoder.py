@@ -140,7 +140,9 @@ class SeparativeEncoder(nn.Module):
         shared_BTD = self.shared(frames_BTD, valid_BT)
 
         streams = self.config.streams
-        apart = self.split(shared_BTD).unflatten(-1, (streams, -1)).transpose(1, 2).flatten(0, 1)
+        # Every stream is the shared embedding moved its own way, so all are in the one space the heads read.
+        moves_BCTD = self.split(shared_BTD).unflatten(-1, (streams, -1)).transpose(1, 2)
+        apart = (shared_BTD.unsqueeze(1) + moves_BCTD).flatten(0, 1)
         valid_RT, valid_RS = (v.repeat_interleave(streams, dim=0) for v in (valid_BT, valid_BS))
         stream_RTD = self.per_stream(apart, valid_RT)
 

@@ -27,6 +27,7 @@ from separative.objectives import SeparativeObjective
 from separative.training import checkpoint, machine
 from separative.training.journal import Journal
 from separative.training.recipe import OptimiserConfig, Recipe
+from separative.training.start import hear_everyone
 from separative.training.validation import Validation
 
 RECIPE = "recipe.json"
@@ -107,11 +108,13 @@ def train(
         RecipeError: a recipe that differs from the one of the run to resume.
         CorpusError: a corpus unfit for the recipe.
         ModelError: nothing to resume, or a folder that holds something already.
-        SeparativeError: a loss that is not finite; nothing of that step is kept.
+        SeparativeError: no such device; or a loss that is not finite: nothing of that step is kept.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM, after saving.
     """
     out = Path(out)
     _check_folder(out, recipe, resume)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SeparativeError("device 'cuda': torch finds no GPU here; valid: auto, cpu")
     machine.prepare(threads or recipe.run.threads)
     cache = Path(cache) if cache is not None else out.parent / ".cache"
     torch.manual_seed(recipe.seed)
@@ -143,6 +146,9 @@ def train(
     if minutes is None and steps is None:
         steps = recipe.run.steps
     clock = Clock(steps, minutes, before)
+    if not resume and recipe.optimiser.inventory_crops:
+        crops = recipe.optimiser.inventory_crops
+        hear_everyone(model, objective, speech, recipe.mixtures, crops=crops, seed=recipe.seed, cache=cache)
     # Nothing is written before all that can be wrong with recipe, corpus and checkpoint has had its say.
     out.mkdir(parents=True, exist_ok=True)
     replace_file(out / RECIPE, json.dumps(recipe.model_dump(mode="json"), indent=2).encode())
