@@ -224,6 +224,12 @@ def test_without_averaging_the_model_saved_is_the_model_trained(
         saved = tensors(run(recipe(optimiser={"ema": ema}), tmp_path / f"{ema}", steps=2))
         same = torch.equal(saved["model/enter.weight"], saved["average/enter.weight"])
         assert same == (ema == 0.0)
+        # Running statistics are no weights: they are taken over, never averaged.
+        statistics = [name for name in saved if name.startswith("model/") and "running" in name]
+        assert len(statistics) == 2
+        assert all(
+            torch.equal(saved[name], saved[name.replace("model", "average", 1)]) for name in statistics
+        )
 
 
 def test_rows_of_the_inventory_are_never_decayed(recipe: Make, run: Run, tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from separative.evaluation.conditions import CONDITIONS, DEFAULT, Condition
 from separative.evaluation.draw import build_trials
 from separative.evaluation.figure import eer_figure
-from separative.metrics import eer, min_dcf, si_sdr, si_sdr_improvement
 from separative.evaluation.protocol import evaluate
 from separative.evaluation.results import Results, Row
 from separative.evaluation.trials import Side, Trial, TrialList
+from separative.metrics import eer, min_dcf, si_sdr, si_sdr_improvement
 
 __all__ = [
     "CONDITIONS",

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from separative.evaluation.bootstrap import Talkers
 from separative.metrics import Floats
 
-# Wide enough for any trained model (α starts at 10). Unbounded, talkers that one half separates perfectly would ask
-# for an infinite α, and a single error in the other half for an infinite loss.
+# Wide enough for any trained model (α starts at 10). Unbounded, talkers that one half separates perfectly
+# would ask for an infinite α, and a single error in the other half for an infinite loss.
 ALPHAS = (1e-2, 1e2)
 GOLDEN = (5**0.5 - 1) / 2
 

@@ -14,13 +14,13 @@ from separative.errors import choose
 from separative.evaluation.bootstrap import Talkers
 from separative.evaluation.conditions import CONDITIONS, DEFAULT, Condition, mix
 from separative.evaluation.draw import build_trials
-from separative.metrics import si_sdr_improvement
 from separative.evaluation.results import Results
 from separative.evaluation.rows import Answers, Key, information_rows, separation_rows, verification_rows
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.systems import EncoderSystem, MfccSystem, System, Voices, untrained
 from separative.evaluation.trials import Side, TrialList
 from separative.inference.recording import Wave
+from separative.metrics import si_sdr_improvement
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder

@@ -9,10 +9,10 @@ import numpy as np
 from separative.evaluation.bootstrap import Talkers, interval
 from separative.evaluation.conditions import CONDITIONS
 from separative.evaluation.information import information_bound
-from separative.metrics import Floats, Roc
 from separative.evaluation.results import POOLED, Row
 from separative.evaluation.systems import Voices, scores
 from separative.evaluation.trials import TrialList
+from separative.metrics import Floats, Roc
 
 Key = tuple[str, str]  # side, condition
 INFORMATION = ("clean", "overlap0")

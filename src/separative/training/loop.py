@@ -27,7 +27,7 @@ from separative.objectives import SeparativeObjective
 from separative.training import checkpoint, machine
 from separative.training.journal import Journal
 from separative.training.recipe import OptimiserConfig, Recipe
-from separative.training.start import hear_everyone
+from separative.training.start import hear_everyone, only_one_talker
 from separative.training.validation import Validation
 
 RECIPE = "recipe.json"
@@ -146,9 +146,11 @@ def train(
     if minutes is None and steps is None:
         steps = recipe.run.steps
     clock = Clock(steps, minutes, before)
+    workers = recipe.run.workers if workers is None else workers
     if not resume and recipe.optimiser.inventory_crops:
         crops = recipe.optimiser.inventory_crops
-        hear_everyone(model, objective, speech, recipe.mixtures, crops=crops, seed=recipe.seed, cache=cache)
+        alone = Mixer(speech, only_one_talker(recipe.mixtures), seed=recipe.seed + 1, cache=cache)
+        hear_everyone(model, objective, alone, crops=crops, workers=workers)
     # Nothing is written before all that can be wrong with recipe, corpus and checkpoint has had its say.
     out.mkdir(parents=True, exist_ok=True)
     replace_file(out / RECIPE, json.dumps(recipe.model_dump(mode="json"), indent=2).encode())
@@ -158,7 +160,7 @@ def train(
             mixer,
             first_step=first,
             steps=max(0, steps - first) if steps is not None else 2**31,
-            workers=recipe.run.workers if workers is None else workers,
+            workers=workers,
         )
     )
     metrics: dict[str, float] = {}

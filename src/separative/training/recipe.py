@@ -24,7 +24,9 @@ class OptimiserConfig(BaseModel):
     lr: float = Field(default=1.5e-3, gt=0)
     inventory_lr: float = Field(default=5.0, gt=0, description="times lr, for the rows of the inventory")
     inventory_crops: int = Field(
-        2, ge=0, description="crops of every identity that its row starts as the mean of; random rows if 0"
+        default=2,
+        ge=0,
+        description="crops of every identity that its row starts as the mean of; random rows if 0",
     )
     weight_decay: float = Field(default=0.01, ge=0, description="of weight matrices; never of the inventory")
     warmup: int = Field(default=100, ge=0, description="steps")
