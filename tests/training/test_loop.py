@@ -14,8 +14,11 @@ from safetensors.torch import load_file
 
 from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError, ModelError, RecipeError, SeparativeError
-from separative.model import load_model
+from separative.mixtures import Mixer
+from separative.model import SeparativeEncoder, load_model
+from separative.objectives import SeparativeObjective
 from separative.training import Recipe, Status, train
+from separative.training.start import hear_everyone, only_one_talker
 
 Make = Callable[..., Recipe]
 Run = Callable[..., Path]
@@ -240,3 +243,26 @@ def test_rows_of_the_inventory_are_never_decayed(recipe: Make, run: Run, tmp_pat
         for steps in (1, 3)
     ]
     assert torch.equal(*rows)
+
+
+def test_rows_start_at_the_mean_embedding_of_their_identity(
+    recipe: Make, corpus: Corpus, cache: Path
+) -> None:
+    plan = recipe(model={"dropout": 0.0})
+    torch.manual_seed(0)
+    model, objective = SeparativeEncoder(plan.model).eval(), SeparativeObjective(plan.loss, 8, 16)
+    length = objective.inventory.row_PE.norm(dim=1).mean()
+    mixer = Mixer(corpus.split("train"), only_one_talker(plan.mixtures), seed=1, cache=cache)
+    hear_everyone(model, objective, mixer, crops=2)
+    heard: dict[int, list[torch.Tensor]] = {}
+    for index in range(16):
+        mixture = mixer.mixture(index)
+        assert mixture.identity_C[1:] == (-1,)
+        with torch.no_grad():
+            query_CE = model(torch.from_numpy(mixture.mix_N).unsqueeze(0)).query_BCE[0]
+        heard.setdefault(mixture.identity_C[0], []).append(query_CE.mean(0))
+    assert sorted(heard) == list(range(8))
+    for identity, query_E in heard.items():
+        mean_E = torch.stack(query_E).mean(0)
+        expected_E = mean_E / mean_E.norm() * length
+        assert torch.allclose(objective.inventory.row_PE[identity], expected_E, atol=1e-5)
