@@ -173,10 +173,11 @@ def page(rows: list[dict[str, Any]], loads: list[float], args: argparse.Namespac
         ]
     lines += [
         "",
-        f"Medians of {args.rounds * args.runs} steps in {args.rounds} processes; the first of each warms up.",
+        f"Medians of {args.rounds * args.runs} steps in {args.rounds} processes, each after one to warm up.",
         "The step's memory is the process's peak less its peak before the first step (libraries, weights and",
         f"the batch). Mixtures are of modulated noises, the inventory has {IDENTITIES} rows;",
-        "the peer has its own defaults and a negative SI-SDR without a search for the permutation. The optimiser's step is in neither.",
+        "the peer has its own defaults and a negative SI-SDR without a search for the permutation.",
+        "The optimiser's step is in neither.",
         "",
         "Made by `python benchmarks/bench_step.py"
         f"{' --peer-python PEERS/bin/python' if len(rows) == 3 else ''}`.",

@@ -34,10 +34,6 @@ class SpeakerHead(nn.Module):
         self.embed = nn.Linear(2 * speaker_width, embedding)
         self.segment = nn.Linear(speaker_width, embedding)
 
-    def segments(self, frames: int) -> int:
-        """Segments that hold ``frames`` trunk frames, the last one perhaps in part."""
-        return -(-frames // self.join)
-
     def forward(
         self, stream_BTD: Tensor, valid_BT: Tensor, valid_BS: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
