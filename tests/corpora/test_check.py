@@ -12,6 +12,7 @@ import soundfile
 from separative import audio
 from separative.corpora import Corpus, CorpusReport, Utterance, check_corpus, load_corpus
 from separative.corpora.check import active_seconds
+from separative.errors import AudioError
 
 RATE = 16000
 
@@ -117,3 +118,14 @@ def test_active_seconds_leaves_pauses_out() -> None:
     wave_N = np.concatenate([noise(1.0, 0), noise(1.0, 1, -70), noise(0.5, 2), np.zeros(RATE, np.float32)])
     assert active_seconds(wave_N, RATE) == pytest.approx(1.5, abs=0.02)
     assert active_seconds(np.zeros(RATE, np.float32), RATE) == active_seconds(wave_N[:10], RATE) == 0.0
+
+
+def test_a_damaged_file_does_not_hide_the_others(healthy: Path) -> None:
+    """A folder states no durations, so headers are read on loading; check still gets to see every file."""
+    (healthy / "ann/1.wav").write_bytes(b"not audio at all")
+    with pytest.raises(AudioError, match=r"ann/1\.wav"):
+        load_corpus(healthy)
+    corpus = load_corpus(healthy, keep_damaged=True)
+    assert len(corpus) == 4
+    [problem] = check_corpus(corpus).errors
+    assert problem.where.endswith("ann/1.wav")

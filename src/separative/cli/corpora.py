@@ -30,7 +30,9 @@ def check(
     from separative.corpora import check_corpus, load_corpus
 
     with Bars() as bars:
-        corpus = load_corpus(source, layout=layout, split=split, progress=bars.count("headers"))
+        corpus = load_corpus(
+            source, layout=layout, split=split, keep_damaged=True, progress=bars.count("headers")
+        )
         report = check_corpus(corpus, min_speech=min_speech, progress=bars.count("decoding"))
     if json:
         say_json(asdict(report))

@@ -46,7 +46,7 @@ def train(
     own = str(out / "recipe.json") if resume else "small"
     chosen = training.load_recipe(recipe or own, set_ or ())
     with Bars() as bars:
-        speech = load_corpus(corpus, progress=bars.count("headers"))
+        speech = load_corpus(corpus, keep_damaged=True, progress=bars.count("headers"))
         clips = None if noise is None else load_corpus(noise)
         try:
             run = training.train(

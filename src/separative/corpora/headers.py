@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from separative import audio
 from separative.corpora.manifest import Utterance
-from separative.errors import CorpusError
+from separative.errors import AudioError, CorpusError
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -42,8 +42,12 @@ def in_threads(
     return results
 
 
-def with_durations(utterances: Iterable[Utterance], progress: Progress | None = None) -> list[Utterance]:
+def with_durations(
+    utterances: Iterable[Utterance], progress: Progress | None = None, *, keep_damaged: bool = False
+) -> list[Utterance]:
     """Fill unknown durations from the headers; such an utterance lasts from its start to the end of its file.
+
+    With ``keep_damaged``, an utterance whose file cannot be read stays, 0 seconds long.
 
     Raises:
         AudioError: a file whose duration is needed cannot be read.
@@ -51,16 +55,20 @@ def with_durations(utterances: Iterable[Utterance], progress: Progress | None = 
     """
     utterances = list(utterances)
     paths = sorted({u.path for u in utterances if math.isnan(u.seconds)})
-    length = dict(zip(paths, in_threads(_seconds, paths, progress), strict=True))
+    measure = _seconds_or_none if keep_damaged else _seconds
+    length = dict(zip(paths, in_threads(measure, paths, progress), strict=True))
 
     def filled(utterance: Utterance) -> Utterance:
         if not math.isnan(utterance.seconds):
             return utterance
-        seconds = length[utterance.path] - utterance.start
+        end = length[utterance.path]
+        if end is None:
+            return replace(utterance, seconds=0.0)
+        seconds = end - utterance.start
         if seconds <= 0:
             raise CorpusError(
                 f"{utterance.path}: utterance '{utterance.id}' starts at {utterance.start} s, "
-                f"the file ends at {length[utterance.path]:.2f} s"
+                f"the file ends at {end:.2f} s"
             )
         return replace(utterance, seconds=seconds)
 
@@ -69,3 +77,10 @@ def with_durations(utterances: Iterable[Utterance], progress: Progress | None = 
 
 def _seconds(path: Path) -> float:
     return audio.info(path).seconds
+
+
+def _seconds_or_none(path: Path) -> float | None:
+    try:
+        return _seconds(path)
+    except AudioError:
+        return None

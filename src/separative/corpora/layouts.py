@@ -34,6 +34,7 @@ def load_corpus(
     *,
     layout: str | None = None,
     split: str | None = None,
+    keep_damaged: bool = False,
     progress: Progress | None = None,
 ) -> Corpus:
     """Read a corpus from disk.
@@ -42,6 +43,8 @@ def load_corpus(
         source: a CSV file, a Lhotse cut manifest (.jsonl, .jsonl.gz), or a folder.
         layout: a name of ``LAYOUTS``; None finds it out from the path.
         split: keep this split only.
+        keep_damaged: do not refuse files that cannot be read: they stay, 0 seconds long, for
+            :func:`check_corpus` to report or for training to skip and count.
         progress: called with (done, total) while durations are read from file headers.
 
     Raises:
@@ -55,7 +58,7 @@ def load_corpus(
     reader = LAYOUTS[
         detect_layout(source) if layout is None else choose(layout, LAYOUTS, "layout", CorpusError)
     ]
-    utterances = with_durations(reader(source), progress)
+    utterances = with_durations(reader(source), progress, keep_damaged=keep_damaged)
     if not utterances:
         raise CorpusError(f"{source}: no speech found; a corpus is one of: {', '.join(LAYOUTS)}")
     [(commonest, count)] = Counter(u.id for u in utterances).most_common(1)

@@ -32,6 +32,9 @@ class LossConfig(BaseModel):
     csc: float = Field(default=1.0, ge=0, description="w_csc")
     activity: float = Field(default=0.5, ge=0, description="w_act")
     spread: float = Field(default=0.0, ge=0, description="γ")
+    order: float = Field(
+        default=1.0, ge=0, description="share of the contrastive costs in the choice of the streams' order"
+    )
     alpha: float = Field(default=10.0, gt=0, description="initial precision α")
     margin: float = Field(default=0.0, ge=0, lt=1.5, description="additive angular margin, radians")
     smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
@@ -88,7 +91,7 @@ class SeparativeObjective(nn.Module):
                 for name, embed_BCE in embeds.items()
             }
             for nats_BCK in nats.values():
-                cost_BCK += w.csc * nats_BCK * heard_BC.unsqueeze(1)
+                cost_BCK += w.order * w.csc * nats_BCK * heard_BC.unsqueeze(1)
             order_BK = best_permutation(cost_BCK)
 
         total = mix_BN.new_zeros(())
