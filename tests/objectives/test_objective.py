@@ -113,8 +113,11 @@ def test_embeddings_decide_the_order_while_waveforms_cannot(model: SeparativeEnc
         query_BCE=known_BCE,
         answer_BCE=known_BCE,
     )
-    order_BK = objective(model, out, mix, source, identity).order_BK
-    assert torch.equal(order_BK, torch.arange(model.streams).flip(0).expand(4, -1))
+    turned = torch.arange(model.streams).flip(0).expand(4, -1)
+    assert torch.equal(objective(model, out, mix, source, identity).order_BK, turned)
+    # With `order` 0 waveforms decide alone, whatever the embeddings say.
+    objective.config = LossConfig(order=0.0)
+    assert not torch.equal(objective(model, out, mix, source, identity).order_BK, turned)
 
 
 @pytest.mark.parametrize("case", ["silent", "inaudible", "brief", "unlabelled"])

@@ -86,6 +86,11 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
         load_recipe(tmp_path / "bytes.yaml")
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="'lr' stands twice"):
+        load_recipe(written(tmp_path, "optimiser: {lr: 0.1, lr: 0.2}"))
+
+
 def test_an_unknown_name_is_told_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"unknown recipe 'smal' \(did you mean 'small'\?\); valid: demo"):
         load_recipe("smal")
