@@ -33,7 +33,9 @@ class LossConfig(BaseModel):
     activity: float = Field(default=0.5, ge=0, description="w_act")
     spread: float = Field(default=0.0, ge=0, description="γ")
     order: float = Field(
-        default=1.0, ge=0, description="share of the contrastive costs in the choice of the streams' order"
+        default=1.0,
+        ge=0,
+        description="share of the contrastive costs in the order of streams; all without separation",
     )
     alpha: float = Field(default=10.0, gt=0, description="initial precision α")
     margin: float = Field(default=0.0, ge=0, lt=1.5, description="additive angular margin, radians")
@@ -90,8 +92,10 @@ class SeparativeObjective(nn.Module):
                 name: -self.inventory.log_posterior(embed_BCE).gather(2, columns_BCK)
                 for name, embed_BCE in embeds.items()
             }
+            # Without waveforms there is nothing better to go by than the embeddings.
+            share = w.order if w.separation > 0 else 1.0
             for nats_BCK in nats.values():
-                cost_BCK += w.order * w.csc * nats_BCK * heard_BC.unsqueeze(1)
+                cost_BCK += share * w.csc * nats_BCK * heard_BC.unsqueeze(1)
             order_BK = best_permutation(cost_BCK)
 
         total = mix_BN.new_zeros(())

@@ -10,6 +10,9 @@ from separative.mixtures import Mixer, MixtureConfig, Stage, loader
 from separative.model import SeparativeEncoder
 from separative.objectives import SeparativeObjective
 
+# Forward passes only: about a minute on two cores.
+MOST_STEPS = 200
+
 
 def only_one_talker(config: MixtureConfig) -> MixtureConfig:
     """The same crops, each alone and without noise."""
@@ -24,10 +27,11 @@ def hear_everyone(
 
     Untrained embeddings tell talkers apart about as well as spectral averages do. Random rows throw that
     away: the loss then stays at ln P until rows and embeddings have found each other. Lengths are kept.
+    Identities beyond what :data:`MOST_STEPS` steps can hold (label-free corpora) keep their random rows.
     """
     row_PE = objective.inventory.row_PE
     sum_PE = torch.zeros_like(row_PE)
-    steps = crops * math.ceil(len(mixer.identities) / mixer.config.batch)
+    steps = min(MOST_STEPS, crops * math.ceil(len(mixer.identities) / mixer.config.batch))
     # In training mode, as in the steps to come: statistics are those of the batch.
     for batch in loader(mixer, steps=steps, workers=workers):
         query_BCE = model(batch.mix_BN.to(row_PE.device), separate=False).query_BCE
