@@ -63,6 +63,7 @@ def train(
                 device=device,
                 progress=bars.training("training"),
                 decoding=bars.count("decoding"),
+                hearing=bars.count("hearing everyone"),
             )
         except KeyboardInterrupt as stop:
             raise Stopped(str(stop) or "interrupted") from stop

@@ -86,6 +86,7 @@ def train(
     device: str = "auto",
     progress: Progress | None = None,
     decoding: Callable[[int, int], None] | None = None,
+    hearing: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Train a model on the ``train`` split and watch it on the ``dev`` split; returns the run's folder.
 
@@ -103,6 +104,7 @@ def train(
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: called after every step.
         decoding: called with (done, total) files while a new corpus is decoded.
+        hearing: called with (done, total) batches while rows of the inventory get their start.
 
     Raises:
         RecipeError: a recipe that differs from the one of the run to resume.
@@ -150,7 +152,7 @@ def train(
     if not resume and recipe.optimiser.inventory_crops:
         crops = recipe.optimiser.inventory_crops
         alone = Mixer(speech, only_one_talker(recipe.mixtures), seed=recipe.seed + 1, cache=cache)
-        hear_everyone(model, objective, alone, crops=crops, workers=workers)
+        hear_everyone(model, objective, alone, crops=crops, workers=workers, progress=hearing)
     # Nothing is written before all that can be wrong with recipe, corpus and checkpoint has had its say.
     out.mkdir(parents=True, exist_ok=True)
     replace_file(out / RECIPE, json.dumps(recipe.model_dump(mode="json"), indent=2).encode())

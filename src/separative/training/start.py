@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -21,7 +22,13 @@ def only_one_talker(config: MixtureConfig) -> MixtureConfig:
 
 @torch.no_grad()
 def hear_everyone(
-    model: SeparativeEncoder, objective: SeparativeObjective, mixer: Mixer, *, crops: int, workers: int = 0
+    model: SeparativeEncoder,
+    objective: SeparativeObjective,
+    mixer: Mixer,
+    *,
+    crops: int,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Start every row at the mean embedding of ``crops`` crops of its identity by the untrained network.
 
@@ -33,9 +40,11 @@ def hear_everyone(
     sum_PE = torch.zeros_like(row_PE)
     steps = min(MOST_STEPS, crops * math.ceil(len(mixer.identities) / mixer.config.batch))
     # In training mode, as in the steps to come: statistics are those of the batch.
-    for batch in loader(mixer, steps=steps, workers=workers):
+    for done, batch in enumerate(loader(mixer, steps=steps, workers=workers), 1):
         query_BCE = model(batch.mix_BN.to(row_PE.device), separate=False).query_BCE
         sum_PE.index_add_(0, batch.identity_BC[:, 0].to(row_PE.device), query_BCE.mean(1))
+        if progress is not None:
+            progress(done, steps)
     heard_P = sum_PE.abs().sum(1) > 0
     length = row_PE.norm(dim=1).mean()
     row_PE[heard_P] = torch.nn.functional.normalize(sum_PE[heard_P], dim=1) * length
