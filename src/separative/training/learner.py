@@ -1,0 +1,108 @@
+"""What learns: the encoder, its running average, the objective and the optimiser; one step at a time."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from separative.errors import SeparativeError
+from separative.mixtures import Batch
+from separative.model import SeparativeEncoder
+from separative.objectives import SeparativeObjective
+from separative.training.recipe import OptimiserConfig, Recipe
+
+
+class Learner:
+    """Everything a checkpoint must hold, and the step that changes it.
+
+    Args:
+        recipe: what to build.
+        identities: P, the rows of the inventory.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        SeparativeError: no such device.
+    """
+
+    def __init__(self, recipe: Recipe, identities: int, device: str) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SeparativeError("device 'cuda': torch finds no GPU here; valid: auto, cpu")
+        self.recipe = recipe
+        self.fabric = Fabric(accelerator=device, devices=1, precision=recipe.run.precision)
+        self.model = SeparativeEncoder(recipe.model)
+        self.objective = SeparativeObjective(recipe.loss, identities, recipe.model.embedding)
+        optimiser = _optimiser(recipe.optimiser, self.model, self.objective)
+        self.average = copy.deepcopy(self.model).requires_grad_(False).to(self.fabric.device)
+        self.objective.to(self.fabric.device)
+        self._wrapped, self.optimiser = self.fabric.setup(self.model, optimiser)
+        self._weights = [p for group in self.optimiser.param_groups for p in group["params"]]
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Modules with a state, by name."""
+        return {"model": self.model, "average": self.average, "objective": self.objective}
+
+    def learn(self, batch: Batch, step: int, share: float) -> dict[str, float]:
+        """Take step ``step`` at ``share`` of the run; returns losses, gradient norm and learning rate.
+
+        Raises:
+            SeparativeError: the loss or its gradient is not finite; nothing has moved then.
+        """
+        recipe, device = self.recipe, self.fabric.device
+        rate = learning_rate(recipe.optimiser, step, share)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["scale"]
+        mix_BN, source_BCN, identity_BC, group_B = (
+            x.to(device) for x in (batch.mix_BN, batch.source_BCN, batch.identity_BC, batch.group_B)
+        )
+        out = self._wrapped(
+            mix_BN, group_B=group_B, own_drop=recipe.loss.own_drop, separate=recipe.loss.separation > 0
+        )
+        losses = self.objective(self.model, out, mix_BN, source_BCN, identity_BC)
+        self.optimiser.zero_grad()
+        self.fabric.backward(losses.total)
+        norm = float(nn.utils.clip_grad_norm_(self._weights, recipe.optimiser.clip))
+        if not math.isfinite(float(losses.total.detach())) or not math.isfinite(norm):
+            items = ", ".join(str(info["index"]) for info in batch.info)
+            raise SeparativeError(f"the loss of step {step} is not finite; its mixtures are {items}")
+        self.optimiser.step()
+        # A short memory at first: the average must not remember the untrained network for long.
+        _follow(self.average, self.model, min(recipe.optimiser.ema, (step + 1) / (step + 11)))
+        parts = {name: float(value) for name, value in losses.parts.items()}
+        return {**parts, "gradient": norm, "lr": rate}
+
+
+def _optimiser(
+    config: OptimiserConfig, model: nn.Module, objective: SeparativeObjective
+) -> torch.optim.AdamW:
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": config.weight_decay, "scale": 1.0},
+        {"params": [*vectors, objective.inventory.a], "scale": 1.0},
+        # A row's talker is heard once in many steps. A second moment with a long memory keeps those gradients
+        # in view, so that the small ones in between are not blown up into a random walk.
+        {"params": [objective.inventory.row_PE], "scale": config.inventory_lr, "betas": (0.9, 0.999)},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
+
+
+def learning_rate(config: OptimiserConfig, step: int, share: float) -> float:
+    """Linear warm-up in steps, cosine decay to a twentieth over the run."""
+    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    return config.lr * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the running average towards the model; buffers (running statistics) are taken over."""
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(model.parameters())
+    torch._foreach_lerp_(ours, theirs, 1 - decay)
+    for own, other in zip(average.buffers(), model.buffers(), strict=True):
+        own.copy_(other)
