@@ -118,9 +118,14 @@ def test_unfit_audio(
 
 def test_unfit_audio_in_a_corpus(cli: Run, recipe: Path, tmp_path: Path) -> None:
     folder = write_corpus(tmp_path / "speech", talkers=4, takes=2)
+    (folder / "talker2" / "8.wav").write_text("no sound at all")
+    done = cli(*train(folder, recipe, tmp_path / "one"))
+    assert done.code == 0, done.err
+    assert "skipped: " in done.err and "8.wav" in done.err
+    # One bad file is skipped and named; more than one, and more than 1 %, end the run before it starts.
     (folder / "talker2" / "9.wav").write_text("no sound at all")
-    assert "9.wav" in refused(cli, *train(folder, recipe, tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
+    assert "2 of 10 files are bad" in refused(cli, *train(folder, recipe, tmp_path / "two"))
+    assert not (tmp_path / "two").exists()
 
 
 def test_fewer_than_two_talkers(cli: Run, run: Path, recipe: Path, tmp_path: Path) -> None:

@@ -27,19 +27,21 @@ def model() -> SeparativeEncoder:
     )
     encoder = SeparativeEncoder(config).eval()
     with torch.no_grad():
-        torch.nn.init.normal_(encoder.cross.out.weight, std=0.2)
+        torch.nn.init.normal_(encoder.cross.out.weight, std=2.0)
         encoder.speaker.activity.bias.fill_(2.0)
     return encoder
 
 
 @pytest.fixture(scope="session")
 def record(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Write amplitude-modulated noise: ``record(name, seconds, seed, rate, channels)``."""
+    """Write modulated noise of a colour of its own: ``record(name, seconds, seed, rate, channels)``."""
     folder = tmp_path_factory.mktemp("recordings")
 
     def make(name: str, seconds: float = 1.5, seed: int = 0, rate: int = RATE, channels: int = 1) -> Path:
         rng = np.random.default_rng(seed)
         wave = 0.1 * rng.standard_normal((channels, round(seconds * rate)))
+        # Recordings must differ in more than their rhythm, or one's memory would be as good as another's.
+        wave += rng.uniform(-1, 1) * np.roll(wave, 1, axis=1) + rng.uniform(-1, 1) * np.roll(wave, 3, axis=1)
         wave *= np.abs(np.sin(np.arange(wave.shape[1]) / rate * rng.uniform(2, 9)))
         audio.write(folder / name, wave.astype(np.float32), rate)
         return folder / name

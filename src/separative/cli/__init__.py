@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from separative.cli.app import app
     from separative.cli.show import Stopped
 
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("separative: %(message)s"))
+    logging.getLogger("separative").addHandler(handler)
     try:
         app(args=None if arguments is None else list(arguments), prog_name="separative")
     except SeparativeError as error:
@@ -33,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
         return _complain("interrupted", code) if code == INTERRUPTED else code
+    finally:
+        logging.getLogger("separative").removeHandler(handler)
     return 0
 
 

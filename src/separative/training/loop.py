@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from separative.training.pace import Clock, Progress, Stop
 from separative.training.recipe import Recipe
 from separative.training.start import hear_everyone, only_one_talker
 from separative.training.validation import Validation
+
+log = logging.getLogger(__name__)
 
 RECIPE = "recipe.json"
 # Averages that the progress bar and the card's reader may want between two lines of the log.
@@ -49,8 +52,9 @@ def train(
 ) -> Path:
     """Train a model on the ``train`` split and watch it on the ``dev`` split; returns the run's folder.
 
-    The folder gets ``recipe.json``, ``log.jsonl``, TensorBoard events, a checkpoint, and the model (its
-    running average), which :func:`separative.model.load_model` finds there.
+    Files that cannot be read are skipped and named in a warning. The folder gets ``recipe.json``,
+    ``log.jsonl``, TensorBoard events, a checkpoint, and the model (its running average), which
+    :func:`separative.model.load_model` finds there.
 
     Args:
         recipe: see :func:`load_recipe`.
@@ -86,6 +90,8 @@ def train(
         cache=cache,
         progress=decoding,
     )
+    for reason in mixer.store.bad.values():
+        log.warning("skipped: %s", reason)
     watched = "dev" in {u.split for u in corpus}
     validation = Validation(corpus.split("dev"), recipe.mixtures, cache=cache) if watched else None
     learner = Learner(recipe, len(mixer.identities), device)
