@@ -85,8 +85,7 @@ class SeparativeEncoder(nn.Module):
 
     def frames(self, samples: int) -> int:
         """Front-end frames of a signal of ``samples`` samples."""
-        parts = self.config.window // self.config.hop
-        return -(-samples // self.config.hop) + parts - 1
+        return self._front.grid.frames(samples)
 
     def segments(self, samples: int) -> int:
         """Segments of the speaker head in a signal of ``samples`` samples."""
@@ -125,8 +124,8 @@ class SeparativeEncoder(nn.Module):
             length_B = torch.full((batch,), samples, device=mix_BN.device)
         if group_B is None:
             group_B = torch.arange(batch, device=mix_BN.device)
-        parts, hop, stack = self.config.window // self.config.hop, self.config.hop, self.config.stack
-        frame_B = -(-length_B // hop) + parts - 1
+        stack = self.config.stack
+        frame_B = self._front.grid.frames(length_B)
         valid_BF = frame_mask(frame_B, self.frames(samples))
         valid_BT = frame_mask(-(-frame_B // stack), -(-self.frames(samples) // stack))
         join = stack * self.config.segment_frames

@@ -8,7 +8,7 @@ sample is then covered by window / hop frames, so overlap-add needs no correctio
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,13 @@ from separative.model.config import EncoderConfig
 _FLOOR = 1e-5  # of power, with the input level normalised to 1: about -50 dB
 
 
+Length = TypeVar("Length", int, Tensor)
+
+
 class FrontEnd(Protocol):
     """What a trunk needs of a front end. ``K`` is the size of the mixture's representation per frame."""
 
+    grid: FrameGrid
     features: int
     mask_size: int
 
@@ -40,9 +44,9 @@ class FrameGrid:
     def __init__(self, window: int, hop: int) -> None:
         self.window, self.hop = window, hop
 
-    def frames(self, samples: int) -> int:
-        """Frames that touch a signal of ``samples`` samples."""
-        return math.ceil(samples / self.hop) + self.window // self.hop - 1
+    def frames(self, samples: Length) -> Length:
+        """Frames that touch a signal of ``samples`` samples, or signals of as many each."""
+        return -(-samples // self.hop) + self.window // self.hop - 1
 
     def cut(self, wave_BN: Tensor) -> Tensor:
         """Overlapping frames [B,T,window] of a zero-padded signal."""

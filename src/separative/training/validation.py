@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from separative.corpora.manifest import Corpus
+from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import CorpusError
 from separative.metrics import eer, si_sdr_improvement
 from separative.mixtures import Mixer, MixtureConfig, Stage
@@ -49,12 +49,12 @@ class Validation:
     def __init__(
         self, corpus: Corpus, config: MixtureConfig, *, seed: int = 0, cache: Path | None = None
     ) -> None:
-        halves: tuple[list[object], list[object]] = ([], [])
+        halves: tuple[list[Utterance], list[Utterance]] = ([], [])
         for utterances in corpus.by_speaker.values():
             if len(utterances) > 1:
                 for place, utterance in enumerate(utterances):
                     halves[place % 2].append(utterance)
-        talkers = len({u.speaker for u in halves[0]})  # type: ignore[attr-defined]
+        talkers = len({u.speaker for u in halves[0]})
         if talkers < 2:
             raise CorpusError("validation needs two or more talkers with two or more utterances each")
         plain = MixtureConfig(
@@ -66,7 +66,7 @@ class Validation:
             stages=(Stage(talkers=(1.0,)),),
         )
         pairs = plain.model_copy(update={"stages": (Stage(talkers=(0.0, 1.0)),)})
-        enrol, test = (Corpus(tuple(half)) for half in halves)  # type: ignore[arg-type]
+        enrol, test = (Corpus(tuple(half)) for half in halves)
         self.corpus_of = {name: us[0].corpus for name, us in enrol.by_speaker.items()}
         # The whole split is decoded once, though each half is drawn from by itself.
         self.enrol = Mixer(enrol, plain, seed=seed, cache=cache)
