@@ -1,5 +1,6 @@
 """Sound files through the real codecs."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +177,13 @@ def test_floats_beyond_full_scale_are_kept(tmp_path: Path) -> None:
     audio.write(tmp_path / "deep" / "a.wav", np.array([1.5, -2.0], np.float32), RATE, subtype="FLOAT")
     np.testing.assert_array_equal(audio.read(tmp_path / "deep" / "a.wav")[0], [1.5, -2.0])
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.wav"]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT", "DOUBLE"])
+def test_the_hour_of_writing_is_not_in_the_file(tmp_path: Path, subtype: str) -> None:
+    wave_CN = np.linspace(-0.5, 0.5, 600, dtype=np.float32).reshape(2, 300)
+    for name in ("a.wav", "b.wav"):
+        audio.write(tmp_path / name, wave_CN, RATE, subtype=subtype)
+        time.sleep(1.1)  # past the next full second
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+    assert np.abs(audio.read(tmp_path / "a.wav", channels="each")[0] - wave_CN).max() < 2**-15

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import soundfile
+from scipy.io import wavfile
 
 from separative.audio.waves import Wave, resample
 from separative.errors import AudioError, choose
@@ -218,7 +219,11 @@ def write(path: str | Path, wave: Wave, rate: int, *, subtype: str | None = None
     os.close(handle)
     temporary = Path(name)
     try:
-        soundfile.write(name, wave.T, rate, format=container, subtype=subtype)
+        if subtype in ("FLOAT", "DOUBLE"):
+            # libsndfile stamps the time of writing into these: the same samples would give other bytes.
+            wavfile.write(name, rate, wave.T.astype(np.float32 if subtype == "FLOAT" else np.float64))
+        else:
+            soundfile.write(name, wave.T, rate, format=container, subtype=subtype)
         temporary.chmod(0o644)
         temporary.replace(path)
     except soundfile.LibsndfileError as error:
