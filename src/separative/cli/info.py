@@ -9,7 +9,7 @@ import typer
 
 from separative.cli.show import say_json
 
-EXTRAS = {"voices": "espeakng_loader", "rooms": "pyroomacoustics"}
+EXTRAS = {"voices": "espeakng_loader", "rooms": "pyroomacoustics", "quality": "pesq"}
 
 
 def info(

@@ -1,6 +1,6 @@
-"""Error rates, detection cost and separation quality.
+"""Error rates and detection cost, from scores sorted once.
 
-Error rates are read off the lower convex hull of the ROC: with pmiss(t) and pfa(t) at every distinct
+They are read off the lower convex hull of the ROC: with pmiss(t) and pfa(t) at every distinct
 threshold t, plus "accept all" (0, 1) and "accept none" (1, 0), ties share one threshold, so neither the order
 of the trials nor a constant score can flatter a system (all scores equal: 50 %).
 """
@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import permutations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.errors import SeparativeError
-
-Floats = NDArray[np.floating[Any]]
+from separative.metrics.trials import Floats, need_both_classes, need_finite
 
 
 @dataclass(frozen=True)
@@ -28,10 +24,8 @@ class Roc:
     target_N: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        if not self.target_N.any() or self.target_N.all():
-            raise SeparativeError("an error rate needs at least one target and one non-target trial")
-        if not np.isfinite(self.score_N).all():
-            raise SeparativeError("an error rate needs finite scores")
+        need_both_classes(self.target_N)
+        need_finite(self.score_N)
 
     @cached_property
     def order_N(self) -> NDArray[np.intp]:
@@ -82,6 +76,25 @@ class Roc:
         cost_T = p_target * miss_T + (1 - p_target) * fa_T
         return float(cost_T.min() / min(p_target, 1 - p_target))
 
+    def min_cllr(self, weight_N: Floats | None = None) -> float:
+        """Least Cllr of any monotone map of the scores, in bits (0 to 1); NaN if a class has no weight.
+
+        Pooling adjacent violators gives each tie the probability p of a target at prior 1/2, which costs
+        -log2 p for its targets and -log2 (1 - p) for its non-targets.
+        """
+        from scipy.optimize import isotonic_regression
+        from scipy.special import xlogy
+
+        miss_T, fa_T = self.points(weight_N)
+        if np.isnan(miss_T[-1]) or np.isnan(fa_T[-1]):
+            return float("nan")
+        target_T, other_T = np.diff(miss_T), -np.diff(fa_T)
+        held_T = target_T + other_T > 0
+        target_T, other_T = target_T[held_T], other_T[held_T]
+        share_T = target_T + other_T
+        p_T = isotonic_regression(target_T / share_T, weights=share_T).x.clip(0, 1)
+        return float(-(xlogy(target_T, p_T) + xlogy(other_T, 1 - p_T)).sum() / (2 * np.log(2)))
+
 
 def eer(score_N: Floats, target_N: NDArray[np.bool_], weight_N: Floats | None = None) -> float:
     """Equal error rate (a fraction) by the convex hull of the ROC, O(N log N).
@@ -99,38 +112,3 @@ def min_dcf(score_N: Floats, target_N: NDArray[np.bool_], p_target: float = 0.05
         SeparativeError: no target or no non-target trial, or a score that is not finite.
     """
     return Roc(np.asarray(score_N), np.asarray(target_N, bool)).min_dcf(p_target)
-
-
-def si_sdr(estimate_N: Floats, source_N: Floats) -> Floats:
-    """Scale-invariant signal-to-distortion ratio in dB over the last axis (Le Roux et al., 2019).
-
-    Both are made zero-mean. Bounded to about ±150 dB, so that silence and perfection stay finite.
-    """
-    estimate = np.asarray(estimate_N, np.float64)
-    source = np.asarray(source_N, np.float64)
-    estimate = estimate - estimate.mean(-1, keepdims=True)
-    source = source - source.mean(-1, keepdims=True)
-    power = (source**2).sum(-1)
-    tiny = np.finfo(np.float64).tiny
-    gain = (estimate * source).sum(-1) / np.maximum(power, tiny)
-    heard = gain**2 * power
-    error = ((gain[..., None] * source - estimate) ** 2).sum(-1)
-    floor = 1e-15 * (heard + error) + tiny
-    ratio: Floats = 10 * np.log10((heard + floor) / (error + floor))
-    return ratio
-
-
-def si_sdr_improvement(
-    estimate_CN: Floats, source_KN: Floats, mix_N: Floats
-) -> tuple[Floats, tuple[int, ...]]:
-    """SI-SDR of the estimates over that of the mixture, in dB per source [K], under the best permutation.
-
-    Returns the improvements and, for each source, the stream that holds it (K <= C streams).
-    """
-    ratio_CK = si_sdr(estimate_CN[:, None, :], source_KN[None, :, :])
-    sources = range(len(source_KN))
-    best = max(
-        permutations(range(len(estimate_CN)), len(source_KN)),
-        key=lambda streams: sum(ratio_CK[c, k] for k, c in enumerate(streams)),
-    )
-    return ratio_CK[list(best), sources] - si_sdr(mix_N, source_KN), best
