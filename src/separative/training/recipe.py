@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
-from separative.errors import RecipeError, choose
+from separative.errors import RecipeError, SeparativeError, choose
 from separative.mixtures import MixtureConfig
 from separative.model import EncoderConfig
-from separative.objectives import LossConfig
+from separative.objectives import LossConfig, ObjectiveConfig, objective_class, objective_config
 
 
 class OptimiserConfig(BaseModel):
@@ -53,7 +62,8 @@ class RunConfig(BaseModel):
 
 
 class Recipe(BaseModel):
-    """A whole run. The parts must agree: rate and streams are the model's and the mixtures' alike."""
+    """A whole run. The parts must agree: the rate is the model's and the mixtures' alike, and so are the
+    streams, unless the objective wants one embedding for a mixture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,17 +71,26 @@ class Recipe(BaseModel):
     seed: int = Field(default=0, ge=0)
     mixtures: MixtureConfig = MixtureConfig()
     model: EncoderConfig = EncoderConfig()
-    loss: LossConfig = LossConfig()
+    loss: SerializeAsAny[ObjectiveConfig] = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="after")
     def _agree(self) -> Recipe:
-        for key in ("rate", "streams"):
-            ours, theirs = getattr(self.mixtures, key), getattr(self.model, key)
-            if ours != theirs:
+        objective = objective_class(self.loss)
+        wanted = {"rate": self.mixtures.rate, "streams": objective.streams or self.mixtures.streams}
+        for key, value in wanted.items():
+            ours = getattr(self.model, key)
+            if ours != value:
+                why = "they must be the same"
+                if key == "streams" and objective.streams:
+                    why = f"the objective '{self.loss.objective}' gives one embedding for a mixture"
+                raise ValueError(f"model.{key} is {ours} and must be {value}: {why}")
+        for number, stage in enumerate(self.mixtures.stages):
+            if stage.views < objective.views:
                 raise ValueError(
-                    f"mixtures.{key} is {ours} and model.{key} is {theirs}: they must be the same"
+                    f"mixtures.stages.{number}.views is {stage.views}: the objective '{self.loss.objective}' "
+                    f"compares at least {objective.views} views of a talker"
                 )
         return self
 
@@ -109,6 +128,18 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(name)
     if not path.suffix:
         path = recipe_folder() / f"{choose(str(name), recipe_names(), 'recipe', RecipeError)}.yaml"
+    content = read_keys(path, "recipe")
+    for override in overrides:
+        _apply(content, override)
+    return parse_recipe(content, str(path))
+
+
+def read_keys(path: Path, what: str) -> dict[str, Any]:
+    """The content of a YAML file of keys; ``what`` it should be is named in errors.
+
+    Raises:
+        RecipeError: unreadable, not YAML, a key that stands twice, no keys.
+    """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
     except OSError as error:
@@ -116,18 +147,29 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise RecipeError(f"{path} is not a recipe: it holds no keys")
-    for override in overrides:
-        _apply(content, override)
-    return parse_recipe(content, str(path))
+        raise RecipeError(f"{path} is not a {what}: it holds no keys")
+    return content
 
 
 def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
     """Validate the content of a recipe; errors name the key, and ``where`` it stands."""
+    section = content.get("loss", {})
     try:
-        return Recipe.model_validate(content)
+        kind = _recipe_class(objective_config(section if isinstance(section, dict) else {}))
+    except SeparativeError as error:
+        raise RecipeError(f"{where}: 'loss.objective': {error}") from error
+    try:
+        return kind.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_sentence(error)}") from error
+        raise RecipeError(f"{where}: {_sentence(error, kind)}") from error
+
+
+@functools.cache
+def _recipe_class(loss: type[ObjectiveConfig]) -> type[Recipe]:
+    """Recipes whose section ``loss`` configures one objective, so that its keys are checked like all others."""
+    if loss is LossConfig:
+        return create_model("Recipe", __base__=Recipe, loss=(LossConfig, LossConfig()))
+    return create_model("Recipe", __base__=Recipe, loss=(loss, ...))
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
@@ -160,12 +202,12 @@ def _entry(entries: list[Any], key: str, override: str) -> int:
     return int(key)
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first problem as one sentence; for an unknown key, the nearest valid one."""
+def sentence(error: ValidationError, root: type[BaseModel]) -> str:
+    """The first problem as one sentence; for an unknown key of ``root``, the nearest valid one."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        valid = _fields(first["loc"][:-1])
+        valid = _fields(root, first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.4)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
         return f"unknown key '{key}'{hint}; valid: {', '.join(sorted(valid))}"
@@ -173,9 +215,9 @@ def _sentence(error: ValidationError) -> str:
     return f"'{key}': {message}" if key else message
 
 
-def _fields(where: tuple[int | str, ...]) -> list[str]:
+def _fields(root: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
     """Valid keys of the section at ``where``."""
-    section: Any = Recipe
+    section: Any = root
     for part in where:
         if isinstance(part, int):
             continue
