@@ -1,27 +1,42 @@
 """How good is a model on talkers it has never heard? Trials, conditions, metrics and the table of them."""
 
+from separative.evaluation.answers import Answers
 from separative.evaluation.conditions import CONDITIONS, DEFAULT, Condition
 from separative.evaluation.draw import build_trials
 from separative.evaluation.figure import eer_figure
+from separative.evaluation.listen import listen
 from separative.evaluation.protocol import evaluate
 from separative.evaluation.results import Results, Row
+from separative.evaluation.score import score, score_lines
+from separative.evaluation.sounds import Sounds
+from separative.evaluation.systems import EncoderSystem, MfccSystem, System, Voices, untrained
 from separative.evaluation.trials import Side, Trial, TrialList
 from separative.metrics import eer, min_dcf, si_sdr, si_sdr_improvement
 
 __all__ = [
     "CONDITIONS",
     "DEFAULT",
+    "Answers",
     "Condition",
+    "EncoderSystem",
+    "MfccSystem",
     "Results",
     "Row",
     "Side",
+    "Sounds",
+    "System",
     "Trial",
     "TrialList",
+    "Voices",
     "build_trials",
     "eer",
     "eer_figure",
     "evaluate",
+    "listen",
     "min_dcf",
+    "score",
+    "score_lines",
     "si_sdr",
     "si_sdr_improvement",
+    "untrained",
 ]

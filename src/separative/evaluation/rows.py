@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 
+from separative.evaluation.answers import Answers
 from separative.evaluation.bootstrap import Talkers, interval
 from separative.evaluation.conditions import CONDITIONS
 from separative.evaluation.information import information_bound
 from separative.evaluation.results import POOLED, Row
-from separative.evaluation.systems import Voices, scores
 from separative.evaluation.trials import TrialList
 from separative.metrics import Floats, Roc
 
-Key = tuple[str, str]  # side, condition
 INFORMATION = ("clean", "overlap0")
 P_TARGET = 0.05
 
 
-@dataclass
-class Answers:
-    """What one row of a system said: candidates of every side in every condition, and how well it separated.
-
-    ``improvement`` SI-SDR improvement in dB of each source; ``stream`` the candidate that holds each source.
-    """
-
-    voices: dict[Key, Voices] = field(default_factory=dict)
-    improvement: dict[Key, Floats] = field(default_factory=dict)
-    stream: dict[Key, tuple[int, ...]] = field(default_factory=dict)
-
-
 def verification_rows(
-    answers: dict[str, Answers], trials: TrialList, talkers: Talkers, *, active_only: bool
+    score_LR: Mapping[tuple[str, str], Floats], trials: TrialList, talkers: Talkers
 ) -> list[Row]:
     """EER (%) and normalised minDCF over all trials, and the EER of each corpus by itself."""
     corpora = list(dict.fromkeys(trials.corpus_of.values()))
@@ -42,12 +29,7 @@ def verification_rows(
     left_talker = talkers.indices([side.talker for side in trials.enrolments])
     right_talker = talkers.indices([side.talker for side in trials.tests])
     left_corpus = np.array([side.corpus for side in trials.enrolments])
-    score_LR = {}
-    for model, answer in answers.items():
-        enrolled = [answer.voices[side.id, trials.enrol] for side in trials.enrolments]
-        for condition in trials.conditions:
-            tested = [answer.voices[side.id, condition] for side in trials.tests]
-            score_LR[model, condition] = scores(enrolled, tested, active_only=active_only)
+    models = list(dict.fromkeys(model for model, _ in score_LR))
     rows = []
     for condition in trials.conditions:
         some = [t for t in trials.trials if t.condition == condition]
@@ -61,7 +43,7 @@ def verification_rows(
                 talkers.trial_weights(left_talker[left], right_talker[right], r)
                 for r in range(len(talkers.times_RP))
             ]
-            for model in answers:
+            for model in models:
                 roc = Roc(score_LR[model, condition][left, right], target)
                 eers = 100 * np.array([roc.eer(weight) for weight in weights])
                 figures = [("EER", 100 * roc.eer(), eers)]
@@ -74,7 +56,7 @@ def verification_rows(
                         Row(model, condition, metric, value, low, high, len(target), place, trials.seed)
                     )
     # One model after the other, as a reader expects, each metric by itself.
-    return sorted(rows, key=lambda r: (r.metric, places.index(r.corpus), list(answers).index(r.model)))
+    return sorted(rows, key=lambda r: (r.metric, places.index(r.corpus), models.index(r.model)))
 
 
 def separation_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talkers) -> list[Row]:
@@ -82,12 +64,13 @@ def separation_rows(answers: dict[str, Answers], trials: TrialList, talkers: Tal
     rows = []
     place = _place(trials)
     for model, answer in answers.items():
+        improvement = answer.figures.get("SI-SDRi", {})
         for condition in trials.conditions:
-            sides = [side for side in trials.tests if (side.id, condition) in answer.improvement]
+            sides = [side for side in trials.tests if (side.id, condition) in improvement]
             if sides:
-                gain_N = np.array([answer.improvement[side.id, condition].mean() for side in sides])
+                gain_N = np.array([improvement[side.id, condition].mean() for side in sides])
                 figures = talkers.mean(gain_N, talkers.indices([side.talker for side in sides]))
-                count = sum(len(answer.improvement[side.id, condition]) for side in sides)
+                count = sum(len(improvement[side.id, condition]) for side in sides)
                 rows.append(Row(model, condition, "SI-SDRi", *figures, count, place, trials.seed))
     return rows
 

@@ -22,11 +22,14 @@ class Voices:
     """What one system made of one waveform: candidates [C,E], which of them it holds for speech, their sound.
 
     Candidates are ordered by how much they speak. ``estimate_CN`` None: the system does not separate.
+    ``activity_CS``: probability of speech in each segment of ``segment_seconds``; None: it does not say.
     """
 
     embedding_CE: Wave
     active_C: NDArray[np.bool_]
     estimate_CN: Wave | None = None
+    activity_CS: Wave | None = None
+    segment_seconds: float = 0.0
 
 
 class System(Protocol):
@@ -53,7 +56,13 @@ class EncoderSystem:
             talkers = recording.talkers
             active_C = np.array([t.audible for t in talkers])
             estimate_CN = np.stack([t.waveform_N for t in talkers])
-            answer = Voices(np.stack([t.embedding_E for t in talkers]), active_C, estimate_CN)
+            answer = Voices(
+                np.stack([t.embedding_E for t in talkers]),
+                active_C,
+                estimate_CN,
+                np.stack([t.activity_S for t in talkers]),
+                self.model.segment_seconds,
+            )
             query = Voices(np.stack([t.query_E for t in talkers]), active_C)
             found.append((answer, query)[: len(self.rows)])
         return found
