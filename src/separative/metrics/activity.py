@@ -40,8 +40,8 @@ def diarization_error(
     """Error of C streams against K talkers over S segments, overlap scored, no collar.
 
     In each segment r talkers speak and h streams do: max(0, r - h) are missed, max(0, h - r) false alarms,
-    and of the min(r, h) others those are confused whose stream is not the talker's. Streams belong to talkers,
-    one to one, as agrees best over the whole recording.
+    and of the min(r, h) others those are confused whose stream is not the talker's. Streams belong to
+    talkers, one to one, as agrees best over the whole recording.
 
     Raises:
         SeparativeError: nobody speaks in the reference, or the two differ in their number of segments.

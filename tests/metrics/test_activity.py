@@ -1,0 +1,65 @@
+"""The diarization error against pyannote.metrics, and against cases that can be counted by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from separative.errors import SeparativeError
+from separative.metrics import DiarizationError, diarization_error
+
+EXACT = 1e-6
+SEGMENT = 0.25
+
+
+def annotation(active_CS, prefix):
+    from pyannote.core import Annotation, Segment
+
+    found = Annotation()
+    for c, row_S in enumerate(active_CS):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], row_S.astype(int), [0]])))
+        for begin, end in edges.reshape(-1, 2):
+            found[Segment(begin * SEGMENT, end * SEGMENT), f"{prefix}{c}"] = f"{prefix}{c}"
+    return found
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(2, 40), st.integers(0, 10_000))
+def test_errors_are_those_of_pyannote(talkers, streams, segments, seed):
+    from pyannote.core import Segment, Timeline
+    from pyannote.metrics.diarization import DiarizationErrorRate
+
+    rng = np.random.default_rng(seed)
+    reference = rng.random((talkers, segments)) < rng.uniform(0.2, 0.9)
+    hypothesis = rng.random((streams, segments)) < rng.uniform(0, 0.9)
+    reference[0, 0] = True
+    whole = Timeline([Segment(0, segments * SEGMENT)])
+    theirs = DiarizationErrorRate(collar=0.0, skip_overlap=False)(
+        annotation(reference, "talker"), annotation(hypothesis, "stream"), uem=whole, detailed=True
+    )
+    ours = diarization_error(reference, hypothesis, SEGMENT)
+    assert ours.total == pytest.approx(theirs["total"], abs=EXACT)
+    assert ours.missed == pytest.approx(theirs["missed detection"], abs=EXACT)
+    assert ours.false_alarm == pytest.approx(theirs["false alarm"], abs=EXACT)
+    assert ours.confusion == pytest.approx(theirs["confusion"], abs=EXACT)
+    assert ours.rate == pytest.approx(theirs["diarization error rate"], abs=EXACT)
+
+
+def test_each_kind_of_error_by_hand():
+    reference = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0]])
+    assert diarization_error(reference, reference[::-1], 0.5) == DiarizationError(3.0, 0.0, 0.0, 0.0)
+    assert diarization_error(reference, 0 * reference, 0.5).rate == 1.0
+    swapped = np.array([[1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 0, 1]])
+    assert diarization_error(reference, swapped, 0.5) == DiarizationError(3.0, 0.5, 0.5, 0.5)
+
+
+def test_recordings_add_up_by_seconds():
+    one, other = DiarizationError(10.0, 1.0, 0.0, 0.0), DiarizationError(30.0, 0.0, 3.0, 2.0)
+    assert (one + other).rate == pytest.approx(6 / 40, abs=EXACT)
+
+
+def test_what_cannot_be_scored_is_refused():
+    with pytest.raises(SeparativeError, match="speech in the reference"):
+        diarization_error(np.zeros((2, 4)), np.ones((2, 4)), SEGMENT)
+    with pytest.raises(SeparativeError, match="4 segments, the hypothesis 5"):
+        diarization_error(np.ones((2, 4)), np.ones((2, 5)), SEGMENT)
