@@ -21,10 +21,10 @@ class CommandSystem:
     """A command that maps wave files to embeddings.
 
     Each call writes its waves as mono 32-bit float WAV files and a text list of their paths, one a line, and
-    runs the command once, with ``{list}`` and ``{out}`` in its words replaced by the paths of that list and of
-    the file to be written: a ``.npy`` of floats, ``[files, E]``, or ``[files, candidates, E]`` where a row of
-    NaN says that there is no such candidate. Rows need no unit length. Starting a program is dear: call it
-    with many waves at a time (:attr:`batch`).
+    runs the command once, ``{list}`` and ``{out}`` in its words replaced by the paths of that list and of the
+    file to be written: a ``.npy`` of floats, ``[files, E]``, or ``[files, candidates, E]`` where a row of NaN
+    says that there is no such candidate. Rows need no unit length. Starting a program is dear: call it with
+    many waves at a time (:attr:`batch`).
 
     Args:
         name: in the table.
@@ -34,7 +34,7 @@ class CommandSystem:
             temporary.
 
     Attributes:
-        batch: waves a call that make starting the program negligible (250 MB of files at 4 s and 16 kHz).
+        batch: as many waves a call make starting the program negligible (250 MB of files at 4 s and 16 kHz).
         seconds, audio_seconds: wall-clock spent in the command, its start included, and length of the waves.
 
     Raises:

@@ -1,0 +1,39 @@
+"""SpeechBrain's ECAPA-TDNN (Desplanques et al., 2020): waves at 16 kHz to embeddings of 192 numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from loop import weights
+from speechbrain.lobes.features import Fbank
+from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+from speechbrain.processing.features import InputNormalization
+from torch import Tensor, nn
+
+SYSTEM = "ECAPA-TDNN"
+RATE = 16000
+MELS, CHANNELS, EMBEDDING = 80, 512, 192
+
+
+class Ecapa(nn.Module):
+    """80 log mel bands, the mean of each recording taken off; three SE-Res2 blocks of 512 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bands = Fbank(n_mels=MELS)
+        self.norm = InputNormalization(norm_type="sentence", std_norm=False)
+        self.net = ECAPA_TDNN(MELS, channels=[CHANNELS] * 4 + [3 * CHANNELS], lin_neurons=EMBEDDING)
+
+    def forward(self, wave_BN: Tensor) -> Tensor:
+        """Embeddings ``[B, 192]``, of any length, from waves of one length."""
+        with torch.no_grad():
+            bands_BTM = self.norm(self.bands(wave_BN), torch.ones(len(wave_BN)))
+        return self.net(bands_BTM).squeeze(1)
+
+
+def load(folder: Path) -> Ecapa:
+    """The network of a run's folder, in evaluation mode."""
+    network = Ecapa()
+    network.load_state_dict(weights(folder, SYSTEM))
+    return network.eval()
