@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from loop import weights
 from speechbrain.lobes.features import Fbank
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.processing.features import InputNormalization
 from torch import Tensor, nn
+from waves import Wave, batches_of_one_length
 
 SYSTEM = "ECAPA-TDNN"
 RATE = 16000
@@ -37,3 +40,12 @@ def load(folder: Path) -> Ecapa:
     network = Ecapa()
     network.load_state_dict(weights(folder, SYSTEM))
     return network.eval()
+
+
+@torch.inference_mode()
+def embed(network: Ecapa, waves: Sequence[Wave]) -> Wave:
+    """Embeddings ``[files, 192]`` of waves of any lengths."""
+    embedding_FE = np.empty((len(waves), EMBEDDING), np.float32)
+    for rows, wave_BN in batches_of_one_length(waves, RATE):
+        embedding_FE[rows] = network(torch.from_numpy(wave_BN)).numpy()
+    return embedding_FE

@@ -3,11 +3,11 @@
     python systems/ecapa_train.py --corpus speech.csv --noise noise.csv --out RUN --seconds 19200 --lr 1e-3 \
         --augment overlap
 
-The loss is SpeechBrain's: additive angular margin softmax, margin 0.2, scale 30, over the target talkers at every
-speed of the recipe. ``clean``: single talkers, no noise. ``overlap``: half of the crops hold a second talker at
-a signal-to-interference ratio of -5 to 15 dB (it may be the louder one, as in the test), and 30 % have
-environmental noise at the recipe's ratios, independently; the label is the target's. Channels, levels and speeds
-are the recipe's in both.
+The loss is SpeechBrain's: additive angular margin softmax, margin 0.2, scale 30, over the target talkers at
+every speed of the recipe. ``clean``: single talkers, no noise. ``overlap``: half of the crops hold a second
+talker at a signal-to-interference ratio of -5 to 15 dB (it may be the louder one, as in the test), and 30 %
+have environmental noise at the recipe's ratios, independently; the label is the target's. Channels, levels and
+speeds are the recipe's in both.
 """
 
 from __future__ import annotations

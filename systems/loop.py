@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Threads that spin while they wait slow each other down on a shared machine. OpenMP reads this when torch loads,
-# so everything that needs torch is imported inside functions.
+# Threads that spin while they wait slow each other down on a shared machine. OpenMP reads this when torch is
+# loaded, so everything that needs torch is imported inside functions.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ WARM_UP = 0.1
 CLIP_NORM = 5.0
 # That of SpeechBrain's ECAPA-TDNN recipe.
 WEIGHT_DECAY = 2e-6
+SCHEDULE = f"Adam, weight decay {WEIGHT_DECAY:g}, {WARM_UP:.0%} warm-up, cosine to 0, clip {CLIP_NORM:g}"
 LOG_EVERY = 10
 CHECKPOINT_MINUTES = 2.0
 
@@ -72,8 +73,8 @@ def train(
 ) -> None:
     """Train until ``args.seconds`` of mixture have been heard, and write weights and ``model.json``.
 
-    ``settings`` describe the system, for its card; ``build`` makes, after seeding, the model that is kept, what
-    only training needs (a classifier), and the loss of a batch with figures to be shown.
+    ``settings`` describe the system, for its card; ``build`` makes, after seeding, the model that is kept,
+    what only training needs (a classifier), and the loss of a batch with figures to be shown.
 
     SIGTERM and SIGINT end the run after the step, saved, with status 130. The last line that a finished run
     prints is one JSON object: ``seconds`` of mixture, ``minutes`` of computing, ``parameters`` of the model.
@@ -94,7 +95,7 @@ def train(
         "seconds": args.seconds,
         "lr": args.lr,
         "seed": args.seed,
-        "schedule": f"Adam, weight decay {WEIGHT_DECAY:g}, {WARM_UP:.0%} warm-up, cosine to 0, clip {CLIP_NORM:g}",
+        "schedule": SCHEDULE,
         "mixtures": config.model_dump(mode="json"),
     }
     path, settings_path = args.out / "checkpoint.safetensors", args.out / "settings.json"
