@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "evaluation": {"inference", "mixtures"},
     "report": {"evaluation"},
     "demo": {"training", "report"},
-    "cli": {"demo"},
+    "benchmark": {"training", "report"},
+    "cli": {"demo", "benchmark"},
 }
 # Rooms allowed in type annotations only, and single files that stand for a whole room.
 TYPES_ONLY = {("objectives", "model")}

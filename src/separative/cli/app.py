@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from separative.cli import corpora, hear, info, learn
+from separative.cli import calibrate, corpora, hear, info, learn, table
 
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
@@ -24,6 +24,8 @@ app.add_typer(corpus, name="corpus")
 app.command("mix")(corpora.mix)
 app.command("train")(learn.train)
 app.command("evaluate")(learn.evaluate)
+app.command("benchmark")(table.benchmark)
+app.command("calibrate")(calibrate.calibrate)
 app.command("embed")(hear.embed)
 app.command("separate")(hear.separate)
 app.command("verify")(hear.verify)

@@ -1,0 +1,89 @@
+"""A process of its own that lets one system hear a trial list; its argument is the folder of a stage."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from separative.benchmark.folder import Stage, read_json
+from separative.corpora import load_corpus
+from separative.errors import SeparativeError
+from separative.evaluation import (
+    EncoderSystem,
+    MfccSystem,
+    Sounds,
+    System,
+    TrialList,
+    listen,
+    untrained,
+)
+from separative.evaluation.adapter import CommandSystem
+
+TOLD_SECONDS = 30.0
+SIDES_AT_A_TIME = 16
+
+
+def hear(stage: Stage) -> None:
+    """Do the job that ``hear.json`` names; its answers are kept in the stage's folder."""
+    job = read_json(stage.job)
+    trials = TrialList.read(job["trials"])
+    corpus = load_corpus(job["corpus"], keep_damaged=True).split(job["split"])
+    noise = None if job["noise"] is None else load_corpus(job["noise"]).split(job["split"])
+    system, rate = _system(job)
+    sounds = Sounds(corpus, noise, rate, trials.seconds)
+    command = isinstance(system, CommandSystem)
+    batch = CommandSystem.batch if command else SIDES_AT_A_TIME
+    started = time.monotonic()
+    answers = listen(system, trials, sounds, batch=batch, progress=_teller())
+    record: dict[str, Any] = {"seconds": round(time.monotonic() - started, 2)}
+    if isinstance(system, CommandSystem):
+        record["real_time_factor"] = system.real_time_factor
+    stage.save_answers(answers, record)
+
+
+def _system(job: dict[str, Any]) -> tuple[System, int]:
+    from separative.model import EncoderConfig, SeparativeEncoder, load_model
+
+    name = job["row"]
+    if "command" in job:
+        return CommandSystem(name, job["command"], rate=job["rate"]), job["rate"]
+    if "model" in job:
+        model = load_model(job["model"])
+        return EncoderSystem(name, model, queries=job["queries"]), model.rate
+    config = EncoderConfig.model_validate(job["architecture"])
+    if job["builtin"] == "mfcc":
+        return MfccSystem(config.rate, name), config.rate
+    twin = untrained(SeparativeEncoder(config), job["seed"])
+    return EncoderSystem(name, twin, queries=False), config.rate
+
+
+def _teller() -> Callable[[int, int], None]:
+    told = [time.monotonic()]
+
+    def tell(done: int, total: int) -> None:
+        if time.monotonic() - told[0] > TOLD_SECONDS:
+            told[0] = time.monotonic()
+            print(f"listening: {done}/{total}", flush=True)
+
+    return tell
+
+
+def main(folder: str) -> int:
+    """Errors of the user are told in one sentence; the exit code is 2 then."""
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    try:
+        hear(Stage(Path(folder)))
+    except SeparativeError as error:
+        print(f"separative: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
