@@ -6,8 +6,10 @@ import pytest
 from separative import audio
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import CONDITIONS, build_trials
-from separative.evaluation.conditions import Parts, conditions_named, mix
+from separative.evaluation.conditions import Parts, condition_named, mix
 from separative.evaluation.sounds import Sounds
+from separative.evaluation.trials import Rooms
+from separative.mixtures import RoomBank
 
 RATIO = 0.01
 ROUNDING = 1e-5
@@ -15,9 +17,10 @@ ROUNDING = 1e-5
 
 @pytest.fixture(scope="module")
 def sides(speech, noise):
-    trials = build_trials(speech, noise=noise, seconds=1.2, conditions=("overlap0x2", "noise5"))
-    sounds = Sounds(speech, noise, 8000, 1.2)
-    return [(side, sounds.parts(side, rivals=2, noise=True)) for side in trials.tests[:4]]
+    rooms = Rooms(count=2)
+    trials = build_trials(speech, noise=noise, seconds=1.2, conditions=("overlap0x2", "noise5"), rooms=rooms)
+    sounds = Sounds(speech, noise, 8000, 1.2, rooms)
+    return [(side, sounds.parts(side, rivals=2, noise=True, room=True)) for side in trials.tests[:4]]
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
@@ -40,7 +43,8 @@ def test_the_target_is_the_same_audio_in_every_condition(sides):
     for _, parts in sides:
         for condition in CONDITIONS.values():
             heard_N = mix(parts, condition).source_KN[0]
-            clean_N = parts.target_N[: len(heard_N)]
+            target_N = parts.room_KN[0] if condition.room else parts.target_N
+            clean_N = target_N[: len(heard_N)]
             gain = heard_N @ clean_N / (clean_N @ clean_N)
             np.testing.assert_allclose(heard_N, gain * clean_N, atol=ROUNDING)
 
@@ -50,6 +54,25 @@ def test_short_is_the_beginning_of_clean():
     parts = Parts(np.sin(700 * time).astype(np.float32), (), None, -20.0, 800)
     assert len(mix(parts, CONDITIONS["short"]).mix_N) == 1600
     assert len(mix(parts, CONDITIONS["clean"]).mix_N) == 4000
+
+
+def test_an_at_sign_cuts_any_condition(sides):
+    _, parts = sides[0]
+    cut, whole = mix(parts, condition_named("overlap0@0.5")), mix(parts, CONDITIONS["overlap0"])
+    assert len(cut.mix_N) == 4000
+    gain = cut.mix_N @ whole.mix_N[:4000] / (whole.mix_N[:4000] @ whole.mix_N[:4000])
+    np.testing.assert_allclose(cut.mix_N, gain * whole.mix_N[:4000], atol=ROUNDING)
+
+
+def test_talkers_of_a_room_stand_at_places_of_their_own(sides):
+    bank = RoomBank.load(8000, (0.3, 0.6), 2, 4, 0)
+    for side, parts in sides:
+        assert len(set(side.places)) == 3
+        for dry_N, wet_N, place in zip(
+            (parts.target_N, *parts.rival_KN), parts.room_KN, side.places, strict=True
+        ):
+            slow_N = np.convolve(dry_N.astype(float), bank.response_RPL[side.room, place])[40 : 40 + 9600]
+            np.testing.assert_allclose(wet_N, slow_N, atol=1e-4 * np.abs(slow_N).max())
 
 
 def test_sides_are_the_utterances_they_name(sides, speech):
@@ -62,6 +85,9 @@ def test_sides_are_the_utterances_they_name(sides, speech):
 
 def test_unknown_names(speech, noise, sides):
     with pytest.raises(SeparativeError, match=r"did you mean 'noise10'.*overlap-5"):
-        conditions_named(["noise1"])
+        condition_named("noise1")
+    for wrong in ("clean@", "clean@x", "clean@0.1", "clean@inf"):
+        with pytest.raises(SeparativeError, match="after the @"):
+            condition_named(wrong)
     with pytest.raises(CorpusError, match="u0-"):
         Sounds(noise, None, 8000, 1.2).parts(sides[0][0], rivals=0, noise=False)

@@ -1,12 +1,19 @@
 """Trial lists keep the protocol's rules, and text brings them back."""
 
+import hashlib
 import itertools
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 
+from separative.corpora import save_corpus
 from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError, SeparativeError
-from separative.evaluation import CONDITIONS, TrialList, build_trials
+from separative.evaluation import CONDITIONS, Sounds, TrialList, build_trials
+from separative.evaluation.listen import mixtures
+from separative.evaluation.trials import Rooms
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +78,39 @@ def test_text_brings_the_list_back(trials, tmp_path):
     assert last[0] in "01" and len(last) == 4
 
 
+REBUILD = """
+import hashlib, sys
+from pathlib import Path
+from separative.corpora import load_corpus
+from separative.evaluation import Sounds, TrialList
+from separative.evaluation.listen import mixtures
+trials = TrialList.read(sys.argv[1])
+sounds = Sounds(load_corpus(sys.argv[2]), load_corpus(sys.argv[3]), 8000, trials.seconds, trials.rooms)
+for key, heard in mixtures(trials, sounds):
+    print(*key, hashlib.sha256(heard.mix_N.tobytes() + heard.source_KN.tobytes()).hexdigest())
+"""
+
+
+def test_the_list_alone_rebuilds_every_sample_in_another_process(speech, noise, tmp_path):
+    names = ("clean", "overlap0x2", "room", "mixed", "noise0@0.7")
+    trials = build_trials(
+        speech, noise=noise, seconds=1.2, conditions=names, enrol="mixed", tests=1, rooms=Rooms(count=2)
+    )
+    trials.write(tmp_path / "list.txt")
+    paths = [tmp_path / "speech.jsonl", tmp_path / "noise.jsonl"]
+    for corpus, path in zip((speech, noise), paths, strict=True):
+        save_corpus(corpus, path)
+    command = [sys.executable, "-c", REBUILD, str(tmp_path / "list.txt"), *map(str, paths)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    sounds = Sounds(speech, noise, 8000, 1.2, trials.rooms)
+    here = [
+        f"{side} {name} {hashlib.sha256(heard.mix_N.tobytes() + heard.source_KN.tobytes()).hexdigest()}"
+        for (side, name), heard in mixtures(trials, sounds)
+    ]
+    assert len(here) == len(trials.tests) * len(names) + 2 * len(trials.enrolments)
+    assert done.stdout.split("\n")[:-1] == here
+
+
 def test_draws_depend_on_the_seed_and_not_on_the_conditions(trials, speech, noise):
     again = build_trials(speech, noise=noise, seconds=1.2, conditions=("overlap-5",))
     assert again.tests == trials.tests
@@ -98,6 +138,38 @@ def test_a_malformed_line_is_named(trials, tmp_path):
     path = tmp_path / "list.txt"
     trials.write(path)
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:5], "maybe a b clean", *lines[5:]]))
-    with pytest.raises(SeparativeError, match="line 6"):
-        TrialList.read(path)
+    one, other = trials.enrolments[0].id, trials.tests[0].id
+    for wrong, words in {
+        "maybe a b clean": "line 6.*'a' is no enrolment side",
+        f"1 {one} nobody:t0 clean": "line 6.*'nobody:t0' is no test side",
+        f"1 {one} {other} room": "'room' is not a condition of this list",
+        f"0 {one} {other} clean": "label 0 contradicts",
+        f"2 {one} {other} clean": "line 6",
+    }.items():
+        path.write_text("\n".join([*lines, wrong]))
+        with pytest.raises(SeparativeError, match=words.replace("line 6", f"line {len(lines) + 1}")):
+            TrialList.read(path)
+
+
+def test_lists_that_cannot_be_scored_are_refused(trials, speech, noise, tmp_path):
+    ids = {u.id for u in (*speech, *noise)}
+    trials.check(ids)
+    path = tmp_path / "list.txt"
+    trials.write(path)
+    third = trials.enrolments[2]
+    with pytest.raises(
+        CorpusError, match=rf"list\.txt, line 5: '{third.utterances[0]}' is not in the corpus"
+    ):
+        TrialList.read(path).check(ids - {third.utterances[0]})
+    with pytest.raises(CorpusError, match=rf"side {third.id}: '{third.noise}'"):
+        replace(trials, enrolments=(third,), tests=()).check(ids - {third.noise})
+    for kind, word in ((True, "non-target"), (False, "target")):
+        some = tuple(t for t in trials.trials if t.target == kind or t.condition != "overlap0")
+        with pytest.raises(SeparativeError, match=f"condition 'overlap0' has no {word} trials"):
+            replace(trials, trials=some).check(ids)
+
+
+def test_talkers_of_the_training_are_refused(trials, speech):
+    trials.refuse({"one/lonely", "somebody else"})
+    with pytest.raises(SeparativeError, match=r"talker 'one/talker 3' is heard in training.*\(2 such"):
+        trials.refuse({"two/talker 7", "one/talker 3", "somebody else"})

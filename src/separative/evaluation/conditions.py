@@ -5,25 +5,30 @@ Conditions of one side share target, interferers and noise: they differ only in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from separative import audio
-from separative.errors import choose
+from separative.errors import SeparativeError, choose
 from separative.inference.recording import Wave
 from separative.mixtures.gains import mix_at
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``sir_db`` target over each interfering talker · ``snr_db`` over noise · cut to ``seconds``."""
+    """``sir_db`` target over each interfering talker · ``snr_db`` over noise · cut to ``seconds``.
+
+    With ``room``, all talkers are heard in one simulated room, each at a place of their own, and the ratios
+    are those of the reverberant talkers at the microphone.
+    """
 
     name: str
     sir_db: tuple[float, ...] = ()
     snr_db: float | None = None
     seconds: float | None = None
+    room: bool = False
 
 
 CONDITIONS = {
@@ -37,6 +42,8 @@ CONDITIONS = {
         Condition("noise10", snr_db=10.0),
         Condition("noise5", snr_db=5.0),
         Condition("noise0", snr_db=0.0),
+        Condition("room", room=True),
+        Condition("mixed", sir_db=(0.0,), snr_db=10.0, room=True),
         Condition("short", seconds=2.0),
     )
 }
@@ -44,24 +51,38 @@ DEFAULT = ("clean", "overlap+5", "overlap0", "overlap-5", "noise5")
 MOST_RIVALS = max(len(c.sir_db) for c in CONDITIONS.values())
 
 
-def conditions_named(names: Iterable[str]) -> tuple[Condition, ...]:
-    """The conditions of these names, in this order.
+def condition_named(name: str) -> Condition:
+    """The condition of this name; ``NAME@SECONDS`` (``overlap0@1``) is one cut to that length.
 
     Raises:
-        SeparativeError: an unknown name; names the nearest and all.
+        SeparativeError: an unknown name; names the nearest and all. Or no length after the ``@``.
     """
-    return tuple(CONDITIONS[choose(name, CONDITIONS, "condition")] for name in names)
+    base, cut, length = name.partition("@")
+    condition = CONDITIONS[choose(base, CONDITIONS, "condition")]
+    if not cut:
+        return condition
+    try:
+        seconds = float(length)
+    except ValueError:
+        seconds = math.nan
+    if not 0.5 <= seconds < math.inf:
+        raise SeparativeError(f"condition '{name}': after the @ comes a length of 0.5 s or more")
+    return replace(condition, name=name, seconds=seconds)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a side is made of: equally long, at their recorded levels; ``noise_N`` may be absent."""
+    """What a side is made of: equally long, at their recorded levels; ``noise_N`` may be absent.
+
+    ``room_KN``: target and interferers again, as heard in the side's room, where a condition wants it.
+    """
 
     target_N: Wave
     rival_KN: tuple[Wave, ...]
     noise_N: Wave | None
     level_db: float
     rate: int
+    room_KN: tuple[Wave, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,9 +99,10 @@ def mix(parts: Parts, condition: Condition) -> Heard:
     Raises:
         SeparativeError: a part that must keep a ratio is silent.
     """
-    rivals = parts.rival_KN[: len(condition.sir_db)]
+    talkers = parts.room_KN if condition.room else (parts.target_N, *parts.rival_KN)
+    target_N, *rivals = talkers[: 1 + len(condition.sir_db)]
     noise_N = parts.noise_N if condition.snr_db is not None else None
-    mixed = mix_at(parts.target_N, rivals, condition.sir_db, noise_N, condition.snr_db or 0.0)
+    mixed = mix_at(target_N, rivals, condition.sir_db, noise_N, condition.snr_db or 0.0)
     end = None if condition.seconds is None else round(condition.seconds * parts.rate)
     mix_N, source_KN = mixed.mix_N[:end], mixed.source_CN[:, :end]
     gain = np.float32(10 ** ((parts.level_db - audio.level_db(mix_N)) / 20))

@@ -10,8 +10,8 @@ import numpy as np
 
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import CorpusError
-from separative.evaluation.conditions import DEFAULT, MOST_RIVALS, conditions_named
-from separative.evaluation.trials import Rival, Side, Trial, TrialList
+from separative.evaluation.conditions import DEFAULT, MOST_RIVALS, condition_named
+from separative.evaluation.trials import Rival, Rooms, Side, Trial, TrialList
 
 LEVELS_DB = (-35.0, -18.0)
 
@@ -26,20 +26,22 @@ def build_trials(
     seconds: float = 4.0,
     enrolments: int = 2,
     tests: int = 3,
+    rooms: Rooms | None = None,
 ) -> TrialList:
     """Every enrolment side against every test side of the same corpus, in every condition.
 
     A talker gives up to ``enrolments`` + ``tests`` sides of ``seconds`` seconds, no utterance in two of them;
     one without enough speech for an enrolment and a test is left out. Interferers are other such talkers of
     the corpus. A trial is left out where the sides share a talker other than the compared one (the enrolled
-    talker is the test's interferer, say). Draws differ by ``seed`` and side, not by condition.
+    talker is the test's interferer, say). Draws differ by ``seed`` and side, not by condition. ``rooms``: the
+    simulated ones, by default those of ``seed``.
 
     Raises:
         CorpusError: too few talkers with enough speech, no noise where a condition adds it.
         SeparativeError: an unknown condition.
     """
-    heard = conditions_named(conditions)
-    (enrol_as,) = conditions_named([enrol])
+    heard, enrol_as = [condition_named(name) for name in conditions], condition_named(enrol)
+    rooms = rooms or Rooms(seed=seed)
     # The two that are compared, and as many interferers as are heard with them, all different.
     needed = 2 + len(enrol_as.sir_db) + max(len(c.sir_db) for c in heard)
     if noise is None and any(c.snr_db is not None for c in (*heard, enrol_as)):
@@ -57,9 +59,8 @@ def build_trials(
         for talker in talkers:
             for (kind, number), words in groups[talker].items():
                 side_id = f"{_plain(talker)}:{kind}{number}"
-                side = _side(
-                    side_id, talker, name, words, {t: pool[t] for t in talkers}, noise, seed, seconds
-                )
+                others = {t: pool[t] for t in talkers}
+                side = _side(side_id, talker, name, words, others, noise, rooms, seed, seconds)
                 (enrolled if kind == "e" else tested).append(side)
     if not enrolled:
         names = ", ".join(sorted(pools)) or "no labelled talkers"
@@ -75,7 +76,7 @@ def build_trials(
         if left.corpus == right.corpus
         and not _share_others(left, len(enrol_as.sir_db), right, len(condition.sir_db))
     )
-    return TrialList(seed, seconds, enrol, tuple(conditions), tuple(enrolled), tuple(tested), trials)
+    return TrialList(seed, seconds, enrol, tuple(conditions), tuple(enrolled), tuple(tested), trials, rooms)
 
 
 def _plain(talker: str) -> str:
@@ -118,11 +119,14 @@ def _side(
     words: tuple[Utterance, ...],
     pool: dict[str, tuple[Utterance, ...]],
     noise: Corpus | None,
+    rooms: Rooms,
     seed: int,
     seconds: float,
 ) -> Side:
-    # Two generators: the interferers must not change when a noise corpus is given.
-    rng, noise_rng = (np.random.default_rng([seed, zlib.crc32(side_id.encode()), k]) for k in (1, 2))
+    # A generator for each: the interferers must not change when a noise corpus or other rooms are given.
+    rng, noise_rng, room_rng = (
+        np.random.default_rng([seed, zlib.crc32(side_id.encode()), k]) for k in (1, 2, 3)
+    )
     level_db = round(float(rng.uniform(*LEVELS_DB)), 2)
     others = [t for t in pool if t != talker]
     rivals = []
@@ -139,7 +143,16 @@ def _side(
             start = round(float(noise_rng.uniform(0, clip.seconds - seconds)), 2)
     spoken_ids = tuple(u.id for u in words)
     return Side(
-        side_id, talker, corpus, spoken_ids, level_db, tuple(rivals), None if clip is None else clip.id, start
+        side_id,
+        talker,
+        corpus,
+        spoken_ids,
+        level_db,
+        tuple(rivals),
+        None if clip is None else clip.id,
+        start,
+        int(room_rng.integers(rooms.count)),
+        tuple(int(place) for place in room_rng.permutation(rooms.places)[: 1 + MOST_RIVALS]),
     )
 
 

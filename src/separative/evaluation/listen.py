@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from separative.evaluation.answers import Answers, Key
-from separative.evaluation.conditions import CONDITIONS, Condition, Heard, mix
+from separative.evaluation.conditions import Heard, condition_named, mix
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.systems import System, Voices
 from separative.evaluation.trials import Side, TrialList
@@ -32,16 +32,14 @@ def listen(
 
     Raises:
         CorpusError: the list names an utterance that the corpus lacks.
+        SeparativeError: a condition without target or without non-target trials.
         AudioError: an unreadable file.
     """
-    jobs = [(side, [trials.enrol]) for side in trials.enrolments]
-    # Clean, whatever was asked for: the bound on information needs it as its inventory.
-    jobs = [(side, list(dict.fromkeys([*names, "clean"]))) for side, names in jobs]
-    jobs += [(side, list(trials.conditions)) for side in trials.tests]
-    total, done = sum(len(names) for _, names in jobs), 0
+    trials.check(sounds.utterances.keys())
+    total, done = sum(len(names) for _, names in _jobs(trials)), 0
     answers: dict[str, Answers] = defaultdict(Answers)
-    mixtures = _mixtures(jobs, sounds)
-    while some := list(islice(mixtures, batch)):
+    rest = mixtures(trials, sounds)
+    while some := list(islice(rest, batch)):
         for (key, heard), found in zip(some, system([h.mix_N for _, h in some]), strict=True):
             for row, voices in zip(system.rows, found, strict=True):
                 answers[row].voices[key] = _without_waves(voices)
@@ -72,10 +70,21 @@ def _without_waves(voices: Voices) -> Voices:
     )
 
 
-def _mixtures(jobs: Sequence[tuple[Side, list[str]]], sounds: Sounds) -> Iterator[tuple[Key, Heard]]:
-    for side, names in jobs:
-        wanted: list[Condition] = [CONDITIONS[name] for name in names]
-        rivals = max(len(c.sir_db) for c in wanted)
-        parts = sounds.parts(side, rivals=rivals, noise=any(c.snr_db is not None for c in wanted))
+def _jobs(trials: TrialList) -> list[tuple[Side, tuple[str, ...]]]:
+    # Enrolments clean, whatever was asked for: the bound on information needs it as its inventory.
+    enrol = tuple(dict.fromkeys([trials.enrol, "clean"]))
+    return [(s, enrol) for s in trials.enrolments] + [(s, trials.conditions) for s in trials.tests]
+
+
+def mixtures(trials: TrialList, sounds: Sounds) -> Iterator[tuple[Key, Heard]]:
+    """Every side of a list in every condition that it is heard in."""
+    for side, names in _jobs(trials):
+        wanted = [condition_named(name) for name in names]
+        parts = sounds.parts(
+            side,
+            rivals=max(len(c.sir_db) for c in wanted),
+            noise=any(c.snr_db is not None for c in wanted),
+            room=any(c.room for c in wanted),
+        )
         for condition in wanted:
             yield (side.id, condition.name), mix(parts, condition)

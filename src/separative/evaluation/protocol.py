@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from separative.corpora.manifest import Corpus
@@ -39,6 +40,8 @@ def evaluate(
     resamples: int = 500,
     batch: int = 16,
     trials: TrialList | None = None,
+    cache: str | Path | None = None,
+    trained_on: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Results:
     """Error rates, separation and identity information of a model on talkers it was not trained on.
@@ -52,6 +55,8 @@ def evaluate(
         baselines: also the untrained network of the same architecture, and MFCC statistics.
         resamples: of the bootstrap over talkers.
         batch: sides per forward pass.
+        cache: folder in which simulated rooms are kept, for conditions in a room.
+        trained_on: talkers that the model has learnt from; none may be heard here.
         progress: called with (done, total) sides.
 
     Raises:
@@ -77,7 +82,9 @@ def evaluate(
     if baselines:
         twin = untrained(model, trials.seed)
         systems += [EncoderSystem("untrained", twin, queries=False), MfccSystem(model.rate)]
-    sounds = Sounds(corpus, noise, model.rate, trials.seconds)
+    trials.refuse(trained_on)
+    rooms_cache = None if cache is None else Path(cache)
+    sounds = Sounds(corpus, noise, model.rate, trials.seconds, trials.rooms, rooms_cache)
     answers: dict[str, Answers] = {}
     for number, system in enumerate(systems):
         share = None if progress is None else _share(progress, number, len(systems))

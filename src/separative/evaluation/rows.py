@@ -8,7 +8,7 @@ import numpy as np
 
 from separative.evaluation.answers import Answers
 from separative.evaluation.bootstrap import Talkers, interval
-from separative.evaluation.conditions import CONDITIONS
+from separative.evaluation.conditions import condition_named
 from separative.evaluation.information import information_bound
 from separative.evaluation.results import POOLED, Row
 from separative.evaluation.trials import TrialList
@@ -102,7 +102,7 @@ def information_rows(answers: dict[str, Answers], trials: TrialList, talkers: Ta
             embeddings, names = [], []
             for side in trials.tests:
                 voices = answer.voices[side.id, condition].embedding_CE
-                if not CONDITIONS[condition].sir_db:
+                if not condition_named(condition).sir_db:
                     embeddings.append(voices[0])
                     names.append(side.talker)
                 elif (side.id, condition) in answer.stream:

@@ -1,20 +1,23 @@
 """Trial lists: who is compared with whom, and exactly what is heard (protocol, "Trials").
 
 A list is text: header lines with the settings and, as JSON, every side (utterances, interferers, noise,
-level); then one line per trial, ``label enrolment-id test-id condition``. The list and the corpora alone
-rebuild every mixture.
+level, room); then one line per trial, ``label enrolment-id test-id condition``. The list and the corpora
+alone rebuild every mixture.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from separative.errors import SeparativeError
+from separative.errors import CorpusError, SeparativeError
+from separative.mixtures import rooms
 
-HEADER = "# separative trials, format 1"
+HEADER = "# separative trials, format 2"
+MOST_ROOMS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,26 @@ class Rival:
 
 
 @dataclass(frozen=True, slots=True)
+class Rooms:
+    """The simulated rooms of a list: what :meth:`RoomBank.load` needs to make them again.
+
+    ``rt60`` in seconds; ``count`` rooms with ``places`` places for talkers; ``format`` is the simulation's.
+    """
+
+    rt60: tuple[float, float] = (0.3, 0.6)
+    count: int = MOST_ROOMS
+    places: int = 4
+    seed: int = 0
+    format: int = rooms.FORMAT
+
+
+@dataclass(frozen=True, slots=True)
 class Side:
     """One side of a trial: utterances of ``talker`` joined and cut to the list's length.
 
     ``rivals`` and ``noise`` (a clip, from ``noise_start`` seconds on) are heard in conditions that add them.
-    ``level_db`` is the level of whatever is heard, so that loudness carries nothing.
+    ``level_db`` is the level of whatever is heard, so that loudness carries nothing. ``room`` and ``places``
+    (of the target, then of each rival) number the room bank's, for conditions in a room.
     """
 
     id: str
@@ -41,6 +59,8 @@ class Side:
     rivals: tuple[Rival, ...] = ()
     noise: str | None = None
     noise_start: float = 0.0
+    room: int = 0
+    places: tuple[int, ...] = (0, 1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +75,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialList:
-    """Trials and the sides they name, each ``seconds`` long; ``enrol`` is the condition of enrolments."""
+    """Trials and the sides they name, each ``seconds`` long; ``enrol`` is the condition of enrolments.
+
+    ``lines``: where each side stands in the file it was read from, for messages.
+    """
 
     seed: int
     seconds: float
@@ -64,6 +87,8 @@ class TrialList:
     enrolments: tuple[Side, ...]
     tests: tuple[Side, ...]
     trials: tuple[Trial, ...]
+    rooms: Rooms = Rooms()
+    lines: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def corpus_of(self) -> dict[str, str]:
@@ -73,6 +98,7 @@ class TrialList:
     def write(self, path: str | Path) -> None:
         """Write the list as text."""
         settings = {k: getattr(self, k) for k in ("seed", "seconds", "enrol", "conditions")}
+        settings["rooms"] = asdict(self.rooms)
         lines = [HEADER, f"# settings {json.dumps(settings)}"]
         lines += [f"# enrolment {json.dumps(asdict(side))}" for side in self.enrolments]
         lines += [f"# test {json.dumps(asdict(side))}" for side in self.tests]
@@ -89,29 +115,81 @@ class TrialList:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
         if not lines or lines[0] != HEADER:
             raise SeparativeError(f"{path}: not a trial list, its first line must be '{HEADER}'")
-        sides: dict[str, list[Side]] = {"enrolment": [], "test": []}
+        sides: dict[str, dict[str, Side]] = {"enrolment": {}, "test": {}}
         settings: dict[str, Any] = {}
+        where: dict[str, str] = {}
         trials = []
         for number, line in enumerate(lines[1:], 2):
+            place = f"{path}, line {number}"
             try:
                 if line.startswith("# settings "):
-                    settings = json.loads(line.removeprefix("# settings "))
+                    settings = _settings_from(json.loads(line.removeprefix("# settings ")))
                 elif line.startswith("# "):
                     kind, _, text = line[2:].partition(" ")
-                    sides[kind].append(_side_from(json.loads(text)))
+                    side = _side_from(json.loads(text))
+                    sides[kind][side.id], where[side.id] = side, place
                 else:
-                    label, enrolment, test, condition = line.split()
-                    trials.append(Trial({"1": True, "0": False}[label], enrolment, test, condition))
+                    trials.append(_trial_from(line, sides, settings["conditions"]))
             except (ValueError, KeyError, TypeError) as error:
+                raise SeparativeError(f"{place}: not a line of a trial list ({error})") from error
+        enrolments, tests = (tuple(some.values()) for some in sides.values())
+        return TrialList(**settings, enrolments=enrolments, tests=tests, trials=tuple(trials), lines=where)
+
+    def check(self, utterances: Collection[str]) -> None:
+        """Refuse a list that cannot be heard or scored.
+
+        Raises:
+            CorpusError: a side names something that is not among ``utterances``; names side, line, utterance.
+            SeparativeError: a condition without target or without non-target trials; names it.
+        """
+        for side in (*self.enrolments, *self.tests):
+            clips = () if side.noise is None else (side.noise,)
+            for name in (*side.utterances, *(u for r in side.rivals for u in r.utterances), *clips):
+                if name not in utterances:
+                    place = self.lines.get(side.id, f"the trial list, side {side.id}")
+                    raise CorpusError(f"{place}: '{name}' is not in the corpus (nor the noise, if any)")
+        for condition in self.conditions:
+            kinds = {t.target for t in self.trials if t.condition == condition}
+            if kinds != {True, False}:
+                lacks = "target" if True not in kinds else "non-target"
                 raise SeparativeError(
-                    f"{path}, line {number}: not a line of a trial list ({error})"
-                ) from error
-        settings["conditions"] = tuple(settings["conditions"])
-        return TrialList(
-            **settings, enrolments=tuple(sides["enrolment"]), tests=tuple(sides["test"]), trials=tuple(trials)
-        )
+                    f"condition '{condition}' has no {lacks} trials: an error rate needs both kinds"
+                )
+
+    def refuse(self, trained_on: Collection[str]) -> None:
+        """Refuse to judge a model on voices that it was trained on.
+
+        Raises:
+            SeparativeError: a talker heard in the list is in ``trained_on``; names the first.
+        """
+        heard = {s.talker for s in (*self.enrolments, *self.tests)}
+        heard |= {r.talker for s in (*self.enrolments, *self.tests) for r in s.rivals}
+        if both := sorted(heard & set(trained_on)):
+            raise SeparativeError(
+                f"talker '{both[0]}' is heard in training and in evaluation ({len(both)} such in all): "
+                "evaluate on talkers never trained on"
+            )
+
+
+def _settings_from(record: dict[str, Any]) -> dict[str, Any]:
+    where = Rooms(**{**record["rooms"], "rt60": tuple(record["rooms"]["rt60"])})
+    return {**record, "conditions": tuple(record["conditions"]), "rooms": where}
 
 
 def _side_from(record: dict[str, Any]) -> Side:
     rivals = tuple(Rival(r["talker"], tuple(r["utterances"])) for r in record["rivals"])
-    return Side(**{**record, "utterances": tuple(record["utterances"]), "rivals": rivals})
+    utterances, places = tuple(record["utterances"]), tuple(record["places"])
+    return Side(**{**record, "utterances": utterances, "rivals": rivals, "places": places})
+
+
+def _trial_from(line: str, sides: dict[str, dict[str, Side]], conditions: Collection[str]) -> Trial:
+    label, enrolment, test, condition = line.split()
+    for name, kind in ((enrolment, "enrolment"), (test, "test")):
+        if name not in sides[kind]:
+            raise ValueError(f"'{name}' is no {kind} side of this list")
+    if condition not in conditions:
+        raise ValueError(f"'{condition}' is not a condition of this list")
+    target = {"1": True, "0": False}[label]
+    if target != (sides["enrolment"][enrolment].talker == sides["test"][test].talker):
+        raise ValueError(f"label {label} contradicts the talkers of the sides")
+    return Trial(target, enrolment, test, condition)
