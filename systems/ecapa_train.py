@@ -6,8 +6,8 @@
 The loss is SpeechBrain's: additive angular margin softmax, margin 0.2, scale 30, over the target talkers at
 every speed of the recipe. ``clean``: single talkers, no noise. ``overlap``: half of the crops hold a second
 talker at a signal-to-interference ratio of -5 to 15 dB (it may be the louder one, as in the test), and 30 %
-have environmental noise at the recipe's ratios, independently; the label is the target's. Channels, levels and
-speeds are the recipe's in both.
+have environmental noise at the recipe's ratios, independently; the label is the target's. Channels, levels
+and speeds are the recipe's in both.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python systems/resemblyzer_embed.py LIST OUT [--preprocess]
 
-LIST names mono wave files of 16 kHz, one a line; OUT becomes ``.npy`` float32 ``[files, 256]``. ``--preprocess``
-first raises the level and trims silence as Resemblyzer does for files of its own.
+LIST names mono wave files of 16 kHz, one a line; OUT becomes ``.npy`` float32 ``[files, 256]``.
+``--preprocess`` first raises the level and trims silence as Resemblyzer does for files of its own.
 """
 
 from __future__ import annotations

@@ -1,0 +1,38 @@
+"""Asteroid's Conv-TasNet (Luo and Mesgarani, 2019), reduced so that a CPU trains it as fast as its rivals.
+
+128 filters of 40 samples (5 ms at 8 kHz), hop 20, 2 repeats of 6 blocks, 256 hidden channels: 1.3 million
+parameters, about 0.12 s on one thread for a second of mixture, forward and backward. Asteroid's defaults (512
+filters of 16 samples, hop 8, 3 repeats of 8 blocks, 512 channels, 5 million parameters) take several times
+that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asteroid.models import ConvTasNet
+from loop import weights
+
+SYSTEM = "ConvTasNet"
+RATE = 8000
+SIZES = {
+    "n_filters": 128,
+    "kernel_size": 40,
+    "stride": 20,
+    "n_blocks": 6,
+    "n_repeats": 2,
+    "bn_chan": 128,
+    "hid_chan": 256,
+    "skip_chan": 128,
+}
+
+
+def network() -> ConvTasNet:
+    return ConvTasNet(n_src=2, sample_rate=RATE, **SIZES)
+
+
+def load(folder: Path) -> ConvTasNet:
+    """The network of a run's folder, in evaluation mode."""
+    made = network()
+    made.load_state_dict(weights(folder, SYSTEM))
+    return made.eval()
