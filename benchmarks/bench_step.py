@@ -37,12 +37,12 @@ def ours(recipe: str, batch: int, seconds: float) -> tuple[Callable[[], None], d
     import torch
 
     from separative.model import SeparativeEncoder
-    from separative.objectives import SeparativeObjective
+    from separative.objectives import build_objective
     from separative.training import load_recipe
 
     plan = load_recipe(recipe)
     model = SeparativeEncoder(plan.model)
-    objective = SeparativeObjective(plan.loss, IDENTITIES, plan.model.embedding)
+    objective = build_objective(plan.loss, IDENTITIES, plan.model.embedding)
     samples, views = round(seconds * plan.model.rate), plan.mixtures.stages[-1].views
     time_N = torch.arange(samples) / plan.model.rate
     source_BCN = 0.1 * torch.randn(batch, plan.model.streams, samples)
@@ -53,8 +53,7 @@ def ours(recipe: str, batch: int, seconds: float) -> tuple[Callable[[], None], d
     def step() -> None:
         model.zero_grad(set_to_none=True)
         objective.zero_grad(set_to_none=True)
-        out = model(mix_BN, group_B=group_B, own_drop=plan.loss.own_drop)
-        objective(model, out, mix_BN, source_BCN, identity_BC).total.backward()
+        objective(model, mix_BN, source_BCN, identity_BC, group_B).total.backward()
 
     return step, {"rate": plan.model.rate, "parameters": sum(p.numel() for p in model.parameters())}
 

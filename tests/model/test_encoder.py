@@ -188,7 +188,7 @@ def test_gradients_reach_every_parameter(make: Make, talk: Talk) -> None:
         objective = SeparativeObjective(LossConfig(spread=0.1), 6, 8)
         out = model(source_BCN.sum(1), group_B=torch.tensor([0, 0, 1, 1]), own_drop=0.5)
         identity_BC = torch.tensor([[0, 1], [0, 2], [3, 4], [3, 5]])
-        objective(model, out, source_BCN.sum(1), source_BCN, identity_BC).total.backward()
+        objective.judge(model, out, source_BCN.sum(1), source_BCN, identity_BC).total.backward()
         named = dict(model.named_parameters()) | dict(objective.named_parameters())
         # A constant added to every pooling logit of a channel cancels in the softmax over segments.
         named.pop("speaker.weigh.2.bias")

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 
 from separative.errors import ModelError
-from separative.model import SeparativeEncoder, load_model, save_model
+from separative.model import SeparativeEncoder, load_model, save_model, update_card
 from separative.model.files import replace_file
 
 Make = Callable[..., SeparativeEncoder]
@@ -55,6 +55,20 @@ def test_saving_again_replaces(make: Make, folder: Path) -> None:
     other = make("stft", "conv", width=16)
     save_model(other, folder)
     assert load_model(folder).config.width == 16
+
+
+def test_entries_of_a_card_are_set_and_nothing_else(folder: Path) -> None:
+    card, weights = load_model(folder).card, (folder / "model.safetensors").read_bytes()
+    assert (
+        update_card(folder.parent, calibration={"scale": 2.0}, identity="recording") == folder / "model.json"
+    )
+    changed = {**card, "calibration": {"scale": 2.0}, "identity": "recording"}
+    assert load_model(folder).card == changed
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+    (folder / "model.json").write_text("{")
+    with pytest.raises(ModelError, match="is not a model card"):
+        update_card(folder, calibration=None)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 8, 200, -1])

@@ -45,7 +45,7 @@ def cost(
 ) -> Losses:
     torch.manual_seed(1)
     objective = SeparativeObjective(LossConfig(**weights), IDENTITIES, model.config.embedding)
-    return objective(model, out, mix, source, identity)
+    return objective.judge(model, out, mix, source, identity)
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from([0.0, 0.5]), st.integers(0, 99))
@@ -114,10 +114,10 @@ def test_embeddings_decide_the_order_while_waveforms_cannot(model: SeparativeEnc
         answer_BCE=known_BCE,
     )
     turned = torch.arange(model.streams).flip(0).expand(4, -1)
-    assert torch.equal(objective(model, out, mix, source, identity).order_BK, turned)
+    assert torch.equal(objective.judge(model, out, mix, source, identity).order_BK, turned)
     # With `order` 0 waveforms decide alone, whatever the embeddings say.
     objective.config = LossConfig(order=0.0)
-    assert not torch.equal(objective(model, out, mix, source, identity).order_BK, turned)
+    assert not torch.equal(objective.judge(model, out, mix, source, identity).order_BK, turned)
 
 
 @pytest.mark.parametrize("case", ["silent", "inaudible", "brief", "unlabelled"])
@@ -136,7 +136,7 @@ def test_such_a_source_carries_no_identity_loss(model: SeparativeEncoder, case: 
         out = model(mix)
     torch.manual_seed(1)
     objective = SeparativeObjective(LossConfig(), IDENTITIES, model.config.embedding)
-    losses = objective(model, out, mix, source, identity)
+    losses = objective.judge(model, out, mix, source, identity)
     rows = torch.arange(4).unsqueeze(1)
     kept = [k for k in range(model.streams) if k != 1]
     for name, embed_BCE in (("csc_query", out.query_BCE), ("csc_answer", out.answer_BCE)):
@@ -145,7 +145,7 @@ def test_such_a_source_carries_no_identity_loss(model: SeparativeEncoder, case: 
         assert losses.parts[name].item() == pytest.approx(expected.item(), abs=SAME)
     # Whatever row it would have had, the total is the same.
     identity[:, 1] = torch.where(identity[:, 1] < 0, identity[:, 1], (identity[:, 1] + 1) % IDENTITIES)
-    assert torch.equal(objective(model, out, mix, source, identity).total, losses.total)
+    assert torch.equal(objective.judge(model, out, mix, source, identity).total, losses.total)
 
 
 def test_an_unlabelled_source_is_still_separated(model: SeparativeEncoder) -> None:
@@ -191,7 +191,7 @@ def test_loss_and_all_gradients_are_finite(case: str, dtype: torch.dtype) -> Non
     objective = SeparativeObjective(LossConfig(spread=0.1), IDENTITIES, 8)
     out = model(mix, group_B=torch.tensor([0, 0, 1, 1]), own_drop=0.5)
     out = Separated(*(x.to(dtype) for x in out))
-    losses = objective(model, out, mix.to(dtype), source.to(dtype), identity)
+    losses = objective.judge(model, out, mix.to(dtype), source.to(dtype), identity)
     losses.total.backward()
     assert torch.isfinite(losses.total) and all(torch.isfinite(v) for v in losses.parts.values())
     for name, weight in (*model.named_parameters(), *objective.named_parameters()):

@@ -253,7 +253,7 @@ def test_rows_start_at_the_mean_embedding_of_their_identity(
     model, objective = SeparativeEncoder(plan.model).eval(), SeparativeObjective(plan.loss, 8, 16)
     length = objective.inventory.row_PE.norm(dim=1).mean()
     mixer = Mixer(corpus.split("train"), only_one_talker(plan.mixtures), seed=1, cache=cache)
-    hear_everyone(model, objective, mixer, crops=2)
+    hear_everyone(model, objective.inventory, mixer, crops=2)
     heard: dict[int, list[torch.Tensor]] = {}
     for index in range(16):
         mixture = mixer.mixture(index)

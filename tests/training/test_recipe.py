@@ -129,3 +129,16 @@ def test_a_recipe_survives_its_own_dump(tmp_path: Path) -> None:
     recipe = load_recipe("small")
     path = written(tmp_path, yaml.safe_dump(recipe.model_dump(mode="json")))
     assert load_recipe(path) == recipe
+
+
+def test_the_section_of_an_objective_is_checked_as_its_own(tmp_path: Path) -> None:
+    one = "model: {streams: 1}\nloss: {objective: "
+    assert load_recipe(written(tmp_path, one + "aam, margin: 0.3}")).loss.margin == 0.3
+    for text, names in [
+        (one + "aam, margn: 0.3}", r"unknown key 'loss.margn' \(did you mean 'margin'\?\)"),
+        (one + "amm}", r"'loss.objective'.*'amm'.*aam"),
+        (one + "ge2e}", r"mixtures.stages.0.views is 1.*'ge2e' compares at least 2"),
+        ("loss: {objective: aam}", r"model.streams is 2 and must be 1.*'aam' gives one embedding"),
+    ]:
+        with pytest.raises(RecipeError, match=names):
+            load_recipe(written(tmp_path, text))

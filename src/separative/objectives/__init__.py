@@ -1,7 +1,15 @@
-"""Objectives: the contrastive separative loss, separation, activity."""
+"""Objectives: contrastive separative coding, its losses, and the rivals it is compared with."""
 
 from separative.objectives.contrastive import Inventory, csc_loss, information_bound, squared_distance_logits
-from separative.objectives.csc import LossConfig, Losses, SeparativeObjective
+from separative.objectives.csc import LossConfig, SeparativeObjective
+from separative.objectives.objective import Losses, Objective, ObjectiveConfig
+from separative.objectives.registry import (
+    OBJECTIVES,
+    build_objective,
+    objective_class,
+    objective_config,
+    register_objective,
+)
 from separative.objectives.separation import (
     activity_loss,
     audible,
@@ -12,15 +20,22 @@ from separative.objectives.separation import (
 )
 
 __all__ = [
+    "OBJECTIVES",
     "Inventory",
     "LossConfig",
     "Losses",
+    "Objective",
+    "ObjectiveConfig",
     "SeparativeObjective",
     "activity_loss",
     "audible",
     "best_permutation",
+    "build_objective",
     "csc_loss",
     "information_bound",
+    "objective_class",
+    "objective_config",
+    "register_objective",
     "reorder",
     "separation_costs",
     "speech_activity",

@@ -52,14 +52,26 @@ def squared_distance_logits(embed_RE: Tensor, unit_PE: Tensor, alpha: Tensor) ->
 
 
 def csc_loss(
-    inventory: Inventory, embed_RE: Tensor, identity_R: Tensor, *, margin: float = 0.0, smoothing: float = 0.0
+    inventory: Inventory,
+    embed_RE: Tensor,
+    identity_R: Tensor,
+    *,
+    margin: float = 0.0,
+    smoothing: float = 0.0,
+    negatives: int | None = None,
 ) -> Tensor:
     """L(e, y) of each row [R] in nats: exact over the inventory, nothing sampled.
 
     ``margin`` (radians) is added to the angle of the true identity; ``smoothing`` spreads that share of the
-    target evenly. Both change the loss only: :func:`information_bound` wants the loss without them.
+    target evenly; ``negatives``, for comparison, puts that many rows drawn for the batch in the place of the
+    whole inventory. All change the loss only: :func:`information_bound` wants the loss without them.
     """
     logits_RP = inventory(embed_RE)
+    if negatives is not None:
+        drawn_P = torch.zeros(logits_RP.shape[1], dtype=torch.bool, device=logits_RP.device)
+        drawn_P[torch.randperm(len(drawn_P))[:negatives].to(drawn_P.device)] = True
+        keep_RP = drawn_P.expand_as(logits_RP).scatter(1, identity_R.unsqueeze(1), True)
+        logits_RP = logits_RP.masked_fill(~keep_RP, -1e4)
     if margin > 0:
         true = identity_R.unsqueeze(1)
         cos_R1 = (logits_RP.gather(1, true) / (2 * inventory.alpha) + 1).clamp(-1 + 1e-6, 1 - 1e-6)

@@ -1,15 +1,15 @@
-"""The whole objective: one permutation, three losses (method, sections 2, 4 and 5)."""
+"""Contrastive separative coding: one permutation, three losses (method, sections 2, 4 and 5)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
 from separative.objectives.contrastive import Inventory, csc_loss
+from separative.objectives.objective import Losses, Objective, ObjectiveConfig
 from separative.objectives.separation import (
     activity_loss,
     audible,
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from separative.model import Separated, SeparativeEncoder
 
 
-class LossConfig(BaseModel):
+class LossConfig(ObjectiveConfig):
     """Weights of L = w_sep·L_sep/10 + w_csc·(L(query) + L(answer)) + w_act·L_act − γ·spread."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+    objective: Literal["csc"] = "csc"
     separation: float = Field(default=0.5, ge=0, description="w_sep, per 10 dB")
     csc: float = Field(default=1.0, ge=0, description="w_csc")
     activity: float = Field(default=0.5, ge=0, description="w_act")
@@ -43,19 +42,15 @@ class LossConfig(BaseModel):
     own_drop: float = Field(
         default=0.5, ge=0, le=1, description="p_own: a query does without its own view's memory"
     )
+    negatives: int | None = Field(
+        default=None, ge=1, description="rows drawn as negatives, an ablation; the exact sum over all if null"
+    )
 
 
-@dataclass(frozen=True)
-class Losses:
-    """Total to descend on, and its parts as plain tensors without gradient (nats, dB)."""
+class SeparativeObjective(Objective):
+    """Owns the inventory of global speaker vectors."""
 
-    total: Tensor
-    order_BK: Tensor
-    parts: dict[str, Tensor]
-
-
-class SeparativeObjective(nn.Module):
-    """Contrastive separative coding: owns the inventory of global speaker vectors."""
+    inventory: Inventory
 
     def __init__(self, config: LossConfig, identities: int, embedding: int) -> None:
         super().__init__()
@@ -65,12 +60,24 @@ class SeparativeObjective(nn.Module):
     def forward(
         self,
         model: SeparativeEncoder,
+        mix_BN: Tensor,
+        source_BCN: Tensor,
+        identity_BC: Tensor,
+        group_B: Tensor,
+    ) -> Losses:
+        w = self.config
+        out: Separated = model(mix_BN, group_B=group_B, own_drop=w.own_drop, separate=w.separation > 0)
+        return self.judge(model, out, mix_BN, source_BCN, identity_BC)
+
+    def judge(
+        self,
+        model: SeparativeEncoder,
         out: Separated,
         mix_BN: Tensor,
         source_BCN: Tensor,
         identity_BC: Tensor,
     ) -> Losses:
-        """Losses of a batch. ``identity_BC`` is the row of each source in the inventory, −1 for none."""
+        """Losses of what the model made of a batch; arguments as of :class:`Objective`."""
         w = self.config
         # Energies of samples leave the range of half precision.
         mix_BN, source_BCN = mix_BN.float(), source_BCN.float()
@@ -113,7 +120,14 @@ class SeparativeObjective(nn.Module):
         label_R = label_BK[heard_BC]
         for name, embed_BCE in embeds.items():
             rows_RE = reorder(embed_BCE, order_BK)[heard_BC]
-            loss_R = csc_loss(self.inventory, rows_RE, label_R, margin=w.margin, smoothing=w.smoothing)
+            loss_R = csc_loss(
+                self.inventory,
+                rows_RE,
+                label_R,
+                margin=w.margin,
+                smoothing=w.smoothing,
+                negatives=w.negatives,
+            )
             # The mean over streams that are there; a batch without any contributes nothing.
             total = total + w.csc * loss_R.sum() / max(1, len(label_R))
             # Reported without margin and smoothing, as the bound on information wants it.
@@ -125,7 +139,7 @@ class SeparativeObjective(nn.Module):
         if w.spread > 0:
             total = total - w.spread * self.inventory.spread()
         parts["loss"] = total.detach()
-        return Losses(total, order_BK, parts)
+        return Losses(total, parts, order_BK)
 
 
 def _activity_costs(activity_BCS: Tensor, active_BKS: Tensor) -> Tensor:

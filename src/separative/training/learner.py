@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from separative.errors import SeparativeError
 from separative.mixtures import Batch
 from separative.model import SeparativeEncoder
-from separative.objectives import SeparativeObjective
+from separative.objectives import Objective, build_objective
 from separative.training.recipe import OptimiserConfig, Recipe
 
 
@@ -35,7 +35,7 @@ class Learner:
         self.recipe = recipe
         self.fabric = Fabric(accelerator=device, devices=1, precision=recipe.run.precision)
         self.model = SeparativeEncoder(recipe.model)
-        self.objective = SeparativeObjective(recipe.loss, identities, recipe.model.embedding)
+        self.objective = build_objective(recipe.loss, identities, recipe.model.embedding)
         optimiser = _optimiser(recipe.optimiser, self.model, self.objective)
         self.average = copy.deepcopy(self.model).requires_grad_(False).to(self.fabric.device)
         self.objective.to(self.fabric.device)
@@ -60,10 +60,7 @@ class Learner:
         mix_BN, source_BCN, identity_BC, group_B = (
             x.to(device) for x in (batch.mix_BN, batch.source_BCN, batch.identity_BC, batch.group_B)
         )
-        out = self._wrapped(
-            mix_BN, group_B=group_B, own_drop=recipe.loss.own_drop, separate=recipe.loss.separation > 0
-        )
-        losses = self.objective(self.model, out, mix_BN, source_BCN, identity_BC)
+        losses = self.objective(self._wrapped, mix_BN, source_BCN, identity_BC, group_B)
         self.optimiser.zero_grad()
         self.fabric.backward(losses.total)
         norm = float(nn.utils.clip_grad_norm_(self._weights, recipe.optimiser.clip))
@@ -77,17 +74,20 @@ class Learner:
         return {**parts, "gradient": norm, "lr": rate}
 
 
-def _optimiser(
-    config: OptimiserConfig, model: nn.Module, objective: SeparativeObjective
-) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
+def _optimiser(config: OptimiserConfig, model: nn.Module, objective: Objective) -> torch.optim.AdamW:
+    inventory = objective.inventory
+    rows = [] if inventory is None else [inventory.row_PE]
+    weights = [*model.parameters(), *(p for p in objective.parameters() if all(p is not r for r in rows))]
     groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": config.weight_decay, "scale": 1.0},
-        {"params": [*vectors, objective.inventory.a], "scale": 1.0},
+        {
+            "params": [p for p in weights if p.dim() > 1],
+            "weight_decay": config.weight_decay,
+            "scale": 1.0,
+        },
+        {"params": [p for p in weights if p.dim() <= 1], "scale": 1.0},
         # A row's talker is heard once in many steps. A second moment with a long memory keeps those gradients
         # in view, so that the small ones in between are not blown up into a random walk.
-        {"params": [objective.inventory.row_PE], "scale": config.inventory_lr, "betas": (0.9, 0.999)},
+        {"params": rows, "scale": config.inventory_lr, "betas": (0.9, 0.999)},
     ]
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
 

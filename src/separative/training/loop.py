@@ -104,10 +104,11 @@ def train(
         steps = recipe.run.steps
     clock = Clock(steps, minutes, before)
     workers = recipe.run.workers if workers is None else workers
-    if not resume and recipe.optimiser.inventory_crops:
+    inventory = learner.objective.inventory
+    if not resume and inventory is not None and recipe.optimiser.inventory_crops:
         crops = recipe.optimiser.inventory_crops
         alone = Mixer(speech, only_one_talker(recipe.mixtures), seed=recipe.seed + 1, cache=cache)
-        hear_everyone(learner.model, learner.objective, alone, crops=crops, workers=workers, progress=hearing)
+        hear_everyone(learner.model, inventory, alone, crops=crops, workers=workers, progress=hearing)
     # Nothing is written before all that can be wrong with recipe, corpus and checkpoint has had its say.
     out.mkdir(parents=True, exist_ok=True)
     replace_file(out / RECIPE, json.dumps(recipe.model_dump(mode="json"), indent=2).encode())
@@ -143,9 +144,11 @@ def train(
                 seconds = time.monotonic() - told
                 heard = (step - told_step) * recipe.mixtures.batch * recipe.mixtures.seconds
                 means |= {"speed": heard / seconds, "waiting": waited / seconds}
-                means["alpha"] = float(learner.objective.inventory.alpha.detach())
-                # On the talkers trained on, in fresh mixtures; targets are uniform over the inventory.
-                means["mi_train"] = max(0.0, math.log(len(mixer.identities)) - means["csc_answer"])
+                if inventory is not None:
+                    means["alpha"] = float(inventory.alpha.detach())
+                if "csc_answer" in means:
+                    # On the talkers trained on, in fresh mixtures; targets are uniform over the inventory.
+                    means["mi_train"] = max(0.0, math.log(len(mixer.identities)) - means["csc_answer"])
                 journal.write(step, {"minutes": clock.elapsed, **means})
                 metrics |= {name: means[name] for name in SHOWN if name in means}
                 waited, told, told_step = 0.0, time.monotonic(), step

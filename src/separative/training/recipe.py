@@ -13,7 +13,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializeAsAny,
     ValidationError,
     create_model,
     model_validator,
@@ -71,21 +70,25 @@ class Recipe(BaseModel):
     seed: int = Field(default=0, ge=0)
     mixtures: MixtureConfig = MixtureConfig()
     model: EncoderConfig = EncoderConfig()
-    loss: SerializeAsAny[ObjectiveConfig] = LossConfig()
+    # Where the recipe names another objective, parse_recipe puts that one's configuration in this place.
+    loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="after")
     def _agree(self) -> Recipe:
         objective = objective_class(self.loss)
-        wanted = {"rate": self.mixtures.rate, "streams": objective.streams or self.mixtures.streams}
-        for key, value in wanted.items():
-            ours = getattr(self.model, key)
-            if ours != value:
-                why = "they must be the same"
-                if key == "streams" and objective.streams:
-                    why = f"the objective '{self.loss.objective}' gives one embedding for a mixture"
-                raise ValueError(f"model.{key} is {ours} and must be {value}: {why}")
+        if objective.streams and self.model.streams != objective.streams:
+            raise ValueError(
+                f"model.streams is {self.model.streams} and must be {objective.streams}: "
+                f"the objective '{self.loss.objective}' gives one embedding for a mixture"
+            )
+        for key in ("rate",) if objective.streams else ("rate", "streams"):
+            ours, theirs = getattr(self.mixtures, key), getattr(self.model, key)
+            if ours != theirs:
+                raise ValueError(
+                    f"mixtures.{key} is {ours} and model.{key} is {theirs}: they must be the same"
+                )
         for number, stage in enumerate(self.mixtures.stages):
             if stage.views < objective.views:
                 raise ValueError(
@@ -161,14 +164,14 @@ def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_sentence(error, kind)}") from error
+        raise RecipeError(f"{where}: {sentence(error, kind)}") from error
 
 
 @functools.cache
 def _recipe_class(loss: type[ObjectiveConfig]) -> type[Recipe]:
-    """Recipes whose section ``loss`` configures one objective, so that its keys are checked like all others."""
+    """Recipes whose section ``loss`` is one objective's, so that its keys are checked like all others."""
     if loss is LossConfig:
-        return create_model("Recipe", __base__=Recipe, loss=(LossConfig, LossConfig()))
+        return Recipe
     return create_model("Recipe", __base__=Recipe, loss=(loss, ...))
 
 

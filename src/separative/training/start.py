@@ -9,7 +9,7 @@ import torch
 
 from separative.mixtures import Mixer, MixtureConfig, Stage, loader
 from separative.model import SeparativeEncoder
-from separative.objectives import SeparativeObjective
+from separative.objectives import Inventory
 
 # Forward passes only: about a minute on two cores.
 MOST_STEPS = 200
@@ -23,7 +23,7 @@ def only_one_talker(config: MixtureConfig) -> MixtureConfig:
 @torch.no_grad()
 def hear_everyone(
     model: SeparativeEncoder,
-    objective: SeparativeObjective,
+    inventory: Inventory,
     mixer: Mixer,
     *,
     crops: int,
@@ -36,7 +36,7 @@ def hear_everyone(
     away: the loss then stays at ln P until rows and embeddings have found each other. Lengths are kept.
     Identities beyond what :data:`MOST_STEPS` steps can hold (label-free corpora) keep their random rows.
     """
-    row_PE = objective.inventory.row_PE
+    row_PE = inventory.row_PE
     sum_PE = torch.zeros_like(row_PE)
     steps = min(MOST_STEPS, crops * math.ceil(len(mixer.identities) / mixer.config.batch))
     # In training mode, as in the steps to come: statistics are those of the batch.

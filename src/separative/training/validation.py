@@ -104,12 +104,14 @@ class Validation:
             batch = mixer.batch(step)
             mix_BN, source_BCN = batch.mix_BN.to(device), batch.source_BCN.to(device)
             pair = bool((batch.identity_BC[:, 1:] >= 0).any())
-            out = model(mix_BN, separate=pair)
+            # A rival of the method may have one embedding for all talkers of a mixture.
+            separate = pair and model.streams > 1
+            out = model(mix_BN, separate=separate)
             share_BC = out.activity_BCS.sigmoid().mean(-1)
             embeds.append(out.answer_BCE.float().cpu())
             actives.append(_active(share_BC).cpu())
             talkers.append(batch.identity_BC)
-            if pair:
+            if separate:
                 streams.append(best_permutation(separation_costs(out.estimate_BCN, source_BCN, mix_BN)).cpu())
                 for row in range(len(mix_BN)):
                     gain_K, _ = si_sdr_improvement(
@@ -119,7 +121,8 @@ class Validation:
                     )
                     gains.append(float(np.mean(gain_K)))
             else:
-                streams.append(share_BC.argsort(dim=-1, descending=True).cpu())
+                loudest = share_BC.argsort(dim=-1, descending=True).cpu()
+                streams.append(loudest.expand(-1, batch.identity_BC.shape[1]))
         heard = Heard(
             torch.cat(embeds).numpy(),
             torch.cat(actives).numpy(),

@@ -1,0 +1,103 @@
+"""What an objective is: a page of code that runs the model on a batch and says what to descend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from separative.objectives.contrastive import Inventory
+from separative.objectives.separation import audible, speech_activity
+
+if TYPE_CHECKING:
+    from separative.model import SeparativeEncoder
+
+
+class ObjectiveConfig(BaseModel):
+    """The section ``loss`` of a recipe; ``objective`` (a Literal in subclasses) names whose it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    objective: str
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Total to descend on, its parts as plain tensors without gradient (nats, dB), and the order of streams.
+
+    ``order_BK`` (the stream of each source) is None for an objective that does not separate.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    order_BK: Tensor | None = None
+
+
+class Objective(nn.Module):
+    """Runs the model on a batch of mixtures; built from its configuration, P identities and E.
+
+    Attributes:
+        inventory: rows per identity, None for an objective that has none.
+        streams: the model must have one stream for each source of a mixture (None), or this many.
+        views: the least number of views in a condition group.
+    """
+
+    inventory: Inventory | None
+    streams: ClassVar[int | None] = None
+    views: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inventory = None
+
+    def forward(
+        self,
+        model: SeparativeEncoder,
+        mix_BN: Tensor,
+        source_BCN: Tensor,
+        identity_BC: Tensor,
+        group_B: Tensor,
+    ) -> Losses:
+        """Losses of a batch.
+
+        Args:
+            model: to be called; attributes are read, parameters are not touched.
+            mix_BN: mixtures.
+            source_BCN: what each talker adds to it; the first is the group's target, zeros for none.
+            identity_BC: identity of each source, 0 to P-1; −1 for none.
+            group_B: condition group of each mixture; the views of a group lie side by side.
+        """
+        raise NotImplementedError
+
+
+class OneEmbedding(Objective):
+    """A rival of the method: one embedding for a mixture, whatever the number of its talkers (section 6)."""
+
+    streams = 1
+
+    @staticmethod
+    def embed(model: SeparativeEncoder, mix_BN: Tensor) -> Tensor:
+        """Embeddings [B,E] of unit norm."""
+        query_BCE: Tensor = model(mix_BN, separate=False).query_BCE
+        return query_BCE[:, 0].float()
+
+    @staticmethod
+    def heard(model: SeparativeEncoder, mix_BN: Tensor, source_BCN: Tensor, identity_BC: Tensor) -> Tensor:
+        """Which talkers of a mixture are loud and long enough to be learnt [B,C], as in the method."""
+        mix_BN, source_BCN = mix_BN.float(), source_BCN.float()
+        active_BCS = speech_activity(model.segment_power(source_BCN), mix_BN.square().mean(-1))
+        return audible(source_BCN, mix_BN, active_BCS, model.segment_seconds) & (identity_BC >= 0)
+
+
+def mean_of(name: str, loss_R: Tensor) -> Losses:
+    """The mean of ``loss_R`` (0 of none) as the only part."""
+    total = loss_R.sum() / max(1, loss_R.numel())
+    return Losses(total, {name: total.detach(), "loss": total.detach()})
+
+
+def similarity(one_RE: Tensor, other_RE: Tensor, temperature: float) -> Tensor:
+    """Cosines of unit vectors over a temperature [R,R], in single precision."""
+    return torch.einsum("re,se->rs", one_RE.float(), other_RE.float()) / temperature
