@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from separative.corpora import Corpus, Utterance, check_corpus, load_corpus, save_corpus, speak_voices
     from separative.errors import SeparativeError
     from separative.evaluation import Results, evaluate
+    from separative.evaluation.calibrate import calibrate
     from separative.inference import Recording, Talker, embed, separate
     from separative.inference.verify import Verification, verify
     from separative.mixtures import Mixer, MixtureConfig
-    from separative.model import EncoderConfig, SeparativeEncoder, load_model, save_model
+    from separative.model import EncoderConfig, SeparativeEncoder, load_model, save_model, update_card
     from separative.report import write_report
     from separative.training import Recipe, load_recipe, train
 
@@ -36,6 +37,7 @@ __all__ = [
     "Talker",
     "Utterance",
     "Verification",
+    "calibrate",
     "check_corpus",
     "embed",
     "evaluate",
@@ -47,6 +49,7 @@ __all__ = [
     "separate",
     "speak_voices",
     "train",
+    "update_card",
     "verify",
     "write_report",
 ]
@@ -54,10 +57,10 @@ __all__ = [
 _ROOMS = {
     "corpora": ("Corpus", "Utterance", "check_corpus", "load_corpus", "save_corpus", "speak_voices"),
     "errors": ("SeparativeError",),
-    "evaluation": ("Results", "evaluate"),
+    "evaluation": ("Results", "calibrate", "evaluate"),
     "inference": ("Recording", "Talker", "Verification", "embed", "separate", "verify"),
     "mixtures": ("Mixer", "MixtureConfig"),
-    "model": ("EncoderConfig", "SeparativeEncoder", "load_model", "save_model"),
+    "model": ("EncoderConfig", "SeparativeEncoder", "load_model", "save_model", "update_card"),
     "report": ("write_report",),
     "training": ("Recipe", "load_recipe", "train"),
 }

@@ -115,18 +115,6 @@ def test_embed_separate_and_verify_agree_with_the_api(
     assert f"score {found.score:.4f}" in cli("verify", one, two, "--model", run).out
 
 
-def test_a_decision_where_the_card_names_a_threshold(
-    cli: Run, speech: Path, run: Path, tmp_path: Path
-) -> None:
-    for name in ("model.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((run / "model" / name).read_bytes())
-    card = json.loads((tmp_path / "model.json").read_text())
-    one = speech / "talker0" / "0.flac"
-    for threshold, words in ((-1.0, "the same talker"), (1.1, "different talkers")):
-        (tmp_path / "model.json").write_text(json.dumps(card | {"threshold": threshold}))
-        assert words in cli("verify", one, one, "--model", tmp_path).out
-
-
 def test_several_channels_are_used_as_said(cli: Run, run: Path, tmp_path: Path) -> None:
     left, right = hum(0, 0, 1.3), hum(1, 0, 1.3)
     soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), RATE)

@@ -12,6 +12,7 @@ from separative.errors import AudioError, SeparativeError
 from separative.inference import analyse, verify, write_embeddings, write_waveforms
 from separative.inference.analyse import forward
 from separative.inference.recording import load
+from separative.metrics import log_odds
 
 FLOAT = 1e-5
 
@@ -58,16 +59,46 @@ def test_two_recordings_are_not_mistaken_for_a_waveform_with_its_rate(model, rec
     assert verify(model, [path, path], [(wave, rate)]).left_recording in (0, 1)
 
 
-def test_the_decision_is_the_card_s(model, record):
-    path = record("x.wav")
-    assert verify(model, path, path).same is None
-    model.card = {"threshold": 0.9}
-    try:
-        assert verify(model, path, path).same is True
-        model.card = {"threshold": 1.5}
-        assert verify(model, path, path).same is False
-    finally:
-        model.card = {}
+CALIBRATION = {
+    "scale": 10.0,
+    "offset": -8.0,
+    "conditions": ["clean", "overlap0"],
+    "seconds": 4.0,
+    "talkers": 35,
+}
+
+
+def test_evidence_is_the_calibrated_score_at_the_prior(model, record, monkeypatch):
+    monkeypatch.setattr(model, "card", {"calibration": CALIBRATION})
+    left, right = record("x.wav"), record("o.wav", seed=9)
+    found = verify(model, left, right)
+    assert found.llr == pytest.approx(10 * found.score - 8, abs=FLOAT)
+    assert found.probability == pytest.approx(1 / (1 + np.exp(-found.llr)), abs=FLOAT)
+    assert (found.prior, found.calibrated_on) == (0.5, "clean, overlap0; 4 s a side; 35 talkers")
+    # A higher prior moves the odds by as much, the evidence not at all; the decision turns where they cancel.
+    rare = verify(model, left, right, prior=0.01)
+    assert rare.llr == found.llr
+    assert log_odds(rare.probability) == pytest.approx(found.llr + log_odds(0.01), abs=FLOAT)
+    turning = 1 / (1 + np.exp(found.llr))
+    for factor, same in ((0.99, False), (1.01, True)):
+        said = verify(model, left, right, prior=turning * factor)
+        assert said.same is same is (said.probability > 0.5)
+
+
+def test_a_model_without_calibration_gives_a_score_only(model, record):
+    found = verify(model, record("x.wav"), record("x.wav"))
+    assert (found.llr, found.probability, found.same, found.calibrated_on) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0, 1.5])
+def test_a_prior_that_is_no_open_probability_is_refused(model, record, prior):
+    with pytest.raises(SeparativeError, match="between 0 and 1"):
+        verify(model, record("x.wav"), record("x.wav"), prior=prior)
+
+
+def test_a_side_without_recordings_is_refused(model, record):
+    with pytest.raises(SeparativeError, match="at least one recording"):
+        verify(model, [], record("x.wav"))
 
 
 def test_a_side_with_too_little_speech_is_refused(model, record):

@@ -73,32 +73,50 @@ def separate(
 
 
 def verify(
-    left: Annotated[Path, typer.Argument(help="A recording of one or several talkers.")],
-    right: Annotated[Path, typer.Argument(help="Another.")],
     model: Model,
+    two: Annotated[
+        list[Path] | None, typer.Argument(metavar="[LEFT RIGHT]", help="One recording a side.")
+    ] = None,
+    left: Annotated[list[Path] | None, typer.Option(help="A recording of the left side; repeatable.")] = None,
+    right: Annotated[list[Path] | None, typer.Option(help="Of the right side; repeatable.")] = None,
+    prior: Annotated[float, typer.Option(help="Probability of the same talker before listening.")] = 0.5,
     channels: Channels = "mean",
     json: Json = False,
 ) -> None:
-    """Is a talker heard in both recordings?
+    """Is a talker heard on both sides?
 
-    Prints the score, the streams that match best and, if the model names a threshold, the decision.
+    Name two recordings, or several of each side by --left and --right. Prints the score, the streams that
+    match best and, if the model is calibrated, the log-likelihood ratio and the probability at the prior.
     """
     from dataclasses import asdict
 
     from separative import inference
+    from separative.errors import SeparativeError
     from separative.model import load_model
 
-    check_sounds([left, right], channels)
-    found = inference.verify(load_model(model), left, right, channels=channels)
+    mixed = bool(two and (left or right or len(two) != 2))
+    left, right = (two[:1], two[1:]) if two else (left, right)
+    if mixed or not left or not right:
+        raise SeparativeError("verify takes two recordings, or --left and --right, each at least once")
+    check_sounds([*left, *right], channels)
+    found = inference.verify(load_model(model), left, right, prior=prior, channels=channels)
     if json:
         say_json({"left": left, "right": right} | asdict(found))
         return
-    streams = f"stream {found.left_stream} of {left}, stream {found.right_stream} of {right}"
-    print(f"score {found.score:.4f}: {streams}")
-    if found.same is None:
-        print("no decision: the model's card names no threshold")
+    print(
+        f"score {found.score:.4f}: stream {found.left_stream} of {left[found.left_recording]},"
+        f" stream {found.right_stream} of {right[found.right_recording]}"
+    )
+    if found.probability is None:
+        print(f"no probability: the model has no calibration; 'separative calibrate {model}' makes one")
     else:
-        print(f"{'the same talker' if found.same else 'different talkers'} (threshold {found.threshold:.4f})")
+        print(
+            f"{'the same talker' if found.same else 'different talkers'}: probability {found.probability:.4g}"
+        )
+        print(
+            f"log-likelihood ratio {found.llr:+.2f} nats; prior {prior:g};"
+            f" calibrated on {found.calibrated_on}"
+        )
 
 
 def _each(work: Callable[..., Recording], sources: list[Path], model: str, channels: str) -> list[Recording]:

@@ -1,6 +1,7 @@
 """How good is a model on talkers it has never heard? Trials, conditions, metrics and the table of them."""
 
 from separative.evaluation.answers import Answers
+from separative.evaluation.calibrate import calibrate
 from separative.evaluation.conditions import CONDITIONS, DEFAULT, Condition
 from separative.evaluation.draw import build_trials
 from separative.evaluation.figure import eer_figure
@@ -29,6 +30,7 @@ __all__ = [
     "TrialList",
     "Voices",
     "build_trials",
+    "calibrate",
     "eer",
     "eer_figure",
     "evaluate",

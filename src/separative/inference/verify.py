@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from separative.errors import SeparativeError
 from separative.inference.analyse import need_speech, run
 from separative.inference.recording import Audio, ChannelPolicy, Recording, load
+from separative.metrics import Calibration, log_odds
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
@@ -18,18 +20,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verification:
-    """``score`` in [-1, 1]; which recording and which stream of each side matched best.
+    """What two sides have in common, as a score and, if the model is calibrated, as evidence.
 
-    ``threshold`` comes from the model's card (None if it names none), ``same`` is the decision by it.
+    ``score`` in [-1, 1] · ``llr`` its log-likelihood ratio in nats, above 0 for the same talker ·
+    ``probability`` that the talkers are the same if ``prior`` was before · ``same`` the decision that errs
+    least at that prior, either error costing alike · ``calibrated_on`` the conditions in which these hold;
+    all four None if the model's card has no calibration · then which recording and stream matched, by side.
     """
 
     score: float
+    llr: float | None
+    probability: float | None
+    prior: float
+    same: bool | None
+    calibrated_on: str | None
     left_recording: int
     left_stream: int
     right_recording: int
     right_stream: int
-    threshold: float | None
-    same: bool | None
 
 
 def verify(
@@ -37,16 +45,22 @@ def verify(
     left: Audio | Sequence[Audio],
     right: Audio | Sequence[Audio],
     *,
+    prior: float = 0.5,
     channels: ChannelPolicy = "mean",
 ) -> Verification:
     """Score two sides, each one recording or several of the same person.
 
     Several recordings of a side are views of one memory: the cross-attention gathers over all of them
-    (method, section 3). The two sides never share a memory.
+    (method, section 3). The two sides never share a memory. Calibrations are made with one recording a side.
+
+    Args:
+        prior: probability of the same talker before anything is heard.
 
     Raises:
         AudioError: a recording cannot be taken, or a side has no stream with MIN_SPEECH seconds of speech.
+        SeparativeError: a prior that is not between 0 and 1, a side without a recording.
     """
+    odds = log_odds(prior)
     sides = [_side(model, side, channels) for side in (left, right)]
     pairs = [
         (float(np.dot(a.embedding_E, b.embedding_E)), i, a.stream, j, b.stream)
@@ -55,10 +69,14 @@ def verify(
         for j, other in enumerate(sides[1])
         for b in other.audible
     ]
-    score, i, left_stream, j, right_stream = max(pairs, key=lambda pair: pair[0])
-    threshold = model.card.get("threshold")
-    same = None if threshold is None else score >= threshold
-    return Verification(score, i, left_stream, j, right_stream, threshold, same)
+    score, *where = max(pairs, key=lambda pair: pair[0])
+    record = model.card.get("calibration")
+    if record is None:
+        return Verification(score, None, None, prior, None, None, *where)
+    calibration = Calibration(record["scale"], record["offset"])
+    llr, probability = float(calibration.llr(score)), float(calibration.probability(score, prior))
+    on = f"{', '.join(record['conditions'])}; {record['seconds']:g} s a side; {record['talkers']} talkers"
+    return Verification(score, llr, probability, prior, llr > -odds, on, *where)
 
 
 def _side(
@@ -66,6 +84,8 @@ def _side(
 ) -> list[Recording]:
     one = isinstance(side, str | Path) or (len(side) == 2 and isinstance(side[1], int))
     sources: Sequence[Audio] = [side] if one else side  # type: ignore[list-item, assignment]
+    if not sources:
+        raise SeparativeError("a side of a verification needs at least one recording")
     loaded = [load(source, model.rate, channels) for source in sources]
     recordings = run(model, loaded, shared=True)
     need_speech(recordings)

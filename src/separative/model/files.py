@@ -54,6 +54,17 @@ def save_model(model: SeparativeEncoder, folder: str | Path, **card: Any) -> Pat
     return folder
 
 
+def update_card(name: str | Path, /, **entries: Any) -> Path:
+    """Set entries of a saved model's card and return its path; the weights stay as they are.
+
+    Raises:
+        ModelError: no such model, or a damaged card.
+    """
+    path = _find(name) / CARD
+    replace_file(path, json.dumps(_read_card(path) | entries, indent=2).encode())
+    return path
+
+
 def load_model(name: str | Path) -> SeparativeEncoder:
     """The model of that folder (a run's folder too) or registered name, in evaluation mode, on the CPU.
 
@@ -62,12 +73,7 @@ def load_model(name: str | Path) -> SeparativeEncoder:
     """
     folder = _find(name)
     card_path, weights_path = folder / CARD, folder / WEIGHTS
-    try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{card_path} is not a model card: {error}") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ModelError(f"{card_path} is not a model card of format {FORMAT}")
+    card = _read_card(card_path)
     try:
         weights = weights_path.read_bytes()
     except OSError as error:
@@ -115,6 +121,16 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path} is not a model card: {error}") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ModelError(f"{path} is not a model card of format {FORMAT}")
+    return card
 
 
 def _find(name: str | Path) -> Path:
