@@ -9,6 +9,7 @@ from typing import Any
 
 from separative.benchmark.folder import Folder, Stage, clear, write_json
 from separative.benchmark.plan import PEER_PYTHON, ROW, Plan, RowPlan, systems_folder
+from separative.errors import RecipeError
 from separative.training import Recipe, load_recipe
 from separative.training.checkpoint import NAME as CHECKPOINT
 from separative.training.recipe import parse_recipe
@@ -39,7 +40,10 @@ class Commands:
         plan = self.plan
         overrides = [*plan.base.set, *row.set, f"seed={plan.seed}"]
         overrides += [] if lr is None else [f"optimiser.lr={lr!r}"]
-        return fitted(load_recipe(plan.base.recipe, overrides), mixture_seconds)
+        try:
+            return fitted(load_recipe(plan.base.recipe, overrides), mixture_seconds)
+        except RecipeError as error:
+            raise RecipeError(f"row '{row.name}': {error}") from error
 
     def train(self, row: RowPlan, stage: Stage, lr: float | None, mixture_seconds: float) -> list[str]:
         """The command that trains a row into a stage's folder, or goes on with it."""
@@ -72,6 +76,7 @@ class Commands:
             "corpus": str(self.corpus),
             "noise": None if self.noise is None else str(self.noise),
             "trials": str(trials),
+            "cache": str(self.cache),
         }
         if row.embed is not None:
             job |= {"command": _filled(row.embed, self._values(row, stage)), "rate": row.rate}

@@ -34,7 +34,7 @@ def hear(stage: Stage) -> None:
     corpus = load_corpus(job["corpus"], keep_damaged=True).split(job["split"])
     noise = None if job["noise"] is None else load_corpus(job["noise"]).split(job["split"])
     system, rate = _system(job)
-    sounds = Sounds(corpus, noise, rate, trials.seconds)
+    sounds = Sounds(corpus, noise, rate, trials.seconds, trials.rooms, Path(job["cache"]))
     command = isinstance(system, CommandSystem)
     batch = CommandSystem.batch if command else SIDES_AT_A_TIME
     started = time.monotonic()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from separative.errors import RecipeError, choose
 from separative.evaluation import CONDITIONS
+from separative.evaluation.conditions import condition_named
 from separative.training.recipe import read_keys, sentence
 
 GROUPS = ("ours", "ablation", "objective", "system")
@@ -180,7 +181,7 @@ class Plan(BaseModel):
             self._walk(row, ())
         tried = self.grid.conditions if self.grid else ()
         for name in (*self.trials.conditions, self.trials.enrol, *tried):
-            choose(name, CONDITIONS, "condition")
+            condition_named(name)
         return self
 
     def _walk(self, row: RowPlan, before: tuple[str, ...]) -> None:
@@ -206,19 +207,26 @@ def plan_names() -> tuple[str, ...]:
 
 
 def load_plan(name: str | Path) -> Plan:
-    """Read a plan by name or from a YAML file.
+    """Read a plan by name or from a YAML file; its key ``extends`` names one whose keys it takes over.
 
     Raises:
         RecipeError: no such plan, not YAML, an unknown key (the nearest is named) or an invalid value; rows
             that have the same name, or name rows that there are not.
     """
+    content = _content(name)
+    if "extends" in content:
+        content = _content(content.pop("extends")) | content
+    try:
+        return Plan.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"plan '{name}': {sentence(error, Plan)}") from error
+
+
+def _content(name: str | Path) -> dict[str, Any]:
     path = Path(name)
     if not path.suffix:
         path = plan_folder() / f"{choose(str(name), plan_names(), 'plan', RecipeError)}.yaml"
-    try:
-        return Plan.model_validate(read_keys(path, "plan"))
-    except ValidationError as error:
-        raise RecipeError(f"{path}: {sentence(error, Plan)}") from error
+    return read_keys(path, "plan")
 
 
 def _beside(name: str) -> Path:
