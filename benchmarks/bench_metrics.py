@@ -83,7 +83,7 @@ def page(found: dict[tuple[str, int], dict[str, Any]], load: float, runs: int) -
         f"load before {load:.2f}. Half of the scores are targets, two normal distributions 2 apart.",
         "",
         f"Milliseconds, medians of {runs} runs, by number of scores. Time and memory grow as that",
-        "number to the exponent, fitted over all sizes for the time and over the three largest for the memory.",
+        "number to the exponent, fitted over all sizes for the time, over the three largest for the memory.",
         "",
         f"| metric | {head} | exponent |",
         "|---" * (len(SIZES) + 2) + "|",
