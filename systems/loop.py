@@ -135,7 +135,7 @@ def train(
     batches = iter(loader(mixer, first_step=first, steps=steps - first, workers=args.workers))
     started = saved = told = time.monotonic()
     sums: dict[str, float] = {}
-    step = first
+    step, count = first, 0
     with Stop() as stop:
         while step < steps and not stop.asked:
             value, figures = loss(next(batches))
@@ -146,17 +146,16 @@ def train(
             if not bool(torch.isfinite(norm)):
                 sys.exit(f"step {step}: loss {value.item()} or its gradient is not finite; try a lower --lr")
             optimiser.step()
-            step += 1
+            step, count = step + 1, count + 1
             for name, figure in {"loss": value.item(), "gradient": float(norm), **figures}.items():
                 sums[name] = sums.get(name, 0.0) + figure
             now = time.monotonic()
             if step % LOG_EVERY == 0 or step == steps:
-                count = (step - first) % LOG_EVERY or LOG_EVERY
                 shown = "  ".join(f"{name} {total / count:.4g}" for name, total in sums.items())
                 speed = count * step_seconds / (now - told)
                 left = (steps - step) * step_seconds / speed / 60
                 print(f"step {step}/{steps}  {shown}  {speed:.1f} s/s  {left:.1f} min left", flush=True)
-                sums, told = {}, now
+                sums, count, told = {}, 0, now
             minutes = before + (now - started) / 60
             if now - saved > 60 * CHECKPOINT_MINUTES or step == steps or stop.asked:
                 save_checkpoint(path, modules, optimiser, {"step": step, "minutes": minutes})
@@ -181,9 +180,9 @@ def write(model: nn.Module, folder: Path, card: dict[str, Any]) -> None:
 
     from separative.model.files import replace_file
 
-    weights = save({name: value.contiguous() for name, value in model.state_dict().items()})
-    replace_file(folder / "model.safetensors", weights)
-    card = card | {"sha256": hashlib.sha256(weights).hexdigest()}
+    content = save({name: value.contiguous() for name, value in model.state_dict().items()})
+    replace_file(folder / "model.safetensors", content)
+    card = card | {"sha256": hashlib.sha256(content).hexdigest()}
     replace_file(folder / "model.json", json.dumps(card, indent=1).encode())
 
 

@@ -1,6 +1,8 @@
 """Commands as systems: real programs on real wave files, and everything that such programs do wrong."""
 
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from separative.errors import SeparativeError
 from separative.evaluation.adapter import CommandSystem
 from separative.evaluation.systems import Voices, scores
 
+README = Path(__file__).parents[2] / "systems" / "README.md"
 RATE = 8000
 ROUNDING = 1e-6
 
@@ -124,3 +127,21 @@ def test_a_command_that_is_no_command(waves, tmp_path):
         CommandSystem("theirs", ["embed", "{list}"])
     with pytest.raises(SeparativeError, match="cannot be run: No such file"):
         CommandSystem("theirs", [str(tmp_path / "nothing"), "{list}", "{out}"])(waves)
+
+
+def test_the_readme_shows_a_system_and_how_to_run_it(tmp_path, monkeypatch):
+    first, whole = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    known: dict[str, CommandSystem] = {}
+    exec(compile(first, str(README), "exec"), known)
+    (tmp_path / "my_embed.py").write_text(whole, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    system = known["system"]
+    system.command = (sys.executable, *system.command[1:])
+    time = np.arange(16000) / 16000
+    noise = 0.01 * np.random.default_rng(0).standard_normal((4, 16000))
+    tones = [np.sin(2 * np.pi * hertz * time) for hertz in (500, 500, 3000, 3000)]
+    waves = [(tone + some).astype(np.float32) for tone, some in zip(tones, noise, strict=True)]
+    found = [voices for (voices,) in system(waves)]
+    likeness = scores(found, found, active_only=True)
+    assert likeness[0, 1] > 0.95 > likeness[0, 2]
+    assert likeness[2, 3] > 0.95
