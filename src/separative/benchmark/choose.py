@@ -29,10 +29,11 @@ def choose_rate(plan: Plan, folder: Folder, row: RowPlan) -> Record:
     path = folder.full(row).folder / "choice.json"
     if not path.is_file():
         trials = TrialList.read(folder.grid_trials)
-        tried = []
+        tried: list[Record] = []
         for lr in plan.grid.lr:
             found = quick_eers(folder.on_grid(row, lr), row, trials)
             tried.append({"lr": lr, "eer": found, "mean": sum(found.values()) / len(found)})
-        write_json(path, {"lr": min(tried, key=lambda one: one["mean"])["lr"], "tried": tried})
+        least = min(range(len(tried)), key=[one["mean"] for one in tried].__getitem__)
+        write_json(path, {"lr": plan.grid.lr[least], "tried": tried})
     record: Record = read_json(path)
     return record

@@ -67,10 +67,14 @@ class Commands:
         return [str(word) for word in words]
 
     def hear(self, row: RowPlan, stage: Stage, trials: Path) -> list[str]:
-        """The command that lets a row listen to every side of a trial list."""
+        """The command that lets a row listen to every side of a trial list.
+
+        Scores of ours and of rival systems are also normalised, by a cohort of training talkers.
+        """
         job: dict[str, Any] = {
             "row": row.name,
             "queries": row.group == "ours",
+            "cohort": trials == self.folder.trials and row.group in ("ours", "system"),
             "seed": self.plan.seed,
             "split": self.plan.split,
             "corpus": str(self.corpus),

@@ -87,6 +87,11 @@ class Folder:
     def grid_trials(self) -> Path:
         return self.root / "grid-trials.txt"
 
+    @property
+    def table(self) -> Path:
+        """What is to be shown: the page, its pictures, the results. It names no place on this machine."""
+        return self.root / "table"
+
     def full(self, row: RowPlan) -> Stage:
         return Stage(self.root / "rows" / row.slug)
 

@@ -31,14 +31,16 @@ def hear(stage: Stage) -> None:
     """Do the job that ``hear.json`` names; its answers are kept in the stage's folder."""
     job = read_json(stage.job)
     trials = TrialList.read(job["trials"])
-    corpus = load_corpus(job["corpus"], keep_damaged=True).split(job["split"])
+    speech = load_corpus(job["corpus"], keep_damaged=True)
+    corpus = speech.split(job["split"])
+    cohort = speech.split("train") if job["cohort"] else None
     noise = None if job["noise"] is None else load_corpus(job["noise"]).split(job["split"])
     system, rate = _system(job)
-    sounds = Sounds(corpus, noise, rate, trials.seconds, trials.rooms, Path(job["cache"]))
+    sounds = Sounds(corpus, noise, rate, trials.seconds, job["cache"])
     command = isinstance(system, CommandSystem)
     batch = CommandSystem.batch if command else SIDES_AT_A_TIME
     started = time.monotonic()
-    answers = listen(system, trials, sounds, batch=batch, progress=_teller())
+    answers = listen(system, trials, sounds, batch=batch, cohort=cohort, progress=_teller())
     record: dict[str, Any] = {"seconds": round(time.monotonic() - started, 2)}
     if isinstance(system, CommandSystem):
         record["real_time_factor"] = system.real_time_factor

@@ -14,8 +14,10 @@ import yaml
 
 from separative.benchmark.choose import choose_rate
 from separative.benchmark.commands import Commands
+from separative.benchmark.figures import heard_rows
 from separative.benchmark.folder import Folder, Record, Stage, read_json, write_json
 from separative.benchmark.plan import Plan, RowPlan
+from separative.benchmark.render import render
 from separative.benchmark.tasks import Task, Tell, run_tasks
 from separative.corpora import Corpus, load_corpus
 from separative.errors import CorpusError, SeparativeError, choose
@@ -62,8 +64,6 @@ def benchmark(
         SeparativeError: the folder holds another benchmark; rows that failed, after the page is written.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM; nothing done is lost.
     """
-    from separative.benchmark.render import render
-
     folder = Folder(Path(out))
     commands = Commands(
         plan,
@@ -89,8 +89,10 @@ def benchmark(
             tell(f"{name}: not run, {why}")
         tasks = _tasks(commands, [row for row in wanted if row.name not in absent])
         failed = run_tasks(tasks, jobs=jobs, threads=threads, keep_open=lock, tell=tell)
-        write_json(folder.root / "failed.json", failed | {name: f"not run: {why}" for name, why in absent.items()})
-        page = render(folder, tell=tell)
+        write_json(
+            folder.root / "failed.json", failed | {name: f"not run: {why}" for name, why in absent.items()}
+        )
+        page = render(folder.root, tell=tell) if heard_rows(plan, folder) else folder.root
     if failed:
         raise SeparativeError(
             f"{len(failed)} of {len(wanted)} rows failed: "
@@ -263,7 +265,9 @@ def _write_trials(plan: Plan, folder: Folder, speech: Corpus, clips: Corpus | No
             TrialList.read(plan.trials.list)
             shutil.copyfile(plan.trials.list, folder.trials)
         else:
-            draw(conditions=plan.trials.conditions, enrol=plan.trials.enrol, seed=plan.seed).write(folder.trials)
+            draw(conditions=plan.trials.conditions, enrol=plan.trials.enrol, seed=plan.seed).write(
+                folder.trials
+            )
     if plan.grid is not None and not folder.grid_trials.is_file():
         draw(conditions=plan.grid.conditions, seed=plan.seed + 1).write(folder.grid_trials)
     if any(row.trained for row in plan.rows):

@@ -75,6 +75,7 @@ def run_tasks(
                     broken = next(need.row for need in task.needs if need.row in failed)
                     if task.row not in failed:
                         failed[task.row] = f"needs the row '{broken}', which failed"
+                        tell(f"{task.row}: {failed[task.row]}")
                 waiting = [task for task in waiting if task.row not in failed]
                 for task in [t for t in waiting if all(need.done() for need in t.needs)]:
                     if len(running) == jobs:

@@ -15,15 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.evaluation.figure import eer_figure
-from separative.evaluation.results import Results, Row, title
+from separative.evaluation.results import LOWER_IS_BETTER, Results, Row, title
 from separative.report.figures import curves_figure, spectrogram_db, spectrogram_figure
 from separative.report.log import find_log, read_curves
 from separative.report.style import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-LOWER_IS_BETTER = ("EER", "minDCF")
 
 
 @dataclass(frozen=True)
@@ -58,21 +56,24 @@ def write_report(
         parts.append(_results(Results.load(results)))
     if run is not None:
         axis, curves = read_curves(find_log(run))
-        picture = _picture(curves_figure(axis, curves), "Training curves")
-        parts.append(f"<h2>Training</h2>{picture}")
+        parts.append(f"<h2>Training</h2>{picture(curves_figure(axis, curves), 'Training curves')}")
     if samples:
         parts.append(_samples(samples))
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(heading)}</title><style>{STYLE}</style></head>"
-        f"<body><h1>{escape(heading)}</h1>{''.join(parts)}</body></html>\n"
-    )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}")
-    beside.write_text(page, encoding="utf-8")
+    beside.write_text(whole_page(heading, "".join(parts)), encoding="utf-8")
     return beside.replace(path)
+
+
+def whole_page(heading: str, body: str) -> str:
+    """The HTML of a page around its parts."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(heading)}</title><style>{STYLE}</style></head>"
+        f"<body><h1>{escape(heading)}</h1>{body}</body></html>\n"
+    )
 
 
 def _results(results: Results) -> str:
@@ -82,12 +83,12 @@ def _results(results: Results) -> str:
     words += [f"{key} {settings[key]}" for key in ("split", "enrol", "seconds", "seed") if key in settings]
     parts = [f"<p>{escape(' · '.join(words))} · 95 % intervals by bootstrap over talkers</p>", _key(results)]
     parts.append("<h2>Error rate by condition</h2>")
-    parts.append(_picture(eer_figure(results), "Equal error rate by condition, with intervals"))
+    parts.append(picture(eer_figure(results), "Equal error rate by condition, with intervals"))
     tables: dict[tuple[str, str], list[Row]] = {}
     for row in results.rows:
         tables.setdefault((row.metric, row.corpus), []).append(row)
     for (metric, corpus), rows in tables.items():
-        parts.append(f"<h3>{escape(title(metric, corpus, settings))}</h3>{_table(rows)}")
+        parts.append(f"<h3>{escape(title(metric, corpus, settings))}</h3>{html_table(rows)}")
         if (metric, corpus) == ("EER", first.corpus):
             parts.append("<p>Best of each column in bold; trials within one corpus only.</p>")
     return "".join(parts)
@@ -114,7 +115,8 @@ def _key(results: Results) -> str:
     return f'<div class="key">{"".join(cards)}</div>'
 
 
-def _table(rows: Sequence[Row]) -> str:
+def html_table(rows: Sequence[Row]) -> str:
+    """Rows of one metric: a line per model, a column per condition, the best of each in bold."""
     conditions = list(dict.fromkeys(row.condition for row in rows))
     by = {(row.model, row.condition): row for row in rows}
     choose = min if rows[0].metric in LOWER_IS_BETTER else max
@@ -145,7 +147,7 @@ def _samples(samples: Sequence[Sample]) -> str:
         sound = base64.b64encode(wav_bytes(sample.wave_N * gain, sample.rate)).decode()
         parts.append(
             f'<div class="sample"><h3>{escape(sample.title)}</h3>'
-            f"{_picture(figure, f'Spectrogram: {sample.title}')}"
+            f"{picture(figure, f'Spectrogram: {sample.title}')}"
             f'<audio controls preload="none" src="data:audio/wav;base64,{sound}"></audio></div>'
         )
     return "".join(parts)
@@ -162,7 +164,8 @@ def wav_bytes(wave_N: NDArray[np.float32], rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def _picture(figure: Figure, words: str) -> str:
+def picture(figure: Figure, words: str) -> str:
+    """A figure as an image within the page; ``words`` for those who cannot see it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=150, format="png")
     data = base64.b64encode(buffer.getvalue()).decode()

@@ -22,6 +22,12 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 td small { color: var(--soft); display: block }
+th.group { text-align: left; color: var(--soft); font-weight: normal; padding-top: .9rem }
+td.absent { text-align: left; color: var(--soft) }
+.facts td { white-space: normal; text-align: left; vertical-align: top }
+.facts td:first-child { color: var(--soft); white-space: nowrap }
+details { margin: .4rem 0 }
+summary { cursor: pointer; font-size: .9rem }
 img { display: block; width: 100%; height: auto; background: #fff; border-radius: .4rem; margin: .5rem 0 }
 .sample { margin: 1.2rem 0 }
 audio { width: 100%; height: 2.4rem }
