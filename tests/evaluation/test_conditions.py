@@ -19,8 +19,8 @@ ROUNDING = 1e-5
 def sides(speech, noise):
     rooms = Rooms(count=2)
     trials = build_trials(speech, noise=noise, seconds=1.2, conditions=("overlap0x2", "noise5"), rooms=rooms)
-    sounds = Sounds(speech, noise, 8000, 1.2, rooms)
-    return [(side, sounds.parts(side, rivals=2, noise=True, room=True)) for side in trials.tests[:4]]
+    sounds = Sounds(speech, noise, 8000, 1.2)
+    return [(side, sounds.parts(side, rivals=2, noise=True, rooms=rooms)) for side in trials.tests[:4]]
 
 
 @pytest.mark.parametrize("name", CONDITIONS)

@@ -35,7 +35,10 @@ def results(model, speech, noise):
 
 
 def test_every_row_has_an_interval_and_says_what_it_rests_on(results):
-    models = {"trained", "trained (query)", "untrained", "MFCC statistics"}
+    plain = {"trained", "trained (query)", "untrained", "MFCC statistics"}
+    models = plain | {f"{name} (2 recordings, average)" for name in plain}
+    models |= {f"{name} (2 recordings, cross-attention)" for name in ("trained", "untrained")}
+    assert set(results.settings["rows"]) == plain
     conditions = {"clean", "overlap+5", "overlap0", "overlap-5", "noise5"}
     eers = [row for row in results.rows if row.metric == "EER"]
     assert {(r.model, r.condition, r.corpus) for r in eers} == {
@@ -45,14 +48,20 @@ def test_every_row_has_an_interval_and_says_what_it_rests_on(results):
         assert row.low <= row.high
         assert row.trials > 0
         assert np.isfinite([row.value, row.low, row.high]).all()
-    separated = {(r.model, r.condition) for r in results.rows if r.metric == "SI-SDRi"}
-    assert separated == {
-        (m, c) for m in ("trained", "untrained") for c in conditions if c.startswith("overlap")
-    }
+    for metric in ("minDCF0.01", "minDCF0.05", "top-1", "top-5", "open set"):
+        assert {(r.model, r.condition) for r in results.rows if r.metric == metric} == {
+            (m, c) for m in models for c in conditions
+        }
+    for metric in ("SI-SDRi", "SI-SDR", "SDR"):
+        separated = {(r.model, r.condition) for r in results.rows if r.metric == metric}
+        assert separated == {
+            (m, c) for m in ("trained", "untrained") for c in conditions if c.startswith("overlap")
+        }
+    for metric in ("DER", "missed", "false alarm", "confusion"):
+        heard = {(r.model, r.condition) for r in results.rows if r.metric == metric}
+        assert heard == {(m, c) for m in ("trained", "untrained") for c in conditions}
     informed = {(r.model, r.condition) for r in results.rows if r.metric == "MI"}
-    assert informed == {(m, "clean") for m in models} | {
-        (m, "overlap0") for m in models - {"MFCC statistics"}
-    }
+    assert informed == {(m, "clean") for m in plain} | {(m, "overlap0") for m in plain - {"MFCC statistics"}}
     assert results.settings["mi_ceiling"] == pytest.approx(np.log(9))
 
 
@@ -86,7 +95,7 @@ def test_without_noise_the_noisy_conditions_are_left_out(model, speech):
         model, speech, name="csc", seconds=1.2, candidates="all", baselines=False, resamples=5, tests=1
     )
     assert {row.condition for row in done.rows} == {"clean", "overlap+5", "overlap0", "overlap-5"}
-    assert {row.model for row in done.rows} == {"csc", "csc (query)"}
+    assert done.settings["rows"] == ["csc", "csc (query)"]
     assert done.settings["candidates"] == "all"
 
 

@@ -85,7 +85,7 @@ from separative.corpora import load_corpus
 from separative.evaluation import Sounds, TrialList
 from separative.evaluation.listen import mixtures
 trials = TrialList.read(sys.argv[1])
-sounds = Sounds(load_corpus(sys.argv[2]), load_corpus(sys.argv[3]), 8000, trials.seconds, trials.rooms)
+sounds = Sounds(load_corpus(sys.argv[2]), load_corpus(sys.argv[3]), 8000, trials.seconds)
 for key, heard in mixtures(trials, sounds):
     print(*key, hashlib.sha256(heard.mix_N.tobytes() + heard.source_KN.tobytes()).hexdigest())
 """
@@ -102,7 +102,7 @@ def test_the_list_alone_rebuilds_every_sample_in_another_process(speech, noise, 
         save_corpus(corpus, path)
     command = [sys.executable, "-c", REBUILD, str(tmp_path / "list.txt"), *map(str, paths)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    sounds = Sounds(speech, noise, 8000, 1.2, trials.rooms)
+    sounds = Sounds(speech, noise, 8000, 1.2)
     here = [
         f"{side} {name} {hashlib.sha256(heard.mix_N.tobytes() + heard.source_KN.tobytes()).hexdigest()}"
         for (side, name), heard in mixtures(trials, sounds)

@@ -16,13 +16,13 @@ SPREAD = 0.5
 
 
 def eer_figure(results: Results, corpus: str | None = None) -> Figure:
-    """A figure of the EER rows over ``corpus`` (by default that of the first row)."""
+    """A figure of the EER over ``corpus`` (by default that of the first row), without rows made of others."""
     from matplotlib.figure import Figure
 
     corpus = corpus or results.rows[0].corpus
     rows = [row for row in results.rows if row.metric == "EER" and row.corpus == corpus]
     conditions = list(dict.fromkeys(row.condition for row in rows))
-    models = list(dict.fromkeys(row.model for row in rows))
+    models = results.settings.get("rows") or list(dict.fromkeys(row.model for row in rows))
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
     for number, model in enumerate(models):

@@ -36,7 +36,10 @@ def evaluate(
     enrolments: int = 2,
     tests: int = 3,
     candidates: Candidates = "active",
+    cohort: str | None = None,
     baselines: bool = True,
+    quality: bool = False,
+    oracle: bool = False,
     resamples: int = 500,
     batch: int = 16,
     trials: TrialList | None = None,
@@ -52,18 +55,23 @@ def evaluate(
         conditions: names; by default the protocol's five, without noise if no noise is given.
         enrol, seed, seconds, enrolments, tests: see :func:`build_trials`; ``trials`` replaces them all.
         candidates: the ``active`` streams, or ``all``, may match in a trial.
+        cohort: split whose talkers normalise scores in rows of their own, ``+ s-norm``.
         baselines: also the untrained network of the same architecture, and MFCC statistics.
+        quality: also PESQ and STOI (slow; extra ``quality``).
+        oracle: also the row that is told which stream is the target, by separation.
         resamples: of the bootstrap over talkers.
         batch: sides per forward pass.
         cache: folder in which simulated rooms are kept, for conditions in a room.
         trained_on: talkers that the model has learnt from; none may be heard here.
-        progress: called with (done, total) sides.
+        progress: called with (done, total), in percent of a system.
 
     Raises:
         CorpusError: too few talkers, a split or an utterance that is not there, noise wanted but not given.
-        SeparativeError: an unknown condition or kind of candidates.
+        SeparativeError: an unknown condition or kind of candidates, talkers trained on.
+        MissingExtraError: rooms without the extra ``rooms``, PESQ without ``quality``.
     """
     choose(candidates, ("active", "all"), "kind of candidates")
+    strangers = None if cohort is None else corpus.split(cohort)
     corpus = corpus.split(split)
     noise = noise.split(split) if noise is not None else None
     if trials is None:
@@ -83,16 +91,17 @@ def evaluate(
         twin = untrained(model, trials.seed)
         systems += [EncoderSystem("untrained", twin, queries=False), MfccSystem(model.rate)]
     trials.refuse(trained_on)
-    rooms_cache = None if cache is None else Path(cache)
-    sounds = Sounds(corpus, noise, model.rate, trials.seconds, trials.rooms, rooms_cache)
+    sounds = Sounds(corpus, noise, model.rate, trials.seconds, cache)
     answers: dict[str, Answers] = {}
     for number, system in enumerate(systems):
         share = None if progress is None else _share(progress, number, len(systems))
-        answers |= listen(system, trials, sounds, batch=batch, progress=share)
-    results = score(answers, trials, candidates=candidates, resamples=resamples)
+        answers |= listen(
+            system, trials, sounds, batch=batch, cohort=strangers, quality=quality, progress=share
+        )
+    results = score(answers, trials, candidates=candidates, resamples=resamples, oracle=oracle)
     return Results(results.rows, {"split": split, **results.settings})
 
 
 def _share(progress: Progress, number: int, systems: int) -> Progress:
-    """Progress of one of several systems, each of which hears as much as the others."""
-    return lambda done, total: progress(number * total + done, systems * total)
+    """Progress of one of several systems, in percent: they do not all hear the same number of waveforms."""
+    return lambda done, total: progress(100 * number + 100 * done // total, 100 * systems)

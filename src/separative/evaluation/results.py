@@ -10,13 +10,38 @@ from typing import Any
 
 from separative.errors import SeparativeError
 
-UNITS = {"EER": "%", "minDCF": "", "SI-SDRi": "dB", "MI": "nats"}
+# In the order of the tables.
+UNITS = {
+    "EER": "%",
+    "EER difference": "%",
+    "minDCF0.01": "",
+    "minDCF0.05": "",
+    "Cllr": "bits",
+    "minCllr": "bits",
+    "top-1": "%",
+    "top-5": "%",
+    "open set": "%",
+    "SI-SDRi": "dB",
+    "SI-SDR": "dB",
+    "SDR": "dB",
+    "PESQ": "",
+    "STOI": "",
+    "DER": "%",
+    "missed": "%",
+    "false alarm": "%",
+    "confusion": "%",
+    "MI": "nats",
+}
+LOWER_IS_BETTER = frozenset(
+    {"EER", "EER difference", "minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
+    | {"DER", "missed", "false alarm", "confusion"}
+)
 POOLED = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure: ``low`` to ``high`` is its 95 % interval; EER in %, SI-SDRi in dB, MI in nats.
+    """One figure: ``low`` to ``high`` is its 95 % interval; units as in ``UNITS``.
 
     ``trials``: how many trials, sources or embeddings it rests on. ``corpus`` is ``all`` for trials within
     several corpora taken together.
@@ -33,7 +58,7 @@ class Row:
     seed: int
 
     def cell(self) -> str:
-        digits = 1 if self.metric in ("EER", "SI-SDRi") else 2
+        digits = 1 if UNITS.get(self.metric) in ("%", "dB") else 2
         return f"{self.value:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 

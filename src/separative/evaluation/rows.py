@@ -1,77 +1,69 @@
-"""From what the systems said to result rows, each with its interval."""
+"""Rows of separation, of activity and of identity information, each with its interval."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 
 from separative.evaluation.answers import Answers
-from separative.evaluation.bootstrap import Talkers, interval
+from separative.evaluation.bootstrap import Talkers
 from separative.evaluation.conditions import condition_named
 from separative.evaluation.information import information_bound
-from separative.evaluation.results import POOLED, Row
+from separative.evaluation.results import Row
 from separative.evaluation.trials import TrialList
-from separative.metrics import Floats, Roc
+from separative.metrics import diarization_error
 
 INFORMATION = ("clean", "overlap0")
-P_TARGET = 0.05
-
-
-def verification_rows(
-    score_LR: Mapping[tuple[str, str], Floats], trials: TrialList, talkers: Talkers
-) -> list[Row]:
-    """EER (%) and normalised minDCF over all trials, and the EER of each corpus by itself."""
-    corpora = list(dict.fromkeys(trials.corpus_of.values()))
-    places = [corpora[0]] if len(corpora) == 1 else [POOLED, *corpora]
-    left_at = {side.id: i for i, side in enumerate(trials.enrolments)}
-    right_at = {side.id: i for i, side in enumerate(trials.tests)}
-    left_talker = talkers.indices([side.talker for side in trials.enrolments])
-    right_talker = talkers.indices([side.talker for side in trials.tests])
-    left_corpus = np.array([side.corpus for side in trials.enrolments])
-    models = list(dict.fromkeys(model for model, _ in score_LR))
-    rows = []
-    for condition in trials.conditions:
-        some = [t for t in trials.trials if t.condition == condition]
-        left_N = np.array([left_at[t.enrolment] for t in some])
-        right_N = np.array([right_at[t.test] for t in some])
-        target_N = np.array([t.target for t in some])
-        for place in places:
-            here_N = (left_corpus[left_N] == place) | (place == POOLED)
-            left, right, target = left_N[here_N], right_N[here_N], target_N[here_N]
-            weights = [
-                talkers.trial_weights(left_talker[left], right_talker[right], r)
-                for r in range(len(talkers.times_RP))
-            ]
-            for model in models:
-                roc = Roc(score_LR[model, condition][left, right], target)
-                eers = 100 * np.array([roc.eer(weight) for weight in weights])
-                figures = [("EER", 100 * roc.eer(), eers)]
-                if place == places[0]:
-                    costs = np.array([roc.min_dcf(P_TARGET, weight) for weight in weights])
-                    figures.append(("minDCF", roc.min_dcf(P_TARGET), costs))
-                for metric, value, value_R in figures:
-                    low, high = interval(value_R, value)
-                    rows.append(
-                        Row(model, condition, metric, value, low, high, len(target), place, trials.seed)
-                    )
-    # One model after the other, as a reader expects, each metric by itself.
-    return sorted(rows, key=lambda r: (r.metric, places.index(r.corpus), models.index(r.model)))
 
 
 def separation_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talkers) -> list[Row]:
-    """SI-SDR improvement, mean over the sources of a mixture; resampled by its target."""
+    """Quality of separation, mean over the sources of a mixture; resampled by its target."""
     rows = []
-    place = _place(trials)
     for model, answer in answers.items():
-        improvement = answer.figures.get("SI-SDRi", {})
+        for metric, table in answer.figures.items():
+            for condition in trials.conditions:
+                # What has no value (PESQ of a source without speech) does not count.
+                heard = {
+                    side: value_K
+                    for side in trials.tests
+                    if (side.id, condition) in table
+                    and len(value_K := table[side.id, condition][np.isfinite(table[side.id, condition])])
+                }
+                if heard:
+                    mean_N = np.array([value_K.mean() for value_K in heard.values()])
+                    figures = talkers.mean(mean_N, talkers.indices([side.talker for side in heard]))
+                    count = sum(map(len, heard.values()))
+                    rows.append(Row(model, condition, metric, *figures, count, trials.place, trials.seed))
+    return rows
+
+
+def activity_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talkers) -> list[Row]:
+    """Diarization error rate and its parts, in % of all speech; overlap scored, no collar, ``trials`` sides.
+
+    A stream speaks in the segments where its activity is above one half.
+    """
+    rows = []
+    for model, answer in answers.items():
         for condition in trials.conditions:
-            sides = [side for side in trials.tests if (side.id, condition) in improvement]
-            if sides:
-                gain_N = np.array([improvement[side.id, condition].mean() for side in sides])
-                figures = talkers.mean(gain_N, talkers.indices([side.talker for side in sides]))
-                count = sum(len(improvement[side.id, condition]) for side in sides)
-                rows.append(Row(model, condition, "SI-SDRi", *figures, count, place, trials.seed))
+            sides = [side for side in trials.tests if (side.id, condition) in answer.reference]
+            if not sides:
+                continue
+            errors = []
+            for side in sides:
+                voices = answer.voices[side.id, condition]
+                assert voices.activity_CS is not None
+                speaks_CS = voices.activity_CS > 0.5
+                reference_KS = answer.reference[side.id, condition]
+                errors.append(diarization_error(reference_KS, speaks_CS, voices.segment_seconds))
+            talker_N = talkers.indices([side.talker for side in sides])
+            total_N = np.array([e.total for e in errors])
+            wrong = {
+                "missed": np.array([e.missed for e in errors]),
+                "false alarm": np.array([e.false_alarm for e in errors]),
+                "confusion": np.array([e.confusion for e in errors]),
+            }
+            for metric, seconds_N in {"DER": np.sum(list(wrong.values()), axis=0), **wrong}.items():
+                figures = talkers.ratio(100 * seconds_N, total_N, talker_N)
+                rows.append(Row(model, condition, metric, *figures, len(sides), trials.place, trials.seed))
     return rows
 
 
@@ -82,7 +74,7 @@ def information_rows(answers: dict[str, Answers], trials: TrialList, talkers: Ta
     figure for mixtures.
     """
     rows = []
-    place = _place(trials)
+    place = trials.place
     for model, answer in answers.items():
         inventory_PE = np.stack(
             [
@@ -116,8 +108,3 @@ def information_rows(answers: dict[str, Answers], trials: TrialList, talkers: Ta
                 )
                 rows.append(Row(model, condition, "MI", *figures, len(names), place, trials.seed))
     return rows
-
-
-def _place(trials: TrialList) -> str:
-    corpora = set(trials.corpus_of.values())
-    return corpora.pop() if len(corpora) == 1 else POOLED

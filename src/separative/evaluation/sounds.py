@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from separative import audio
-from separative.corpora.manifest import Corpus
+from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation.conditions import Parts
 from separative.evaluation.trials import Rooms, Side
 from separative.inference.recording import Wave
 from separative.mixtures.rooms import FORMAT, RoomBank
 
+COHORT_DB = -26.0
+
 
 class Sounds:
     """Decodes the utterances and noise clips that sides name, at ``rate`` hertz, ``seconds`` long.
 
-    ``rooms`` are those of the trial list, computed when first heard and, with a folder ``cache``, kept there.
+    Simulated rooms are computed when first heard and, with a folder ``cache``, kept there.
     """
 
     def __init__(
@@ -29,41 +30,43 @@ class Sounds:
         noise: Corpus | None,
         rate: int,
         seconds: float,
-        rooms: Rooms | None = None,
-        cache: Path | None = None,
+        cache: str | Path | None = None,
     ) -> None:
         self.utterances = {u.id: u for u in (*corpus, *(noise or ()))}
-        self.rate, self.seconds, self.rooms, self.cache = rate, seconds, rooms or Rooms(), cache
+        self.rate, self.seconds, self.cache = rate, seconds, None if cache is None else Path(cache)
+        self._banks: dict[Rooms, RoomBank] = {}
 
-    @cached_property
-    def bank(self) -> RoomBank:
-        """The rooms' impulse responses.
+    def bank(self, rooms: Rooms) -> RoomBank:
+        """The impulse responses of a list's rooms.
 
         Raises:
             MissingExtraError: they have to be computed and the extra ``rooms`` is not installed.
             SeparativeError: the list's rooms are of another version of the simulation.
         """
-        where = self.rooms
-        if where.format != FORMAT:
+        if rooms.format != FORMAT:
             raise SeparativeError(
-                f"the trial list's rooms are of format {where.format}, this version makes those of {FORMAT}"
+                f"the trial list's rooms are of format {rooms.format}, this version makes those of {FORMAT}"
             )
-        return RoomBank.load(self.rate, where.rt60, where.count, where.places, where.seed, self.cache)
+        if rooms not in self._banks:
+            self._banks[rooms] = RoomBank.load(
+                self.rate, rooms.rt60, rooms.count, rooms.places, rooms.seed, self.cache
+            )
+        return self._banks[rooms]
 
-    def parts(self, side: Side, *, rivals: int, noise: bool, room: bool = False) -> Parts:
+    def parts(self, side: Side, *, rivals: int, noise: bool, rooms: Rooms | None = None) -> Parts:
         """Target, the first ``rivals`` interferers and, if wanted, the noise of a side and its room.
 
         Raises:
             CorpusError: the corpus lacks an utterance; names it.
             AudioError: an unreadable file.
-            MissingExtraError, SeparativeError: see :attr:`bank`.
+            MissingExtraError, SeparativeError: see :meth:`bank`.
         """
-        talkers = [self._joined(side.utterances)]
-        talkers += [self._joined(rival.utterances) for rival in side.rivals[:rivals]]
-        placed = zip(talkers, side.places, strict=False) if room else ()
+        talkers = [self._joined(self._named(side.utterances))]
+        talkers += [self._joined(self._named(rival.utterances)) for rival in side.rivals[:rivals]]
+        bank = None if rooms is None else self.bank(rooms)
         noise_N = None
         if noise and side.noise is not None:
-            clip_N = self._read(side.noise, side.noise_start, self.seconds)
+            clip_N = self._read(self._named([side.noise])[0], side.noise_start, self.seconds)
             noise_N = np.resize(clip_N, round(self.seconds * self.rate))  # a short clip is repeated
         return Parts(
             talkers[0],
@@ -71,19 +74,46 @@ class Sounds:
             noise_N,
             side.level_db,
             self.rate,
-            tuple(self.bank.reverberate(wave_N, side.room, place) for wave_N, place in placed),
+            ()
+            if bank is None
+            else tuple(bank.reverberate(w, side.room, p) for w, p in zip(talkers, side.places, strict=False)),
         )
 
-    def _joined(self, ids: Sequence[str]) -> Wave:
-        whole_N = np.concatenate([self._read(name) for name in ids])
+    def _joined(self, utterances: Iterable[Utterance]) -> Wave:
         # Stated durations are rounded: a few milliseconds may be missing at the end.
-        joined_N = np.zeros(round(self.seconds * self.rate), np.float32)
-        joined_N[: len(whole_N)] = whole_N[: len(joined_N)]
+        joined_N, at = np.zeros(round(self.seconds * self.rate), np.float32), 0
+        for utterance in utterances:
+            wave_N = self._read(utterance)[: len(joined_N) - at]
+            joined_N[at : at + len(wave_N)] = wave_N
+            at += len(wave_N)
+            if at == len(joined_N):
+                break
         return joined_N
 
-    def _read(self, name: str, start: float = 0.0, seconds: float | None = None) -> Wave:
-        if name not in self.utterances:
-            raise CorpusError(f"the trial list names '{name}', which is not in the corpus")
-        utterance = self.utterances[name]
+    def _named(self, names: Sequence[str]) -> list[Utterance]:
+        for name in names:
+            if name not in self.utterances:
+                raise CorpusError(f"the trial list names '{name}', which is not in the corpus")
+        return [self.utterances[name] for name in names]
+
+    def _read(self, utterance: Utterance, start: float = 0.0, seconds: float | None = None) -> Wave:
         length = utterance.seconds if seconds is None else min(seconds, utterance.seconds)
         return audio.read(utterance.path, self.rate, start=utterance.start + start, seconds=length)[0]
+
+    def cohort(self, corpus: Corpus, most: int) -> list[Wave]:
+        """A clean wave of each of ``most`` talkers, spread over the alphabet, with enough speech for it.
+
+        Raises:
+            CorpusError: fewer than two talkers with enough speech.
+        """
+        enough = [u for u in corpus.by_speaker.values() if sum(x.seconds for x in u) >= self.seconds]
+        if len(enough) < 2:
+            raise CorpusError(
+                f"score normalisation needs a cohort of two talkers or more with {self.seconds:g} s of speech"
+            )
+        picked = [enough[i * len(enough) // most] for i in range(most)] if len(enough) > most else enough
+        waves = []
+        for utterances in picked:
+            wave_N = self._joined(utterances)
+            waves.append(wave_N * np.float32(10 ** ((COHORT_DB - audio.level_db(wave_N)) / 20)))
+        return waves

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from separative.evaluation.mfcc import mfcc, speech_frames
-from separative.inference import embed_many
-from separative.inference.recording import Wave
+from separative.inference.analyse import run
+from separative.inference.recording import Recording, Wave, load
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
+
+
+RANGE_DB, FLOOR_DB = 30.0, -40.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,24 @@ class System(Protocol):
         ...
 
 
+@runtime_checkable
+class Gathering(Protocol):
+    """A system that can hear several recordings of one talker as views of one memory."""
+
+    def together(self, waves: Sequence[Wave]) -> list[Voices]:
+        """Candidates of each waveform, for the system's first row; empty if it has no memory to share."""
+        ...
+
+
+@runtime_checkable
+class Segmenting(Protocol):
+    """A system that says when each candidate speaks, in segments of its own."""
+
+    def speech(self, source_KN: Wave, mix_N: Wave) -> NDArray[np.bool_]:
+        """In which of its segments each source speaks [K,S]."""
+        ...
+
+
 class EncoderSystem:
     """A separative encoder; reports its answers and, if wanted and it has cross-attention, its queries."""
 
@@ -50,22 +71,45 @@ class EncoderSystem:
         self.rows: tuple[str, ...] = (name, f"{name} (query)")[: 2 if queries and model.cross else 1]
 
     def __call__(self, waves: Sequence[Wave]) -> list[tuple[Voices, ...]]:
-        heard = embed_many(self.model, [(wave, self.model.rate) for wave in waves], batch=len(waves))
         found = []
-        for recording in heard:
-            talkers = recording.talkers
-            active_C = np.array([t.audible for t in talkers])
-            estimate_CN = np.stack([t.waveform_N for t in talkers])
-            answer = Voices(
-                np.stack([t.embedding_E for t in talkers]),
-                active_C,
-                estimate_CN,
-                np.stack([t.activity_S for t in talkers]),
-                self.model.segment_seconds,
-            )
-            query = Voices(np.stack([t.query_E for t in talkers]), active_C)
+        for recording in self._run(waves, shared=False):
+            answer = self._answer(recording)
+            query = Voices(np.stack([t.query_E for t in recording.talkers]), answer.active_C)
             found.append((answer, query)[: len(self.rows)])
         return found
+
+    def together(self, waves: Sequence[Wave]) -> list[Voices]:
+        """As :meth:`Gathering.together`, by the cross-attention."""
+        if not self.model.cross:
+            return []
+        return [self._answer(recording) for recording in self._run(waves, shared=True)]
+
+    def speech(self, source_KN: Wave, mix_N: Wave) -> NDArray[np.bool_]:
+        """As :meth:`Segmenting.speech`: segments within RANGE_DB of the source's 95th percentile.
+
+        They must also be above FLOOR_DB of the mixture. The same rule taught the model its activity.
+        """
+        import torch
+
+        power_KS = self.model.segment_power(torch.from_numpy(source_KN)[None])[0].double().numpy()
+        loud_K1 = np.quantile(power_KS, 0.95, axis=1, keepdims=True) * 10 ** (-RANGE_DB / 10)
+        floor = float(np.mean(mix_N.astype(np.float64) ** 2)) * 10 ** (FLOOR_DB / 10)
+        return np.asarray((power_KS > loud_K1) & (power_KS > floor))
+
+    def _run(self, waves: Sequence[Wave], *, shared: bool) -> list[Recording]:
+        return run(
+            self.model, [load((wave, self.model.rate), self.model.rate) for wave in waves], shared=shared
+        )
+
+    def _answer(self, recording: Recording) -> Voices:
+        talkers = recording.talkers
+        return Voices(
+            np.stack([t.embedding_E for t in talkers]),
+            np.array([t.audible for t in talkers]),
+            np.stack([t.waveform_N for t in talkers]),
+            np.stack([t.activity_S for t in talkers]),
+            self.model.segment_seconds,
+        )
 
 
 def untrained(model: SeparativeEncoder, seed: int) -> SeparativeEncoder:

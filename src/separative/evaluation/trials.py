@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from separative.errors import CorpusError, SeparativeError
+from separative.evaluation.results import POOLED
 from separative.mixtures import rooms
 
 HEADER = "# separative trials, format 2"
@@ -95,6 +96,12 @@ class TrialList:
         """Corpus of every enrolled talker; talkers sorted by name."""
         return dict(sorted({side.talker: side.corpus for side in self.enrolments}.items()))
 
+    @property
+    def place(self) -> str:
+        """The corpus of all trials, or ``all`` for several."""
+        corpora = set(self.corpus_of.values())
+        return corpora.pop() if len(corpora) == 1 else POOLED
+
     def write(self, path: str | Path) -> None:
         """Write the list as text."""
         settings = {k: getattr(self, k) for k in ("seed", "seconds", "enrol", "conditions")}
@@ -139,35 +146,45 @@ class TrialList:
         """Refuse a list that cannot be heard or scored.
 
         Raises:
-            CorpusError: a side names something that is not among ``utterances``; names side, line, utterance.
-            SeparativeError: a condition without target or without non-target trials; names it.
+            CorpusError: a side names something that is not among ``utterances``; names line and utterance.
+            SeparativeError: see :meth:`check_kinds`.
         """
+        self.check_kinds()
         for side in (*self.enrolments, *self.tests):
             clips = () if side.noise is None else (side.noise,)
             for name in (*side.utterances, *(u for r in side.rivals for u in r.utterances), *clips):
                 if name not in utterances:
                     place = self.lines.get(side.id, f"the trial list, side {side.id}")
                     raise CorpusError(f"{place}: '{name}' is not in the corpus (nor the noise, if any)")
-        for condition in self.conditions:
-            kinds = {t.target for t in self.trials if t.condition == condition}
-            if kinds != {True, False}:
-                lacks = "target" if True not in kinds else "non-target"
+
+    def check_kinds(self) -> None:
+        """Refuse a list that has no error rate.
+
+        Raises:
+            SeparativeError: a condition without target or without non-target trials; names it.
+        """
+        kinds: dict[str, set[bool]] = {condition: set() for condition in self.conditions}
+        for trial in self.trials:
+            kinds[trial.condition].add(trial.target)
+        for condition, found in kinds.items():
+            if found != {True, False}:
+                lacks = "target" if True not in found else "non-target"
                 raise SeparativeError(
                     f"condition '{condition}' has no {lacks} trials: an error rate needs both kinds"
                 )
 
-    def refuse(self, trained_on: Collection[str]) -> None:
-        """Refuse to judge a model on voices that it was trained on.
+    def refuse(self, talkers: Collection[str], where: str = "training") -> None:
+        """Refuse to judge a model on voices that it has met.
 
         Raises:
-            SeparativeError: a talker heard in the list is in ``trained_on``; names the first.
+            SeparativeError: a talker heard in the list, be it as an interferer, is in ``talkers``; names one.
         """
         heard = {s.talker for s in (*self.enrolments, *self.tests)}
         heard |= {r.talker for s in (*self.enrolments, *self.tests) for r in s.rivals}
-        if both := sorted(heard & set(trained_on)):
+        if both := sorted(heard & set(talkers)):
             raise SeparativeError(
-                f"talker '{both[0]}' is heard in training and in evaluation ({len(both)} such in all): "
-                "evaluate on talkers never trained on"
+                f"talker '{both[0]}' is heard in {where} and in evaluation ({len(both)} such in all): "
+                "the two must not share talkers"
             )
 
 

@@ -1,0 +1,248 @@
+"""Rows of verification: error rates, costs and calibrated costs, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from separative.errors import SeparativeError
+from separative.evaluation.bootstrap import Talkers, deal_folds, held_out_llr, interval
+from separative.evaluation.results import POOLED, Row
+from separative.evaluation.trials import TrialList
+from separative.metrics import Floats, Roc
+
+P_TARGETS = (0.01, 0.05)
+DIFFERENCE = "EER difference"
+# Weights of resamples that are held at a time: 128 MB.
+MOST_WEIGHTS = 2**24
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """The N trials of one condition: places in a score matrix [L,R], talkers by index, corpora."""
+
+    left_N: NDArray[np.intp]
+    right_N: NDArray[np.intp]
+    left_talker_N: NDArray[np.intp]
+    right_talker_N: NDArray[np.intp]
+    corpus_N: NDArray[np.str_]
+
+    @property
+    def target_N(self) -> NDArray[np.bool_]:
+        return np.equal(self.left_talker_N, self.right_talker_N)
+
+    def within(self, corpus: str) -> Comparisons:
+        here_N = (self.corpus_N == corpus) | (corpus == POOLED)
+        return Comparisons(
+            self.left_N[here_N],
+            self.right_N[here_N],
+            self.left_talker_N[here_N],
+            self.right_talker_N[here_N],
+            self.corpus_N[here_N],
+        )
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What a score matrix has rows for: single enrolments, or talkers by all of their enrolments together.
+
+    ``sides``: by row, places in the list's enrolments.
+    """
+
+    sides: tuple[tuple[int, ...], ...]
+
+    @staticmethod
+    def singly(trials: TrialList) -> Enrolled:
+        return Enrolled(tuple((i,) for i in range(len(trials.enrolments))))
+
+    @staticmethod
+    def together(trials: TrialList) -> Enrolled:
+        """Only talkers with two enrolments or more."""
+        sides: dict[str, list[int]] = {}
+        for i, side in enumerate(trials.enrolments):
+            sides.setdefault(side.talker, []).append(i)
+        return Enrolled(tuple(tuple(group) for group in sides.values() if len(group) > 1))
+
+    def allowed(self, trials: TrialList, condition: str) -> NDArray[np.bool_]:
+        """Which pairs [L,R] are trials: those whose every single enrolment makes one with the test side."""
+        left_at = {side.id: i for i, side in enumerate(trials.enrolments)}
+        right_at = {side.id: i for i, side in enumerate(trials.tests)}
+        pairs = [(left_at[t.enrolment], right_at[t.test]) for t in trials.trials if t.condition == condition]
+        single_LR = np.zeros((len(left_at), len(right_at)), bool)
+        single_LR[tuple(np.array(pairs).T)] = True
+        return np.stack([single_LR[list(group)].all(0) for group in self.sides])
+
+    def comparisons(self, trials: TrialList, condition: str, talkers: Talkers) -> Comparisons:
+        left_N, right_N = np.nonzero(self.allowed(trials, condition))
+        first = [trials.enrolments[group[0]] for group in self.sides]
+        left_talker = talkers.indices([side.talker for side in first])
+        right_talker = talkers.indices([side.talker for side in trials.tests])
+        corpus = np.array([side.corpus for side in first])
+        return Comparisons(left_N, right_N, left_talker[left_N], right_talker[right_N], corpus[left_N])
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A row of the table before its figures: a score matrix [L,R] for every condition that it has."""
+
+    model: str
+    enrolled: Enrolled
+    score_LR: Mapping[str, Floats]
+
+
+def verification_rows(
+    scored: Sequence[Scored], trials: TrialList, talkers: Talkers, *, against: str | None = None
+) -> list[Row]:
+    """EER, minDCF, Cllr and minCllr over all trials, and the EER of each corpus by itself.
+
+    Log-likelihood ratios come from calibrations within the condition, each fitted on trials of other talkers
+    (:func:`held_out_llr`); the bootstrap does not fit them anew. ``against``: the row from whose EER that of
+    every other row with the same trials is also told apart, in the same resamples.
+
+    Raises:
+        SeparativeError: a score that is not finite; names model, condition and trial.
+    """
+    corpora = list(dict.fromkeys(trials.corpus_of.values()))
+    places = [corpora[0]] if len(corpora) == 1 else [POOLED, *corpora]
+    fold_P = deal_folds(trials.corpus_of, seed=trials.seed)
+    rows = []
+    for enrolled in dict.fromkeys(s.enrolled for s in scored):
+        for condition in trials.conditions:
+            some = [s for s in scored if s.enrolled == enrolled and condition in s.score_LR]
+            whole = enrolled.comparisons(trials, condition, talkers)
+            for s in some:
+                _need_finite(s, whole, trials, condition)
+            for place in places:
+                here = whole.within(place)
+                if not (here.target_N.any() and not here.target_N.all()):
+                    continue
+                score_MN = [s.score_LR[condition][here.left_N, here.right_N] for s in some]
+                pooled = place == places[0]
+                found = _figures(score_MN, here, talkers, fold_P if pooled else None, pooled)
+                if pooled and against in (names := [s.model for s in some]):
+                    _add_differences(found, names.index(against))
+                for s, figures in zip(some, found, strict=True):
+                    for metric, (value, value_R) in figures.items():
+                        low, high = interval(value_R, value)
+                        count = len(here.left_N)
+                        rows.append(
+                            Row(s.model, condition, metric, value, low, high, count, place, trials.seed)
+                        )
+    return rows
+
+
+Figures = dict[str, tuple[float, Floats]]  # by metric: its value, and that in every resample
+
+
+def _figures(
+    score_MN: Sequence[Floats],
+    here: Comparisons,
+    talkers: Talkers,
+    fold_P: NDArray[np.intp] | None,
+    costs: bool,
+) -> list[Figures]:
+    """EER (%) and, with ``costs``, minDCF and calibrated costs of M systems on the same trials."""
+    target_N = here.target_N
+    rocs = [Condensed(Roc(score_N, target_N)) for score_N in score_MN]
+    llr_MN = [None] * len(rocs) if fold_P is None else [_llr(s, here, fold_P) for s in score_MN]
+    llr_rocs = [None if llr_N is None else Condensed(Roc(llr_N, target_N)) for llr_N in llr_MN]
+    values: list[dict[str, list[Floats]]] = [{} for _ in rocs]
+    for weight_RN in _weights(here, talkers):
+        for one, roc, llr_N, llr_roc in zip(values, rocs, llr_MN, llr_rocs, strict=True):
+            for metric, value_R in _metrics(roc, weight_RN, llr_N, llr_roc, target_N, costs).items():
+                one.setdefault(metric, []).append(value_R)
+    # The first weighting is that of the trials as they are.
+    whole = [{metric: np.concatenate(parts) for metric, parts in one.items()} for one in values]
+    return [{metric: (float(all_R[0]), all_R[1:]) for metric, all_R in one.items()} for one in whole]
+
+
+def _metrics(
+    roc: Condensed,
+    weight_RN: Floats,
+    llr_N: Floats | None,
+    llr_roc: Condensed | None,
+    target_N: NDArray[np.bool_],
+    costs: bool,
+) -> dict[str, Floats]:
+    weight_RU = roc.condense(weight_RN)
+    found = {"EER": 100 * np.array([roc.roc.eer(w) for w in weight_RU])}
+    if costs:
+        for p in P_TARGETS:
+            found[f"minDCF{p:g}"] = np.array([roc.roc.min_dcf(p, w) for w in weight_RU])
+    if llr_N is not None and llr_roc is not None:
+        found["Cllr"] = _cllr(llr_N, target_N, weight_RN)
+        found["minCllr"] = np.array([llr_roc.roc.min_cllr(w) for w in llr_roc.condense(weight_RN)])
+    return found
+
+
+class Condensed:
+    """The few groups of trials that matter to a ROC, whatever the weights: neighbours of one class are one.
+
+    A hull, a detection cost and a pooling of violators can only turn where the class changes. With a score
+    per group, ``roc`` has the figures of all N trials from the summed weights of its U groups.
+    """
+
+    def __init__(self, roc: Roc) -> None:
+        self.order_N = np.lexsort((roc.target_N, roc.score_N))
+        score_N, target_N = roc.score_N[self.order_N], roc.target_N[self.order_N]
+        new_N = np.append(True, np.diff(score_N) > 0)
+        tie_N = np.cumsum(new_N) - 1
+        targets_T, total_T = np.bincount(tie_N, target_N), np.bincount(tie_N)
+        pure_N = ((targets_T == 0) | (targets_T == total_T))[tie_N]
+        same_N = np.append(False, target_N[1:] == target_N[:-1])
+        both_pure_N = np.append(False, pure_N[1:] & pure_N[:-1])
+        starts_N = ~same_N | (new_N & ~both_pure_N)
+        self.start_U = np.flatnonzero(starts_N)
+        self.roc = Roc(np.cumsum(new_N[self.start_U]).astype(np.float64), target_N[self.start_U])
+
+    def condense(self, weight_RN: Floats) -> Floats:
+        """Weights [R,U] of the groups."""
+        return np.add.reduceat(weight_RN[:, self.order_N], self.start_U, axis=1)
+
+
+def _weights(here: Comparisons, talkers: Talkers) -> Iterator[Floats]:
+    """Weights [R,N] of the trials as they are and in every resample, some at a time, for memory."""
+    count = len(here.left_N)
+    yield np.ones((1, count))
+    step = max(1, MOST_WEIGHTS // count)
+    for start in range(0, len(talkers.times_RP), step):
+        resamples = slice(start, start + step)
+        yield talkers.trial_weights(here.left_talker_N, here.right_talker_N, resamples)
+
+
+def _llr(score_N: Floats, here: Comparisons, fold_P: NDArray[np.intp]) -> Floats | None:
+    return held_out_llr(score_N, here.target_N, fold_P[here.left_talker_N], fold_P[here.right_talker_N])
+
+
+def _cllr(llr_N: Floats, target_N: NDArray[np.bool_], weight_RN: Floats) -> Floats:
+    """:func:`separative.metrics.cllr` for many weightings."""
+    cost_N = np.logaddexp(0, np.where(target_N, -llr_N, llr_N)) / np.log(2)
+    with np.errstate(invalid="ignore"):
+        halves = [
+            (weight_RN[:, kind] @ cost_N[kind]) / weight_RN[:, kind].sum(1) for kind in (target_N, ~target_N)
+        ]
+    mean_R: Floats = (halves[0] + halves[1]) / 2
+    return mean_R
+
+
+def _add_differences(found: list[Figures], first: int) -> None:
+    base, base_R = found[first]["EER"]
+    for number, figures in enumerate(found):
+        if number != first:
+            value, value_R = figures["EER"]
+            figures[DIFFERENCE] = (value - base, value_R - base_R)
+
+
+def _need_finite(scored: Scored, where: Comparisons, trials: TrialList, condition: str) -> None:
+    score_N = scored.score_LR[condition][where.left_N, where.right_N]
+    bad = np.flatnonzero(~np.isfinite(score_N))
+    if len(bad):
+        left = trials.enrolments[scored.enrolled.sides[where.left_N[bad[0]]][0]].id
+        right = trials.tests[where.right_N[bad[0]]].id
+        raise SeparativeError(
+            f"{scored.model}, condition '{condition}': the score of {left} against {right} is "
+            f"{score_N[bad[0]]} ({len(bad)} such in all)"
+        )
