@@ -105,8 +105,8 @@ def train(
     if not args.resume and path.exists():
         sys.exit(f"{args.out} holds a run: name another folder, or --resume it")
     try:
-        speech = load_corpus(args.corpus, split="train")
-        noise = load_corpus(args.noise, split="train") if args.noise else None
+        speech = load_corpus(args.corpus, split="train", keep_damaged=True)
+        noise = load_corpus(args.noise, split="train", keep_damaged=True) if args.noise else None
         cache = args.cache or args.out.parent / ".cache"
         mixer = Mixer(speech, config, seed=args.seed, noise=noise, cache=cache)
     except SeparativeError as error:
