@@ -76,7 +76,8 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
     noise: Annotated[Path | None, typer.Option(help="Noise clips, for conditions with noise.")] = None,
     conditions: Annotated[
-        str | None, typer.Option(help="Names with commas between; by default the protocol's five.")
+        str | None,
+        typer.Option(help="Names with commas between, cut as in clean@1; by default the protocol's five."),
     ] = None,
     enrol: Annotated[str, typer.Option(help="Condition of the enrolment side.")] = "clean",
     seed: Annotated[int, typer.Option(min=0, help="Of the trials and the bootstrap.")] = 0,
@@ -84,10 +85,18 @@ def evaluate(
     enrolments: Annotated[int, typer.Option(min=1, help="Enrolment sides of a talker, at most.")] = 2,
     tests: Annotated[int, typer.Option(min=1, help="Test sides of a talker, at most.")] = 3,
     candidates: Annotated[Literal["active", "all"], typer.Option(help="Streams that may match.")] = "active",
+    cohort: Annotated[
+        str | None, typer.Option(help="Split whose talkers normalise scores, in rows of their own.")
+    ] = None,
     baselines: Annotated[bool, typer.Option(help="Also the untrained network and MFCC statistics.")] = True,
+    quality: Annotated[bool, typer.Option("--quality", help="Also PESQ and STOI; extra 'quality'.")] = False,
+    oracle: Annotated[
+        bool, typer.Option("--oracle", help="Also told by separation which stream is the target's.")
+    ] = False,
     resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over talkers.")] = 500,
     batch: Annotated[int, typer.Option(min=1, help="Sides in a forward pass.")] = 16,
     trials: Annotated[Path | None, typer.Option(help="A trial list, instead of drawing one.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder in which simulated rooms are kept.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for results.json, results.md and eer.png; by default in MODEL."),
@@ -96,8 +105,8 @@ def evaluate(
 ) -> None:
     """Figures on talkers that were not trained on.
 
-    Error rates, SI-SDR improvement and identity information with 95 % intervals: printed, and saved as
-    results.json, results.md and eer.png.
+    Error rates, calibrated costs, identification, separation, activity and identity information with 95 %
+    intervals: printed, and saved as results.json, results.md and eer.png.
     """
     from separative import evaluation
     from separative.corpora import load_corpus
@@ -118,10 +127,14 @@ def evaluate(
             enrolments=enrolments,
             tests=tests,
             candidates=candidates,
+            cohort=cohort,
             baselines=baselines,
+            quality=quality,
+            oracle=oracle,
             resamples=resamples,
             batch=batch,
             trials=None if trials is None else evaluation.TrialList.read(trials),
+            cache=cache,
             progress=bars.count("evaluating"),
         )
     saved = results.save(folder)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from separative.errors import choose
+from separative.errors import SeparativeError, choose
 from separative.evaluation.answers import Answers
 from separative.evaluation.bootstrap import Talkers
 from separative.evaluation.identification import identification_rows
@@ -16,7 +16,7 @@ from separative.evaluation.rows import activity_rows, information_rows, separati
 from separative.evaluation.systems import Voices, scores
 from separative.evaluation.trials import TrialList
 from separative.evaluation.verification import Enrolled, Scored, verification_rows
-from separative.metrics import adaptive_snorm
+from separative.metrics import Floats, adaptive_snorm
 
 Candidates = Literal["active", "all"]
 NEAREST = 100
@@ -116,6 +116,8 @@ def _scored(model: str, answer: Answers, trials: TrialList, kind: Candidates, or
     enrolled = [answer.voices[side.id, trials.enrol] for side in trials.enrolments]
     tested = {c: [answer.voices[s.id, c] for s in trials.tests] for c in trials.conditions}
     plain = {c: scores(enrolled, right, active_only=active_only) for c, right in tested.items()}
+    for condition, score_LR in plain.items():
+        _need_finite(score_LR, trials, f"{model}, condition '{condition}'")
     rows = [Scored(model, singly, plain)]
     if answer.cohort_KE is not None:
         cohort = [_single(embedding_E) for embedding_E in answer.cohort_KE]
@@ -148,6 +150,16 @@ def _scored(model: str, answer: Answers, trials: TrialList, kind: Candidates, or
             some = {c: scores(mean, right, active_only=active_only) for c, right in tested.items()}
             rows.append(Scored(f"{model} ({recordings}, {way})", together, some))
     return rows
+
+
+def _need_finite(score_LR: Floats, trials: TrialList, where: str) -> None:
+    bad = np.argwhere(~np.isfinite(score_LR))
+    if len(bad):
+        left, right = bad[0]
+        raise SeparativeError(
+            f"{where}: the score of {trials.enrolments[left].id} against {trials.tests[right].id} is "
+            f"{score_LR[left, right]} ({len(bad)} such in all)"
+        )
 
 
 def _mean(voices: Sequence[Voices]) -> Voices:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.errors import SeparativeError
 from separative.evaluation.bootstrap import Talkers, deal_folds, held_out_llr, interval
 from separative.evaluation.results import POOLED, Row
 from separative.evaluation.trials import TrialList
@@ -101,9 +100,6 @@ def verification_rows(
     Log-likelihood ratios come from calibrations within the condition, each fitted on trials of other talkers
     (:func:`held_out_llr`); the bootstrap does not fit them anew. ``against``: the row from whose EER that of
     every other row with the same trials is also told apart, in the same resamples.
-
-    Raises:
-        SeparativeError: a score that is not finite; names model, condition and trial.
     """
     corpora = list(dict.fromkeys(trials.corpus_of.values()))
     places = [corpora[0]] if len(corpora) == 1 else [POOLED, *corpora]
@@ -113,8 +109,6 @@ def verification_rows(
         for condition in trials.conditions:
             some = [s for s in scored if s.enrolled == enrolled and condition in s.score_LR]
             whole = enrolled.comparisons(trials, condition, talkers)
-            for s in some:
-                _need_finite(s, whole, trials, condition)
             for place in places:
                 here = whole.within(place)
                 if not (here.target_N.any() and not here.target_N.all()):
@@ -234,15 +228,3 @@ def _add_differences(found: list[Figures], first: int) -> None:
         if number != first:
             value, value_R = figures["EER"]
             figures[DIFFERENCE] = (value - base, value_R - base_R)
-
-
-def _need_finite(scored: Scored, where: Comparisons, trials: TrialList, condition: str) -> None:
-    score_N = scored.score_LR[condition][where.left_N, where.right_N]
-    bad = np.flatnonzero(~np.isfinite(score_N))
-    if len(bad):
-        left = trials.enrolments[scored.enrolled.sides[where.left_N[bad[0]]][0]].id
-        right = trials.tests[where.right_N[bad[0]]].id
-        raise SeparativeError(
-            f"{scored.model}, condition '{condition}': the score of {left} against {right} is "
-            f"{score_N[bad[0]]} ({len(bad)} such in all)"
-        )

@@ -1,0 +1,250 @@
+"""Every figure of verification and identification against its slow, obvious reference."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from separative.errors import SeparativeError
+from separative.evaluation import Answers, Voices, build_trials, score
+from separative.evaluation.bootstrap import Talkers, deal_folds, held_out_llr
+from separative.evaluation.identification import identify
+from separative.evaluation.verification import Condensed
+from separative.metrics import (
+    Roc,
+    adaptive_snorm,
+    cllr,
+    eer,
+    fit_calibration,
+    identification,
+    min_cllr,
+    open_set,
+)
+
+EXACT = 1e-9
+ROUNDING = 1e-5
+CONDITIONS = ("clean", "overlap0")
+
+
+@pytest.fixture(scope="module")
+def trials(speech):
+    return build_trials(speech, seconds=1.2, conditions=CONDITIONS)
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def made_up(trials, noise, seed, cohort=True):
+    """Answers of a system whose two candidates are the target and a stranger, each blurred by ``noise``."""
+    rng = np.random.default_rng(seed)
+    names = sorted({side.talker for side in trials.enrolments})
+    voice = {name: unit(rng.standard_normal(16)) for name in names}
+    answers = Answers()
+    for side, conditions in [(s, ("clean",)) for s in trials.enrolments] + [
+        (s, CONDITIONS) for s in trials.tests
+    ]:
+        for condition in conditions:
+            both = np.stack([voice[side.talker], unit(rng.standard_normal(16))])
+            embedding = unit(both + noise * rng.standard_normal((2, 16))).astype(np.float32)
+            active = np.array([True, condition != "clean"])
+            answers.voices[side.id, condition] = Voices(embedding, active)
+    if cohort:
+        answers.cohort_KE = unit(rng.standard_normal((40, 16))).astype(np.float32)
+    return answers
+
+
+@pytest.fixture(scope="module")
+def answers(trials):
+    return {"good": made_up(trials, 0.1, 0), "bad": made_up(trials, 0.4, 1, cohort=False)}
+
+
+@pytest.fixture(scope="module")
+def results(answers, trials):
+    return score(answers, trials, resamples=60, against="good")
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_a_condensed_roc_has_the_figures_of_the_whole_one(data):
+    count = data.draw(st.integers(2, 40))
+    scores = np.array(data.draw(st.lists(st.integers(0, 8), min_size=count, max_size=count)), float)
+    target = np.array(
+        [True, False, *data.draw(st.lists(st.booleans(), min_size=count - 2, max_size=count - 2))]
+    )
+    weight = np.array(data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)), float)
+    whole = Roc(scores, target)
+    small = Condensed(whole)
+    for weights in (np.ones(count), weight):
+        (few,) = small.condense(weights[None])
+        for figure in ("eer", "min_cllr"):
+            assert getattr(small.roc, figure)(few) == pytest.approx(
+                getattr(whole, figure)(weights), abs=EXACT, nan_ok=True
+            )
+        assert small.roc.min_dcf(0.05, few) == pytest.approx(
+            whole.min_dcf(0.05, weights), abs=EXACT, nan_ok=True
+        )
+
+
+def cosines(answer, trials, condition):
+    """Scores, labels, compared talkers and sides of the trials of a condition, one after the other."""
+    sides = {s.id: s for s in (*trials.enrolments, *trials.tests)}
+    rows = []
+    for t in (t for t in trials.trials if t.condition == condition):
+        left, right = answer.voices[t.enrolment, "clean"], answer.voices[t.test, condition]
+        found = max(
+            float(a @ b) for a in left.embedding_CE[left.active_C] for b in right.embedding_CE[right.active_C]
+        )
+        rows.append((found, t.target, sides[t.enrolment].talker, sides[t.test].talker, t.enrolment, t.test))
+    return rows
+
+
+@pytest.mark.parametrize("model", ["good", "bad"])
+def test_error_rate_and_costs_are_those_of_the_trials(results, answers, trials, model):
+    for condition in CONDITIONS:
+        found, target, *_ = zip(*cosines(answers[model], trials, condition), strict=True)
+        roc = Roc(np.array(found), np.array(target))
+        assert results.find("EER", condition, model=model).value == pytest.approx(100 * roc.eer(), abs=1e-3)
+        for p in (0.01, 0.05):
+            row = results.find(f"minDCF{p:g}", condition, model=model)
+            assert row.value == pytest.approx(roc.min_dcf(p), abs=1e-3)
+        assert results.find("EER", condition, model=model).trials == len(found)
+
+
+def test_calibration_never_sees_the_talkers_that_it_is_used_on():
+    rng = np.random.default_rng(0)
+    talker = np.repeat(np.arange(12), 3)
+    left, right = (x.ravel() for x in np.meshgrid(talker, talker))
+    target = left == right
+    scores = rng.standard_normal(len(left)) + 2.0 * target
+    fold = deal_folds({f"t{i}": "ab"[i % 2] for i in range(12)}, seed=3)
+    assert sorted(np.bincount(fold)) == [2, 2, 2, 3, 3]
+    llr = held_out_llr(scores, target, fold[left], fold[right])
+    for i in (0, 40, 700, len(left) - 1):
+        own = (fold[left[i]], fold[right[i]])
+        others = ~np.isin(fold[left], own) & ~np.isin(fold[right], own)
+        expected = fit_calibration(scores[others], target[others]).llr(scores[i])
+        assert llr[i] == pytest.approx(expected, abs=EXACT)
+    assert 0 < cllr(llr, target) - min_cllr(scores, target) < 0.1
+    few = np.array([0, 0, 1, 1])
+    assert held_out_llr(np.arange(4.0), few == few[::-1], few, few[::-1]) is None
+
+
+def test_calibrated_costs_of_the_better_system_are_lower(results):
+    for metric in ("Cllr", "minCllr", "EER", "minDCF0.05"):
+        good, bad = (results.find(metric, "clean", model=m) for m in ("good", "bad"))
+        assert good.value < bad.value
+    for condition in CONDITIONS:
+        least = results.find("minCllr", condition, model="bad").value
+        assert 0 < least <= results.find("Cllr", condition, model="bad").value
+
+
+def test_a_difference_is_paired(results, answers, trials):
+    row = results.find("EER difference", "overlap0", model="bad")
+    good, bad = (results.find("EER", "overlap0", model=m) for m in ("good", "bad"))
+    assert row.value == pytest.approx(bad.value - good.value)
+    assert row.low <= row.value <= row.high
+    twins = score({"one": answers["bad"], "two": answers["bad"]}, trials, resamples=30, against="one")
+    same = twins.find("EER difference", "clean", model="two")
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    with pytest.raises(SeparativeError, match="did you mean 'good'"):
+        score(answers, trials, against="goood")
+
+
+def test_several_enrolments_are_the_mean_of_their_most_active_voices(results, answers, trials):
+    answer, sides = answers["bad"], {}
+    for side in trials.enrolments:
+        sides.setdefault(side.talker, []).append(side.id)
+    pairs = {(t.enrolment, t.test) for t in trials.trials if t.condition == "overlap0"}
+    found, target = [], []
+    for talker, own in sides.items():
+        mean = unit(sum(answer.voices[name, "clean"].embedding_CE[0] for name in own))
+        for test in trials.tests:
+            if all((name, test.id) in pairs for name in own):
+                voices = answer.voices[test.id, "overlap0"]
+                found.append(max(mean @ e for e in voices.embedding_CE[voices.active_C]))
+                target.append(talker == test.talker)
+    row = results.find("EER", "overlap0", model="bad (2 recordings, average)")
+    assert row.trials == len(found)
+    assert row.value == pytest.approx(100 * eer(np.array(found), np.array(target)), abs=1e-3)
+
+
+def test_normalised_scores_are_those_of_the_metric(results, answers, trials):
+    answer = answers["good"]
+    rows = cosines(answer, trials, "overlap0")
+
+    def nearest(side, condition):
+        voices = answer.voices[side.id, condition]
+        return (answer.cohort_KE @ voices.embedding_CE[voices.active_C].T).max(1)
+
+    left = np.stack([nearest(s, "clean") for s in trials.enrolments])
+    right = np.stack([nearest(s, "overlap0") for s in trials.tests])
+    at = [{s.id: i for i, s in enumerate(some)} for some in (trials.enrolments, trials.tests)]
+    whole = np.zeros((len(left), len(right)))
+    for value, *_, enrolment, test in rows:
+        whole[at[0][enrolment], at[1][test]] = value
+    normal = adaptive_snorm(whole, left, right, 100)
+    values = np.array([normal[at[0][e], at[1][t]] for *_, e, t in rows])
+    expected = 100 * eer(values, np.array([row[1] for row in rows]))
+    assert results.find("EER", "overlap0", model="good + s-norm").value == pytest.approx(expected, abs=1e-3)
+    assert not [row for row in results.rows if row.model == "bad + s-norm"]
+
+
+def test_identification_under_weights_is_that_of_copied_probes():
+    rng = np.random.default_rng(0)
+    true = np.repeat(np.arange(7), 60)
+    scores = rng.standard_normal((420, 7)).round(1)
+    scores[np.arange(420), true] += 1.5
+    weight = rng.integers(0, 3, (5, 420)).astype(float)
+    found = identify(scores, true, np.vstack([np.ones(420), weight]))
+    for number, times in enumerate([np.ones(420, int), *weight.astype(int)]):
+        copied, own = np.repeat(scores, times, axis=0), np.repeat(true, times)
+        ranks = identification(copied, own)
+        assert found["top-1"][number] == pytest.approx(ranks[1], abs=EXACT)
+        assert found["top-5"][number] == pytest.approx(ranks[5], abs=EXACT)
+        assert found["open set"][number] == pytest.approx(open_set(copied, own), abs=EXACT)
+
+
+def test_the_gallery_is_the_corpus_without_the_interferers(results, answers, trials):
+    answer, hits = answers["bad"], []
+    pairs = {(t.enrolment, t.test) for t in trials.trials if t.condition == "overlap0"}
+    for test in trials.tests:
+        by_talker = {}
+        for side in trials.enrolments:
+            if (side.id, test.id) in pairs:
+                one, other = answer.voices[side.id, "clean"], answer.voices[test.id, "overlap0"]
+                best = (one.embedding_CE[:1] @ other.embedding_CE[other.active_C].T).max()
+                by_talker.setdefault(side.talker, []).append(best)
+        assert test.rivals[0].talker not in by_talker
+        assert len(by_talker) == sum(s.corpus == test.corpus for s in trials.enrolments) // 2 - 1
+        hits.append(max(by_talker, key=lambda t: np.mean(by_talker[t])) == test.talker)
+    row = results.find("top-1", "overlap0", model="bad")
+    assert row.value == pytest.approx(100 * np.mean(hits))
+    assert row.low <= row.value <= row.high
+
+
+def test_scores_that_are_not_numbers_are_named(answers, trials):
+    broken = made_up(trials, 0.1, 0)
+    test = trials.tests[3].id
+    broken.voices[test, "overlap0"].embedding_CE[:] = np.nan
+    with pytest.raises(
+        SeparativeError, match=rf"^broken, condition 'overlap0': the score of .* against {test} is"
+    ):
+        score({"good": answers["good"], "broken": broken}, trials, resamples=5)
+
+
+def test_one_class_is_named(answers, trials):
+    some = tuple(t for t in trials.trials if t.target or t.condition == "clean")
+    with pytest.raises(SeparativeError, match="condition 'overlap0' has no non-target trials"):
+        score(answers, replace(trials, trials=some))
+
+
+def test_ratio_is_that_of_sums():
+    talkers = Talkers(["a", "b"], 200, 0)
+    value, low, high = talkers.ratio(
+        np.array([1.0, 2.0, 3.0]), np.array([4.0, 4.0, 4.0]), np.array([0, 0, 1])
+    )
+    assert value == 0.5
+    assert (low, high) == pytest.approx((3 / 8, 3 / 4))
