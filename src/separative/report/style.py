@@ -28,7 +28,7 @@ td.absent { text-align: left; color: var(--soft) }
 .facts td:first-child { color: var(--soft); white-space: nowrap }
 details { margin: .4rem 0 }
 summary { cursor: pointer; font-size: .9rem }
-img { display: block; width: 100%; height: auto; background: #fff; border-radius: .4rem; margin: .5rem 0 }
+img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: .4rem; margin: .5rem 0 }
 .sample { margin: 1.2rem 0 }
 audio { width: 100%; height: 2.4rem }
 """

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from separative.errors import SeparativeError
@@ -30,6 +29,9 @@ class Learner:
     """
 
     def __init__(self, recipe: Recipe, identities: int, device: str) -> None:
+        # It brings torch's compiler: a second that whoever only reads a recipe need not wait.
+        from lightning_fabric import Fabric
+
         if device == "cuda" and not torch.cuda.is_available():
             raise SeparativeError("device 'cuda': torch finds no GPU here; valid: auto, cpu")
         self.recipe = recipe

@@ -1,0 +1,82 @@
+"""Hummed talkers in two splits, a rival system made of two small programs, one whole benchmark of them."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+from benchmark_helpers import BAD, EMBED, GOOD, RATE, RECIPE, TRAIN, Done, hum, write_plan
+
+from separative import audio
+from separative.benchmark import benchmark, load_plan
+from separative.errors import SeparativeError
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six talkers to train on, five to compare on; two takes of each for enrolment and test."""
+    folder = tmp_path_factory.mktemp("speech")
+    with (folder / "speech.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["corpus", "speaker", "path", "split"])
+        for talker in range(11):
+            for take in range(4):
+                path = f"{talker}/{take}.flac"
+                audio.write(folder / path, hum(talker, take), RATE)
+                table.writerow(["hums", f"talker{talker}", path, "train" if talker < 6 else "dev"])
+    return folder / "speech.csv"
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A plan without rows."""
+    recipe = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    recipe.write_text(RECIPE)
+    return {
+        "name": "tiny",
+        "base": {"recipe": str(recipe)},
+        "mixture_seconds": 80,
+        "grid": {"lr": [BAD, GOOD], "mixture_seconds": 40},
+        "trials": {
+            "conditions": ["clean", "overlap0", "overlap-5", "clean@0.6"],
+            "seconds": 1.0,
+            "enrolments": 2,
+            "tests": 2,
+            "resamples": 30,
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def rival(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A row of two programs, whose learning rate matters."""
+    folder = tmp_path_factory.mktemp("rival")
+    (folder / "train.py").write_text(TRAIN)
+    (folder / "embed.py").write_text(EMBED)
+    return {
+        "name": "Spectra, trained",
+        "group": "system",
+        "grid": True,
+        "rate": RATE,
+        "train": [sys.executable, str(folder / "train.py"), "{model}", "{lr}", "{mixture_seconds}"],
+        "embed": [sys.executable, str(folder / "embed.py"), "{model}", "{list}", "{out}"],
+    }
+
+
+@pytest.fixture(scope="session")
+def done(speech: Path, base: dict, rival: dict, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """A benchmark that is through: one row failed, one could not be run."""
+    folder = tmp_path_factory.mktemp("done")
+    broken = [sys.executable, "-c", "import sys; print('...'); sys.exit('no voice today')"]
+    rows = [
+        {"name": "CSC", "group": "ours", "like": rival["name"]},
+        rival,
+        {"name": "broken", "group": "system", "train": broken, "embed": ["x", "{list}", "{out}"]},
+        {"name": "far away", "group": "system", "embed": ["{peer_python}", "{list}", "{out}"]},
+        {"name": "MFCC statistics", "group": "system", "builtin": "mfcc"},
+    ]
+    plan = write_plan(folder / "tiny.yaml", {**base, "rows": rows})
+    lines: list[str] = []
+    with pytest.raises(SeparativeError) as problem:
+        benchmark(load_plan(plan), corpus=speech, out=folder / "out", tell=lines.append)
+    return Done(folder / "out", lines, str(problem.value), plan)
