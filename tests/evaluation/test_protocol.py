@@ -127,6 +127,7 @@ def test_the_table_shows_value_and_interval_under_its_condition():
         Row("csc", "overlap0", "MI", 2.345, 2.0, 2.5, 90, "all", 0),
     )
     table = Results(rows, {"mi_ceiling": 3.5553}).table()
+    assert "MI" not in Results(rows).table(["EER"]) and "**EER" in Results(rows).table(["EER"])
     assert "| model | clean | overlap0 |" in table
     assert "| csc | 8.0 (6.0 to 11.1) | 20.0 (15.0 to 25.0) |" in table
     assert "MI, nats, at most 3.56" in table

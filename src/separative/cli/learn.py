@@ -106,7 +106,7 @@ def evaluate(
     """Figures on talkers that were not trained on.
 
     Error rates, calibrated costs, identification, separation, activity and identity information with 95 %
-    intervals: printed, and saved as results.json, results.md and eer.png.
+    intervals: saved as results.json, results.md and eer.png; the main ones are printed.
     """
     from separative import evaluation
     from separative.corpora import load_corpus
@@ -141,7 +141,7 @@ def evaluate(
     if json:
         print(saved.read_text(encoding="utf-8"), end="")
     else:
-        print(f"{results.table()}\n{saved}")
+        print(f"{results.table(evaluation.MAIN)}\n{saved}")
 
 
 def demo(
@@ -162,7 +162,7 @@ def demo(
     OUT/report.html. Needs the extra 'voices'.
     """
     from separative import demo as demonstration
-    from separative.evaluation import Results
+    from separative.evaluation import MAIN, Results
 
     with Bars() as bars:
         page = demonstration.demo(
@@ -178,4 +178,4 @@ def demo(
             training=bars.training("training"),
             evaluating=bars.count("evaluating"),
         )
-    print(f"{Results.load(page.parent / demonstration.RESULTS).table()}\n{page}")
+    print(f"{Results.load(page.parent / demonstration.RESULTS).table(MAIN)}\n{page}")

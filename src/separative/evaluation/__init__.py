@@ -7,7 +7,7 @@ from separative.evaluation.draw import build_trials
 from separative.evaluation.figure import eer_figure
 from separative.evaluation.listen import listen
 from separative.evaluation.protocol import evaluate
-from separative.evaluation.results import Results, Row
+from separative.evaluation.results import MAIN, Results, Row
 from separative.evaluation.score import score, score_lines
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.systems import EncoderSystem, MfccSystem, System, Voices, untrained
@@ -17,6 +17,7 @@ from separative.metrics import eer, min_dcf, si_sdr, si_sdr_improvement
 __all__ = [
     "CONDITIONS",
     "DEFAULT",
+    "MAIN",
     "Answers",
     "Condition",
     "EncoderSystem",

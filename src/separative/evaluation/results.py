@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ LOWER_IS_BETTER = frozenset(
     {"EER", "EER difference", "minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
     | {"DER", "missed", "false alarm", "confusion"}
 )
+# What most readers look for first.
+MAIN = ("EER", "SI-SDRi", "DER", "MI")
 POOLED = "all"
 
 
@@ -84,10 +86,13 @@ class Results:
                 return row
         raise SeparativeError(f"no {metric} of '{model}' for '{condition}' on '{corpus}' among the results")
 
-    def table(self) -> str:
-        """Markdown: one table per metric and corpus, a row per model, a column per condition."""
+    def table(self, metrics: Collection[str] | None = None) -> str:
+        """Markdown: one table per metric and corpus, a row per model, a column per condition.
+
+        ``metrics``: only these, where there are any of them.
+        """
         blocks = []
-        for metric in _order(row.metric for row in self.rows):
+        for metric in _order(r.metric for r in self.rows if metrics is None or r.metric in metrics):
             for corpus in _order(row.corpus for row in self.rows if row.metric == metric):
                 some = [row for row in self.rows if (row.metric, row.corpus) == (metric, corpus)]
                 blocks.append(f"**{title(metric, corpus, self.settings)}**\n\n{_table(some)}")
