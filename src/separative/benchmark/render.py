@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def _facts(plan: Plan, folder: Folder, results: Results) -> list[tuple[str, str]
     }
     facts = [
         ("made", f"{settings['made']} on {settings['machine']}"),
-        ("command", " ".join(["separative", *map(_shortened, data["command"])])),
+        ("command", shlex.join(["separative", *map(_shortened, data["command"])])),
         (
             "trained on",
             f"{sizes['train']}; each row for {plan.mixture_seconds:g} s of mixtures, seed {plan.seed}",

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from separative.benchmark.choose import choose_rate
 from separative.benchmark.commands import Commands
+from separative.benchmark.data import check_recipes, check_same, describe_data, keep_plan, trial_lists
 from separative.benchmark.figures import heard_rows
 from separative.benchmark.folder import Folder, Record, Stage, read_json, write_json
 from separative.benchmark.plan import Plan, RowPlan
 from separative.benchmark.render import render
 from separative.benchmark.tasks import Task, Tell, run_tasks
-from separative.corpora import Corpus, load_corpus
-from separative.errors import CorpusError, SeparativeError, choose
-from separative.evaluation import TrialList, build_trials
-
-# What may differ when a benchmark goes on: the page and the intervals are made anew.
-FREE = {"plan": ("name", "rows"), "trials": ("resamples",), "row": ("group", "candidates")}
+from separative.corpora import load_corpus
+from separative.errors import SeparativeError, choose
 
 
 def benchmark(
@@ -78,12 +71,19 @@ def benchmark(
         commands.recipe(row, None, plan.mixture_seconds)
     wanted = with_needs(plan, only)
     with folder.alone() as lock:
-        _check_same(plan, folder)
+        check_same(plan, folder)
+        check_recipes(commands)
         speech = load_corpus(corpus, keep_damaged=True)
         clips = None if noise is None else load_corpus(noise)
-        _write_trials(plan, folder, speech, clips)
-        _write_data(plan, folder, speech, clips, command)
-        _keep_plan(plan, folder)
+        lists = trial_lists(plan, folder, speech, clips)
+        described = describe_data(plan, folder, speech, clips, command)
+        # Nothing is written before all that can be wrong with plan and data has had its say.
+        keep_plan(plan, folder)
+        write_json(folder.data, described)
+        for path in (path for path in lists if not path.is_file()):
+            beside = path.with_name(f".{path.name}")
+            lists[path].write(beside)
+            beside.replace(path)
         absent = {row.name: why for row in wanted if (why := commands.absent(row))}
         for name, why in absent.items():
             tell(f"{name}: not run, {why}")
@@ -214,94 +214,3 @@ def _json_lines(path: Path) -> list[Record]:
             except json.JSONDecodeError:
                 continue  # a line of a program's own that only looks like JSON
     return found
-
-
-def _check_same(plan: Plan, folder: Folder) -> None:
-    """The folder must be new, or that of the same plan; rows may have been added or left out."""
-    if not folder.plan.is_file():
-        strangers = [path.name for path in folder.root.iterdir() if not path.name.startswith(".")]
-        if strangers:
-            raise SeparativeError(f"{folder.root} holds '{strangers[0]}' but no benchmark; name a new folder")
-        return
-    before = Plan.model_validate(yaml.safe_load(folder.plan.read_text(encoding="utf-8")))
-    old, new = before.model_dump(mode="json"), plan.model_dump(mode="json")
-    for content in (old, new):
-        for key in FREE["trials"]:
-            del content["trials"][key]
-    for key in (key for key in new if key not in FREE["plan"]):
-        if old[key] != new[key]:
-            raise SeparativeError(f"{folder.root} was made with another '{key}'; name a new folder")
-    for row in plan.rows:
-        other = before.by_name.get(row.name)
-        if other is not None:
-            ours, theirs = row.model_dump(mode="json"), other.model_dump(mode="json")
-            differ = [key for key in ours if ours[key] != theirs[key] and key not in FREE["row"]]
-            if differ:
-                raise SeparativeError(
-                    f"row '{row.name}' was made with another '{differ[0]}'; name a new folder, or delete "
-                    f"{folder.full(row).folder} and the row in {folder.plan}"
-                )
-
-
-def _keep_plan(plan: Plan, folder: Folder) -> None:
-    text = yaml.safe_dump(plan.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=110)
-    folder.plan.write_text(text, encoding="utf-8")
-
-
-def _write_trials(plan: Plan, folder: Folder, speech: Corpus, clips: Corpus | None) -> None:
-    """The lists of the table and of the grid, unless they are there; no talker is trained on and tested."""
-    corpus = speech.split(plan.split)
-    noise = None if clips is None else clips.split(plan.split)
-    draw = partial(
-        build_trials,
-        corpus,
-        noise=noise,
-        seconds=plan.trials.seconds,
-        enrolments=plan.trials.enrolments,
-        tests=plan.trials.tests,
-    )
-    if not folder.trials.is_file():
-        if plan.trials.list is not None:
-            TrialList.read(plan.trials.list)
-            shutil.copyfile(plan.trials.list, folder.trials)
-        else:
-            draw(conditions=plan.trials.conditions, enrol=plan.trials.enrol, seed=plan.seed).write(
-                folder.trials
-            )
-    if plan.grid is not None and not folder.grid_trials.is_file():
-        draw(conditions=plan.grid.conditions, seed=plan.seed + 1).write(folder.grid_trials)
-    if any(row.trained for row in plan.rows):
-        check_apart(speech.split("train"), TrialList.read(folder.trials))
-
-
-def check_apart(trained_on: Corpus, trials: TrialList) -> None:
-    """No talker of the trials, interferers included, may have been trained on.
-
-    Raises:
-        CorpusError: one was; names the talker.
-    """
-    sides = (*trials.enrolments, *trials.tests)
-    heard = {side.talker for side in sides} | {rival.talker for side in sides for rival in side.rivals}
-    both = sorted(heard & set(trained_on.speakers))
-    if both:
-        raise CorpusError(
-            f"the talker '{both[0]}' is in training and in evaluation ({len(both)} are in all): "
-            "splits must not share talkers"
-        )
-
-
-def _write_data(
-    plan: Plan, folder: Folder, speech: Corpus, clips: Corpus | None, command: Sequence[str]
-) -> None:
-    """Refuse other data than those of the folder; keep what the page tells of them."""
-    digest = hashlib.sha256()
-    for utterance in (*speech, *(clips or ())):
-        digest.update(f"{utterance.id} {utterance.speaker} {utterance.split} {utterance.seconds}\n".encode())
-    record: Record = {"sha256": digest.hexdigest(), "command": list(command)}
-    for split in ("train", plan.split):
-        part = speech.split(split)
-        hours = sum(u.seconds for u in part) / 3600
-        record[split] = {"talkers": len(part.speakers), "utterances": len(part), "hours": round(hours, 2)}
-    if folder.data.is_file() and read_json(folder.data)["sha256"] != record["sha256"]:
-        raise CorpusError(f"{folder.root} was made with another corpus or noise; name a new folder")
-    write_json(folder.data, record)
