@@ -117,7 +117,13 @@ class RowPlan(BaseModel):
     @property
     def rows(self) -> tuple[str, ...]:
         """Rows whose models its commands name."""
-        return tuple(sorted(name.removeprefix(ROW) for name in self.places if name.startswith(ROW)))
+        return tuple(sorted({*self.rows_named(self.train), *self.rows_named(self.embed)}))
+
+    @staticmethod
+    def rows_named(command: tuple[str, ...] | None) -> tuple[str, ...]:
+        """Rows whose models a command names."""
+        names = {name for word in command or () for name in _places(word)}
+        return tuple(sorted(name.removeprefix(ROW) for name in names if name.startswith(ROW)))
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

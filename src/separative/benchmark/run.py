@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -127,7 +128,9 @@ def _tasks(commands: Commands, rows: Sequence[RowPlan]) -> list[Task]:
     # Rows first that others take their rate or model from.
     for row in sorted(rows, key=lambda r: _depth(plan, r)):
         mine = tasks[row.name]
-        others = [models[name] for name in row.rows if name in models]
+        # Models of other rows are needed where the row's commands name them.
+        to_train = [models[name] for name in row.rows_named(row.train) if name in models]
+        to_hear = [models[name] for name in row.rows_named(row.embed) if name in models]
         missing = [name for name in needs(row) if name not in tasks]
         assert not missing or commands.absent(plan.by_name[missing[0]])
         if row.grid:
@@ -138,17 +141,20 @@ def _tasks(commands: Commands, rows: Sequence[RowPlan]) -> list[Task]:
                 words = f"learning rate {lr:g} on trial"
                 first = _train(commands, row, stage, plan.grid.mixture_seconds, words, lambda lr=lr: lr)
                 second = _hear(commands, row, stage, folder.grid_trials, words)
-                first.needs, second.needs = others, [first]
+                first.needs, second.needs = to_train, [first, *to_hear]
                 rates[row.name].append(second)
                 mine += [first, second]
         stage = folder.full(row)
         heard = _hear(commands, row, stage, folder.trials, "")
-        heard.needs = list(others)
+        heard.needs = to_hear
         if row.trained:
             rate = partial(_rate, plan, folder, row)
-            full = _train(commands, row, stage, plan.mixture_seconds, "in full", rate)
-            full.needs = [*others, *rates.get(row.like or row.name, [])]
-            heard.needs = [full]
+            if row.grid and plan.grid and plan.grid.mixture_seconds == plan.mixture_seconds:
+                full = _adopt(folder, row, stage, rate)
+            else:
+                full = _train(commands, row, stage, plan.mixture_seconds, "in full", rate)
+            full.needs = [*to_train, *rates.get(row.like or row.name, [])]
+            heard.needs = [full, *to_hear]
             models[row.name] = full
             mine.append(full)
         mine.append(heard)
@@ -178,6 +184,22 @@ def _train(
         finish,
         stage.log,
     )
+
+
+def _adopt(folder: Folder, row: RowPlan, stage: Stage, rate: Any) -> Task:
+    """Runs on the grid as long as those of the table: the better of them is the row's own."""
+
+    def chosen() -> Stage:
+        return folder.on_grid(row, rate())
+
+    def command() -> list[str]:
+        copy = "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], dirs_exist_ok=True)"
+        return [sys.executable, "-c", copy, str(chosen().model), str(stage.model)]
+
+    def finish(_seconds: float) -> None:
+        write_json(stage.trained, read_json(chosen().trained))
+
+    return Task(row.name, "taking the better run", stage.trained.is_file, command, finish, stage.log)
 
 
 def _hear(commands: Commands, row: RowPlan, stage: Stage, trials: Path, words: str) -> Task:

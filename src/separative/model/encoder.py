@@ -96,7 +96,8 @@ class SeparativeEncoder(nn.Module):
         lead, size = self._segment_grid()
         count = self.segments(wave_BCN.shape[-1])
         padded = F.pad(wave_BCN, (lead, count * size - wave_BCN.shape[-1] - lead))
-        return padded.unflatten(-1, (count, size))
+        piece_BCSW: Tensor = padded.unflatten(-1, (count, size))
+        return piece_BCSW
 
     def from_segments(self, piece_BSW: Tensor, samples: int) -> Tensor:
         """Waveforms [B,samples] from the pieces of :meth:`segment_waves`."""
