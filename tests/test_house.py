@@ -15,10 +15,11 @@ ROOT = Path(separative.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 400
 
-# Rows of the house's table of rooms, without what follows from them; errors and metrics may serve every room.
-COMMON = {"errors", "metrics"}
+# Rows of the house's table of rooms, without what follows from them; what is COMMON may serve every room.
+COMMON = {"errors", "files", "metrics"}
 MAY_IMPORT = {
     "errors": set(),
+    "files": set(),
     "metrics": set(),
     "audio": set(),
     "corpora": {"audio"},

@@ -13,7 +13,6 @@ from safetensors.torch import save
 
 from separative.errors import ModelError
 from separative.model import SeparativeEncoder, load_model, save_model, update_card
-from separative.model.files import replace_file
 
 Make = Callable[..., SeparativeEncoder]
 
@@ -137,15 +136,3 @@ def test_a_pickle_is_refused_and_never_run(folder: Path, tmp_path: Path) -> None
 def test_no_model_there_is_said_with_what_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model at '.*nothing'.*model\.json"):
         load_model(tmp_path / "nothing")
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"old")
-    with pytest.raises(TypeError):
-        replace_file(tmp_path / "file", "text is not bytes")  # type: ignore[arg-type]
-    assert (tmp_path / "file").read_bytes() == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(OSError, match="taken"):
-        replace_file(tmp_path / "taken", b"new")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]

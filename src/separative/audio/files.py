@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from scipy.io import wavfile
 
 from separative.audio.waves import Wave, resample
 from separative.errors import AudioError, choose
+from separative.files import replacing
 
 Channels = Literal["mean", "first", "each"]
 
@@ -214,19 +213,12 @@ def write(path: str | Path, wave: Wave, rate: int, *, subtype: str | None = None
             f"{path}: not written, samples reach {peak:.4g} and {subtype} would clip at 1; "
             "scale them down or write WAV with subtype FLOAT"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        if subtype in ("FLOAT", "DOUBLE"):
-            # libsndfile stamps the time of writing into these: the same samples would give other bytes.
-            wavfile.write(name, rate, wave.T.astype(np.float32 if subtype == "FLOAT" else np.float64))
-        else:
-            soundfile.write(name, wave.T, rate, format=container, subtype=subtype)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with replacing(path) as beside:
+            if subtype in ("FLOAT", "DOUBLE"):
+                # libsndfile stamps the time of writing into these: the same samples would give other bytes.
+                wavfile.write(beside, rate, wave.T.astype(np.float32 if subtype == "FLOAT" else np.float64))
+            else:
+                soundfile.write(beside, wave.T, rate, format=container, subtype=subtype)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{path}: not written ({error.error_string.removeprefix('Error : ')})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

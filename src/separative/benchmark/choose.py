@@ -6,9 +6,10 @@ from collections import defaultdict
 
 import numpy as np
 
-from separative.benchmark.folder import Folder, Record, Stage, read_json, write_json
+from separative.benchmark.folder import Folder, Record, Stage, read_json
 from separative.benchmark.plan import Plan, RowPlan
 from separative.evaluation import TrialList, eer, score_lines
+from separative.files import write_json
 
 
 def quick_eers(stage: Stage, row: RowPlan, trials: TrialList) -> dict[str, float]:

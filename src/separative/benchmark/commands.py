@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from separative.benchmark.folder import Folder, Stage, clear, write_json
+from separative.benchmark.folder import Folder, Stage, clear
 from separative.benchmark.plan import PEER_PYTHON, ROW, Plan, RowPlan, systems_folder
 from separative.errors import RecipeError
+from separative.files import write_json
 from separative.training import Recipe, load_recipe
 from separative.training.checkpoint import NAME as CHECKPOINT
 from separative.training.recipe import parse_recipe

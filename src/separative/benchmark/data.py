@@ -15,6 +15,7 @@ from separative.benchmark.plan import Plan
 from separative.corpora import Corpus
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import TrialList, build_trials
+from separative.files import replace_file
 from separative.training.recipe import parse_recipe
 
 # What may differ when a benchmark goes on: the page and the intervals are made anew.
@@ -76,7 +77,7 @@ def check_recipes(commands: Commands) -> None:
 def keep_plan(plan: Plan, folder: Folder) -> None:
     """The plan as it was used."""
     text = yaml.safe_dump(plan.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=110)
-    folder.plan.write_text(text, encoding="utf-8")
+    replace_file(folder.plan, text.encode())
 
 
 def trial_lists(plan: Plan, folder: Folder, speech: Corpus, clips: Corpus | None) -> dict[Path, TrialList]:

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from separative.benchmark.folder import Folder, Record, Stage, read_json, write_json
+from separative.benchmark.folder import Folder, Record, Stage, read_json
 from separative.benchmark.plan import Plan, RowPlan
 from separative.benchmark.tasks import Tell
 from separative.evaluation import Answers, Results, TrialList, score, score_lines
 from separative.evaluation.cost import cost
 from separative.evaluation.score import Candidates
+from separative.files import replacing, write_json
 from separative.metrics import Floats
 from separative.model import EncoderConfig, SeparativeEncoder, load_model
 from separative.training import machine
@@ -110,12 +111,13 @@ def _state(folder: Folder, row: RowPlan) -> list[str]:
 
 
 def _write_scores(path: Path, answers: dict[str, Answers], trials: TrialList, row: RowPlan) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    with beside.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+    with (
+        replacing(path) as beside,
+        beside.open("wb") as file,
+        gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
+    ):
         for line in _rounded(score_lines(answers, trials, candidates=row.candidates)):
             packed.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-    beside.replace(path)
 
 
 def _rounded(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 from separative.benchmark.plan import RowPlan
 from separative.errors import SeparativeError
 from separative.evaluation import Answers
+from separative.files import write_json
 
 Record = dict[str, Any]
 
@@ -123,16 +124,8 @@ class Folder:
             yield file.fileno()
 
 
-def write_json(path: Path, record: Any) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(path)
-
-
 def read_json(path: Path) -> Any:
-    """Read what :func:`write_json` wrote.
+    """Read what :func:`separative.files.write_json` wrote.
 
     Raises:
         SeparativeError: missing or damaged; names the file.

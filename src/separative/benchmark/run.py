@@ -13,12 +13,13 @@ from separative.benchmark.choose import choose_rate
 from separative.benchmark.commands import Commands
 from separative.benchmark.data import check_recipes, check_same, describe_data, keep_plan, trial_lists
 from separative.benchmark.figures import heard_rows
-from separative.benchmark.folder import Folder, Record, Stage, read_json, write_json
+from separative.benchmark.folder import Folder, Record, Stage, read_json
 from separative.benchmark.plan import Plan, RowPlan
 from separative.benchmark.render import render
 from separative.benchmark.tasks import Task, Tell, run_tasks
 from separative.corpora import load_corpus
 from separative.errors import SeparativeError, choose
+from separative.files import write_json
 
 
 def benchmark(
@@ -82,9 +83,7 @@ def benchmark(
         keep_plan(plan, folder)
         write_json(folder.data, described)
         for path in (path for path in lists if not path.is_file()):
-            beside = path.with_name(f".{path.name}")
-            lists[path].write(beside)
-            beside.replace(path)
+            lists[path].write(path)
         absent = {row.name: why for row in wanted if (why := commands.absent(row))}
         for name, why in absent.items():
             tell(f"{name}: not run, {why}")

@@ -18,6 +18,7 @@ from separative import audio
 from separative.corpora.headers import Progress, in_threads
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import CorpusError
+from separative.files import replacing
 
 CUT_FILES = ("cuts.jsonl.gz", "cuts.jsonl")
 
@@ -48,18 +49,11 @@ def save_corpus(
         raise CorpusError(f"{path}: a manifest's name ends in .jsonl or .jsonl.gz")
     files = sorted({u.path for u in corpus})
     header = dict(zip(files, in_threads(audio.info, files, progress), strict=True))
-    path.parent.mkdir(parents=True, exist_ok=True)
     base = path.parent.resolve() if relative else None
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with _open(temporary, "w") as file:
-            for utterance in corpus:
-                file.write(
-                    json.dumps(_to_cut(utterance, header[utterance.path], base), ensure_ascii=False) + "\n"
-                )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as beside, _open(beside, "w") as file:
+        for utterance in corpus:
+            cut = _to_cut(utterance, header[utterance.path], base)
+            file.write(json.dumps(cut, ensure_ascii=False) + "\n")
 
 
 def _to_cut(utterance: Utterance, header: audio.AudioInfo, base: Path | None) -> dict[str, Any]:

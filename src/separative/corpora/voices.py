@@ -29,6 +29,7 @@ from separative.corpora.manifest import Corpus, Utterance
 from separative.corpora.sentences import sentence
 from separative.corpora.talkers import Talker, draw_talkers
 from separative.errors import CorpusError, MissingExtraError
+from separative.files import write_json
 
 SETTINGS = "voices.json"
 MANIFEST = "cuts.jsonl"
@@ -81,8 +82,7 @@ def speak_voices(
         people = draw_talkers(talkers, seed)
         with tempfile.TemporaryDirectory(prefix="voices-") as data:
             _copy_data(Path(data), people)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / SETTINGS).write_text(json.dumps(settings) + "\n")
+            write_json(folder / SETTINGS, settings)
             in_threads(lambda who: _speak_talker(folder, Path(data), who, settings), people, progress)
         dev = np.random.default_rng([seed, 1]).permutation(talkers)[:dev_talkers]
         splits = ["dev" if index in dev else "train" for index in range(talkers)]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from separative.errors import SeparativeError
 from separative.evaluation.systems import Voices
+from separative.files import replacing
 from separative.metrics import Floats
 
 FORMAT = 1
@@ -53,11 +54,9 @@ class Answers:
             arrays["cohort"] = self.cohort_KE
         for name, table in tables.items():
             arrays |= _pack(name, table)
-        path = Path(path)
-        beside = path.with_name(f".{path.name}")
-        with beside.open("wb") as file:
+        with replacing(path) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # NumPy's stubs: allow_pickle
-        return beside.replace(path)
+        return Path(path)
 
     @staticmethod
     def load(path: str | Path) -> Answers:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from separative.errors import SeparativeError
+from separative.files import replace_file, replacing, write_json
 
 # In the order of the tables.
 UNITS = {
@@ -103,14 +104,11 @@ class Results:
         from separative.evaluation.figure import eer_figure
 
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         record = {"settings": self.settings, "rows": [asdict(row) for row in self.rows]}
-        eer_figure(self).savefig(folder / "eer.png", dpi=200)
-        _replace(folder / "results.md", lambda path: path.write_text(self.table(), encoding="utf-8"))
-        _replace(
-            folder / "results.json",
-            lambda path: path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8"),
-        )
+        with replacing(folder / "eer.png") as beside:
+            eer_figure(self).savefig(beside, dpi=200)
+        replace_file(folder / "results.md", self.table().encode())
+        write_json(folder / "results.json", record)
         return folder / "results.json"
 
     @staticmethod
@@ -148,10 +146,3 @@ def _table(rows: list[Row]) -> str:
     for model in _order(row.model for row in rows):
         lines.append(f"| {model} | " + " | ".join(cells.get((model, c), "") for c in conditions) + " |")
     return "\n".join(lines)
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside ``path``, then rename: the old file or the new one, never half of it."""
-    beside = path.with_name(f".{path.name}")
-    write(beside)
-    beside.replace(path)

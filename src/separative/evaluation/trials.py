@@ -15,6 +15,7 @@ from typing import Any
 
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation.results import POOLED
+from separative.files import replace_file
 from separative.mixtures import rooms
 
 HEADER = "# separative trials, format 2"
@@ -103,14 +104,14 @@ class TrialList:
         return corpora.pop() if len(corpora) == 1 else POOLED
 
     def write(self, path: str | Path) -> None:
-        """Write the list as text."""
+        """Write the list as text, whole or not at all."""
         settings = {k: getattr(self, k) for k in ("seed", "seconds", "enrol", "conditions")}
         settings["rooms"] = asdict(self.rooms)
         lines = [HEADER, f"# settings {json.dumps(settings)}"]
         lines += [f"# enrolment {json.dumps(asdict(side))}" for side in self.enrolments]
         lines += [f"# test {json.dumps(asdict(side))}" for side in self.tests]
         lines += [f"{t.target:d} {t.enrolment} {t.test} {t.condition}" for t in self.trials]
-        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        replace_file(path, ("\n".join(lines) + "\n").encode())
 
     @staticmethod
     def read(path: str | Path) -> TrialList:

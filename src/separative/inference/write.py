@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ import numpy as np
 
 from separative import audio
 from separative.errors import SeparativeError, choose
+from separative.files import replacing, write_json
 from separative.inference.recording import Recording
 
 
@@ -44,27 +41,18 @@ def write_embeddings(recordings: Sequence[Recording], path: str | Path) -> Path:
     path = Path(path)
     suffix = choose(path.suffix.lower(), (".json", ".npz"), f"suffix of {path}:", SeparativeError)
     if suffix == ".json":
-        content = json.dumps([describe(r, embeddings=True) for r in recordings], indent=1).encode()
-    else:
-        rows = [(r, t) for r in recordings for t in r.audible]
-        buffer = io.BytesIO()
+        write_json(path, [describe(r, embeddings=True) for r in recordings])
+        return path
+    rows = [(r, t) for r in recordings for t in r.audible]
+    with replacing(path) as beside, beside.open("wb") as file:
         np.savez(
-            buffer,
+            file,
             embedding=np.array([t.embedding_E for _, t in rows]),
             query=np.array([t.query_E for _, t in rows]),
             recording=np.array([r.name for r, _ in rows], dtype=np.str_),
             stream=np.array([t.stream for _, t in rows]),
             speech_seconds=np.array([t.speech_seconds for _, t in rows]),
         )
-        content = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
     return path
 
 

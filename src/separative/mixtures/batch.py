@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from separative import audio
+from separative.files import write_json
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +85,6 @@ class Batch:
                 parts["noise"] = mix_N - source_CN.sum(axis=0)
             for name, wave_N in parts.items():
                 audio.write(Path(folder) / f"{stem}-{name}.wav", wave_N, self.rate, subtype="FLOAT")
-            (Path(folder) / f"{stem}.json").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
+            write_json(Path(folder) / f"{stem}.json", info)
             written.append(Path(folder) / f"{stem}-mix.wav")
         return written

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from scipy import fft
 
 from separative.errors import MissingExtraError
+from separative.files import replacing
 
 Wave = npt.NDArray[np.float32]
 
@@ -61,10 +61,8 @@ class RoomBank:
                 return RoomBank(rate, stored["response"], stored["rt60"], stored["size"])
         bank = _simulate(rate, rt60, rooms, positions, seed)
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            with replacing(path) as beside, beside.open("wb") as file:
                 np.savez(file, response=bank.response_RPL, rt60=bank.rt60_R, size=bank.size_R3)
-            Path(file.name).replace(path)
         return bank
 
     def reverberate(self, wave_N: Wave, room: int, position: int) -> Wave:

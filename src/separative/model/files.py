@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from separative.errors import ModelError
+from separative.files import replace_file, write_json
 from separative.model.config import EncoderConfig
 from separative.model.encoder import SeparativeEncoder
 
@@ -38,7 +38,6 @@ def save_model(model: SeparativeEncoder, folder: str | Path, **card: Any) -> Pat
     last and names the hash of the weights, so a folder is either whole or refused.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = save_tensors(
         {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     )
@@ -50,7 +49,7 @@ def save_model(model: SeparativeEncoder, folder: str | Path, **card: Any) -> Pat
         **card,
     }
     replace_file(folder / WEIGHTS, weights)
-    replace_file(folder / CARD, json.dumps(record, indent=2).encode())
+    write_json(folder / CARD, record)
     return folder
 
 
@@ -61,7 +60,7 @@ def update_card(name: str | Path, /, **entries: Any) -> Path:
         ModelError: no such model, or a damaged card.
     """
     path = _find(name) / CARD
-    replace_file(path, json.dumps(_read_card(path) | entries, indent=2).encode())
+    write_json(path, _read_card(path) | entries)
     return path
 
 
@@ -103,20 +102,6 @@ def load_strictly(model: SeparativeEncoder, tensors: dict[str, Any], where: str)
             f"{where} is of another architecture: it differs at '{strange[0]}' ({len(strange)} in all)"
         )
     model.load_state_dict(tensors, strict=True)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds either the old or the new bytes, whatever happens."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def first_line(error: Exception) -> str:

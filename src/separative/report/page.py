@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from separative.evaluation.figure import eer_figure
 from separative.evaluation.results import LOWER_IS_BETTER, Results, Row, title
+from separative.files import replace_file
 from separative.report.figures import curves_figure, spectrogram_db, spectrogram_figure
 from separative.report.log import find_log, read_curves
 from separative.report.style import STYLE
@@ -59,11 +60,8 @@ def write_report(
         parts.append(f"<h2>Training</h2>{picture(curves_figure(axis, curves), 'Training curves')}")
     if samples:
         parts.append(_samples(samples))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(whole_page(heading, "".join(parts)), encoding="utf-8")
-    return beside.replace(path)
+    replace_file(path, whole_page(heading, "".join(parts)).encode())
+    return Path(path)
 
 
 def whole_page(heading: str, body: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from separative.evaluation.results import Results, Row, title
+from separative.files import replace_file, replacing
 from separative.metrics import Floats
 from separative.report import table_figures as figures
 from separative.report.page import html_table, picture, whole_page
@@ -88,15 +89,13 @@ class Table:
 
 def write_table(folder: Path, table: Table) -> Path:
     """Write ``index.html``, ``results.md`` and the figures as PNG into ``folder``; returns the page."""
-    folder.mkdir(parents=True, exist_ok=True)
     drawn = _figures(table)
     for name, (figure, _) in drawn.items():
-        figure.savefig(folder / f"{name}.png", dpi=150)
-    (folder / "results.md").write_text(markdown(table), encoding="utf-8")
-    page = folder / "index.html"
-    beside = folder / ".index.html"
-    beside.write_text(_page(table, drawn), encoding="utf-8")
-    return beside.replace(page)
+        with replacing(folder / f"{name}.png") as beside:
+            figure.savefig(beside, dpi=150)
+    replace_file(folder / "results.md", markdown(table).encode())
+    replace_file(folder / "index.html", _page(table, drawn).encode())
+    return folder / "index.html"
 
 
 def markdown(table: Table) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from separative.errors import ModelError
-from separative.model.files import replace_file
+from separative.files import replace_file
 
 NAME = "checkpoint.safetensors"
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from separative.files import replace_file
+
 
 class Journal:
     """Averages what happens between two lines; writes ``log.jsonl`` and TensorBoard events in a run's folder.
@@ -26,8 +28,8 @@ class Journal:
                         kept.append(line + "\n")
                 except (json.JSONDecodeError, KeyError):
                     continue  # a line cut by a crash
-        self.file = self.path.open("w", encoding="utf-8")
-        self.file.writelines(kept)
+        replace_file(self.path, "".join(kept).encode())
+        self.file = self.path.open("a", encoding="utf-8")
         self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: dict[str, int] = defaultdict(int)

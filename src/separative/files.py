@@ -1,0 +1,46 @@
+"""Files that are there whole or not at all: written beside their place, then moved into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A new, empty file to write to; it takes the place of ``path`` when the block ends without an error.
+
+    Until then ``path`` is as it was, and so it stays if the block fails; the other file is gone then. It lies
+    in the same folder (made if missing), hidden, with the same suffix, under a name that nobody else uses.
+
+    Raises:
+        OSError: the folder cannot be written in, or ``path`` is a folder.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}{path.suffix}")
+    # Not by tempfile, whose files only their owner may read.
+    beside.touch(exist_ok=False)
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def replace_file(path: str | Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` holds either the old or the new bytes, even if the machine stops."""
+    with replacing(path) as beside, beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: str | Path, record: Any) -> None:
+    """:func:`replace_file` with a record as indented JSON; file names that are no UTF-8 survive in it."""
+    replace_file(path, (json.dumps(record, indent=1) + "\n").encode())

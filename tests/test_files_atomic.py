@@ -1,0 +1,83 @@
+"""Files are replaced whole or not at all, by whatever number of writers; nothing is left behind."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from separative.files import replace_file, replacing, write_json
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "cuts.jsonl.gz"
+    path.write_text("old")
+    with replacing(path) as beside:
+        assert beside.parent == tmp_path and beside.suffix == ".gz" and beside.name.startswith(".")
+        beside.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and names(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_write_that_fails_leaves_the_old_file_and_no_rest(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "file"
+    for before in (None, "old"):
+        if before is not None:
+            path.write_text(before)
+        with pytest.raises(error), replacing(path) as beside:
+            beside.write_text("half of it")
+            raise error
+        assert names(tmp_path) == ([] if before is None else ["file"])
+    assert path.read_text() == "old"
+    with pytest.raises(TypeError):
+        replace_file(path, "text is not bytes")  # type: ignore[arg-type]
+    assert path.read_text() == "old" and names(tmp_path) == ["file"]
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="taken"):
+        replace_file(tmp_path / "taken", b"new")
+    assert names(tmp_path) == ["taken"]
+
+
+def test_missing_folders_are_made_and_the_file_is_as_readable_as_any(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "results.json"
+    before = os.umask(0o027)
+    try:
+        write_json(path, {"corpus": "Łódź", "name": os.fsdecode(b"\xff.wav")})
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert json.loads(path.read_text()) == {"corpus": "Łódź", "name": os.fsdecode(b"\xff.wav")}
+
+
+def test_writers_at_the_same_time_do_not_collide(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    contents = [bytes([number]) * 200_000 for number in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        writers = [pool.submit(replace_file, path, content) for content in contents]
+        while not path.exists():
+            pass
+        seen = {path.read_bytes() for _ in range(50)}
+    assert all(writer.exception() is None for writer in writers)
+    assert seen | {path.read_bytes()} <= set(contents)
+    assert names(tmp_path) == ["file"]
+
+
+def test_each_of_two_open_writers_has_a_file_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with replacing(path) as one:
+        with replacing(path) as other:
+            one.write_text("last to end")
+            other.write_text("first to end")
+        assert path.read_text() == "first to end"
+    assert path.read_text() == "last to end"
