@@ -6,7 +6,14 @@ import torch
 from scipy.fft import dct
 
 from separative.evaluation.mfcc import mfcc, speech_frames
-from separative.evaluation.systems import EncoderSystem, MfccSystem, Voices, scores, untrained
+from separative.evaluation.systems import (
+    EncoderSystem,
+    MfccSystem,
+    Voices,
+    scores,
+    taught_activity,
+    untrained,
+)
 
 RATE = 8000
 ROUNDING = 1e-5
@@ -84,6 +91,31 @@ def test_an_encoder_answers_and_asks(model, waves):
     assert not np.allclose(answer.embedding_CE, query.embedding_CE)
     np.testing.assert_allclose(np.linalg.norm(answer.embedding_CE, axis=1), 1, atol=ROUNDING)
     assert EncoderSystem("csc", model, queries=False).rows == ("csc",)
+
+
+@pytest.mark.parametrize(
+    ("loss", "taught"),
+    [
+        ({"objective": "csc", "activity": 0.5}, True),
+        ({"activity": 0.1}, True),
+        ({"objective": "csc", "activity": 0.0}, False),
+        ({"objective": "softmax"}, False),
+        (None, True),
+    ],
+)
+def test_activity_is_told_only_by_whom_it_was_taught(model, waves, monkeypatch, loss, taught):
+    monkeypatch.setattr(model, "card", {} if loss is None else {"recipe": {"loss": loss}})
+    with torch.no_grad():
+        # Silent throughout, by its own word.
+        monkeypatch.setattr(
+            model.speaker.activity.bias, "data", torch.full_like(model.speaker.activity.bias, -99.0)
+        )
+    assert taught_activity(model) == taught
+    for voices in EncoderSystem("csc", model, queries=True)(waves)[0]:
+        assert voices.active_C.tolist() == [not taught] * 2
+    answer = EncoderSystem("csc", model, queries=False)(waves)[0][0]
+    assert (answer.activity_CS is None) != taught
+    assert taught or answer.estimate_CN is not None
 
 
 def test_the_untrained_twin_is_repeatable_and_leaves_the_generator_alone(model):

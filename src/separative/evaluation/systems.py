@@ -64,10 +64,15 @@ class Segmenting(Protocol):
 
 
 class EncoderSystem:
-    """A separative encoder; reports its answers and, if wanted and it has cross-attention, its queries."""
+    """A separative encoder; reports its answers and, if wanted and it has cross-attention, its queries.
+
+    Of a model that its recipe did not teach when streams speak (:func:`taught_activity`), every stream is
+    active and no activity is reported.
+    """
 
     def __init__(self, name: str, model: SeparativeEncoder, *, queries: bool) -> None:
         self.model = model
+        self.knows_activity = taught_activity(model)
         self.rows: tuple[str, ...] = (name, f"{name} (query)")[: 2 if queries and model.cross else 1]
 
     def __call__(self, waves: Sequence[Wave]) -> list[tuple[Voices, ...]]:
@@ -103,13 +108,31 @@ class EncoderSystem:
 
     def _answer(self, recording: Recording) -> Voices:
         talkers = recording.talkers
+        embedding_CE = np.stack([t.embedding_E for t in talkers])
+        estimate_CN = np.stack([t.waveform_N for t in talkers])
+        if not self.knows_activity:
+            return Voices(embedding_CE, np.ones(len(talkers), bool), estimate_CN)
         return Voices(
-            np.stack([t.embedding_E for t in talkers]),
+            embedding_CE,
             np.array([t.audible for t in talkers]),
-            np.stack([t.waveform_N for t in talkers]),
+            estimate_CN,
             np.stack([t.activity_S for t in talkers]),
             self.model.segment_seconds,
         )
+
+
+def taught_activity(model: SeparativeEncoder) -> bool:
+    """Whether training taught a model when its streams speak, by its card; yes if that names no recipe.
+
+    The objective ``csc`` does, unless its ``activity`` weighs nothing; its rivals do not.
+    """
+    loss = model.card.get("recipe", {}).get("loss", {})
+    return loss.get("objective", "csc") == "csc" and bool(loss.get("activity", 1))
+
+
+def talkers_met(model: SeparativeEncoder) -> frozenset[str]:
+    """Names of the talkers that a model was trained on, by its card; none if that does not say."""
+    return frozenset(model.card.get("data", {}).get("speakers", ()))
 
 
 def untrained(model: SeparativeEncoder, seed: int) -> SeparativeEncoder:
