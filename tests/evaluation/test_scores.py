@@ -9,17 +9,14 @@ from hypothesis import strategies as st
 
 from separative.errors import SeparativeError
 from separative.evaluation import Answers, Voices, build_trials, score
-from separative.evaluation.bootstrap import Talkers, deal_folds, held_out_llr
+from separative.evaluation.bootstrap import Talkers
 from separative.evaluation.identification import identify
 from separative.evaluation.verification import Condensed
 from separative.metrics import (
     Roc,
     adaptive_snorm,
-    cllr,
     eer,
-    fit_calibration,
     identification,
-    min_cllr,
     open_set,
 )
 
@@ -111,25 +108,6 @@ def test_error_rate_and_costs_are_those_of_the_trials(results, answers, trials, 
             row = results.find(f"minDCF{p:g}", condition, model=model)
             assert row.value == pytest.approx(roc.min_dcf(p), abs=1e-3)
         assert results.find("EER", condition, model=model).trials == len(found)
-
-
-def test_calibration_never_sees_the_talkers_that_it_is_used_on():
-    rng = np.random.default_rng(0)
-    talker = np.repeat(np.arange(12), 3)
-    left, right = (x.ravel() for x in np.meshgrid(talker, talker))
-    target = left == right
-    scores = rng.standard_normal(len(left)) + 2.0 * target
-    fold = deal_folds({f"t{i}": "ab"[i % 2] for i in range(12)}, seed=3)
-    assert sorted(np.bincount(fold)) == [2, 2, 2, 3, 3]
-    llr = held_out_llr(scores, target, fold[left], fold[right])
-    for i in (0, 40, 700, len(left) - 1):
-        own = (fold[left[i]], fold[right[i]])
-        others = ~np.isin(fold[left], own) & ~np.isin(fold[right], own)
-        expected = fit_calibration(scores[others], target[others]).llr(scores[i])
-        assert llr[i] == pytest.approx(expected, abs=EXACT)
-    assert 0 < cllr(llr, target) - min_cllr(scores, target) < 0.1
-    few = np.array([0, 0, 1, 1])
-    assert held_out_llr(np.arange(4.0), few == few[::-1], few, few[::-1]) is None
 
 
 def test_calibrated_costs_of_the_better_system_are_lower(results):

@@ -24,7 +24,7 @@ def calibrate(
     enrolments: Annotated[int, typer.Option(min=1, help="Enrolment sides of a talker, at most.")] = 2,
     tests: Annotated[int, typer.Option(min=1, help="Test sides of a talker, at most.")] = 3,
     prior: Annotated[float, typer.Option(help="At which the map is fitted.")] = 0.5,
-    folds: Annotated[int, typer.Option(min=2, help="Of talkers, for the cost on unseen ones.")] = 5,
+    folds: Annotated[int, typer.Option(min=3, help="Of talkers, for the cost on unseen ones.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Sides in a forward pass.")] = 16,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:

@@ -1,20 +1,14 @@
-"""Talkers drawn and talkers dealt: trials of one talker stand or fall together, talkers do not.
-
-Drawn with replacement they give 95 % intervals; dealt to folds they give calibrations that have not seen the
-talkers they are used on.
-"""
+"""95 % intervals by drawing talkers: trials of one talker stand or fall together, talkers do not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.metrics import Floats, fit_calibration
-
-FOLDS = 5
+from separative.metrics import Floats
 
 
 class Talkers:
@@ -87,37 +81,3 @@ def interval(value_R: Floats, value: float) -> tuple[float, float]:
     bias = normal.inv_cdf(float(np.clip(below, 1 / (len(value_R) + 1), 1 - 1 / (len(value_R) + 1))))
     low, high = np.quantile(value_R, [normal.cdf(2 * bias + normal.inv_cdf(p)) for p in (0.025, 0.975)])
     return float(low), float(high)
-
-
-def deal_folds(corpus_of: Mapping[str, str], folds: int = FOLDS, seed: int = 0) -> NDArray[np.intp]:
-    """A fold [P] for each talker of ``corpus_of``, in its order: at random, but evenly in each corpus.
-
-    At least two talkers a fold; hence fewer folds where there are fewer than ``2 * folds`` talkers.
-    """
-    names = list(corpus_of)
-    shuffled = np.random.default_rng(seed).permutation(len(names))
-    dealt = sorted(shuffled, key=lambda i: corpus_of[names[i]])  # stable: still shuffled within a corpus
-    fold_P = np.empty(len(names), np.intp)
-    fold_P[dealt] = np.arange(len(names)) % max(1, min(folds, len(names) // 2))
-    return fold_P
-
-
-def held_out_llr(
-    score_N: Floats, target_N: NDArray[np.bool_], left_N: NDArray[np.intp], right_N: NDArray[np.intp]
-) -> Floats | None:
-    """Log-likelihood ratios [N] in nats, each by a calibration fitted on trials of other talkers.
-
-    ``left_N`` and ``right_N`` are the folds of the compared talkers. The trials between two folds (or within
-    one) are calibrated by a logistic regression on the trials that have a talker in neither of them. None if
-    there are too few talkers: some such rest lacks target or non-target trials.
-    """
-    low_N, high_N = np.minimum(left_N, right_N), np.maximum(left_N, right_N)
-    llr_N = np.empty(len(score_N))
-    for low, high in sorted(set(zip(low_N.tolist(), high_N.tolist(), strict=True))):
-        others_N = ~np.isin(left_N, (low, high)) & ~np.isin(right_N, (low, high))
-        if set(target_N[others_N].tolist()) != {True, False}:
-            return None
-        fitted = fit_calibration(score_N[others_N], target_N[others_N])
-        held_N = (low_N == low) & (high_N == high)
-        llr_N[held_N] = fitted.llr(score_N[held_N])
-    return llr_N

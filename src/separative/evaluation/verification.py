@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.evaluation.bootstrap import Talkers, deal_folds, held_out_llr, interval
+from separative.evaluation.bootstrap import Talkers, interval
+from separative.evaluation.folds import deal_folds, held_out_llr
 from separative.evaluation.results import POOLED, Row
 from separative.evaluation.trials import TrialList
 from separative.metrics import Floats, Roc
