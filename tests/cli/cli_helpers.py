@@ -32,19 +32,21 @@ Run = Callable[..., Done]
 
 
 def hum(talker: int, take: int, seconds: float) -> np.ndarray:
-    """Syllables of a pitch that belongs to the talker."""
+    """Syllables of a pitch that belongs to the talker; from the tenth on, they lie between the others."""
     rng = np.random.default_rng([talker, take])
     time = np.arange(round(seconds * RATE)) / RATE
-    pitch = 90 + 31 * talker
+    pitch = 90 + 31 * (talker % 10) + 15 * (talker // 10)
     wave = sum(np.sin(2 * np.pi * k * pitch * time + rng.uniform(0, 6)) / k for k in range(1, 8))
     wave = wave * (0.1 + np.sin(2 * np.pi * 1.5 * time + rng.uniform(0, 6)) ** 2)
     wave += 0.01 * rng.standard_normal(len(time))
     return (0.3 * wave / np.abs(wave).max()).astype(np.float32)
 
 
-def write_corpus(folder: Path, talkers: int = 6, takes: int = 4, seconds: float = 1.3) -> Path:
+def write_corpus(
+    folder: Path, talkers: int = 6, takes: int = 4, seconds: float = 1.3, first: int = 0
+) -> Path:
     """A folder per talker, FLAC."""
-    for talker in range(talkers):
+    for talker in range(first, first + talkers):
         for take in range(takes):
             audio.write(folder / f"talker{talker}" / f"{take}.flac", hum(talker, take, seconds), RATE)
     return folder

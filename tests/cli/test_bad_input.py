@@ -137,6 +137,14 @@ def test_fewer_than_two_talkers(cli: Run, run: Path, recipe: Path, tmp_path: Pat
     assert (done.code, "only one talker (speech/talker0)" in done.out) == (1, True)
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "calibrate"])
+def test_nobody_is_judged_on_talkers_trained_on(cli: Run, speech: Path, run: Path, verb: str) -> None:
+    before = sorted(run.rglob("*")), (run / "model" / "model.json").read_bytes()
+    sentence = refused(cli, verb, run, "--corpus", speech, "--seconds", 1, "--conditions", "clean")
+    assert "talker 'speech/talker0' is heard in training and in evaluation (6 such in all)" in sentence
+    assert (sorted(run.rglob("*")), (run / "model" / "model.json").read_bytes()) == before
+
+
 def test_a_second_of_speech_is_too_little_for_a_trial(cli: Run, run: Path, tmp_path: Path) -> None:
     folder = write_corpus(tmp_path / "speech", talkers=4, takes=1, seconds=1.0)
     sentence = refused(cli, "evaluate", run, "--corpus", folder, "--out", tmp_path / "out")

@@ -75,8 +75,8 @@ def test_train_resumes_with_the_recipe_of_the_run(
     assert (done.code, "optimiser" in done.err) == (2, True)
 
 
-def test_evaluate_prints_and_saves_the_table(cli: Run, speech: Path, run: Path, tmp_path: Path) -> None:
-    common = ("evaluate", run, "--corpus", speech, "--seconds", 1, "--conditions", "clean,overlap0")
+def test_evaluate_prints_and_saves_the_table(cli: Run, strangers: Path, run: Path, tmp_path: Path) -> None:
+    common = ("evaluate", run, "--corpus", strangers, "--seconds", 1, "--conditions", "clean,overlap0")
     done = cli(*common, "--resamples", 20, "--out", tmp_path)
     assert done.code == 0, done.err
     assert "| model | clean | overlap0 |" in done.out
@@ -129,7 +129,9 @@ def test_info_knows_models_recipes_sounds_and_versions(
 ) -> None:
     header = json.loads(cli("info", speech / "talker0" / "0.flac", "--json").out)
     assert (header["rate"], header["channels"], header["seconds"]) == (RATE, 1, 1.3)
-    assert "sha256: " in cli("info", run).out
+    said, names = cli("info", run).out, [f"speech/talker{i}" for i in range(6)]
+    assert "sha256: " in said and "  talkers: 6\n" in said and "talker0" not in said
+    assert json.loads(cli("info", run, "--json").out)["data"]["speakers"] == names
     assert json.loads(cli("info", recipe, "--json").out)["mixtures"]["batch"] == 4
     assert json.loads(cli("info", "small", "--json").out) == load_recipe("small").model_dump(mode="json")
     assert "torch: 2." in cli("info").out

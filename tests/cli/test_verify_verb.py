@@ -16,13 +16,15 @@ def model(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run / "model", tmp_path / "model"))
 
 
-def test_calibrate_writes_the_card_that_verify_reads(cli: Run, speech: Path, model: Path) -> None:
+def test_calibrate_writes_the_card_that_verify_reads(
+    cli: Run, speech: Path, strangers: Path, model: Path
+) -> None:
     one, two = speech / "talker0" / "0.flac", speech / "talker1" / "0.flac"
     weights = (model / "model.safetensors").read_bytes()
     before = json.loads((model / "model.json").read_text())
     said = cli("verify", one, two, "--model", model).out
     assert f"'separative calibrate {model}'" in said
-    options = ("--corpus", speech, "--seconds", 1, "--folds", 2)
+    options = ("--corpus", strangers, "--seconds", 1, "--folds", 3)
     done = cli("calibrate", model, *options)
     assert done.code == 0, done.err
     assert "on held-out talkers Cllr " in done.out

@@ -16,6 +16,7 @@ from separative.evaluation import (
     Sounds,
     Voices,
     build_trials,
+    calibrate,
     evaluate,
     listen,
     score,
@@ -160,9 +161,28 @@ def test_who_cannot_be_a_stranger(model, speech, trials, sounds):
         listen(MfccSystem(8000), trials, sounds, cohort=few)
 
 
-def test_talkers_trained_on_are_refused(model, speech):
+def test_talkers_trained_on_are_refused(model, speech, monkeypatch):
     with pytest.raises(SeparativeError, match="talker 'two/talker 6' is heard in training"):
         evaluate(model, speech, conditions=["clean"], seconds=1.2, trained_on={"two/talker 6"})
+    for judge in (evaluate, calibrate):
+        monkeypatch.setattr(model, "card", {"data": {"talkers": 2, "speakers": ["else", "one/talker 2"]}})
+        with pytest.raises(SeparativeError, match="talker 'one/talker 2' is heard in training"):
+            judge(model, speech, conditions=["clean"], seconds=1.2)
+        monkeypatch.setattr(model, "card", {"data": {"talkers": 2}})
+        with pytest.raises(SeparativeError, match=r"'one/talker 0' .* \(9 such in all\)"):
+            judge(model, speech, conditions=["clean"], seconds=1.2, trained_on=speech.speakers)
+
+
+def test_who_was_not_taught_activity_has_no_error_of_it(model, speech, monkeypatch):
+    monkeypatch.setattr(model, "card", {"recipe": {"loss": {"objective": "csc", "activity": 0}}})
+    some = _small(speech.filter(lambda u: u.corpus == "one"))
+    system = EncoderSystem("csc", model, queries=False)
+    answers = listen(system, some, Sounds(speech, None, 8000, 1.2))
+    assert not answers["csc"].reference
+    by_kind = [score(answers, some, candidates=kind, resamples=5).rows for kind in ("active", "all")]
+    assert by_kind[0] == by_kind[1]
+    assert {"EER", "MI"} <= {row.metric for row in by_kind[0]}
+    assert "DER" not in {row.metric for row in by_kind[0]}
 
 
 def test_quality_of_what_is_separated(model, speech, tmp_path):

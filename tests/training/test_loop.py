@@ -75,6 +75,8 @@ def test_a_run_leaves_recipe_log_checkpoint_model_and_events(
     assert model.card["identity"] == "speaker" and model.card["identities"] == 8
     assert model.card["training"]["steps"] == 60 and model.card["training"]["mixture_seconds"] == 480
     assert model.card["data"]["talkers"] == 8 and model.card["data"]["corpora"] == ["buzz"]
+    # Those of the split train; three others were watched.
+    assert model.card["data"]["speakers"] == [f"t{i}" for i in range(8)]
     assert {"valid/eer_clean", "valid/eer_mixed", "valid/mi_mixed", "valid/si_sdri_db"} <= model.card[
         "metrics"
     ].keys()

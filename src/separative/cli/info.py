@@ -20,12 +20,16 @@ def info(
 ) -> None:
     """What a model, recipe or sound file holds.
 
-    Its card, its keys or its header; without an argument, versions and known names.
+    Its card, its keys or its header; without an argument, versions and known names. The names of the talkers
+    that a model was trained on are left to --json.
     """
     record = _versions() if what is None else _describe(what)
     if json:
         say_json(record)
         return
+    if isinstance(data := record.get("data"), dict):
+        # There may be thousands; their number stands beside them.
+        record = record | {"data": {key: value for key, value in data.items() if key != "speakers"}}
     import yaml
 
     print(yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100), end="")

@@ -15,7 +15,7 @@ from separative.evaluation.listen import Progress, listen
 from separative.evaluation.results import Results
 from separative.evaluation.score import Candidates, score
 from separative.evaluation.sounds import Sounds
-from separative.evaluation.systems import EncoderSystem, MfccSystem, System, untrained
+from separative.evaluation.systems import EncoderSystem, MfccSystem, System, talkers_met, untrained
 from separative.evaluation.trials import TrialList
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def evaluate(
         resamples: of the bootstrap over talkers.
         batch: sides per forward pass.
         cache: folder in which simulated rooms are kept, for conditions in a room.
-        trained_on: talkers that the model has learnt from; none may be heard here.
+        trained_on: talkers that the model has learnt from, besides those its card names; none may be heard
+            here, be it as an interferer.
         progress: called with (done, total), in percent of a system.
 
     Raises:
@@ -86,11 +87,11 @@ def evaluate(
             enrolments=enrolments,
             tests=tests,
         )
+    trials.refuse(talkers_met(model).union(trained_on))
     systems: list[System] = [EncoderSystem(name, model, queries=True)]
     if baselines:
         twin = untrained(model, trials.seed)
         systems += [EncoderSystem("untrained", twin, queries=False), MfccSystem(model.rate)]
-    trials.refuse(trained_on)
     sounds = Sounds(corpus, noise, model.rate, trials.seconds, cache)
     answers: dict[str, Answers] = {}
     for number, system in enumerate(systems):

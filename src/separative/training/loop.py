@@ -15,9 +15,9 @@ import torch
 
 from separative.corpora.manifest import Corpus
 from separative.errors import ModelError, RecipeError
+from separative.files import write_json
 from separative.mixtures import Mixer, loader
 from separative.model import save_model
-from separative.model.files import replace_file
 from separative.training import checkpoint, machine
 from separative.training.journal import Journal
 from separative.training.learner import Learner
@@ -111,7 +111,7 @@ def train(
         hear_everyone(learner.model, inventory, alone, crops=crops, workers=workers, progress=hearing)
     # Nothing is written before all that can be wrong with recipe, corpus and checkpoint has had its say.
     out.mkdir(parents=True, exist_ok=True)
-    replace_file(out / RECIPE, json.dumps(recipe.model_dump(mode="json"), indent=2).encode())
+    write_json(out / RECIPE, recipe.model_dump(mode="json"))
     journal = Journal(out, first)
     left = max(0, steps - first) if steps is not None else 2**31
     batches = iter(loader(mixer, first_step=first, steps=left, workers=workers))
@@ -197,6 +197,8 @@ def _card(
         "data": {
             "corpora": sorted({u.corpus for u in speech}),
             "talkers": len(speech.speakers),
+            # By name, so that nobody judges the model on them.
+            "speakers": list(speech.speakers),
             "hours": round(sum(u.seconds for u in speech) / 3600, 3),
         },
         "training": {
