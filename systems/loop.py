@@ -83,8 +83,8 @@ def train(
 
     from separative.corpora import load_corpus
     from separative.errors import SeparativeError
+    from separative.files import replace_file
     from separative.mixtures import Mixer, loader
-    from separative.model.files import replace_file
     from separative.training import machine
     from separative.training.checkpoint import load_checkpoint, save_checkpoint
     from separative.training.pace import Stop
@@ -178,7 +178,7 @@ def write(model: nn.Module, folder: Path, card: dict[str, Any]) -> None:
     """``model.safetensors``, then ``model.json`` with its hash."""
     from safetensors.torch import save
 
-    from separative.model.files import replace_file
+    from separative.files import replace_file
 
     content = save({name: value.contiguous() for name, value in model.state_dict().items()})
     replace_file(folder / "model.safetensors", content)

@@ -22,6 +22,7 @@ from separative.evaluation import (
     untrained,
 )
 from separative.evaluation.adapter import CommandSystem
+from separative.evaluation.systems import talkers_met
 
 TOLD_SECONDS = 30.0
 SIDES_AT_A_TIME = 16
@@ -35,7 +36,7 @@ def hear(stage: Stage) -> None:
     corpus = speech.split(job["split"])
     cohort = speech.split("train") if job["cohort"] else None
     noise = None if job["noise"] is None else load_corpus(job["noise"]).split(job["split"])
-    system, rate = _system(job)
+    system, rate = _system(job, trials)
     sounds = Sounds(corpus, noise, rate, trials.seconds, job["cache"])
     command = isinstance(system, CommandSystem)
     batch = CommandSystem.batch if command else SIDES_AT_A_TIME
@@ -47,7 +48,7 @@ def hear(stage: Stage) -> None:
     stage.save_answers(answers, record)
 
 
-def _system(job: dict[str, Any]) -> tuple[System, int]:
+def _system(job: dict[str, Any], trials: TrialList) -> tuple[System, int]:
     from separative.model import EncoderConfig, SeparativeEncoder, load_model
 
     name = job["row"]
@@ -55,6 +56,7 @@ def _system(job: dict[str, Any]) -> tuple[System, int]:
         return CommandSystem(name, job["command"], rate=job["rate"]), job["rate"]
     if "model" in job:
         model = load_model(job["model"])
+        trials.refuse(talkers_met(model))
         return EncoderSystem(name, model, queries=job["queries"]), model.rate
     config = EncoderConfig.model_validate(job["architecture"])
     if job["builtin"] == "mfcc":

@@ -37,7 +37,7 @@ def det_figure(scores: Mapping[str, tuple[Floats, NDArray[np.bool_]]]) -> Figure
     axes.set_xticks(places, [str(t) for t in TICKS])
     axes.set_yticks(places, [str(t) for t in TICKS])
     axes.set(xlim=(low, high), ylim=(low, high), xlabel="false alarms, %", ylabel="misses, %", aspect="equal")
-    axes.legend(frameon=False, fontsize="x-small")
+    axes.legend(loc="upper right", frameon=False, fontsize="x-small")
     return figure
 
 
@@ -52,7 +52,7 @@ def sir_figure(cells: Cells, names: Sequence[str], sirs: Mapping[str, float], cl
     _lines(axes, cells, names, places)
     axes.set_xticks(list(places.values()), list(marks.values()))
     axes.set(xlabel="target over the other talker", ylabel="EER, %", ylim=(0, None))
-    axes.legend(frameon=False, fontsize="x-small")
+    axes.legend(loc="upper right", frameon=False, fontsize="x-small")
     return figure
 
 
@@ -63,7 +63,7 @@ def length_figure(cells: Cells, names: Sequence[str], lengths: Mapping[str, Mapp
         _lines(axes, cells, names, places)
         axes.set_xticks(list(places.values()), [f"{seconds:g}" for seconds in places.values()])
         axes.set(title=condition, xlabel="seconds of the test side", ylabel="EER, %", ylim=(0, None))
-    panels[-1].legend(frameon=False, fontsize="x-small")
+    panels[-1].legend(loc="upper right", frameon=False, fontsize="x-small")
     return figure
 
 
@@ -85,7 +85,7 @@ def similarity_figure(scores: Mapping[str, Mapping[str, tuple[Floats, NDArray[np
                 axes.hist(score_N[kind], edges.tolist(), density=True, color=colour, alpha=0.55, label=words)
             axes.set_yticks([])
             axes.set_title(f"{name} · {condition}", fontsize="x-small")
-    panels[0].legend(frameon=False, fontsize="x-small")
+    panels[0].legend(loc="upper right", frameon=False, fontsize="x-small")
     for axes in panels[-len(conditions) :]:
         axes.set_xlabel("cosine", fontsize="x-small")
     return figure
