@@ -118,10 +118,7 @@ def check_apart(trained_on: Corpus, trials: TrialList) -> None:
     Raises:
         CorpusError: one was; names the talker.
     """
-    sides = (*trials.enrolments, *trials.tests)
-    heard = {side.talker for side in sides} | {rival.talker for side in sides for rival in side.rivals}
-    both = sorted(heard & set(trained_on.speakers))
-    if both:
+    if both := sorted(trials.talkers & set(trained_on.speakers)):
         raise CorpusError(
             f"the talker '{both[0]}' is in training and in evaluation ({len(both)} are in all): "
             "splits must not share talkers"

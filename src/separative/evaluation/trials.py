@@ -98,6 +98,12 @@ class TrialList:
         return dict(sorted({side.talker: side.corpus for side in self.enrolments}.items()))
 
     @property
+    def talkers(self) -> frozenset[str]:
+        """Everyone who is heard, interferers included."""
+        sides = (*self.enrolments, *self.tests)
+        return frozenset(s.talker for s in sides) | {r.talker for s in sides for r in s.rivals}
+
+    @property
     def place(self) -> str:
         """The corpus of all trials, or ``all`` for several."""
         corpora = set(self.corpus_of.values())
@@ -180,9 +186,7 @@ class TrialList:
         Raises:
             SeparativeError: a talker heard in the list, be it as an interferer, is in ``talkers``; names one.
         """
-        heard = {s.talker for s in (*self.enrolments, *self.tests)}
-        heard |= {r.talker for s in (*self.enrolments, *self.tests) for r in s.rivals}
-        if both := sorted(heard & set(talkers)):
+        if both := sorted(self.talkers & set(talkers)):
             raise SeparativeError(
                 f"talker '{both[0]}' is heard in {where} and in evaluation ({len(both)} such in all): "
                 "the two must not share talkers"

@@ -45,8 +45,7 @@ class SupervisedContrastive(OneEmbedding):
         positive_BB = (group_B.unsqueeze(1) == group_B) & ~itself_BB
         both_BBCC = identity_BC[:, None, :, None] == identity_BC[None, :, None, :]
         shared_BB = (both_BBCC & (identity_BC >= 0)[:, None, :, None]).flatten(2).any(-1)
-        logits_BB = similarity(embed_BE, embed_BE, self.temperature)
-        logits_BB = logits_BB.masked_fill(itself_BB | (shared_BB & ~positive_BB), -1e4)
+        logits_BB = similarity(embed_BE, self.temperature).masked_fill(shared_BB & ~positive_BB, -1e4)
         log_BB = logits_BB.log_softmax(-1)
         return mean_of("supcon", -(log_BB * positive_BB).sum(-1) / positive_BB.sum(-1))
 
@@ -111,7 +110,6 @@ class Neighbours(OneEmbedding):
         half = mix_BN.shape[1] // 2
         batch = len(mix_BN)
         embed_RE = self.embed(model, torch.cat([mix_BN[:, :half], mix_BN[:, half : 2 * half]]))
-        itself_RR = torch.eye(2 * batch, dtype=torch.bool, device=mix_BN.device)
-        logits_RR = similarity(embed_RE, embed_RE, self.temperature).masked_fill(itself_RR, -1e4)
+        logits_RR = similarity(embed_RE, self.temperature)
         other_R = torch.arange(2 * batch, device=mix_BN.device).roll(batch)
         return mean_of("neighbours", F.cross_entropy(logits_RR, other_R, reduction="none"))

@@ -8,7 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from separative.objectives.contrastive import Inventory, csc_loss
-from separative.objectives.objective import Losses, ObjectiveConfig, OneEmbedding, mean_of
+from separative.objectives.objective import (
+    Losses,
+    ObjectiveConfig,
+    OneEmbedding,
+    activity_and_heard,
+    mean_of,
+)
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
@@ -51,7 +57,8 @@ class Classification(OneEmbedding):
         group_B: Tensor,
     ) -> Losses:
         embed_BE = self.embed(model, mix_BN)
-        heard_BC = self.heard(model, mix_BN, source_BCN, identity_BC)
+        # Energies of samples leave the range of half precision.
+        _, heard_BC = activity_and_heard(model, mix_BN.float(), source_BCN.float(), identity_BC)
         row_R, source_R = heard_BC.nonzero(as_tuple=True)
         loss_R = csc_loss(self.inventory, embed_BE[row_R], identity_BC[row_R, source_R], margin=self.margin)
         return mean_of("softmax", loss_R)

@@ -9,14 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from separative.objectives.contrastive import Inventory, csc_loss
-from separative.objectives.objective import Losses, Objective, ObjectiveConfig
+from separative.objectives.objective import Losses, Objective, ObjectiveConfig, activity_and_heard
 from separative.objectives.separation import (
     activity_loss,
-    audible,
     best_permutation,
     reorder,
     separation_costs,
-    speech_activity,
 )
 
 if TYPE_CHECKING:
@@ -81,8 +79,7 @@ class SeparativeObjective(Objective):
         w = self.config
         # Energies of samples leave the range of half precision.
         mix_BN, source_BCN = mix_BN.float(), source_BCN.float()
-        active_BCS = speech_activity(model.segment_power(source_BCN), mix_BN.square().mean(-1))
-        heard_BC = audible(source_BCN, mix_BN, active_BCS, model.segment_seconds) & (identity_BC >= 0)
+        active_BCS, heard_BC = activity_and_heard(model, mix_BN, source_BCN, identity_BC)
 
         # What each stream would cost for each source; one order serves every loss below.
         # Without gradient: first the choice, then the losses of the pairs it chose.

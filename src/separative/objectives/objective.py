@@ -84,12 +84,14 @@ class OneEmbedding(Objective):
         query_BCE: Tensor = model(mix_BN, separate=False).query_BCE
         return query_BCE[:, 0].float()
 
-    @staticmethod
-    def heard(model: SeparativeEncoder, mix_BN: Tensor, source_BCN: Tensor, identity_BC: Tensor) -> Tensor:
-        """Which talkers of a mixture are loud and long enough to be learnt [B,C], as in the method."""
-        mix_BN, source_BCN = mix_BN.float(), source_BCN.float()
-        active_BCS = speech_activity(model.segment_power(source_BCN), mix_BN.square().mean(-1))
-        return audible(source_BCN, mix_BN, active_BCS, model.segment_seconds) & (identity_BC >= 0)
+
+def activity_and_heard(
+    model: SeparativeEncoder, mix_BN: Tensor, source_BCN: Tensor, identity_BC: Tensor
+) -> tuple[Tensor, Tensor]:
+    """When each source speaks [B,C,S], and which are loud and long enough for their identity [B,C]."""
+    active_BCS = speech_activity(model.segment_power(source_BCN), mix_BN.square().mean(-1))
+    loud_BC = audible(source_BCN, mix_BN, active_BCS, model.segment_seconds)
+    return active_BCS, loud_BC & (identity_BC >= 0)
 
 
 def mean_of(name: str, loss_R: Tensor) -> Losses:
@@ -98,6 +100,8 @@ def mean_of(name: str, loss_R: Tensor) -> Losses:
     return Losses(total, {name: total.detach(), "loss": total.detach()})
 
 
-def similarity(one_RE: Tensor, other_RE: Tensor, temperature: float) -> Tensor:
-    """Cosines of unit vectors over a temperature [R,R], in single precision."""
-    return torch.einsum("re,se->rs", one_RE.float(), other_RE.float()) / temperature
+def similarity(embed_RE: Tensor, temperature: float) -> Tensor:
+    """Cosines of unit vectors with each other over a temperature [R,R]; none with itself (−10⁴)."""
+    itself_RR = torch.eye(len(embed_RE), dtype=torch.bool, device=embed_RE.device)
+    cos_RR = torch.einsum("re,se->rs", embed_RE, embed_RE)
+    return (cos_RR / temperature).masked_fill(itself_RR, -1e4)
