@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,8 @@ from torch import Tensor, nn
 from separative.errors import SeparativeError
 from separative.mixtures import Batch
 from separative.model import SeparativeEncoder
-from separative.objectives import Objective, build_objective
+from separative.objectives import build_objective
+from separative.training.optimiser import build_optimiser
 from separative.training.recipe import OptimiserConfig, Recipe
 
 
@@ -38,7 +38,7 @@ class Learner:
         self.fabric = Fabric(accelerator=device, devices=1, precision=recipe.run.precision)
         self.model = SeparativeEncoder(recipe.model)
         self.objective = build_objective(recipe.loss, identities, recipe.model.embedding)
-        optimiser = _optimiser(recipe.optimiser, self.model, self.objective)
+        optimiser = build_optimiser(recipe.optimiser, self.model, self.objective)
         self.average = copy.deepcopy(self.model).requires_grad_(False).to(self.fabric.device)
         self.objective.to(self.fabric.device)
         self._wrapped, self.optimiser = self.fabric.setup(self.model, optimiser)
@@ -74,24 +74,6 @@ class Learner:
         _follow(self.average, self.model, min(recipe.optimiser.ema, (step + 1) / (step + 11)))
         parts = {name: float(value) for name, value in losses.parts.items()}
         return {**parts, "gradient": norm, "lr": rate}
-
-
-def _optimiser(config: OptimiserConfig, model: nn.Module, objective: Objective) -> torch.optim.AdamW:
-    inventory = objective.inventory
-    rows = [] if inventory is None else [inventory.row_PE]
-    weights = [*model.parameters(), *(p for p in objective.parameters() if all(p is not r for r in rows))]
-    groups: list[dict[str, Any]] = [
-        {
-            "params": [p for p in weights if p.dim() > 1],
-            "weight_decay": config.weight_decay,
-            "scale": 1.0,
-        },
-        {"params": [p for p in weights if p.dim() <= 1], "scale": 1.0},
-        # A row's talker is heard once in many steps. A second moment with a long memory keeps those gradients
-        # in view, so that the small ones in between are not blown up into a random walk.
-        {"params": rows, "scale": config.inventory_lr, "betas": (0.9, 0.999)},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
 
 
 def learning_rate(config: OptimiserConfig, step: int, share: float) -> float:

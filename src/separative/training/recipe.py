@@ -25,11 +25,12 @@ from separative.objectives import LossConfig, ObjectiveConfig, objective_class, 
 
 
 class OptimiserConfig(BaseModel):
-    """AdamW with linear warm-up, cosine decay to a twentieth, clipping, a running average of the weights."""
+    """Linear warm-up, cosine decay to a twentieth, clipping, a running average of the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lr: float = Field(default=1.5e-3, gt=0)
+    muon: bool = Field(default=True, description="Muon for hidden matrices, AdamW for the rest; or AdamW")
     inventory_lr: float = Field(default=1.0, gt=0, description="times lr, for the rows of the inventory")
     inventory_crops: int = Field(
         default=2,

@@ -1,0 +1,109 @@
+"""Muon for hidden matrices, AdamW for the rest: against slow references."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from separative.model import EncoderConfig, SeparativeEncoder
+from separative.objectives import LossConfig, build_objective
+from separative.training.optimiser import (
+    ITERATIONS,
+    MOMENTUM,
+    QUINTIC,
+    SIZE,
+    MuonAdamW,
+    build_optimiser,
+    orthogonalise,
+)
+from separative.training.recipe import OptimiserConfig
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 40), (40, 8)])
+def test_singular_values_come_near_one_and_directions_stay(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(*shape, dtype=torch.float64)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    # In the basis of its singular vectors an orthogonalised matrix is diagonal.
+    inside = left.T @ orthogonalise(matrix[None])[0] @ right.T
+    values = inside.diagonal()
+    assert (inside - torch.diag(values)).abs().max() < 1e-6
+    assert values.min() > 0.3 and values.max() < 1.3
+
+
+def test_a_matrix_without_gradient_direction_does_not_move() -> None:
+    assert torch.equal(orthogonalise(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
+
+
+def slow_muon(weight: Tensor, gradients: list[Tensor], lr: float, decay: float) -> Tensor:
+    """One matrix, one step after another, as the formula stands."""
+    momentum = torch.zeros_like(weight)
+    for gradient in gradients:
+        momentum = MOMENTUM * momentum + (1 - MOMENTUM) * gradient
+        x = MOMENTUM * momentum + (1 - MOMENTUM) * gradient
+        x = x / x.norm()
+        a, b, c = QUINTIC
+        for _ in range(ITERATIONS):
+            x = a * x + b * (x @ x.T @ x) + c * (x @ x.T @ x @ x.T @ x)
+        weight = weight * (1 - lr * decay) - lr * SIZE * max(weight.shape) ** 0.5 * x
+    return weight
+
+
+def test_steps_are_those_of_the_formula_and_of_adamw() -> None:
+    matrices = [nn.Parameter(torch.randn(3, 5, dtype=torch.float64)) for _ in range(2)]
+    matrices.append(nn.Parameter(torch.randn(6, 4, dtype=torch.float64)))
+    bias, twin = (nn.Parameter(torch.ones(4, dtype=torch.float64)) for _ in range(2))
+    ours = MuonAdamW(
+        [{"params": matrices, "muon": True, "weight_decay": 0.1}, {"params": [bias]}],
+        lr=0.01,
+        weight_decay=0.0,
+    )
+    adamw = torch.optim.AdamW([twin], lr=0.01, weight_decay=0.0)
+    starts = [m.detach().clone() for m in matrices]
+    gradients = [[torch.randn_like(m) for m in matrices] for _ in range(3)]
+    for at_once in gradients:
+        for matrix, gradient in zip(matrices, at_once, strict=True):
+            matrix.grad = gradient.clone()
+        bias.grad = twin.grad = torch.randn(4, dtype=torch.float64)
+        ours.step()
+        adamw.step()
+    for matrix, start, own in zip(matrices, starts, zip(*gradients, strict=True), strict=True):
+        torch.testing.assert_close(matrix.detach(), slow_muon(start, list(own), 0.01, 0.1), atol=1e-9, rtol=0)
+    assert torch.equal(bias, twin)
+
+
+def test_its_state_goes_through_a_state_dict() -> None:
+    def run(optimiser: MuonAdamW, weights: list[nn.Parameter], steps: range) -> None:
+        for step in steps:
+            for number, weight in enumerate(weights):
+                weight.grad = torch.sin(torch.arange(weight.numel()) + step + number).view(weight.shape)
+            optimiser.step()
+
+    def made(weights: list[nn.Parameter]) -> MuonAdamW:
+        return MuonAdamW([{"params": weights[:1], "muon": True}, {"params": weights[1:]}], lr=0.1)
+
+    weights = [nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(4))]
+    whole = made(weights)
+    run(whole, weights, range(2))
+    others = copy.deepcopy(weights)
+    second = made(others)
+    second.load_state_dict(copy.deepcopy(whole.state_dict()))
+    run(whole, weights, range(2, 4))
+    run(second, others, range(2, 4))
+    assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
+
+
+def test_every_weight_is_in_one_group_and_only_hidden_matrices_go_to_muon() -> None:
+    model = SeparativeEncoder(EncoderConfig(width=16, speaker_width=16, embedding=8, shared_blocks=1))
+    objective = build_objective(LossConfig(), 5, 8)
+    groups = build_optimiser(OptimiserConfig(), model, objective).param_groups
+    listed = [id(w) for group in groups for w in group["params"]]
+    assert sorted(listed) == sorted(id(w) for w in (*model.parameters(), *objective.parameters()))
+    names = {id(w): name for name, w in model.named_parameters()}
+    muon = {names[id(w)] for w in groups[0]["params"]}
+    assert "shared.blocks.0.local.up.weight" in muon and "cross.key_value.weight" in muon
+    assert not any("depthwise" in name or name.startswith("enter") or "bias" in name for name in muon)
+    assert objective.inventory is not None
+    assert [id(w) for w in groups[-1]["params"]] == [id(objective.inventory.row_PE)]
+    plain = build_optimiser(OptimiserConfig(muon=False), model, objective).param_groups
+    assert not plain[0]["params"]
