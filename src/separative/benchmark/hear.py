@@ -78,9 +78,9 @@ def _teller() -> Callable[[int, int], None]:
 
 def main(folder: str) -> int:
     """Errors of the user are told in one sentence; the exit code is 2 then."""
-    import torch
+    from separative.training import machine
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    machine.prepare(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
         hear(Stage(Path(folder)))
     except SeparativeError as error:
