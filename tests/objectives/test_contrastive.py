@@ -58,8 +58,9 @@ def test_f_is_minus_alpha_squared_distance_and_two_alpha_cosine_minus_two_alpha(
 def test_an_offset_added_to_f_cancels() -> None:
     inventory, embed_RE, y_R = Inventory(20, 8), unit(5, 8), torch.arange(5)
     shifted = (inventory(embed_RE) + 3.7).log_softmax(-1)
-    assert torch.allclose(shifted, inventory.log_posterior(embed_RE), atol=NATS)
     assert torch.allclose(-shifted[torch.arange(5), y_R], csc_loss(inventory, embed_RE, y_R), atol=NATS)
+    every_RK = inventory.nats(embed_RE.unsqueeze(1), torch.arange(20).expand(5, 20)).squeeze(1)
+    assert torch.allclose(-shifted, every_RK, atol=NATS)
     # And so the inventory has none to learn: rows and one precision are all of its parameters.
     assert {name for name, _ in inventory.named_parameters()} == {"row_PE", "a"}
 
@@ -127,7 +128,7 @@ def test_margin_costs_more_the_wider_the_angle_up_to_the_opposite_pole() -> None
 
 def test_smoothing_spreads_its_share_evenly() -> None:
     inventory, embed_RE, y_R = Inventory(9, 8), unit(4, 8), torch.arange(4)
-    log_RP = inventory.log_posterior(embed_RE)
+    log_RP = inventory(embed_RE).log_softmax(-1)
     expected_R = -0.9 * log_RP[torch.arange(4), y_R] - 0.1 * log_RP.mean(-1)
     assert torch.allclose(csc_loss(inventory, embed_RE, y_R, smoothing=0.1), expected_R, atol=NATS)
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from separative.objectives.partition import at_least_single, log_partition, partition
+
 
 class Inventory(nn.Module):
     """Global speaker vectors: one learnable row per identity, used at unit norm, and the precision α.
@@ -28,16 +30,29 @@ class Inventory(nn.Module):
 
     @property
     def unit_PE(self) -> Tensor:
-        return F.normalize(self.row_PE.float(), dim=-1)
+        return F.normalize(at_least_single(self.row_PE), dim=-1)
 
     def forward(self, embed_RE: Tensor) -> Tensor:
-        """f(e, j) [R,P] for embeddings of unit norm."""
+        """f(e, j) [R,P] for embeddings of unit norm: all logits at once."""
         return squared_distance_logits(embed_RE, self.unit_PE, self.alpha)
 
-    def log_posterior(self, embed_RE: Tensor) -> Tensor:
-        """ln( exp f(e, y) / Σ_j exp f(e, j) ) for every y: [R,P], the sum exact over the whole inventory."""
-        logits_RP: Tensor = self(embed_RE)
-        return logits_RP.log_softmax(dim=-1)
+    def partition(self, embed_RE: Tensor, identity_R: Tensor) -> tuple[Tensor, Tensor]:
+        """ln Σ_{j≠y} exp f(e, j) and cos(e, row_y) [R]; see :func:`partition.partition`."""
+        # Half precision's products would be too coarse for differences of logits.
+        with torch.autocast(embed_RE.device.type, enabled=False):
+            rows_PE = at_least_single(self.row_PE)
+            return partition(at_least_single(embed_RE).to(rows_PE.dtype), rows_PE, self.alpha, identity_R)
+
+    @torch.no_grad()
+    def nats(self, embed_BCE: Tensor, identity_BK: Tensor) -> Tensor:
+        """−ln( exp f(e, y) / Σ_j exp f(e, j) ) [B,C,K] of every embedding for every identity, no gradient."""
+        with torch.autocast(embed_BCE.device.type, enabled=False):
+            rows_PE = at_least_single(self.row_PE)
+            embed_BCE = at_least_single(embed_BCE).to(rows_PE.dtype)
+            sum_BC = log_partition(embed_BCE.flatten(0, 1), rows_PE, self.alpha).view(embed_BCE.shape[:2])
+            unit_BKE = F.normalize(rows_PE[identity_BK], dim=-1)
+            cos_BCK = embed_BCE @ unit_BKE.transpose(1, 2)
+        return sum_BC.unsqueeze(2) - 2 * self.alpha * (cos_BCK - 1)
 
     def spread(self) -> Tensor:
         """Mean ln of the distance to the nearest other row: the spreading term rewards it."""
@@ -48,7 +63,7 @@ class Inventory(nn.Module):
 
 def squared_distance_logits(embed_RE: Tensor, unit_PE: Tensor, alpha: Tensor) -> Tensor:
     """−α ‖e − row‖² [R,P] for unit vectors, by one matrix product."""
-    return 2 * alpha * (embed_RE.float() @ unit_PE.T - 1)
+    return 2 * alpha * (at_least_single(embed_RE) @ unit_PE.T - 1)
 
 
 def csc_loss(
@@ -66,6 +81,23 @@ def csc_loss(
     target evenly; ``negatives``, for comparison, puts that many rows drawn for the batch in the place of the
     whole inventory. All change the loss only: :func:`information_bound` wants the loss without them.
     """
+    if negatives is not None or smoothing > 0:
+        return _loss_of_all_logits(inventory, embed_RE, identity_R, margin, smoothing, negatives)
+    others_R, cos_R = inventory.partition(embed_RE, identity_R)
+    # −ln(exp f_y / (exp f_y + Σ_others)), finite also where the others are none or far above.
+    behind_R = others_R - 2 * inventory.alpha * (_widened(cos_R, margin) - 1)
+    return torch.logaddexp(behind_R, torch.zeros_like(behind_R))
+
+
+def _loss_of_all_logits(
+    inventory: Inventory,
+    embed_RE: Tensor,
+    identity_R: Tensor,
+    margin: float,
+    smoothing: float,
+    negatives: int | None,
+) -> Tensor:
+    """What needs every logit by itself: smoothing, and sampled negatives."""
     logits_RP = inventory(embed_RE)
     if negatives is not None:
         drawn_P = torch.zeros(logits_RP.shape[1], dtype=torch.bool, device=logits_RP.device)
@@ -74,13 +106,19 @@ def csc_loss(
         logits_RP = logits_RP.masked_fill(~keep_RP, -1e4)
     if margin > 0:
         true = identity_R.unsqueeze(1)
-        cos_R1 = (logits_RP.gather(1, true) / (2 * inventory.alpha) + 1).clamp(-1 + 1e-6, 1 - 1e-6)
-        sin_R1 = (1 - cos_R1.square()).sqrt()
-        moved = cos_R1 * math.cos(margin) - sin_R1 * math.sin(margin)
-        # Past π − margin the angle would wrap: go on linearly there.
-        moved = torch.where(cos_R1 > -math.cos(margin), moved, cos_R1 - margin * math.sin(margin))
-        logits_RP = logits_RP.scatter(1, true, 2 * inventory.alpha * (moved - 1))
+        cos_R1 = logits_RP.gather(1, true) / (2 * inventory.alpha) + 1
+        logits_RP = logits_RP.scatter(1, true, 2 * inventory.alpha * (_widened(cos_R1, margin) - 1))
     return F.cross_entropy(logits_RP, identity_R, reduction="none", label_smoothing=smoothing)
+
+
+def _widened(cos: Tensor, margin: float) -> Tensor:
+    """The cosine of an angle that is ``margin`` wider."""
+    if margin == 0:
+        return cos
+    cos = cos.clamp(-1 + 1e-6, 1 - 1e-6)
+    wider = cos * math.cos(margin) - (1 - cos.square()).sqrt() * math.sin(margin)
+    # Past π − margin the angle would wrap: go on linearly there.
+    return torch.where(cos > -math.cos(margin), wider, cos - margin * math.sin(margin))
 
 
 def information_bound(loss: float, entropy: float) -> float:

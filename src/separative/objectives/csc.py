@@ -91,11 +91,7 @@ class SeparativeObjective(Objective):
                 cost_BCK += w.separation / 10 * separation_costs(out.estimate_BCN, source_BCN, mix_BN)
             else:
                 cost_BCK += w.activity * _activity_costs(out.activity_BCS, active_BCS)
-            columns_BCK = label_BK.unsqueeze(1).expand(-1, out.query_BCE.shape[1], -1)
-            nats = {
-                name: -self.inventory.log_posterior(embed_BCE).gather(2, columns_BCK)
-                for name, embed_BCE in embeds.items()
-            }
+            nats = {name: self.inventory.nats(embed_BCE, label_BK) for name, embed_BCE in embeds.items()}
             # Without waveforms there is nothing better to go by than the embeddings.
             share = w.order if w.separation > 0 else 1.0
             for nats_BCK in nats.values():
