@@ -135,10 +135,18 @@ def _each(work: Callable[..., Recording], sources: list[Path], model: str, chann
 
 
 def _say(recordings: list[Recording]) -> None:
+    # Levels are those of waveforms, which embedding does without.
+    waves = any(t.waveform_N.size for r in recordings for t in r.talkers)
     say_table(
-        ("recording", "stream", "speech, s", "level, dB", "heard"),
+        ("recording", "stream", "speech, s", *(["level, dB"] if waves else []), "heard"),
         [
-            (r.name, t.stream, f"{t.speech_seconds:.2f}", f"{t.level_db:.1f}", "yes" if t.audible else "no")
+            (
+                r.name,
+                t.stream,
+                f"{t.speech_seconds:.2f}",
+                *([f"{t.level_db:.1f}"] if waves else []),
+                "yes" if t.audible else "no",
+            )
             for r in recordings
             for t in r.talkers
         ],

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from separative.audio import level_db
 from separative.errors import AudioError
 from separative.inference.recording import (
     MIN_SPEECH,
@@ -35,14 +34,14 @@ def analyse(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy 
 
 
 def embed(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
-    """As :func:`analyse`, for the sake of embeddings: at least one talker is audible.
+    """As :func:`analyse`, without waveforms (half of the time): at least one talker is audible.
 
     Raises:
         AudioError: as :func:`analyse`, or no stream holds MIN_SPEECH seconds of speech.
     """
-    recording = analyse(model, source, channels=channels)
-    need_speech([recording])
-    return recording
+    recordings = run(model, [load(source, model.rate, channels)], separate=False)
+    need_speech(recordings)
+    return recordings[0]
 
 
 def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
@@ -53,19 +52,26 @@ def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy
 def embed_many(
     model: SeparativeEncoder, sources: Iterable[Audio], *, batch: int = 8, channels: ChannelPolicy = "mean"
 ) -> Iterator[Recording]:
-    """:func:`analyse` for many recordings, ``batch`` at a time, in their order; results as if done singly.
+    """:func:`embed` for many recordings, ``batch`` at a time, in their order; results as if done singly.
+
+    None is refused for want of speech: a recording may have no audible talker.
 
     Raises:
         AudioError: on reaching a recording that cannot be taken.
     """
     rest = iter(sources)
     while some := list(islice(rest, batch)):
-        yield from run(model, [load(source, model.rate, channels) for source in some])
+        yield from run(model, [load(source, model.rate, channels) for source in some], separate=False)
 
 
-def run(model: SeparativeEncoder, loaded: Sequence[Loaded], *, shared: bool = False) -> list[Recording]:
-    """One padded batch through the model; ``shared``: all recordings are views of one memory."""
-    heard = forward(model, [item.wave_N for item in loaded], shared=shared)
+def run(
+    model: SeparativeEncoder, loaded: Sequence[Loaded], *, shared: bool = False, separate: bool = True
+) -> list[Recording]:
+    """One padded batch through the model.
+
+    ``shared``: all recordings are views of one memory. ``separate``: also the talkers' waveforms.
+    """
+    heard = forward(model, [item.wave_N for item in loaded], shared=shared, separate=separate)
     activity_BCS = heard.activity_BCS.sigmoid().cpu().numpy()
     real_BS = heard.valid_BS.cpu().numpy() > 0
     estimate_BCN, answer_BCE, query_BCE = (
@@ -81,7 +87,6 @@ def run(model: SeparativeEncoder, loaded: Sequence[Loaded], *, shared: bool = Fa
             # The last segment may reach beyond the end of the recording.
             speech = min(float((activity_S > 0.5).sum()) * model.segment_seconds, seconds)
             # Copies, so that one talker kept does not keep the whole padded batch in memory.
-            waveform_N = estimate_BCN[b, c, :samples].copy()
             talkers.append(
                 Talker(
                     c,
@@ -90,8 +95,7 @@ def run(model: SeparativeEncoder, loaded: Sequence[Loaded], *, shared: bool = Fa
                     activity_S,
                     model.segment_seconds,
                     speech,
-                    level_db(waveform_N),
-                    waveform_N,
+                    estimate_BCN[b, c, :samples].copy(),
                     speech >= MIN_SPEECH,
                 )
             )
@@ -102,7 +106,9 @@ def run(model: SeparativeEncoder, loaded: Sequence[Loaded], *, shared: bool = Fa
     return recordings
 
 
-def forward(model: SeparativeEncoder, waves: Sequence[Wave], *, shared: bool = False) -> Separated:
+def forward(
+    model: SeparativeEncoder, waves: Sequence[Wave], *, shared: bool = False, separate: bool = True
+) -> Separated:
     """Pad waveforms to one batch and run the model without gradients, on the device it lives on."""
     import torch
 
@@ -113,7 +119,12 @@ def forward(model: SeparativeEncoder, waves: Sequence[Wave], *, shared: bool = F
         row_N[: len(wave_N)] = torch.from_numpy(np.ascontiguousarray(wave_N, dtype=np.float32))
     group_B = torch.zeros(len(waves), dtype=torch.long) if shared else torch.arange(len(waves))
     with torch.inference_mode():
-        heard: Separated = model(mix_BN.to(device), group_B=group_B.to(device), length_B=length_B.to(device))
+        heard: Separated = model(
+            mix_BN.to(device),
+            group_B=group_B.to(device),
+            length_B=length_B.to(device),
+            separate=separate,
+        )
     return heard
 
 

@@ -31,8 +31,8 @@ class Talker:
 
     ``embedding_E`` gathered by the cross-attention, ``query_E`` before it, both of unit norm · ``activity_S``
     probability of speech in each segment of ``segment_seconds`` · ``speech_seconds`` how long it is above one
-    half · ``level_db`` of ``waveform_N``, dB full scale · ``audible``: at least MIN_SPEECH seconds of speech;
-    the embedding of an inaudible stream means nothing. ``stream`` is the model's own number for it.
+    half · ``audible``: at least MIN_SPEECH seconds of speech; the embedding of an inaudible stream means
+    nothing · ``waveform_N`` empty where only embeddings were asked for. ``stream`` is the model's own number.
     """
 
     stream: int
@@ -41,9 +41,13 @@ class Talker:
     activity_S: Wave
     segment_seconds: float
     speech_seconds: float
-    level_db: float
     waveform_N: Wave
     audible: bool
+
+    @property
+    def level_db(self) -> float:
+        """Of the waveform, dB full scale."""
+        return audio.level_db(self.waveform_N)
 
 
 @dataclass(frozen=True)

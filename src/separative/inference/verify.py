@@ -87,6 +87,6 @@ def _side(
     if not sources:
         raise SeparativeError("a side of a verification needs at least one recording")
     loaded = [load(source, model.rate, channels) for source in sources]
-    recordings = run(model, loaded, shared=True)
+    recordings = run(model, loaded, shared=True, separate=False)
     need_speech(recordings)
     return recordings

@@ -18,7 +18,12 @@ def write_waveforms(recording: Recording, folder: str | Path, stem: str | None =
     """Write every audible talker as ``<folder>/<stem>-talker<i>.wav``, 16 bit; returns the paths.
 
     Talkers that would clip are turned down together, so their relative levels stay.
+
+    Raises:
+        SeparativeError: the recording was only embedded.
     """
+    if not all(t.waveform_N.size for t in recording.audible):
+        raise SeparativeError(f"{recording.name} was embedded without waveforms; use separate")
     stem = stem or Path(recording.name).stem
     peak = max((float(np.abs(t.waveform_N).max()) for t in recording.audible), default=0.0)
     paths = []
@@ -63,7 +68,7 @@ def describe(recording: Recording, *, embeddings: bool = False) -> dict[str, Any
         entry: dict[str, Any] = {
             "stream": talker.stream,
             "speech_seconds": round(talker.speech_seconds, 3),
-            "level_db": round(talker.level_db, 2),
+            **({"level_db": round(talker.level_db, 2)} if talker.waveform_N.size else {}),
             "segment_seconds": talker.segment_seconds,
             "activity": [round(float(p), 3) for p in talker.activity_S],
         }
