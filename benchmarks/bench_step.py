@@ -9,30 +9,20 @@ drift of the machine reaches all alike. ``PEERS`` is an environment with asteroi
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
-import os
-import platform
-import resource
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "step.md"
+from common import Record, arguments, made_on, median, put, spread, take_turns, timed
+
 PEER, PEER_BATCH, PEER_SECONDS, PEER_RATE = "Asteroid DPRNNTasNet", 4, 4.0, 8000
 # The inventory of the recipe's usual corpus: 541 talkers at three speeds.
 IDENTITIES = 1623
-MIB = 2**20
-# What the trainer sets for itself (freed memory stays with the process), here for every case alike.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+# Recipe, and the promise against the peer: so many times its speed, so large a part of its memory.
+PROMISES = {"small": (10, 5), "galr-8k": (2, 2)}
 
 
-def ours(recipe: str, batch: int, seconds: float) -> tuple[Callable[[], None], dict[str, Any]]:
+def ours(recipe: str, batch: int, seconds: float) -> tuple[Callable[[], None], Record]:
     """The step of the training loop, on mixtures of two modulated noises."""
     import torch
 
@@ -58,7 +48,7 @@ def ours(recipe: str, batch: int, seconds: float) -> tuple[Callable[[], None], d
     return step, {"rate": plan.model.rate, "parameters": sum(p.numel() for p in model.parameters())}
 
 
-def peer(batch: int, seconds: float) -> tuple[Callable[[], None], dict[str, Any]]:
+def peer(batch: int, seconds: float) -> tuple[Callable[[], None], Record]:
     """Asteroid's defaults and a negative SI-SDR (mean squares of untrained outputs run into denormals)."""
     import torch
     from asteroid.models import DPRNNTasNet
@@ -79,122 +69,29 @@ def peer(batch: int, seconds: float) -> tuple[Callable[[], None], dict[str, Any]
     return step, {"rate": PEER_RATE, "parameters": sum(p.numel() for p in model.parameters())}
 
 
-def measure(case: dict[str, Any]) -> dict[str, Any]:
-    """Wall and CPU seconds of every run after one that warms up, and memory in MiB."""
+def measure(case: Record) -> Record:
     import torch
 
     torch.set_num_threads(case["threads"])
     torch.manual_seed(0)
-    make = peer if case["recipe"] is None else lambda *size: ours(case["recipe"], *size)
-    step, facts = make(case["batch"], case["seconds"])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    wall_s, cpu_s = [], []
-    for run in range(case["runs"] + 1):
-        wall, cpu = time.perf_counter(), time.process_time()
-        step()
-        if run:
-            wall_s.append(time.perf_counter() - wall)
-            cpu_s.append(time.process_time() - cpu)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return facts | {
-        "wall_s": wall_s,
-        "cpu_s": cpu_s,
-        "peak": peak,
-        "step": peak - before,
-        "torch": torch.__version__,
-    }
+    size = case["batch"], case["seconds"]
+    step, facts = peer(*size) if case["recipe"] is None else ours(case["recipe"], *size)
+    return facts | timed(step, case["runs"])
 
 
-def run_child(python: str, case: dict[str, Any]) -> dict[str, Any]:
-    words = [python, "-W", "ignore", __file__, "--case", json.dumps(case)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | ALLOCATOR)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def summary(case: dict[str, Any], rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over all runs of all rounds, per second of mixture too."""
-    wall = [s for one in rounds for s in one["wall_s"]]
-    audio = case["batch"] * case["seconds"]
-    return {
-        "name": case["name"],
-        "mixtures": f"{case['batch']} × {case['seconds']:g} s",
-        "rate": rounds[0]["rate"],
-        "parameters": rounds[0]["parameters"],
-        "wall": statistics.median(wall),
-        "low": min(wall),
-        "high": max(wall),
-        "cpu": statistics.median([s for one in rounds for s in one["cpu_s"]]),
-        "per_second": statistics.median(wall) / audio,
-        "peak": statistics.median([one["peak"] for one in rounds]),
-        "step": statistics.median([one["step"] for one in rounds]),
-        "torch": rounds[0]["torch"],
-    }
-
-
-def page(rows: list[dict[str, Any]], loads: list[float], args: argparse.Namespace) -> str:
-    cpu = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
+def row(case: Record, rounds: list[Record]) -> str:
+    audio, facts = case["batch"] * case["seconds"], rounds[0]
+    return (
+        f"| {case['name']} | {case['batch']} × {case['seconds']:g} s | {facts['rate']}"
+        f" | {facts['parameters'] / 1e6:.2f} M | {spread(rounds, 'wall_s')} | {median(rounds, 'cpu_s'):.3f}"
+        f" | {1000 * median(rounds, 'wall_s') / audio:.1f} | {median(rounds, 'peak'):.0f}"
+        f" | {median(rounds, 'above'):.0f} |"
     )
-    torches = " / ".join(sorted({row["torch"] for row in rows}))
-    lines = [
-        "# One training step",
-        "",
-        f"Forward, loss and backward of the recipe `{args.recipe}`, {args.threads} threads.",
-        f"Measured {datetime.date.today().isoformat()} on {cpu}, {os.cpu_count()} cores,",
-        f"Python {platform.python_version()}, torch {torches};",
-        f"load before each round {', '.join(f'{load:.2f}' for load in loads)}.",
-        "",
-        "| case | mixtures | Hz | parameters | step, s (lowest–highest) | CPU, s | ms per second of mixture"
-        " | peak, MiB | of it the step, MiB |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r['name']} | {r['mixtures']} | {r['rate']} | {r['parameters'] / 1e6:.2f} M"
-        f" | {r['wall']:.3f} ({r['low']:.3f}–{r['high']:.3f}) | {r['cpu']:.3f}"
-        f" | {1000 * r['per_second']:.1f} | {r['peak']:.0f} | {r['step']:.0f} |"
-        for r in rows
-    ]
-    if len(rows) == 3:
-        whole, same, other = rows
-        lines += [
-            "",
-            f"Per second of mixture, {PEER} takes"
-            f" **{other['per_second'] / whole['per_second']:.1f} times** as long as the recipe's own batch,",
-            f"and {other['per_second'] / same['per_second']:.1f} times as long as a batch"
-            " of as many seconds as its own.",
-            f"For those seconds its step takes **{other['step'] / same['step']:.1f} times** the memory,",
-            f"its process {other['peak'] / same['peak']:.1f} times.",
-        ]
-    lines += [
-        "",
-        f"Medians of {args.rounds * args.runs} steps in {args.rounds} processes, each after one to warm up.",
-        "The step's memory is the process's peak less its peak before the first step (libraries, weights and",
-        f"the batch). Mixtures are of modulated noises, the inventory has {IDENTITIES} rows;",
-        "the peer has its own defaults and a negative SI-SDR without a search for the permutation.",
-        "The optimiser's step is in neither.",
-        "",
-        "Made by `python benchmarks/bench_step.py"
-        f"{' --peer-python PEERS/bin/python' if len(rows) == 3 else ''}`.",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--recipe", default="small", help="name or file")
+    parser = arguments(__doc__, "step.md", runs=3, rounds=3)
     parser.add_argument("--peer-python", help="interpreter of an environment with asteroid")
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each case")
-    parser.add_argument("--runs", type=int, default=5, help="timed steps in a process")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--page", default=str(PAGE), help="file to write, - to print")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
         print(json.dumps(measure(json.loads(args.case))))
@@ -202,36 +99,54 @@ def main() -> None:
 
     from separative.training import load_recipe
 
-    mixtures = load_recipe(args.recipe).mixtures
-    same = round(PEER_BATCH * PEER_SECONDS / mixtures.seconds)
     common = {"runs": args.runs, "threads": args.threads}
-    own = {"name": f"`{args.recipe}`", "recipe": args.recipe, "seconds": mixtures.seconds}
-    cases = [
-        (sys.executable, common | own | {"batch": mixtures.batch}),
-        (
-            sys.executable,
-            common | own | {"batch": same, "name": f"{own['name']}, as many seconds as the peer"},
-        ),
-    ]
+    cases: list[tuple[str, Record]] = []
+    for recipe in PROMISES:
+        mixtures = load_recipe(recipe).mixtures
+        same = round(PEER_BATCH * PEER_SECONDS / mixtures.seconds)
+        for batch, words in ((mixtures.batch, ""), (same, ", as many seconds as the peer")):
+            named = {"name": f"`{recipe}`{words}", "recipe": recipe, "words": words}
+            cases.append((sys.executable, common | named | {"batch": batch, "seconds": mixtures.seconds}))
     if args.peer_python:
         size = {"batch": PEER_BATCH, "seconds": PEER_SECONDS}
         cases.append((args.peer_python, common | size | {"name": PEER, "recipe": None}))
-    rounds: list[list[dict[str, Any]]] = [[] for _ in cases]
-    loads = []
-    for _ in range(args.rounds):
-        loads.append(os.getloadavg()[0])
-        if loads[-1] > 0.5 * args.threads and len(loads) == 1:
-            print(
-                f"load {loads[-1]:.1f}: other work on this machine makes these times wrong", file=sys.stderr
-            )
-        for results, (python, case) in zip(rounds, cases, strict=True):
-            results.append(run_child(python, case))
-    text = page([summary(case, r) for (_, case), r in zip(cases, rounds, strict=True)], loads, args)
-    if args.page == "-":
-        print(text)
-    else:
-        Path(args.page).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.page).write_text(text, encoding="utf-8")
+    results, loads = take_turns(__file__, cases, args.rounds)
+    lines = [
+        "# One training step",
+        "",
+        f"Forward, loss and backward, {args.threads} threads.",
+        *made_on(loads, "torch"),
+        "",
+        "| case | mixtures | Hz | parameters | step, s (lowest–highest) | CPU, s | ms per second of mixture"
+        " | peak, MiB | of it the step, MiB |",
+        "|---" * 9 + "|",
+        *(row(case, found) for (_, case), found in zip(cases, results, strict=True)),
+        "",
+    ]
+    if args.peer_python:
+        theirs = results[-1]
+        per_second = median(theirs, "wall_s") / (PEER_BATCH * PEER_SECONDS)
+        for (_, case), found in zip(cases[:-1], results[:-1], strict=True):
+            if case["words"]:
+                faster = per_second / (median(found, "wall_s") / (case["batch"] * case["seconds"]))
+                smaller = median(theirs, "above") / median(found, "above")
+                speed, memory = PROMISES[case["recipe"]]
+                lines.append(
+                    f"- `{case['recipe']}`, for the peer's number of seconds: **{faster:.1f} times** as fast"
+                    f" (promised {speed}), **1/{smaller:.1f}** of its memory (promised 1/{memory})."
+                )
+        lines.append("")
+    lines += [
+        f"Medians of {args.rounds * args.runs} steps in {args.rounds} processes, each after one to warm up.",
+        "The step's memory is the process's peak less its peak before the first step (libraries, weights and",
+        f"the batch). Mixtures are of modulated noises, the inventory has {IDENTITIES} rows;",
+        "the peer has its own defaults and a negative SI-SDR without a search for the permutation.",
+        "The optimiser's step is in neither.",
+        "",
+        "Made by `python benchmarks/bench_step.py"
+        f"{' --peer-python PEERS/bin/python' if args.peer_python else ''}`.",
+    ]
+    put(args.page, lines)
 
 
 if __name__ == "__main__":

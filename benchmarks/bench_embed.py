@@ -1,0 +1,149 @@
+"""Embedding every talker of a recording, beside encoders that give one embedding, in the same run.
+
+    python benchmarks/bench_embed.py --peer-python PEERS/bin/python     # rewrites docs/benchmarks/embed.md
+    python benchmarks/bench_embed.py --page -                           # prints the page, ours alone
+
+``PEERS`` is an environment with resemblyzer, speechbrain and the same torch. Weights are random where none
+ship.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+from common import Record, arguments, exponent, made_on, median, put, spread, take_turns, timed
+
+RATE = 16000
+LENGTHS = (3.0, 10.0, 60.0)
+GROWTH = (10.0, 60.0, 180.0, 600.0)
+RESEMBLYZER, ECAPA = "Resemblyzer VoiceEncoder", "SpeechBrain ECAPA-TDNN (1024)"
+PEERS = (RESEMBLYZER, ECAPA)
+# Against whom each length is promised to be as fast.
+PROMISED = {3.0: ECAPA, 10.0: RESEMBLYZER, 60.0: RESEMBLYZER}
+
+
+def ours(batch: int) -> Callable[[object], object]:
+    """The network as ``embed`` runs it; recordings above a minute are given to it all the same."""
+    import numpy as np
+    import torch
+
+    from separative.inference.analyse import forward
+    from separative.model import SeparativeEncoder
+    from separative.training import load_recipe
+
+    torch.manual_seed(0)
+    model = SeparativeEncoder(load_recipe("small").model).eval()
+    return lambda wave_N: forward(model, [np.asarray(wave_N)] * batch, separate=False).answer_BCE
+
+
+def resemblyzer() -> Callable[[object], object]:
+    from resemblyzer import VoiceEncoder
+
+    encoder = VoiceEncoder("cpu", verbose=False)
+    return lambda wave_N: encoder.embed_utterance(wave_N)
+
+
+def ecapa() -> Callable[[object], object]:
+    """The published size, with its features, as its recipe joins them."""
+    import torch
+    from speechbrain.lobes.features import Fbank
+    from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+    from speechbrain.processing.features import InputNormalization
+
+    features, level = Fbank(n_mels=80), InputNormalization(norm_type="sentence", std_norm=False)
+    network = ECAPA_TDNN(80, channels=[1024, 1024, 1024, 1024, 3072], lin_neurons=192).eval()
+    whole = torch.ones(1)
+
+    def embed(wave_N: object) -> object:
+        with torch.inference_mode():
+            return network(level(features(torch.as_tensor(wave_N)[None]), whole), whole)
+
+    return embed
+
+
+def measure(case: Record) -> Record:
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(case["threads"])
+    wave_N = np.random.default_rng(0).standard_normal(int(case["seconds"] * RATE)).astype(np.float32) * 0.1
+    made = {RESEMBLYZER: resemblyzer, ECAPA: ecapa}.get(case["name"], lambda: ours(case["batch"]))()
+    return timed(lambda: made(wave_N), case["runs"], warm=2)
+
+
+def main() -> None:
+    parser = arguments(__doc__, "embed.md", runs=5, rounds=3)
+    parser.add_argument("--peer-python", help="interpreter of an environment with the peers")
+    args = parser.parse_args()
+    if args.case:
+        print(json.dumps(measure(json.loads(args.case))))
+        return
+    mine = "`small`, every talker"
+    names = [(mine, sys.executable), *((p, args.peer_python) for p in PEERS if args.peer_python)]
+    keys = [(name, seconds, 1) for name, _ in names for seconds in LENGTHS]
+    keys += [(mine, seconds, 1) for seconds in GROWTH if seconds not in LENGTHS] + [(mine, 10.0, 8)]
+    python = dict(names)
+    cases = [
+        (
+            python[name],
+            {
+                "name": name,
+                "seconds": seconds,
+                "batch": batch,
+                "runs": args.runs if seconds <= 60 else 2,
+                "threads": args.threads,
+            },
+        )
+        for name, seconds, batch in keys
+    ]
+    results, loads = take_turns(__file__, cases, args.rounds)
+    found = dict(zip(keys, results, strict=True))
+
+    def factor(name: str, seconds: float, batch: int = 1) -> float:
+        return median(found[name, seconds, batch], "wall_s") / (seconds * batch)
+
+    lines = [
+        "# Embedding a recording",
+        "",
+        f"From the waveform to embeddings, {args.threads} threads; real-time factor: seconds of computing for",
+        "a second of audio. Ours returns an embedding and the activity of every talker, the peers one each.",
+        *made_on(loads, "torch", "numpy"),
+        "",
+        "| system | " + " | ".join(f"{seconds:g} s, ms (lowest–highest)" for seconds in LENGTHS) + " | "
+        "real-time factors |",
+        "|---" * (len(LENGTHS) + 2) + "|",
+    ]
+    for name, _ in names:
+        cells = " | ".join(spread(found[name, s, 1], "wall_s", 1000, 0) for s in LENGTHS)
+        lines.append(f"| {name} | {cells} | {' / '.join(f'{factor(name, s):.4f}' for s in LENGTHS)} |")
+    lines.append("")
+    if args.peer_python:
+        for seconds, peer in PROMISED.items():
+            ratio = factor(mine, seconds) / factor(peer, seconds)
+            lines.append(
+                f"- {seconds:g} s: **{ratio:.2f} times** the real-time factor of {peer}; promised at most 1:"
+                f" {'kept' if ratio <= 1 else 'missed'}."
+            )
+        lines.append("")
+    slope = exponent(list(GROWTH), [median(found[mine, s, 1], "wall_s") for s in GROWTH])
+    costs = {
+        s: (1000 * median(found[mine, s, 1], "wall_s"), median(found[mine, s, 1], "above")) for s in GROWTH
+    }
+    growth = ", ".join(f"{s:g} s {ms:.0f} ms ({mib:.0f} MiB)" for s, (ms, mib) in costs.items())
+    lines += [
+        f"Growth in one piece: {growth}: time grows as the length to the **{slope:.2f}**.",
+        f"Eight recordings of 10 s in a batch: real-time factor {factor(mine, 10.0, 8):.4f}, alone"
+        f" {factor(mine, 10.0):.4f}.",
+        "",
+        f"Medians (lowest–highest) of {args.rounds * args.runs} runs in {args.rounds} processes, each after",
+        "two to warm up.",
+        "Made by `python benchmarks/bench_embed.py"
+        f"{' --peer-python PEERS/bin/python' if args.peer_python else ''}`.",
+    ]
+    put(args.page, lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The exact contrastive loss at up to a million identities: time, memory and how both grow.
+
+    python benchmarks/bench_loss.py              # rewrites docs/benchmarks/loss.md
+    python benchmarks/bench_loss.py --page -     # prints the page
+
+Beside it, in the same run, the naive loss (all logits at once) and its matrix products alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+from common import Record, arguments, exponent, made_on, median, put, spread, take_turns, timed
+
+SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000)
+EMBED, ROWS = 128, 64
+ALPHA = 10.0
+MOST_MB, MOST_RATIO = 256, 1.3
+
+
+def measure(case: Record) -> Record:
+    import torch
+    from torch.nn import functional as F
+
+    from separative.objectives import Inventory, csc_loss
+
+    torch.set_num_threads(case["threads"])
+    torch.manual_seed(0)
+    inventory = Inventory(case["identities"], EMBED, ALPHA)
+    # As an optimiser would: the gradient is there before and is no part of the loss's own memory.
+    inventory.row_PE.grad = torch.zeros_like(inventory.row_PE)
+    embed_RE = F.normalize(torch.randn(ROWS, EMBED), dim=-1).requires_grad_()
+    label_R = torch.randint(case["identities"], (ROWS,))
+    row_PE = inventory.row_PE.detach()
+
+    def loss() -> None:
+        inventory.row_PE.grad = None
+        csc_loss(inventory, embed_RE, label_R).mean().backward()
+
+    def naive() -> None:
+        inventory.row_PE.grad = None
+        F.cross_entropy(inventory(embed_RE), label_R).backward()
+
+    def products() -> None:
+        """Logits, and from them the gradients of embeddings and rows: all that cannot be spared."""
+        logits_RP = embed_RE.detach() @ row_PE.T
+        logits_RP @ row_PE
+        logits_RP.T @ embed_RE.detach()
+
+    work: dict[str, Callable[[], None]] = {"loss": loss, "naive": naive, "products": products}
+    return timed(work[case["what"]], case["runs"])
+
+
+def main() -> None:
+    args = arguments(__doc__, "loss.md", runs=5, rounds=2).parse_args()
+    if args.case:
+        print(json.dumps(measure(json.loads(args.case))))
+        return
+    common = {"runs": args.runs, "threads": args.threads}
+    keys = [(what, size) for what in ("loss", "naive", "products") for size in SIZES]
+    cases = [(sys.executable, common | {"what": what, "identities": size}) for what, size in keys]
+    results, loads = take_turns(__file__, cases, args.rounds)
+    found = dict(zip(keys, results, strict=True))
+    lines = [
+        "# The contrastive loss over a large inventory",
+        "",
+        f"Forward and backward of {ROWS} embeddings of {EMBED} numbers, the sum exact over P identities;",
+        f"{args.threads} threads.",
+        *made_on(loads, "torch"),
+        "",
+        "| P | loss, ms | naive, ms | three matrix products, ms | loss ÷ products | loss ÷ naive"
+        " | memory of the loss beyond its gradient, MB | of the naive one, MB |",
+        "|---" * 8 + "|",
+    ]
+    for size in SIZES:
+        loss, naive, products = (found[what, size] for what in ("loss", "naive", "products"))
+        gradient = 4 * size * EMBED / 1e6
+        beyond = [max(0.0, median(one, "above") * 2**20 / 1e6 - gradient) for one in (loss, naive)]
+        lines.append(
+            f"| {size:,} | {spread(loss, 'wall_s', 1000, 1)} | {spread(naive, 'wall_s', 1000, 1)}"
+            f" | {spread(products, 'wall_s', 1000, 1)}"
+            f" | {median(loss, 'wall_s') / median(products, 'wall_s'):.2f}"
+            f" | {median(loss, 'wall_s') / median(naive, 'wall_s'):.2f} | {beyond[0]:.0f} | {beyond[1]:.0f} |"
+        )
+    times = [median(found["loss", size], "wall_s") for size in SIZES]
+    lines += [
+        "",
+        f"Time grows as P to the {exponent([float(s) for s in SIZES], times):.2f}.",
+        f"Promised at a million: at most {MOST_MB} MB, and {MOST_RATIO} times the matrix products.",
+        "The three products are the logits and the gradients of embeddings and of rows; the loss computes",
+        "the logits a second time in its backward pass instead of keeping them, and normalises the rows.",
+        "",
+        f"Medians (lowest–highest) of {args.rounds * args.runs} runs in {args.rounds} processes, each after",
+        "one to warm up. Made by `python benchmarks/bench_loss.py`.",
+    ]
+    put(args.page, lines)
+
+
+if __name__ == "__main__":
+    main()
