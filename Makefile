@@ -16,8 +16,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# PEER_PYTHON: the Python of an environment with the peers (systems/README.md); without it they are left out.
 bench: $(READY)
-	set -e; for script in benchmarks/*.py; do [ ! -e "$$script" ] || $(BIN)/python "$$script"; done
+	$(BIN)/python benchmarks/run.py $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
 
 # torch first and alone, so that a CPU build that pip can find is taken before anything asks for another.
 $(READY): pyproject.toml constraints.txt

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import Record, arguments, exponent, made_on, median, put, spread, take_turns, timed
+from common import Promise, Record, arguments, exponent, made_on, median, put, spread, take_turns, timed
 
 RATE = 16000
 FILES, FILE_SECONDS, PIECE_SECONDS = 8, 240.0, 3.0
@@ -95,6 +95,7 @@ def main() -> None:
         "| what | ms for a second of mixture (lowest–highest) | seconds of mixture a second | promised |",
         "|---|---|---|---|",
     ]
+    promises = []
     words = {"plain": "decoded corpus", "rooms": "the same, every mixture in a simulated room"}
     for what, n in keys[:2]:
         one = found[what, n]
@@ -103,20 +104,26 @@ def main() -> None:
             f"| {words[what]} | {spread(one, 'wall_s', 1000 / audio, 2)}"
             f" | {audio / median(one, 'wall_s'):.0f} | {PROMISED[what]} |"
         )
+        speed = audio / median(one, "wall_s")
+        named = f"drawing mixtures, {words[what]}: seconds a second and core"
+        promises.append(Promise(named, f"{speed:.0f}", f"≥ {PROMISED[what]}", speed >= PROMISED[what]))
     times = [median(found["growth", size], "wall_s") for size in SIZES]
     audio = found["growth", SIZES[0]][0]["audio"]
     cells = ", ".join(f"{size:,}: {audio / t:.0f}" for size, t in zip(SIZES, times, strict=True))
     lines += [
         "",
-        "Without a decoded corpus, each crop's utterance decoded from its file when drawn, seconds of mixture",
-        f"a second by utterances in the manifest: {cells}.",
+        "Without a decoded corpus, each crop's utterance decoded from its file when drawn, seconds of",
+        f"mixture a second by utterances in the manifest: {cells}.",
         f"Time grows as that number to the **{exponent([float(s) for s in SIZES], times):.2f}**.",
         "",
         f"Medians of {args.rounds * args.runs} runs of {STEPS} steps in {args.rounds} processes, each after",
         "one to warm up.",
         "Made by `python benchmarks/bench_mixing.py`.",
     ]
-    put(args.page, lines)
+    slope = exponent([float(s) for s in SIZES], times)
+    named = f"mixing up to {SIZES[-1]:,} utterances: growth of time"
+    promises.append(Promise(named, f"{slope:.2f}", "≤ 0.05", slope <= 0.05))
+    put(args.page, lines, promises)
 
 
 if __name__ == "__main__":

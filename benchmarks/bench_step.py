@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from common import Record, arguments, made_on, median, put, spread, take_turns, timed
+from common import Promise, Record, arguments, made_on, median, put, spread, take_turns, timed
 
 PEER, PEER_BATCH, PEER_SECONDS, PEER_RATE = "Asteroid DPRNNTasNet", 4, 4.0, 8000
 # The inventory of the recipe's usual corpus: 541 talkers at three speeds.
@@ -123,6 +123,7 @@ def main() -> None:
         *(row(case, found) for (_, case), found in zip(cases, results, strict=True)),
         "",
     ]
+    promises: list[Promise] = []
     if args.peer_python:
         theirs = results[-1]
         per_second = median(theirs, "wall_s") / (PEER_BATCH * PEER_SECONDS)
@@ -131,11 +132,11 @@ def main() -> None:
                 faster = per_second / (median(found, "wall_s") / (case["batch"] * case["seconds"]))
                 smaller = median(theirs, "above") / median(found, "above")
                 speed, memory = PROMISES[case["recipe"]]
-                lines.append(
-                    f"- `{case['recipe']}`, for the peer's number of seconds: **{faster:.1f} times** as fast"
-                    f" (promised {speed}), **1/{smaller:.1f}** of its memory (promised 1/{memory})."
-                )
-        lines.append("")
+                named = f"training step of `{case['recipe']}` beside {PEER}"
+                promises += [
+                    Promise(f"{named}: times as fast", f"{faster:.1f}", f"≥ {speed}", faster >= speed),
+                    Promise(f"{named}: memory", f"1/{smaller:.1f}", f"≤ 1/{memory}", smaller >= memory),
+                ]
     lines += [
         f"Medians of {args.rounds * args.runs} steps in {args.rounds} processes, each after one to warm up.",
         "The step's memory is the process's peak less its peak before the first step (libraries, weights and",
@@ -146,7 +147,7 @@ def main() -> None:
         "Made by `python benchmarks/bench_step.py"
         f"{' --peer-python PEERS/bin/python' if args.peer_python else ''}`.",
     ]
-    put(args.page, lines)
+    put(args.page, lines, promises)
 
 
 if __name__ == "__main__":

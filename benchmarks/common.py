@@ -12,16 +12,25 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PAGES = Path(__file__).parents[1] / "docs" / "benchmarks"
 Record = dict[str, Any]
 # Freed memory stays with the process, as the trainer has it: for every case alike. A threshold alone would
 # not do, the C library takes none above 32 MiB.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+
+
+class Promise(NamedTuple):
+    """A line of the promise table: what was measured, what was promised, and whether it was kept."""
+
+    what: str
+    measured: str
+    target: str
+    kept: bool
 
 
 def peak_mib() -> float:
@@ -120,11 +129,23 @@ def arguments(description: str | None, page: str, *, runs: int, rounds: int) -> 
     return parser
 
 
-def put(page: str, lines: list[str]) -> None:
-    """Write the page, or print it."""
-    text = "\n".join(lines) + "\n"
+def promise_lines(promises: Sequence[Promise]) -> list[str]:
+    """The promise table."""
+    rows = [
+        f"| {p.what} | {p.measured} | {p.target} | {'kept' if p.kept else '**missed**'} |" for p in promises
+    ]
+    return ["| promise | measured | target | |", "|---" * 4 + "|", *rows]
+
+
+def put(page: str, lines: list[str], promises: Sequence[Promise]) -> None:
+    """Write the page, its promises below, or print it. Beside the page its promises are kept for all to read."""
+    text = "\n".join([*lines, "", *promise_lines(promises)]) + "\n"
     if page == "-":
         print(text)
-    else:
-        Path(page).parent.mkdir(parents=True, exist_ok=True)
-        Path(page).write_text(text, encoding="utf-8")
+        return
+    path = Path(page)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.with_suffix(".json").write_text(
+        json.dumps([p._asdict() for p in promises], indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

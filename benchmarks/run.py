@@ -1,0 +1,50 @@
+"""Every benchmark, one after another, and one table of all promises.
+
+    python benchmarks/run.py [--peer-python PEERS/bin/python] [--only loss step]
+
+Rewrites the pages of docs/benchmarks; without the peers' Python, promises against peers are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from common import PAGES, Promise, promise_lines
+
+NEED_PEERS = ("step", "embed")
+NAMES = ("metrics", "loss", "mixing", "embed", "step")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--peer-python", help="interpreter of an environment with the peers")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    args = parser.parse_args()
+    for name in args.only:
+        words = [sys.executable, str(Path(__file__).with_name(f"bench_{name}.py"))]
+        if name in NEED_PEERS and args.peer_python:
+            words += ["--peer-python", args.peer_python]
+        print(f"{name} …", file=sys.stderr, flush=True)
+        subprocess.run(words, check=True)
+    promises = [
+        Promise(**line)
+        for name in NAMES
+        if (path := PAGES / f"{name}.json").is_file()
+        for line in json.loads(path.read_text(encoding="utf-8"))
+    ]
+    lines = promise_lines(promises)
+    print("\n".join(lines))
+    links = ", ".join(f"[{name}]({name}.md)" for name in NAMES if (PAGES / f"{name}.md").is_file())
+    text = ["# Promises of speed and size", "", *lines, "", f"How each was measured, and when: {links}.", ""]
+    text += ["Made by `make bench PEER_PYTHON=PEERS/bin/python`."]
+    (PAGES / "promises.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
