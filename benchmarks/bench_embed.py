@@ -108,7 +108,7 @@ def main() -> None:
         "# Embedding a recording",
         "",
         f"From the waveform to embeddings, {args.threads} threads; real-time factor: seconds of computing",
-        "for a second of audio. Ours returns an embedding and the activity of every talker, the peers one each.",
+        "for a second of audio. Ours returns an embedding and the activity of every talker, the peers one.",
         *made_on(loads, "torch", "numpy"),
         "",
         "| system | " + " | ".join(f"{seconds:g} s, ms (lowest–highest)" for seconds in LENGTHS) + " | "

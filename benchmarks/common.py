@@ -138,7 +138,7 @@ def promise_lines(promises: Sequence[Promise]) -> list[str]:
 
 
 def put(page: str, lines: list[str], promises: Sequence[Promise]) -> None:
-    """Write the page, its promises below, or print it. Beside the page its promises are kept for all to read."""
+    """Write the page, its promises below, or print it; the promises also lie beside it for run.py."""
     text = "\n".join([*lines, "", *promise_lines(promises)]) + "\n"
     if page == "-":
         print(text)
