@@ -54,7 +54,7 @@ def test_steps_are_those_of_the_formula_and_of_adamw() -> None:
     matrices.append(nn.Parameter(torch.randn(6, 4, dtype=torch.float64)))
     bias, twin = (nn.Parameter(torch.ones(4, dtype=torch.float64)) for _ in range(2))
     ours = MuonAdamW(
-        [{"params": matrices, "muon": True, "weight_decay": 0.1}, {"params": [bias]}],
+        [{"params": matrices, "by": "muon", "weight_decay": 0.1}, {"params": [bias]}],
         lr=0.01,
         weight_decay=0.0,
     )
@@ -80,9 +80,16 @@ def test_its_state_goes_through_a_state_dict() -> None:
             optimiser.step()
 
     def made(weights: list[nn.Parameter]) -> MuonAdamW:
-        return MuonAdamW([{"params": weights[:1], "muon": True}, {"params": weights[1:]}], lr=0.1)
+        return MuonAdamW(
+            [
+                {"params": weights[:1], "by": "muon"},
+                {"params": weights[1:2]},
+                {"params": weights[2:], "by": "row"},
+            ],
+            lr=0.1,
+        )
 
-    weights = [nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(4))]
+    weights = [nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(5, 2))]
     whole = made(weights)
     run(whole, weights, range(2))
     others = copy.deepcopy(weights)
@@ -91,6 +98,47 @@ def test_its_state_goes_through_a_state_dict() -> None:
     run(whole, weights, range(2, 4))
     run(second, others, range(2, 4))
     assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
+
+
+def test_rows_move_by_one_second_moment_each() -> None:
+    row_PE = nn.Parameter(torch.randn(4, 3, dtype=torch.float64))
+    optimiser = MuonAdamW([{"params": [row_PE], "by": "row"}], lr=0.1, betas=(0.9, 0.99), weight_decay=0.0)
+    slow, square = [list(map(float, row)) for row in row_PE.detach()], [0.0] * 4
+    for step in range(1, 4):
+        gradient = torch.randn(4, 3, dtype=torch.float64)
+        # A row that nobody asked for has no gradient and stays.
+        gradient[2] = 0
+        row_PE.grad = gradient.clone()
+        optimiser.step()
+        for p in range(4):
+            own = list(map(float, gradient[p]))
+            square[p] = 0.99 * square[p] + 0.01 * sum(g * g for g in own) / 3
+            size = (square[p] / (1 - 0.99**step)) ** 0.5 + 1e-8
+            slow[p] = [x - 0.1 * g / size for x, g in zip(slow[p], own, strict=True)]
+    torch.testing.assert_close(row_PE.detach(), torch.tensor(slow, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_moving_rows_makes_nothing_as_large_as_they_are() -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    made: list[int] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            out = func(*args, **(kwargs or {}))
+            own = isinstance(out, torch.Tensor) and all(out is not a for a in args)
+            # A view of the gradient is no new memory.
+            if own and all(out.data_ptr() != x.data_ptr() for x in (row_PE, row_PE.grad)):
+                made.append(out.numel())
+            return out
+
+    row_PE = nn.Parameter(torch.randn(1000, 16))
+    row_PE.grad = torch.randn(1000, 16)
+    optimiser = MuonAdamW([{"params": [row_PE], "by": "row"}], lr=0.1, weight_decay=0.0)
+    with Watch():
+        optimiser.step()
+    assert made and max(made) <= 1000
+    assert sum(x.numel() for x in optimiser.state[row_PE].values()) == 1001
 
 
 def test_every_weight_is_in_one_group_and_only_hidden_matrices_go_to_muon() -> None:
@@ -107,3 +155,5 @@ def test_every_weight_is_in_one_group_and_only_hidden_matrices_go_to_muon() -> N
     assert [id(w) for w in groups[-1]["params"]] == [id(objective.inventory.row_PE)]
     plain = build_optimiser(OptimiserConfig(muon=False), model, objective).param_groups
     assert not plain[0]["params"]
+    by_row = build_optimiser(OptimiserConfig(inventory_by="row"), model, objective).param_groups
+    assert [group["by"] for group in by_row] == ["muon", "number", "number", "row"]

@@ -1,8 +1,11 @@
-"""How weights move: hidden matrices by Muon, all else by AdamW.
+"""How weights move: hidden matrices by Muon, all else by AdamW, a huge inventory row by row.
 
 AdamW scales every number of a matrix by its own history. Muon (K. Jordan et al. 2024; size of a step after
 arXiv 2502.16982) makes the update of a whole matrix orthogonal, so that all its directions learn at one
 speed (docs/experiments.md).
+
+AdamW keeps two numbers for each it moves. An inventory of millions of rows can do with one a row: the second
+moment of the whole row, and no first one (as large embedding tables are trained, arXiv 1906.00091).
 """
 
 from __future__ import annotations
@@ -27,22 +30,24 @@ ITERATIONS = 5
 
 
 class MuonAdamW(torch.optim.AdamW):
-    """AdamW, and Muon for groups with ``muon: True``, which hold matrices only."""
+    """AdamW; for groups with ``by: muon`` (matrices only) Muon, with ``by: row`` one second moment a row."""
 
     def __init__(self, groups: list[dict[str, Any]], **defaults: Any) -> None:
-        super().__init__([{"muon": False} | group for group in groups], **defaults)
+        super().__init__([{"by": "number"} | group for group in groups], **defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         every = self.param_groups
-        self.param_groups = [group for group in every if not group["muon"]]
+        self.param_groups = [group for group in every if group["by"] == "number"]
         try:
             loss = super().step(closure)
         finally:
             self.param_groups = every
         for group in every:
-            if group["muon"]:
+            if group["by"] == "muon":
                 self._step_matrices(group)
+            elif group["by"] == "row":
+                self._step_rows(group)
         return loss
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
@@ -63,6 +68,20 @@ class MuonAdamW(torch.optim.AdamW):
             straight_GRC = orthogonalise(torch.stack([moves[weight] for weight in weights]))
             for weight, move in zip(weights, straight_GRC, strict=True):
                 weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(move, alpha=group["lr"] * size)
+
+    def _step_rows(self, group: dict[str, Any]) -> None:
+        beta = group["betas"][1]
+        for weight in (w for w in group["params"] if w.grad is not None):
+            state = self.state[weight]
+            if not state:
+                state["step"] = torch.zeros(())
+                state["square_P"] = torch.zeros(len(weight), device=weight.device)
+            state["step"] += 1
+            # Nothing here is as large as the weight: the gradient becomes the step in its own place.
+            norm_P = torch.linalg.vector_norm(weight.grad, dim=1)
+            state["square_P"].lerp_(norm_P.square() / weight.shape[1], 1 - beta)
+            size_P = (state["square_P"] / (1 - beta ** float(state["step"]))).sqrt() + group["eps"]
+            weight.sub_(weight.grad.mul_((group["lr"] / size_P).unsqueeze(1)))
 
 
 def orthogonalise(matrix_GRC: Tensor) -> Tensor:
@@ -85,12 +104,12 @@ def build_optimiser(config: OptimiserConfig, model: SeparativeEncoder, objective
     taken = {id(weight) for weight in (*rows, *hidden)}
     rest = [w for w in (*model.parameters(), *objective.parameters()) if id(w) not in taken]
     groups: list[dict[str, Any]] = [
-        {"params": hidden, "weight_decay": config.weight_decay, "scale": 1.0, "muon": True},
+        {"params": hidden, "weight_decay": config.weight_decay, "scale": 1.0, "by": "muon"},
         {"params": [w for w in rest if w.dim() > 1], "weight_decay": config.weight_decay, "scale": 1.0},
         {"params": [w for w in rest if w.dim() <= 1], "scale": 1.0},
         # A row's talker is heard once in many steps. A second moment with a long memory keeps those gradients
         # in view, so that the small ones in between are not blown up into a random walk.
-        {"params": rows, "scale": config.inventory_lr, "betas": (0.9, 0.999)},
+        {"params": rows, "scale": config.inventory_lr, "betas": (0.9, 0.999), "by": config.inventory_by},
     ]
     return MuonAdamW(groups, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
 

@@ -32,6 +32,10 @@ class OptimiserConfig(BaseModel):
     lr: float = Field(default=1.5e-3, gt=0)
     muon: bool = Field(default=True, description="Muon for hidden matrices, AdamW for the rest; or AdamW")
     inventory_lr: float = Field(default=1.0, gt=0, description="times lr, for the rows of the inventory")
+    inventory_by: Literal["number", "row"] = Field(
+        default="number",
+        description="AdamW's moments for each number of the inventory, or one second moment a row (millions)",
+    )
     inventory_crops: int = Field(
         default=2,
         ge=0,
