@@ -75,7 +75,7 @@ class MuonAdamW(torch.optim.AdamW):
             state = self.state[weight]
             if not state:
                 state["step"] = torch.zeros(())
-                state["square_P"] = torch.zeros(len(weight), device=weight.device)
+                state["square_P"] = weight.new_zeros(len(weight))
             state["step"] += 1
             # Nothing here is as large as the weight: the gradient becomes the step in its own place.
             norm_P = torch.linalg.vector_norm(weight.grad, dim=1)
