@@ -149,6 +149,19 @@ def test_several_enrolments_are_the_mean_of_their_most_active_voices(results, an
     assert row.value == pytest.approx(100 * eer(np.array(found), np.array(target)), abs=1e-3)
 
 
+def test_streams_are_counted_and_compared(results, answers, trials):
+    for model in answers:
+        clean = results.find("active streams", "clean", model=model)
+        assert (clean.value, clean.low, clean.high, clean.trials) == (1.0, 1.0, 1.0, len(trials.tests))
+        assert results.find("active streams", "overlap0", model=model).value == 2.0
+        # With one active stream there is nothing to compare.
+        assert not [r for r in results.rows if (r.metric, r.condition) == ("stream cosine", "clean")]
+        pairs = [answers[model].voices[side.id, "overlap0"].embedding_CE for side in trials.tests]
+        found = results.find("stream cosine", "overlap0", model=model)
+        assert found.value == pytest.approx(np.mean([a @ b for a, b in pairs]), abs=ROUNDING)
+        assert found.low < found.value < found.high
+
+
 def test_normalised_scores_are_those_of_the_metric(results, answers, trials):
     answer = answers["good"]
     rows = cosines(answer, trials, "overlap0")

@@ -48,7 +48,14 @@ def make_results(plan: Plan, folder: Folder, tell: Tell) -> Results:
         candidates |= dict.fromkeys(mine, row.candidates)
     tell(f"figures of {len(rows)} rows with their intervals")
     first = next((row.name for row in rows if row.group == "ours"), rows[0].name)
-    results = score(answers, trials, candidates=candidates, resamples=plan.trials.resamples, against=first)
+    results = score(
+        answers,
+        trials,
+        candidates=candidates,
+        resamples=plan.trials.resamples,
+        against=first,
+        oracle=True,
+    )
     settings = results.settings | {
         "split": plan.split,
         "against": first,

@@ -32,10 +32,12 @@ UNITS = {
     "false alarm": "%",
     "confusion": "%",
     "MI": "nats",
+    "active streams": "",
+    "stream cosine": "",
 }
 LOWER_IS_BETTER = frozenset(
     {"EER", "EER difference", "minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
-    | {"DER", "missed", "false alarm", "confusion"}
+    | {"DER", "missed", "false alarm", "confusion", "stream cosine"}
 )
 # What most readers look for first.
 MAIN = ("EER", "SI-SDRi", "DER", "MI")

@@ -1,4 +1,4 @@
-"""Rows of separation, of activity and of identity information, each with its interval."""
+"""Rows of separation, of streams, of activity and of identity information, each with its interval."""
 
 from __future__ import annotations
 
@@ -33,6 +33,34 @@ def separation_rows(answers: dict[str, Answers], trials: TrialList, talkers: Tal
                     figures = talkers.mean(mean_N, talkers.indices([side.talker for side in heard]))
                     count = sum(map(len, heard.values()))
                     rows.append(Row(model, condition, metric, *figures, count, trials.place, trials.seed))
+    return rows
+
+
+def stream_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talkers) -> list[Row]:
+    """How many streams a system holds for speech, and how alike are the first two of them.
+
+    ``active streams`` is their mean number, ``stream cosine`` the mean cosine of the two most talkative
+    active ones, over the test sides that have two: near 1, they say the same of the mixture; as low as
+    between talkers, they tell them apart. Systems with one embedding for a recording have neither.
+    """
+    rows = []
+    for model, answer in answers.items():
+        for condition in trials.conditions:
+            heard = {side: answer.voices[side.id, condition] for side in trials.tests}
+            if max(len(voices.active_C) for voices in heard.values()) < 2:
+                continue
+            pairs = {s: v.embedding_CE[v.active_C][:2] for s, v in heard.items() if v.active_C.sum() >= 2}
+            values = {
+                "active streams": {side: float(v.active_C.sum()) for side, v in heard.items()},
+                "stream cosine": {side: float(pair_2E[0] @ pair_2E[1]) for side, pair_2E in pairs.items()},
+            }
+            for metric, value in values.items():
+                if value:
+                    talker_N = talkers.indices([side.talker for side in value])
+                    figures = talkers.mean(np.array(list(value.values())), talker_N)
+                    rows.append(
+                        Row(model, condition, metric, *figures, len(value), trials.place, trials.seed)
+                    )
     return rows
 
 

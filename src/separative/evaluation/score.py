@@ -12,7 +12,7 @@ from separative.evaluation.answers import Answers
 from separative.evaluation.bootstrap import Talkers
 from separative.evaluation.identification import identification_rows
 from separative.evaluation.results import UNITS, Results, Row
-from separative.evaluation.rows import activity_rows, information_rows, separation_rows
+from separative.evaluation.rows import activity_rows, information_rows, separation_rows, stream_rows
 from separative.evaluation.systems import Voices, scores
 from separative.evaluation.trials import TrialList
 from separative.evaluation.verification import Enrolled, Scored, verification_rows
@@ -65,6 +65,7 @@ def score(
     rows += separation_rows(answers, trials, talkers)
     rows += activity_rows(answers, trials, talkers)
     rows += information_rows(answers, trials, talkers)
+    rows += stream_rows(answers, trials, talkers)
     settings = {
         "seed": trials.seed,
         "seconds": trials.seconds,
@@ -134,7 +135,8 @@ def _scored(model: str, answer: Answers, trials: TrialList, kind: Candidates, or
             if all((s.id, c) in answer.stream for s in trials.tests)
         }
         told = {c: scores(enrolled, right, active_only=True) for c, right in chosen.items()}
-        rows.append(Scored(f"{model} (oracle)", singly, told))
+        if told:
+            rows.append(Scored(f"{model} (oracle)", singly, told))
     sizes = sorted({len(group) for group in together.sides})
     recordings = f"{'-'.join(str(size) for size in sizes[:1] + sizes[1:][-1:])} recordings"
     ways = {"average": enrolled}
