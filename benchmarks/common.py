@@ -139,13 +139,15 @@ def promise_lines(promises: Sequence[Promise]) -> list[str]:
 
 def put(page: str, lines: list[str], promises: Sequence[Promise]) -> None:
     """Write the page, its promises below, or print it; the promises also lie beside it for run.py."""
-    text = "\n".join([*lines, "", *promise_lines(promises)]) + "\n"
+    text = "\n".join([*lines, *(["", *promise_lines(promises)] if promises else [])]) + "\n"
     if page == "-":
         print(text)
         return
     path = Path(page)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+    if not promises:
+        return
     path.with_suffix(".json").write_text(
         json.dumps([p._asdict() for p in promises], indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )

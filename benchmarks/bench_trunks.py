@@ -1,0 +1,193 @@
+"""Trunks at equal wall-clock: what separates and recognises best after so many minutes on this machine.
+
+    python benchmarks/bench_trunks.py --corpus speech.csv --noise noise.csv --minutes 15
+        # rewrites docs/benchmarks/trunks.md; an hour on two cores
+
+Every candidate is recipe ``small`` with another local operator in the trunk's blocks; the attention across
+the pooled grid, the heads and everything else stay. Judged by the trainer's quick figures on unseen talkers.
+Not a part of ``run.py``: it takes too long. Two of the operators are candidates only, and live here.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common import Record, arguments, made_on, put, run_child
+from separative.model.blocks import Block, ConvLocal, RecurrentLocal
+from separative.model.depthwise import DepthwiseConv
+
+SHARES = (0.33, 0.67, 1.0)
+
+
+class UShaped(nn.Module):
+    """Depthwise convolutions at halved rates, added back on the way up (arXiv 2007.06833), gated."""
+
+    def __init__(self, width: int, inner: int, kernel: int, depth: int = 4) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * inner),
+            nn.Linear(inner, width),
+        )
+        self.scales = nn.ModuleList(DepthwiseConv(inner, kernel, 1) for _ in range(depth))
+
+    def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+        value, gate = self.up(self.norm(x_BTD)).chunk(2, dim=-1)
+        value = value * valid_BT.unsqueeze(-1)
+        levels = [self.scales[0](value)]
+        for scale in list(self.scales)[1:]:
+            extra = levels[-1].shape[1] % 2
+            halved = F.pad(levels[-1], (0, 0, 0, extra)).unflatten(1, (-1, 2)).mean(2)
+            levels.append(scale(halved))
+        mixed = levels.pop()
+        while levels:
+            finer = levels.pop()
+            mixed = finer + mixed.repeat_interleave(2, dim=1)[:, : finer.shape[1]]
+        out: Tensor = self.down(F.silu(mixed) * gate)
+        return out
+
+
+class LinearRecurrence(nn.Module):
+    """A learned decay a channel, both ways in time, gated by the input (after arXiv 2303.06349)."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.norm, self.up, self.down = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * inner),
+            nn.Linear(inner, width),
+        )
+        # Half-lives of one frame up to a second, half of the channels forwards and half backwards.
+        self.decay = nn.Parameter(torch.linspace(0.0, 4.0, inner // 2).repeat(2))
+
+    def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
+        value, gate = self.up(self.norm(x_BTD)).chunk(2, dim=-1)
+        value = value * valid_BT.unsqueeze(-1)
+        decay_D = self.decay.sigmoid()
+        forth, back = (value * (1 - decay_D)).chunk(2, dim=-1)
+        decays = decay_D.chunk(2)
+        mixed = torch.cat([_scan(forth, decays[0]), _scan(back.flip(1), decays[1]).flip(1)], dim=-1)
+        out: Tensor = self.down(F.silu(mixed) * gate)
+        return out
+
+
+def _scan(x_BTD: Tensor, decay_D: Tensor) -> Tensor:
+    """h[t] = decay · h[t−1] + x[t] in log₂ T passes over the whole."""
+    reach = 1
+    while reach < x_BTD.shape[1]:
+        x_BTD = x_BTD + F.pad(x_BTD[:, :-reach], (0, 0, reach, 0)) * decay_D**reach
+        reach *= 2
+    return x_BTD
+
+
+def _conv(width: int, inner: int, place: int) -> nn.Module:
+    return ConvLocal(width, inner, 5, (1, 2, 4, 8)[place % 4])
+
+
+# Widths inside are chosen so that all have nearly as many weights.
+CANDIDATES: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "depthwise convolution, gated": _conv,
+    "locally recurrent (GALR)": lambda width, inner, place: RecurrentLocal(width, width // 2, 32),
+    "U-shaped, four rates": lambda width, inner, place: UShaped(width, inner, 5),
+    "linear recurrence, gated": lambda width, inner, place: LinearRecurrence(width, inner),
+}
+
+
+def measure(case: Record) -> Record:
+    from separative.corpora import load_corpus
+    from separative.mixtures import Mixer
+    from separative.training import learner as learning
+    from separative.training import load_recipe, machine
+    from separative.training.validation import Validation
+
+    machine.prepare(case["threads"])
+    torch.manual_seed(0)
+    recipe = load_recipe("small", ["mixtures.stages=[{step: 0, talkers: [0.0, 1.0]}]"])
+    corpus = load_corpus(case["corpus"], keep_damaged=True)
+    noise = load_corpus(case["noise"]).split("train")
+    cache = Path(case["cache"])
+    mixer = Mixer(corpus.split("train"), recipe.mixtures, seed=0, noise=noise, cache=cache)
+    plain = learning.SeparativeEncoder
+
+    def made(config: object) -> nn.Module:
+        model = plain(config)  # type: ignore[arg-type]
+        trunk = [
+            m for part in (model.shared, model.per_stream) for m in part.modules() if isinstance(m, Block)
+        ]
+        for place, block in enumerate(trunk):
+            width = recipe.model.width
+            block.local = CANDIDATES[case["name"]](width, int(width * recipe.model.expansion), place)
+        return model
+
+    learning.SeparativeEncoder = made  # type: ignore[assignment, misc]
+    learner = learning.Learner(recipe, len(mixer.identities), "cpu")
+    validation = Validation(corpus.split("dev"), recipe.mixtures, cache=cache)
+    wanted, trained, step = 60 * case["minutes"], 0.0, 0
+    looks: list[Record] = []
+    while len(looks) < len(SHARES):
+        started = time.monotonic()
+        learner.learn(mixer.batch(step), step, min(1.0, trained / wanted))
+        trained, step = trained + time.monotonic() - started, step + 1
+        if trained >= SHARES[len(looks)] * wanted:
+            looks.append(validation(learner.average) | {"step": step})
+    return {"looks": looks, "parameters": sum(p.numel() for p in learner.model.parameters())}
+
+
+def main() -> None:
+    parser = arguments(__doc__, "trunks.md", runs=1, rounds=1)
+    parser.add_argument("--corpus", help="speech with the splits train and dev")
+    parser.add_argument("--noise", help="noise clips")
+    parser.add_argument("--cache", default=".cache", help="folder of decoded audio")
+    parser.add_argument("--minutes", type=float, default=15.0, help="of training, each")
+    args = parser.parse_args()
+    if args.case:
+        print(json.dumps(measure(json.loads(args.case))))
+        return
+    if not (args.corpus and args.noise):
+        parser.error("--corpus and --noise are needed")
+    import os
+
+    common = {key: getattr(args, key) for key in ("corpus", "noise", "cache", "minutes", "threads")}
+    loads, rows = [], []
+    for name in CANDIDATES:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        loads.append(os.getloadavg()[0])
+        found = run_child(__file__, common | {"name": name})
+        cells = " | ".join(
+            f"{x['valid/eer_clean']:.1f} / {x['valid/eer_mixed']:.1f} / {x['valid/si_sdri_db']:.1f}"
+            for x in found["looks"]
+        )
+        rows.append(
+            f"| {name} | {found['parameters'] / 1e6:.2f} M | {found['looks'][-1]['step']} | {cells} |"
+        )
+    put(
+        args.page,
+        [
+            "# Trunks at equal wall-clock",
+            "",
+            f"Recipe `small` on mixtures of two, {args.minutes:g} minutes each, {args.threads} threads, seed",
+            "0: quick EER on clean speech and on mixtures (%) and SI-SDR improvement (dB) of unseen talkers,",
+            "after a third, two thirds and all of the time.",
+            *made_on(loads, "torch"),
+            "",
+            "| local operator | parameters | steps | " + " | ".join(f"{s:.0%}" for s in SHARES) + " |",
+            "|---" * (len(SHARES) + 3) + "|",
+            *rows,
+            "",
+            "Made by `python benchmarks/bench_trunks.py --corpus speech.csv --noise noise.csv"
+            f" --minutes {args.minutes:g}`.",
+        ],
+        [],
+    )
+
+
+if __name__ == "__main__":
+    main()
