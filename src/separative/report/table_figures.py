@@ -45,7 +45,7 @@ def sir_figure(cells: Cells, names: Sequence[str], sirs: Mapping[str, float], cl
     """EER against the ratio of the target to one other talker; without any, at the right end."""
     figure, (axes,) = _panels(1, width=6.4, height=3.6)
     places = dict(sorted(sirs.items(), key=lambda item: item[1]))
-    marks = {name: f"{sir:+g} dB" for name, sir in places.items()}
+    marks = {name: f"{sir:+g} dB" if sir else "0 dB" for name, sir in places.items()}
     if clean is not None:
         places[clean] = max(places.values()) + 5
         marks[clean] = "alone"
@@ -85,7 +85,7 @@ def similarity_figure(scores: Mapping[str, Mapping[str, tuple[Floats, NDArray[np
                 axes.hist(score_N[kind], edges.tolist(), density=True, color=colour, alpha=0.55, label=words)
             axes.set_yticks([])
             axes.set_title(f"{name} · {condition}", fontsize="x-small")
-    panels[0].legend(loc="upper right", frameon=False, fontsize="x-small")
+    panels[0].legend(loc="upper left", frameon=False, fontsize="x-small")
     for axes in panels[-len(conditions) :]:
         axes.set_xlabel("cosine", fontsize="x-small")
     return figure
