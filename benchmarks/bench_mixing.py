@@ -135,7 +135,7 @@ def main() -> None:
     waited = median(found["wait", 2_000], "waiting")
     lines += [
         "",
-        f"Training by recipe `small`, one process drawing beside, waits {waited:.1%} of its time for mixtures.",
+        f"Training by recipe `small`, one process drawing beside, waits {waited:.1%} of its time.",
         "",
         "Without a decoded corpus, each crop's utterance decoded from its file when drawn, seconds of",
         f"mixture a second by utterances in the manifest: {cells}.",
