@@ -90,7 +90,7 @@ def test_a_det_curve_crosses_the_diagonal_at_its_eer() -> None:
 def test_levels_are_in_order_with_clean_at_the_end(table) -> None:
     axes = sir_figure(table.cells("EER"), table.shown, SIRS, "clean").axes[0]
     assert list(axes.lines[0].get_ydata()) == [9.0, 7.0, 5.0]
-    assert [t.get_text() for t in axes.get_xticklabels()] == ["+0 dB", "+5 dB", "alone"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0 dB", "+5 dB", "alone"]
 
 
 def test_a_difference_that_may_be_none_is_grey(table) -> None:
