@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common import Promise, Record, arguments, made_on, put, run_child
+from common import Promise, Record, arguments, made_on, put, run_child, training_arguments
 
 OURS, PEERS = "small", ("DPRNNTasNet", "ConvTasNet")
 PEER_RATE, PEER_BATCH, PEER_LR = 8000, 8, 1e-3
@@ -144,10 +144,7 @@ def _judge(dev: Any, config: Any, cache: Path) -> Callable[[Callable[..., Any]],
 def main() -> None:
     parser = arguments(__doc__, "separation.md", runs=1, rounds=1)
     parser.add_argument("--peer-python", help="interpreter of an environment with asteroid and this package")
-    parser.add_argument("--corpus", help="speech with the splits train and dev")
-    parser.add_argument("--noise", help="noise clips")
-    parser.add_argument("--cache", default=".cache", help="folder of decoded audio")
-    parser.add_argument("--minutes", type=float, default=30.0, help="of training, each")
+    training_arguments(parser, minutes=30.0)
     args = parser.parse_args()
     if args.case:
         print(json.dumps(measure(json.loads(args.case))))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common import Record, arguments, made_on, put, run_child
+from common import Record, arguments, made_on, put, run_child, training_arguments
 from separative.model.blocks import Block, ConvLocal, RecurrentLocal
 from separative.model.depthwise import DepthwiseConv
 
@@ -143,10 +143,7 @@ def measure(case: Record) -> Record:
 
 def main() -> None:
     parser = arguments(__doc__, "trunks.md", runs=1, rounds=1)
-    parser.add_argument("--corpus", help="speech with the splits train and dev")
-    parser.add_argument("--noise", help="noise clips")
-    parser.add_argument("--cache", default=".cache", help="folder of decoded audio")
-    parser.add_argument("--minutes", type=float, default=15.0, help="of training, each")
+    training_arguments(parser, minutes=15.0)
     args = parser.parse_args()
     if args.case:
         print(json.dumps(measure(json.loads(args.case))))

@@ -129,6 +129,14 @@ def arguments(description: str | None, page: str, *, runs: int, rounds: int) -> 
     return parser
 
 
+def training_arguments(parser: argparse.ArgumentParser, *, minutes: float) -> None:
+    """Options of those that train on real speech."""
+    parser.add_argument("--corpus", help="speech with the splits train and dev")
+    parser.add_argument("--noise", help="noise clips")
+    parser.add_argument("--cache", default=".cache", help="folder of decoded audio")
+    parser.add_argument("--minutes", type=float, default=minutes, help="of training, each")
+
+
 def promise_lines(promises: Sequence[Promise]) -> list[str]:
     """The promise table."""
     rows = [
