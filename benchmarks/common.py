@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,21 +33,29 @@ class Promise(NamedTuple):
     kept: bool
 
 
-def peak_mib() -> float:
-    """The most memory this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def held_mib(line: str) -> float:
+    """Memory of this process: ``VmRSS`` now, or ``VmHWM``, the most since the mark was last put down."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(words.split()[1]) for words in status.splitlines() if words.startswith(line)) / 1024
+
+
+def forget_peak() -> None:
+    """Give freed memory back and put the mark down, so that what was made before does not hide a peak."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def timed(work: Callable[[], object], runs: int, warm: int = 1) -> Record:
     """Wall and CPU seconds of each run after ``warm`` that are not counted; memory they took on top, MiB."""
-    before, wall_s, cpu_s = peak_mib(), [], []
+    forget_peak()
+    before, wall_s, cpu_s = held_mib("VmRSS"), [], []
     for run in range(runs + warm):
         wall, cpu = time.perf_counter(), time.process_time()
         work()
         if run >= warm:
             wall_s.append(time.perf_counter() - wall)
             cpu_s.append(time.process_time() - cpu)
-    return {"wall_s": wall_s, "cpu_s": cpu_s, "peak": peak_mib(), "above": peak_mib() - before}
+    return {"wall_s": wall_s, "cpu_s": cpu_s, "peak": held_mib("VmHWM"), "above": held_mib("VmHWM") - before}
 
 
 def run_child(script: str, case: Record, python: str = sys.executable) -> Record:

@@ -1,6 +1,8 @@
 """The chunked sum over an inventory: equal to the naive one in value and gradient, whatever the chunk."""
 
 import math
+import sys
+from unittest import mock
 
 import pytest
 import torch
@@ -30,13 +32,21 @@ def naive_loss(
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 6), st.integers(2, 40), st.integers(2, 9), st.integers(1, 99), st.integers(0, 99))
+@given(
+    st.integers(1, 6),
+    st.integers(2, 40),
+    st.integers(2, 9),
+    st.integers(1, 99),
+    st.integers(0, 240),
+    st.integers(0, 99),
+)
 def test_value_and_gradients_are_those_of_the_naive_loss(
-    r: int, p: int, e: int, at_once: int, seed: int
+    r: int, p: int, e: int, at_once: int, kept: int, seed: int
 ) -> None:
     *floats, y_R = drawn(r, p, e, seed)
     ours, theirs = ([x.clone().requires_grad_() for x in floats] for _ in range(2))
-    others_R, cos_R = partition(*ours, y_R, at_once=at_once)
+    with mock.patch.object(sys.modules[partition.__module__], "KEPT_LOGITS", kept):
+        others_R, cos_R = partition(*ours, y_R, at_once=at_once)
     behind_R = others_R - 2 * ours[2] * (cos_R - 1)
     loss_R = torch.logaddexp(behind_R, torch.zeros_like(behind_R))
     naive_R = naive_loss(*theirs, y_R)
@@ -96,7 +106,7 @@ def test_half_precision_around_it_does_not_coarsen_it() -> None:
     assert torch.equal(inside[1], inventory.nats(embed_RE[None], y_R[None]))
 
 
-def test_a_large_inventory_never_holds_its_logits() -> None:
+def test_a_large_inventory_never_holds_its_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest tensor that the loss makes is the gradient of the rows."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -112,6 +122,7 @@ def test_a_large_inventory_never_holds_its_logits() -> None:
 
     inventory = Inventory(60_000, 4)
     embed_RE = F.normalize(torch.randn(64, 4), dim=-1).requires_grad_()
+    monkeypatch.setattr(sys.modules[partition.__module__], "KEPT_LOGITS", 2**20)
     with Watch():
         csc_loss(inventory, embed_RE, torch.arange(64)).sum().backward()
     assert largest[0] <= 2**19 < 64 * 60_000

@@ -1,13 +1,14 @@
 """The exact sum over an inventory of any size, with logits held for a chunk of rows at a time.
 
 What the contrastive loss needs of P rows is one number for each embedding, ln Σ_j exp f(e, j). It is gathered
-chunk by chunk with a running maximum, and the backward pass computes each chunk's logits again: O(R·chunk)
-memory beyond the inventory and its gradient, and nothing is sampled.
+chunk by chunk with a running maximum. The backward pass takes the logits of the first chunks from the forward
+one, as many as a fixed memory holds, and computes the others again: memory beyond the inventory and its
+gradient is bounded, and nothing is sampled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,11 @@ from torch.autograd.function import once_differentiable
 
 # Logits at once: what a processor's cache holds; on a GPU, enough to keep it busy.
 CPU_LOGITS, GPU_LOGITS = 2**19, 2**26
-_LOWEST = -1e30  # below any logit and finite, so that differences of maxima are never NaN
+# Logits kept from the forward pass to the backward one (200 MB); what is beyond is computed twice.
+KEPT_LOGITS = 50_000_000
+# Below any logit, and finite: a difference of maxima, or 0 times it, is never NaN.
+_LOWEST = -1e30
+_SHORTEST = 1e-12  # length of a row of zeros, for division
 
 
 def partition(
@@ -44,7 +49,7 @@ def partition(
 def log_partition(embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, *, at_once: int | None = None) -> Tensor:
     """ln Σ_j exp f(e, j) over all rows [R], without gradient."""
     nobody_R = torch.full((len(embed_RE),), -1, device=embed_RE.device)
-    return _gather(embed_RE, row_PE, alpha, nobody_R, at_once)[0]
+    return _gather(embed_RE, row_PE, _per_length(row_PE), alpha, nobody_R, at_once)
 
 
 class _Partition(torch.autograd.Function):
@@ -52,70 +57,98 @@ class _Partition(torch.autograd.Function):
     def forward(
         ctx: Any, embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, identity_R: Tensor, at_once: int | None
     ) -> tuple[Tensor, Tensor]:
-        others_R, cos_R = _gather(embed_RE, row_PE, alpha, identity_R, at_once)
-        ctx.save_for_backward(embed_RE, row_PE, alpha, identity_R, others_R)
+        per_length_P, kept = _per_length(row_PE), list[Tensor]()
+        others_R = _gather(embed_RE, row_PE, per_length_P, alpha, identity_R, at_once, kept)
+        true_RE = row_PE[identity_R] * per_length_P[identity_R].unsqueeze(1)
+        cos_R = torch.linalg.vecdot(embed_RE, true_RE)
+        ctx.save_for_backward(embed_RE, row_PE, per_length_P, alpha, identity_R, others_R, cos_R, *kept)
         ctx.at_once = at_once
         return others_R, cos_R
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, others_grad_R: Tensor, cos_grad_R: Tensor) -> tuple[Tensor | None, ...]:
-        embed_RE, row_PE, alpha, identity_R, others_R = ctx.saved_tensors
+        embed_RE, row_PE, per_length_P, alpha, identity_R, others_R, cos_R, *kept = ctx.saved_tensors
         # Without any other identity the sum is empty: its gradient is 0, not NaN.
-        others_R = torch.where(others_R.isfinite(), others_R, torch.zeros_like(others_R))
+        others_grad_R = torch.where(others_R.isfinite(), others_grad_R, torch.zeros_like(others_grad_R))
+        shift_R = torch.where(others_R.isfinite(), others_R, torch.zeros_like(others_R)) + 2 * alpha
         row_grad_PE, embed_grad_RE = torch.empty_like(row_PE), torch.zeros_like(embed_RE)
-        alpha_grad = torch.zeros_like(alpha)
-        for start, unit_JE, length_J1, logit_RJ, true_R, column_R in _chunks(
-            embed_RE, row_PE, alpha, identity_R, ctx.at_once
-        ):
-            # d others / d f(e, j) is the share of j in the sum: 0 for the true identity, whose logit is −∞.
-            share_RJ = logit_RJ.sub(others_R.unsqueeze(1)).exp_().mul_(others_grad_R.unsqueeze(1))
-            # f = 2α (cos − 1), so d f / d α = f / α; the true identity has no part in it.
-            logit_RJ[true_R, column_R] = 0
-            alpha_grad += torch.dot(share_RJ.flatten(), logit_RJ.flatten()) / alpha.clamp(min=1e-30)
-            pull_RJ = share_RJ.mul_(2 * alpha)
-            pull_RJ[true_R, column_R] = cos_grad_R[true_R]
-            embed_grad_RE.addmm_(pull_RJ, unit_JE)
-            unit_grad_JE = pull_RJ.T @ embed_RE
+        # Of f = 2α cos − 2α: shares add up to 1, so the second term is settled here.
+        alpha_grad = -2 * others_grad_R.sum()
+        pull_RE = 2 * alpha * others_grad_R.unsqueeze(1) * embed_RE
+        for piece, scaled_JR in _chunks(embed_RE, row_PE, per_length_P, alpha, identity_R, ctx.at_once, kept):
+            row_JE, per_length_J1 = row_PE[piece], per_length_P[piece].unsqueeze(1)
+            # d others / d f(e, j) is the share of j in the sum: 0 for the true identity.
+            share_JR = scaled_JR.sub(shift_R).exp_()
+            radial_J1 = (share_JR * scaled_JR) @ others_grad_R.unsqueeze(1)
+            alpha_grad += radial_J1.sum() / alpha.clamp(min=1e-30)
+            share_JR.mul_(per_length_J1)
+            embed_grad_RE.addmm_(share_JR.T, row_JE)
             # Through the normalisation: only what is tangent to the sphere, over the row's length.
-            radial_J1 = (unit_grad_JE * unit_JE).sum(1, keepdim=True)
-            tangent_JE = unit_grad_JE.addcmul_(radial_J1, unit_JE, value=-1)
-            torch.div(tangent_JE, length_J1, out=row_grad_PE[start : start + len(unit_JE)])
+            inwards_J1 = radial_J1.mul_(per_length_J1.square()).neg_()
+            torch.mul(row_JE, inwards_J1, out=row_grad_PE[piece]).addmm_(share_JR, pull_RE)
+        embed_grad_RE.mul_(2 * alpha * others_grad_R.unsqueeze(1))
+        per_length_R1, cos_grad_R1 = per_length_P[identity_R].unsqueeze(1), cos_grad_R.unsqueeze(1)
+        true_RE = row_PE[identity_R] * per_length_R1
+        embed_grad_RE.addcmul_(cos_grad_R1, true_RE)
+        tangent_RE = (embed_RE - cos_R.unsqueeze(1) * true_RE) * per_length_R1
+        row_grad_PE.index_add_(0, identity_R, cos_grad_R1 * tangent_RE)
         return embed_grad_RE, row_grad_PE, alpha_grad, None, None
 
 
+def _per_length(row_PE: Tensor) -> Tensor:
+    length_P: Tensor = row_PE.norm(dim=1)
+    return length_P.clamp_(min=_SHORTEST).reciprocal_()
+
+
 def _gather(
-    embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, identity_R: Tensor, at_once: int | None
-) -> tuple[Tensor, Tensor]:
-    """The sums over all but the true identities, and the cosines with those."""
+    embed_RE: Tensor,
+    row_PE: Tensor,
+    per_length_P: Tensor,
+    alpha: Tensor,
+    identity_R: Tensor,
+    at_once: int | None,
+    kept: list[Tensor] | None = None,
+) -> Tensor:
+    """The sums over all but the true identities; logits of the first chunks are put into ``kept``."""
     top_R = torch.full_like(embed_RE[:, 0], _LOWEST)
-    sum_R, cos_R = torch.zeros_like(top_R), torch.zeros_like(top_R)
-    for _, unit_JE, _, logit_RJ, true_R, column_R in _chunks(embed_RE, row_PE, alpha, identity_R, at_once):
-        cos_R[true_R] = (embed_RE[true_R] * unit_JE[column_R]).sum(1)
-        higher_R = torch.maximum(top_R, logit_RJ.amax(1))
-        sum_R = sum_R * (top_R - higher_R).exp() + logit_RJ.sub_(higher_R.unsqueeze(1)).exp_().sum(1)
+    sum_R = torch.zeros_like(top_R)
+    for piece, scaled_JR in _chunks(embed_RE, row_PE, per_length_P, alpha, identity_R, at_once):
+        higher_R = torch.maximum(top_R, scaled_JR.amax(0))
+        sum_R = sum_R * (top_R - higher_R).exp() + scaled_JR.sub(higher_R).exp_().sum(0)
         top_R = higher_R
-    return top_R + sum_R.log(), cos_R
+        if kept is not None and piece.stop * len(embed_RE) <= KEPT_LOGITS:
+            kept.append(scaled_JR)
+    return top_R - 2 * alpha + sum_R.log()
 
 
 def _chunks(
-    embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, identity_R: Tensor, at_once: int | None
-) -> Iterator[tuple[int, Tensor, Tensor, Tensor, Tensor, Tensor]]:
-    """Of each chunk of J rows: its start, unit rows [J,E], their lengths [J,1], logits [R,J], and which
-    embeddings have their identity in it, in which column. Logits of true identities are −∞."""
+    embed_RE: Tensor,
+    row_PE: Tensor,
+    per_length_P: Tensor,
+    alpha: Tensor,
+    identity_R: Tensor,
+    at_once: int | None,
+    kept: Sequence[Tensor] = (),
+) -> Iterator[tuple[slice, Tensor]]:
+    """Of each chunk of J rows: where it lies, and 2α cos [J,R], from ``kept`` as far as that goes.
+
+    True identities have less than ``_LOWEST``.
+    """
     if at_once is None:
         at_once = GPU_LOGITS if embed_RE.is_cuda else CPU_LOGITS
     size = max(1, at_once // max(1, len(embed_RE)))
-    for start in range(0, len(row_PE), size):
-        row_JE = row_PE[start : start + size]
-        length_J1 = row_JE.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        unit_JE = row_JE / length_J1
-        logit_RJ = (embed_RE @ unit_JE.T).sub_(1).mul_(2 * alpha)
-        here_R = (identity_R >= start) & (identity_R < start + len(row_JE))
-        true_R = here_R.nonzero().squeeze(1)
-        column_R = identity_R[true_R] - start
-        logit_RJ[true_R, column_R] = -torch.inf
-        yield start, unit_JE, length_J1, logit_RJ, true_R, column_R
+    scaled_ER = (2 * alpha * embed_RE).T
+    for number, start in enumerate(range(0, len(row_PE), size)):
+        piece = slice(start, min(start + size, len(row_PE)))
+        if number < len(kept):
+            yield piece, kept[number]
+            continue
+        # Rows by embeddings, and lengths afterwards: the rows are read once and never copied.
+        scaled_JR = (row_PE[piece] @ scaled_ER).mul_(per_length_P[piece].unsqueeze(1))
+        here_R = ((identity_R >= start) & (identity_R < piece.stop)).nonzero().squeeze(1)
+        scaled_JR[identity_R[here_R] - start, here_R] = 2 * _LOWEST
+        yield piece, scaled_JR
 
 
 def at_least_single(x: Tensor) -> Tensor:
