@@ -11,9 +11,10 @@ Not a part of ``run.py``: it takes too long. Two of the operators are candidates
 from __future__ import annotations
 
 import json
-import sys
+import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -150,14 +151,12 @@ def main() -> None:
         return
     if not (args.corpus and args.noise):
         parser.error("--corpus and --noise are needed")
-    import os
-
     common = {key: getattr(args, key) for key in ("corpus", "noise", "cache", "minutes", "threads")}
-    loads, rows = [], []
-    for name in CANDIDATES:
-        print(f"{name} …", file=sys.stderr, flush=True)
-        loads.append(os.getloadavg()[0])
-        found = run_child(__file__, common | {"name": name})
+    loads, rows = [os.getloadavg()[0]], []
+    # As many at a time as the cores have threads for: each alone on its own.
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // args.threads)) as pool:
+        results = list(pool.map(lambda name: run_child(__file__, common | {"name": name}), CANDIDATES))
+    for name, found in zip(CANDIDATES, results, strict=True):
         cells = " | ".join(
             f"{x['valid/eer_clean']:.1f} / {x['valid/eer_mixed']:.1f} / {x['valid/si_sdri_db']:.1f}"
             for x in found["looks"]
@@ -180,7 +179,7 @@ def main() -> None:
             *rows,
             "",
             "Made by `python benchmarks/bench_trunks.py --corpus speech.csv --noise noise.csv"
-            f" --minutes {args.minutes:g}`.",
+            f" --minutes {args.minutes:g} --threads {args.threads}`.",
         ],
         [],
     )

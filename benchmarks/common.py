@@ -59,9 +59,13 @@ def timed(work: Callable[[], object], runs: int, warm: int = 1) -> Record:
 
 
 def run_child(script: str, case: Record, python: str = sys.executable) -> Record:
-    """A case in a process of its own; what it prints last is its result."""
+    """A case in a process of its own; what it prints last is its result.
+
+    ``keep_freed: false`` in the case leaves the allocator as it is, to see memory in use alone.
+    """
     words = [python, "-W", "ignore", script, "--case", json.dumps(case)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | ALLOCATOR)
+    env = os.environ | (ALLOCATOR if case.get("keep_freed", True) else {})
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=env)
     return json.loads(done.stdout.splitlines()[-1])
 
 

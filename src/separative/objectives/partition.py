@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 
 # Logits at once: what a processor's cache holds; on a GPU, enough to keep it busy.
 CPU_LOGITS, GPU_LOGITS = 2**19, 2**26
-# Logits kept from the forward pass to the backward one (200 MB); what is beyond is computed twice.
-KEPT_LOGITS = 50_000_000
+# Logits kept from the forward pass to the backward one (180 MB); what is beyond is computed twice.
+KEPT_LOGITS = 45_000_000
 # Below any logit, and finite: a difference of maxima, or 0 times it, is never NaN.
 _LOWEST = -1e30
 _SHORTEST = 1e-12  # length of a row of zeros, for division
@@ -49,7 +49,7 @@ def partition(
 def log_partition(embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, *, at_once: int | None = None) -> Tensor:
     """ln Σ_j exp f(e, j) over all rows [R], without gradient."""
     nobody_R = torch.full((len(embed_RE),), -1, device=embed_RE.device)
-    return _gather(embed_RE, row_PE, _per_length(row_PE), alpha, nobody_R, at_once)
+    return _gather(embed_RE, row_PE, alpha, nobody_R, at_once)[0]
 
 
 class _Partition(torch.autograd.Function):
@@ -57,8 +57,8 @@ class _Partition(torch.autograd.Function):
     def forward(
         ctx: Any, embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, identity_R: Tensor, at_once: int | None
     ) -> tuple[Tensor, Tensor]:
-        per_length_P, kept = _per_length(row_PE), list[Tensor]()
-        others_R = _gather(embed_RE, row_PE, per_length_P, alpha, identity_R, at_once, kept)
+        kept: list[Tensor] = []
+        others_R, per_length_P = _gather(embed_RE, row_PE, alpha, identity_R, at_once, kept)
         true_RE = row_PE[identity_R] * per_length_P[identity_R].unsqueeze(1)
         cos_R = torch.linalg.vecdot(embed_RE, true_RE)
         ctx.save_for_backward(embed_RE, row_PE, per_length_P, alpha, identity_R, others_R, cos_R, *kept)
@@ -76,8 +76,10 @@ class _Partition(torch.autograd.Function):
         # Of f = 2α cos − 2α: shares add up to 1, so the second term is settled here.
         alpha_grad = -2 * others_grad_R.sum()
         pull_RE = 2 * alpha * others_grad_R.unsqueeze(1) * embed_RE
-        for piece, scaled_JR in _chunks(embed_RE, row_PE, per_length_P, alpha, identity_R, ctx.at_once, kept):
-            row_JE, per_length_J1 = row_PE[piece], per_length_P[piece].unsqueeze(1)
+        for piece, per_length_J1, scaled_JR in _chunks(
+            embed_RE, row_PE, alpha, identity_R, ctx.at_once, per_length_P, kept
+        ):
+            row_JE = row_PE[piece]
             # d others / d f(e, j) is the share of j in the sum: 0 for the true identity.
             share_JR = scaled_JR.sub(shift_R).exp_()
             radial_J1 = (share_JR * scaled_JR) @ others_grad_R.unsqueeze(1)
@@ -96,44 +98,41 @@ class _Partition(torch.autograd.Function):
         return embed_grad_RE, row_grad_PE, alpha_grad, None, None
 
 
-def _per_length(row_PE: Tensor) -> Tensor:
-    length_P: Tensor = row_PE.norm(dim=1)
-    return length_P.clamp_(min=_SHORTEST).reciprocal_()
-
-
 def _gather(
     embed_RE: Tensor,
     row_PE: Tensor,
-    per_length_P: Tensor,
     alpha: Tensor,
     identity_R: Tensor,
     at_once: int | None,
     kept: list[Tensor] | None = None,
-) -> Tensor:
-    """The sums over all but the true identities; logits of the first chunks are put into ``kept``."""
+) -> tuple[Tensor, Tensor]:
+    """The sums over all but the true identities, and 1 / length of the rows [P].
+
+    Logits of the first chunks are put into ``kept``.
+    """
     top_R = torch.full_like(embed_RE[:, 0], _LOWEST)
-    sum_R = torch.zeros_like(top_R)
-    for piece, scaled_JR in _chunks(embed_RE, row_PE, per_length_P, alpha, identity_R, at_once):
+    sum_R, per_lengths = torch.zeros_like(top_R), []
+    for piece, per_length_J1, scaled_JR in _chunks(embed_RE, row_PE, alpha, identity_R, at_once):
         higher_R = torch.maximum(top_R, scaled_JR.amax(0))
         sum_R = sum_R * (top_R - higher_R).exp() + scaled_JR.sub(higher_R).exp_().sum(0)
         top_R = higher_R
+        per_lengths.append(per_length_J1)
         if kept is not None and piece.stop * len(embed_RE) <= KEPT_LOGITS:
             kept.append(scaled_JR)
-    return top_R - 2 * alpha + sum_R.log()
+    return top_R - 2 * alpha + sum_R.log(), torch.cat(per_lengths).squeeze(1)
 
 
 def _chunks(
     embed_RE: Tensor,
     row_PE: Tensor,
-    per_length_P: Tensor,
     alpha: Tensor,
     identity_R: Tensor,
     at_once: int | None,
+    per_length_P: Tensor | None = None,
     kept: Sequence[Tensor] = (),
-) -> Iterator[tuple[slice, Tensor]]:
-    """Of each chunk of J rows: where it lies, and 2α cos [J,R], from ``kept`` as far as that goes.
-
-    True identities have less than ``_LOWEST``.
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Of each chunk of J rows: where it lies, 1 / length [J,1], and 2α cos [J,R], less than ``_LOWEST`` for
+    true identities. What an earlier pass found comes from ``per_length_P`` and, as far as it goes, ``kept``.
     """
     if at_once is None:
         at_once = GPU_LOGITS if embed_RE.is_cuda else CPU_LOGITS
@@ -141,14 +140,19 @@ def _chunks(
     scaled_ER = (2 * alpha * embed_RE).T
     for number, start in enumerate(range(0, len(row_PE), size)):
         piece = slice(start, min(start + size, len(row_PE)))
+        row_JE = row_PE[piece]
+        if per_length_P is None:
+            per_length_J1 = row_JE.norm(dim=1, keepdim=True).clamp_(min=_SHORTEST).reciprocal_()
+        else:
+            per_length_J1 = per_length_P[piece].unsqueeze(1)
         if number < len(kept):
-            yield piece, kept[number]
+            yield piece, per_length_J1, kept[number]
             continue
         # Rows by embeddings, and lengths afterwards: the rows are read once and never copied.
-        scaled_JR = (row_PE[piece] @ scaled_ER).mul_(per_length_P[piece].unsqueeze(1))
+        scaled_JR = (row_JE @ scaled_ER).mul_(per_length_J1)
         here_R = ((identity_R >= start) & (identity_R < piece.stop)).nonzero().squeeze(1)
         scaled_JR[identity_R[here_R] - start, here_R] = 2 * _LOWEST
-        yield piece, scaled_JR
+        yield piece, per_length_J1, scaled_JR
 
 
 def at_least_single(x: Tensor) -> Tensor:
