@@ -12,8 +12,21 @@ import json
 import sys
 from collections.abc import Callable
 
-from common import Promise, Record, arguments, exponent, made_on, median, put, spread, take_turns, timed
+from common import (
+    Promise,
+    Record,
+    arguments,
+    exponent,
+    made_on,
+    median,
+    put,
+    run_child,
+    spread,
+    take_turns,
+    timed,
+)
 
+MOST_ROWS = 10_000_000
 SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000)
 EMBED, ROWS = 128, 64
 ALPHA = 10.0
@@ -25,6 +38,7 @@ def measure(case: Record) -> Record:
     from torch.nn import functional as F
 
     from separative.objectives import Inventory, csc_loss
+    from separative.training.optimiser import MuonAdamW
 
     torch.set_num_threads(case["threads"])
     torch.manual_seed(0)
@@ -47,7 +61,13 @@ def measure(case: Record) -> Record:
         logits_RP @ row_PE
         logits_RP.T @ embed_RE.detach()
 
-    work: dict[str, Callable[[], None]] = {"loss": loss, "naive": naive, "products": products}
+    optimiser = MuonAdamW([{"params": [inventory.row_PE], "by": "row"}], lr=1e-3)
+
+    def step() -> None:
+        loss()
+        optimiser.step()
+
+    work: dict[str, Callable[[], None]] = {"loss": loss, "naive": naive, "products": products, "step": step}
     return timed(work[case["what"]], case["runs"], warm=2)
 
 
@@ -70,6 +90,9 @@ def main() -> None:
     results, loads = take_turns(__file__, cases, args.rounds)
     found = dict(zip(keys, results, strict=False))
     held = dict(zip(sparing, results[len(keys) :], strict=True))
+    most = run_child(
+        __file__, common | {"what": "step", "identities": MOST_ROWS, "runs": 2, "keep_freed": False}
+    )
 
     def beyond(what: str, size: int) -> float:
         """Memory beyond the inventory and its gradient, MB."""
@@ -97,6 +120,10 @@ def main() -> None:
         )
     times = [median(found["loss", size], "wall_s") for size in SIZES]
     lines += [
+        "",
+        f"At P = {MOST_ROWS:,}, loss and a step of the optimiser that keeps one moment a row"
+        f" (`inventory_by: row`): {median([most], 'wall_s'):.1f} s, {most['peak'] / 1024:.1f} GiB at most,",
+        f"of them {2 * 4 * EMBED * MOST_ROWS / 2**30:.1f} the rows and their gradient.",
         "",
         f"Time grows as P to the {exponent([float(s) for s in SIZES], times):.2f}.",
         "The three products are the logits and the gradients of embeddings and of rows. The loss keeps the",

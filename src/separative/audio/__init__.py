@@ -1,7 +1,18 @@
 """Bytes to waveforms and back: decode, resample, level, write; the only room that touches a codec."""
 
-from separative.audio.files import AudioInfo, Channels, info, read, write
+from separative.audio.files import AudioInfo, Channels, info, read, write, writing
 from separative.audio.waves import level_db, resample, with_level
 from separative.audio.whole import is_whole
 
-__all__ = ["AudioInfo", "Channels", "info", "is_whole", "level_db", "read", "resample", "with_level", "write"]
+__all__ = [
+    "AudioInfo",
+    "Channels",
+    "info",
+    "is_whole",
+    "level_db",
+    "read",
+    "resample",
+    "with_level",
+    "write",
+    "writing",
+]

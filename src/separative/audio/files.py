@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from scipy.io import wavfile
 from separative.audio.waves import Wave, resample
 from separative.errors import AudioError, choose
 from separative.files import replacing
+
+log = logging.getLogger(__name__)
 
 Channels = Literal["mean", "first", "each"]
 
@@ -181,6 +184,41 @@ def _blocks(file: Any, limit: int) -> Iterator[Wave]:
             return
         done += len(block)
         yield block
+
+
+@contextmanager
+def writing(path: str | Path, rate: int) -> Iterator[Callable[[Wave], None]]:
+    """A sound file of one channel and 16 bits, written block by block; it appears whole or not at all.
+
+    Yields a function that takes the next samples [N]. Samples beyond ±1 are limited, and a warning says how
+    many: what is written piece by piece cannot be turned down afterwards.
+
+    Raises:
+        AudioError: unknown suffix, NaN, or the file cannot be written.
+    """
+    path = Path(path)
+    container, _ = FORMATS[
+        choose(path.suffix.lower(), (".wav", ".flac"), f"sound file suffix of {path}:", AudioError)
+    ]
+    limited = 0
+
+    def put(wave_N: Wave) -> None:
+        nonlocal limited
+        if not np.isfinite(wave_N).all():
+            raise AudioError(f"{path}: not written, the waveform holds NaN or Inf")
+        limited += int((np.abs(wave_N) > 1).sum())
+        file.write(np.clip(wave_N, -1, 1))
+
+    try:
+        with (
+            replacing(path) as beside,
+            soundfile.SoundFile(beside, "w", rate, 1, "PCM_16", format=container) as file,
+        ):
+            yield put
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: not written ({error.error_string.removeprefix('Error : ')})") from error
+    if limited:
+        log.warning("%s: %d samples beyond full scale were limited", path, limited)
 
 
 def write(path: str | Path, wave: Wave, rate: int, *, subtype: str | None = None) -> None:

@@ -1,0 +1,123 @@
+"""Simulated conversations: as much overlap as asked, the same in pieces, a true record of speech."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from separative import audio
+from separative.corpora.manifest import Corpus
+from separative.errors import CorpusError
+from separative.mixtures import ConversationConfig, Conversations
+from separative.rttm import active_frames, read_rttm
+
+RATE = 8000
+
+
+def config(**changes: object) -> ConversationConfig:
+    return ConversationConfig.model_validate(
+        {"rate": RATE, "seconds": 60.0, "turn_seconds": (0.5, 2.0)} | changes
+    )
+
+
+@pytest.mark.parametrize("talkers", [2, 4])
+@pytest.mark.parametrize("overlap", [0.0, 0.2, 0.4, 0.6])
+def test_overlap_is_what_was_asked_for(speech: Corpus, talkers: int, overlap: float) -> None:
+    made = Conversations(
+        speech, config(seconds=600.0, talkers=talkers, overlap=overlap, backchannels=0.0), seed=0
+    )
+    assert made.conversation(0).overlap == pytest.approx(overlap, abs=0.04)
+
+
+def test_at_most_two_turns_meet_but_for_a_word_of_agreement(speech: Corpus) -> None:
+    talk = Conversations(
+        speech, config(talkers=4, overlap=0.6, backchannels=0.0, seconds=300.0), seed=1
+    ).conversation(3)
+    count_N = np.zeros(talk.samples, int)
+    for turn in talk.turns:
+        count_N[turn.start : turn.end] += 1
+    assert count_N.max() == 2
+    assert {turn.talker for turn in talk.turns} == set(range(4))
+    assert max(turn.end for turn in talk.turns) <= talk.samples
+
+
+def test_pieces_add_up_to_the_whole(speech: Corpus, noise: Corpus) -> None:
+    talk = Conversations(speech, config(snr_db=(10.0, 10.0)), seed=2, noise=noise).conversation(1)
+    mix_N, source_KN = talk.render(0, talk.samples)
+    cuts = [0, 7, 12_345, 200_000, 200_001, talk.samples]
+    pieces = [talk.render(a, b) for a, b in pairwise(cuts)]
+    np.testing.assert_array_equal(np.concatenate([mix for mix, _ in pieces]), mix_N)
+    np.testing.assert_array_equal(np.concatenate([s for _, s in pieces], axis=1), source_KN)
+    hiss_N = mix_N - source_KN.sum(0)
+    loud_N = np.abs(source_KN).sum(0) > 0
+    snr_db = 10 * np.log10(np.mean(source_KN.sum(0)[loud_N] ** 2) / np.mean(hiss_N**2))
+    assert snr_db == pytest.approx(10.0, abs=3.5)
+
+
+def test_the_same_number_is_the_same_conversation(speech: Corpus) -> None:
+    one, other = (Conversations(speech, config(), seed=3).conversation(2) for _ in range(2))
+    assert one.turns == other.turns and one.names == other.names
+    np.testing.assert_array_equal(one.render(1000, 90_000)[0], other.render(1000, 90_000)[0])
+    assert Conversations(speech, config(), seed=4).conversation(2).turns != one.turns
+    assert Conversations(speech, config(), seed=3).conversation(3).turns != one.turns
+
+
+def test_the_record_of_speech_is_where_the_talkers_sound(speech: Corpus) -> None:
+    talk = Conversations(speech, config(overlap=0.3), seed=5).conversation(0)
+    _, source_KN = talk.render(0, talk.samples)
+    frames = talk.samples // (RATE // 100)
+    active_KT = active_frames(talk.speech(), talk.names, frames, 0.01)
+    power_KT = (source_KN[:, : frames * 80].reshape(len(source_KN), frames, 80) ** 2).mean(-1)
+    for power_T, active_T in zip(power_KT, active_KT, strict=True):
+        # Nothing sounds where nobody is said to speak, and most of the energy is where somebody is.
+        assert power_T[active_T].sum() > 0.97 * power_T.sum()
+        assert (power_T[active_T] > 1e-4 * power_T.max()).mean() > 0.8
+
+
+def test_a_room_rings_on_after_a_turn(speech: Corpus, tmp_path: Path) -> None:
+    pytest.importorskip("pyroomacoustics")
+    rooms = Conversations(speech, config(seconds=20.0, rooms=1, rt60=(0.4, 0.4)), seed=6, cache=tmp_path)
+    talk = rooms.conversation(0)
+    last = talk.turns[0]
+    _, source_KN = talk.render(last.end, last.end + 400)
+    assert np.abs(source_KN[last.talker]).max() > 0
+    assert talk.describe()["room"]["rt60"] == pytest.approx(0.4)
+    whole, halves = talk.render(0, 80_000)[0], [talk.render(0, 41_000)[0], talk.render(41_000, 80_000)[0]]
+    np.testing.assert_array_equal(np.concatenate(halves), whole)
+
+
+def test_what_is_written_can_be_read_again(speech: Corpus, tmp_path: Path) -> None:
+    talk = Conversations(speech, config(seconds=40.0), seed=7).conversation(0)
+    told: list[tuple[int, int]] = []
+    path = talk.write(tmp_path, "talk", progress=lambda done, total: told.append((done, total)))
+    wave_N, rate = audio.read(path)
+    assert rate == RATE and len(wave_N) == talk.samples
+    np.testing.assert_allclose(wave_N, talk.render(0, talk.samples)[0], atol=1 / 2**15)
+    found = read_rttm(tmp_path / "talk.rttm")["talk"]
+    assert [(t.talker, round(t.start, 3)) for t in talk.speech()] == [(t.talker, t.start) for t in found]
+    assert told[-1] == (talk.samples, talk.samples) and len(told) == 2
+
+
+def test_hours_are_planned_at_once(speech: Corpus) -> None:
+    talk = Conversations(speech, config(seconds=4 * 3600.0, overlap=0.2), seed=8).conversation(0)
+    assert len(talk.turns) > 4000
+    assert talk.overlap == pytest.approx(0.2, abs=0.04)
+    mix_N, _ = talk.render(talk.samples - 16_000, talk.samples)
+    assert np.abs(mix_N).max() > 0
+
+
+def test_what_cannot_be_drawn_is_said(speech: Corpus) -> None:
+    few = speech.filter(lambda u: u.speaker in ("t0", "t1"))
+    with pytest.raises(CorpusError, match="a conversation of 3 talkers of one corpus: there are 2"):
+        Conversations(few, config(), seed=0)
+    with pytest.raises(CorpusError, match="no noise clips"):
+        Conversations(speech, config(snr_db=(5.0, 10.0)), seed=0)
+    with pytest.raises(ValidationError, match=r"at most 0\.7"):
+        config(overlap=0.9)
+
+
+def test_one_talker_alone_is_a_monologue(speech: Corpus) -> None:
+    talk = Conversations(speech, config(talkers=1, overlap=0.0), seed=9).conversation(0)
+    assert talk.overlap == 0.0 and {t.talker for t in talk.turns} == {0}
