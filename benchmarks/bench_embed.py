@@ -29,7 +29,7 @@ def ours(batch: int, separate: bool) -> Callable[[object], object]:
     import numpy as np
     import torch
 
-    from separative.inference.analyse import forward
+    from separative.inference.forward import forward
     from separative.model import SeparativeEncoder
     from separative.training import load_recipe
 

@@ -23,7 +23,7 @@ from separative.evaluation import (
 )
 from separative.evaluation.listen import mixtures
 from separative.evaluation.trials import Rooms
-from separative.inference.analyse import run
+from separative.inference.forward import run
 from separative.inference.recording import load
 from separative.metrics import diarization_error, sdr, si_sdr
 from separative.objectives.separation import speech_activity

@@ -9,8 +9,8 @@ import torch
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError
-from separative.inference import analyse, verify, write_embeddings, write_waveforms
-from separative.inference.analyse import forward
+from separative.inference import separate, verify, write_embeddings, write_waveforms
+from separative.inference.forward import forward
 from separative.inference.recording import load
 from separative.metrics import log_odds
 
@@ -22,7 +22,7 @@ def test_the_score_is_the_largest_cosine_and_names_its_streams(model, record):
     found = verify(model, left, right)
     pairs = {
         (a.stream, b.stream): float(a.embedding_E @ b.embedding_E)
-        for a, b in itertools.product(analyse(model, left).audible, analyse(model, right).audible)
+        for a, b in itertools.product(separate(model, left).audible, separate(model, right).audible)
     }
     assert found.score == pytest.approx(max(pairs.values()), abs=FLOAT)
     assert pairs[found.left_stream, found.right_stream] == pytest.approx(found.score, abs=FLOAT)
@@ -45,7 +45,7 @@ def test_views_of_an_enrolment_share_a_memory_and_the_sides_do_not(model, record
             model.answer(p.query_BCE, memory, activity, valid, torch.zeros(1, dtype=torch.long))[0].numpy()
             for p in parts
         ]
-    other = analyse(model, test).audible
+    other = separate(model, test).audible
     best = max(float(e @ b.embedding_E) for answer in answers for e in answer for b in other)
     assert found.score == pytest.approx(best, abs=FLOAT)
     alone = max(verify(model, view, test).score for view in views)
@@ -107,7 +107,7 @@ def test_a_side_with_too_little_speech_is_refused(model, record):
 
 
 def test_waveforms_on_disk_are_the_talkers(model, record, tmp_path):
-    recording = analyse(model, record("mix.wav", seed=7))
+    recording = separate(model, record("mix.wav", seed=7))
     paths = write_waveforms(recording, tmp_path)
     assert [p.name for p in paths] == ["mix-talker1.wav", "mix-talker2.wav"]
     for path, talker in zip(paths, recording.audible, strict=True):
@@ -118,7 +118,7 @@ def test_waveforms_on_disk_are_the_talkers(model, record, tmp_path):
 
 def test_loud_talkers_are_turned_down_together(model, record, tmp_path):
     wave_N, rate = audio.read(record("loud.wav", seed=8))
-    recording = analyse(model, (20 * wave_N, rate))
+    recording = separate(model, (20 * wave_N, rate))
     peaks = [np.abs(t.waveform_N).max() for t in recording.audible]
     assert max(peaks) > 1
     written = [np.abs(audio.read(p)[0]).max() for p in write_waveforms(recording, tmp_path, "loud")]
@@ -127,7 +127,7 @@ def test_loud_talkers_are_turned_down_together(model, record, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".npz", ".json"])
 def test_embeddings_on_disk_are_those_of_the_audible_talkers(model, record, tmp_path, suffix):
-    recordings = [analyse(model, record(f"z{n}.wav", seed=n)) for n in range(2)]
+    recordings = [separate(model, record(f"z{n}.wav", seed=n)) for n in range(2)]
     path = write_embeddings(recordings, tmp_path / "new" / f"out{suffix}")
     expected = [t for r in recordings for t in r.audible]
     if suffix == ".npz":
@@ -144,4 +144,4 @@ def test_embeddings_on_disk_are_those_of_the_audible_talkers(model, record, tmp_
 
 def test_other_suffixes_are_refused(model, record, tmp_path):
     with pytest.raises(SeparativeError, match=r"'.npy' \(did you mean '.npz'\?\); valid: .json, .npz"):
-        write_embeddings([analyse(model, record("x.wav"))], tmp_path / "out.npy")
+        write_embeddings([separate(model, record("x.wav"))], tmp_path / "out.npy")

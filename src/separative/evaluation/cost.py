@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from separative.inference import analyse
+from separative.inference import separate
 from separative.inference.recording import Wave
 from separative.model import load_model, save_model
 
@@ -101,7 +101,7 @@ def _child(folder: str, seconds: str, threads: str) -> None:
     wall = []
     for _ in range(1 + RUNS):
         started = time.perf_counter()
-        analyse(model, sound)
+        separate(model, sound)
         wall.append(time.perf_counter() - started)
     factor = median(wall[1:]) / float(seconds)
     print(json.dumps({"real_time_factor": factor, "peak_memory_mb": _peak_bytes() / 1e6}))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.evaluation.mfcc import mfcc, speech_frames
-from separative.inference.analyse import run
+from separative.inference.forward import run
 from separative.inference.recording import Recording, Wave, load
 
 if TYPE_CHECKING:

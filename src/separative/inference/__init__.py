@@ -1,6 +1,6 @@
 """What a model says of recordings: every talker's embedding, activity, waveform; who is who."""
 
-from separative.inference.analyse import analyse, embed, embed_many, separate
+from separative.inference.forward import embed, embed_many, separate
 from separative.inference.recording import LONGEST, MIN_SPEECH, Audio, Recording, Talker
 from separative.inference.verify import Verification, verify
 from separative.inference.write import write_embeddings, write_waveforms
@@ -12,7 +12,6 @@ __all__ = [
     "Recording",
     "Talker",
     "Verification",
-    "analyse",
     "embed",
     "embed_many",
     "separate",

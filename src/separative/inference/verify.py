@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from separative.errors import SeparativeError
-from separative.inference.analyse import need_speech, run
+from separative.inference.forward import need_speech, run
 from separative.inference.recording import Audio, ChannelPolicy, Recording, load
 from separative.metrics import Calibration, log_odds
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from separative.model import Separated, SeparativeEncoder
 
 
-def analyse(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
-    """Every stream of a recording, audible or not: embedding, activity and waveform.
+def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
+    """Every stream of a recording, audible or not: embedding, activity, and waveform at the input's level.
 
     Raises:
         AudioError: see :func:`separative.inference.recording.load`.
@@ -34,19 +34,14 @@ def analyse(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy 
 
 
 def embed(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
-    """As :func:`analyse`, without waveforms (half of the time): at least one talker is audible.
+    """As :func:`separate`, without waveforms (half of the time): at least one talker is audible.
 
     Raises:
-        AudioError: as :func:`analyse`, or no stream holds MIN_SPEECH seconds of speech.
+        AudioError: as :func:`separate`, or no stream holds MIN_SPEECH seconds of speech.
     """
     recordings = run(model, [load(source, model.rate, channels)], separate=False)
     need_speech(recordings)
     return recordings[0]
-
-
-def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
-    """As :func:`analyse`, for the sake of waveforms: ``talkers[i].waveform_N`` at the level of the input."""
-    return analyse(model, source, channels=channels)
 
 
 def embed_many(

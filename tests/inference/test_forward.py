@@ -6,8 +6,8 @@ import torch
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError
-from separative.inference import MIN_SPEECH, analyse, embed, embed_many, separate, write_waveforms
-from separative.inference.analyse import run
+from separative.inference import MIN_SPEECH, embed, embed_many, separate, write_waveforms
+from separative.inference.forward import run
 from separative.inference.recording import load
 from separative.inference.write import describe
 from separative.model import SeparativeEncoder
@@ -36,7 +36,7 @@ def same(one, other, waves=True):
 
 def test_batch_padding_and_order_change_nothing(model, record):
     paths = [record(f"{n}.wav", seconds=s, seed=n) for n, s in enumerate((0.9, 2.3, 1.1, 1.7))]
-    alone = [analyse(model, path) for path in paths]
+    alone = [separate(model, path) for path in paths]
     for one, other in zip(alone, run(model, [load(path, RATE) for path in paths]), strict=True):
         same(one, other)
     for batch in (2, 4):
@@ -49,16 +49,16 @@ def test_batch_padding_and_order_change_nothing(model, record):
 def test_embedding_alone_goes_without_waveforms_and_says_so(model, record, tmp_path):
     path = record("only.wav")
     recording = embed(model, path)
-    same(recording, analyse(model, path), waves=False)
+    same(recording, separate(model, path), waves=False)
     assert all(t.waveform_N.size == 0 for t in recording.talkers)
     assert "level_db" not in describe(recording)["talkers"][0]
-    assert describe(analyse(model, path))["talkers"][0]["level_db"] < 0
+    assert describe(separate(model, path))["talkers"][0]["level_db"] < 0
     with pytest.raises(SeparativeError, match=r"only.wav was embedded without waveforms; use separate"):
         write_waveforms(recording, tmp_path)
 
 
 def test_what_a_talker_is_made_of(model, record):
-    recording = analyse(model, record("a.flac", seconds=1.5))
+    recording = separate(model, record("a.flac", seconds=1.5))
     assert recording.seconds == 1.5
     assert len(recording.talkers) == model.streams
     speech = [t.speech_seconds for t in recording.talkers]
@@ -78,7 +78,9 @@ def test_what_a_talker_is_made_of(model, record):
 def test_a_file_and_its_waveform_are_one(model, record):
     path = record("b.wav")
     wave_N, rate = audio.read(path)
-    for one, other in zip(analyse(model, path).talkers, analyse(model, (wave_N, rate)).talkers, strict=True):
+    for one, other in zip(
+        separate(model, path).talkers, separate(model, (wave_N, rate)).talkers, strict=True
+    ):
         np.testing.assert_array_equal(one.embedding_E, other.embedding_E)
 
 
@@ -92,15 +94,15 @@ def test_other_rates_and_codecs_are_resampled(model, record):
 def test_channels_become_one_by_the_policy_named(model, record):
     path = record("stereo.wav", channels=2)
     waves, rate = audio.read(path, channels="each")
-    mean, first = analyse(model, path), analyse(model, path, channels="first")
+    mean, first = separate(model, path), separate(model, path, channels="first")
     assert mean.channels == 2
     assert "mean of 2 channels" in mean.note
     assert "first of 2 channels" in first.note
-    assert analyse(model, record("mono.wav")).note == ""
+    assert separate(model, record("mono.wav")).note == ""
     for recording, wave in ((mean, waves.mean(0)), (first, waves[0])):
-        mono = analyse(model, (wave, rate))
+        mono = separate(model, (wave, rate))
         np.testing.assert_allclose(recording.talkers[0].embedding_E, mono.talkers[0].embedding_E, atol=FLOAT)
-    same_wave = analyse(model, (waves, rate), channels="first")
+    same_wave = separate(model, (waves, rate), channels="first")
     np.testing.assert_array_equal(same_wave.talkers[0].embedding_E, first.talkers[0].embedding_E)
 
 
@@ -115,7 +117,7 @@ def test_consistent_estimates_keep_the_level_of_the_input(model, record):
 def test_recordings_that_cannot_be_taken_are_named(model, record, tmp_path):
     long = record("long.wav", seconds=61)
     with pytest.raises(AudioError, match=r"long.wav lasts 61 s; recordings up to 60 s"):
-        analyse(model, long)
+        separate(model, long)
     with pytest.raises(AudioError, match=r"short.wav lasts 0.30 s; an embedding needs 0.5 s"):
         embed(model, record("short.wav", seconds=0.3))
     audio.write(tmp_path / "silent.wav", np.zeros(RATE, np.float32), RATE)
@@ -134,7 +136,7 @@ def test_recordings_that_cannot_be_taken_are_named(model, record, tmp_path):
 
 def test_too_little_speech_is_said_not_scored(model, record):
     path = record("f.wav")
-    recording = analyse(silenced(model), path)
+    recording = separate(silenced(model), path)
     assert recording.audible == ()
     with pytest.raises(AudioError, match=r"f.wav: 0.00 s of speech found; an embedding needs 0.5 s"):
         embed(silenced(model), path)
