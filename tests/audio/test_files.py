@@ -187,3 +187,49 @@ def test_the_hour_of_writing_is_not_in_the_file(tmp_path: Path, subtype: str) ->
         time.sleep(1.1)  # past the next full second
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
     assert np.abs(audio.read(tmp_path / "a.wav", channels="each")[0] - wave_CN).max() < 2**-15
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+@pytest.mark.parametrize("rate", [None, 8000, 22050])
+def test_a_stream_of_blocks_is_the_whole_file(tmp_path: Path, suffix: str, rate: int | None) -> None:
+    rng = np.random.default_rng(0)
+    wave = (0.1 * rng.standard_normal((2, 100_000))).astype(np.float32)
+    path = tmp_path / f"long{suffix}"
+    audio.write(path, wave, 16000)
+    for channels in ("mean", "first"):
+        whole_N, own = audio.read(path, rate, channels=channels)
+        blocks = list(audio.stream(path, rate, channels=channels, seconds=0.7))
+        assert {len(block) for block in blocks[:-1]} == {round(0.7 * own)}
+        np.testing.assert_allclose(np.concatenate(blocks), whole_N, atol=1e-5)
+
+
+def test_a_damaged_stream_is_said_to_be_so(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="no such file"):
+        next(audio.stream(tmp_path / "none.wav"))
+    with pytest.raises(AudioError, match="channel policy"):
+        next(audio.stream(tmp_path / "none.wav", channels="each"))
+    bad = np.zeros(3000, np.float32)
+    bad[2000] = np.nan
+    audio.write(tmp_path / "good.wav", np.zeros(3000, np.float32), 8000, subtype="FLOAT")
+    soundfile.write(tmp_path / "nan.wav", bad, 8000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="NaN"):
+        list(audio.stream(tmp_path / "nan.wav"))
+
+
+def test_what_is_written_in_blocks_is_whole_or_absent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "blocks.wav"
+    with audio.writing(path, 8000) as put:
+        for level in (0.5, -0.5, 2.0):
+            put(np.full(100, level, np.float32))
+            assert not path.exists()
+    wave_N, _ = audio.read(path)
+    np.testing.assert_allclose(wave_N, np.repeat([0.5, -0.5, 1.0], 100), atol=1e-4)
+    assert "100 samples beyond full scale were limited" in caplog.text
+    with pytest.raises(AudioError, match="NaN or Inf"), audio.writing(tmp_path / "no.wav", 8000) as put:
+        put(np.full(3, np.nan, np.float32))
+    with pytest.raises(RuntimeError, match="stop"), audio.writing(tmp_path / "no.wav", 8000) as put:
+        put(np.zeros(3, np.float32))
+        raise RuntimeError("stop")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["blocks.wav"]

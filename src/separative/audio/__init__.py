@@ -1,6 +1,6 @@
 """Bytes to waveforms and back: decode, resample, level, write; the only room that touches a codec."""
 
-from separative.audio.files import AudioInfo, Channels, info, read, write, writing
+from separative.audio.files import AudioInfo, Channels, info, read, stream, write, writing
 from separative.audio.waves import level_db, resample, with_level
 from separative.audio.whole import is_whole
 
@@ -12,6 +12,7 @@ __all__ = [
     "level_db",
     "read",
     "resample",
+    "stream",
     "with_level",
     "write",
     "writing",

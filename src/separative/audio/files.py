@@ -142,6 +142,57 @@ def read(
     return (wave if seconds is None else wave[..., : round(seconds * to_rate)]), to_rate
 
 
+def stream(
+    path: str | Path, rate: int | None = None, *, channels: Channels = "mean", seconds: float = 10.0
+) -> Iterator[Wave]:
+    """Decode a sound file block by block, whatever its length: float32 [N], ``seconds`` each but the last.
+
+    Together the blocks are what :func:`read` returns, to within the resampler's rounding; ``channels`` is
+    ``mean`` or ``first``.
+
+    Raises:
+        AudioError: as of :func:`read`, when the place that is damaged is reached.
+    """
+    path = Path(path)
+    choose(channels, ("mean", "first"), "channel policy", AudioError)
+    with _opened(path) as file:
+        from_rate = int(file.samplerate)
+        to_rate = from_rate if rate is None else rate
+        change = _Resampler(from_rate, to_rate)
+        size, kept, frames = round(seconds * to_rate), np.zeros(0, np.float32), 0
+        for samples in _blocks(file, UNKNOWN_FRAMES):
+            frames += len(samples)
+            if not np.isfinite(samples).all():
+                raise AudioError(f"{path}: holds NaN or infinite samples")
+            wave_N = samples[:, 0] if channels == "first" or samples.shape[1] == 1 else samples.mean(axis=1)
+            kept = np.concatenate([kept, change(np.ascontiguousarray(wave_N))])
+            for start in range(0, len(kept) - size + 1, size):
+                yield kept[start : start + size]
+            kept = kept[len(kept) - len(kept) % size :]
+        if frames == 0:
+            raise AudioError(f"{path}: empty, it holds no audio frames")
+        if frames < file.frames < UNKNOWN_FRAMES:
+            raise AudioError(f"{path}: cut short, {frames} of {file.frames} frames can be decoded")
+        kept = np.concatenate([kept, change(np.zeros(0, np.float32), last=True)])
+        for start in range(0, len(kept), size):
+            yield kept[start : start + size]
+
+
+class _Resampler:
+    """:func:`resample` for a signal that comes in pieces."""
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self.soxr: Any = None
+        if from_rate != to_rate:
+            import soxr
+
+            self.soxr = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+
+    def __call__(self, wave_N: Wave, last: bool = False) -> Wave:
+        found: Wave = wave_N if self.soxr is None else self.soxr.resample_chunk(wave_N, last=last)
+        return found
+
+
 def _decode(file: Any, path: Path, first: int, wanted: int) -> Wave:
     """Frames ``[first, first + wanted)`` as ``[frames, channels]``, fewer only where the file ends."""
     known = file.frames < UNKNOWN_FRAMES

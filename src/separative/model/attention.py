@@ -59,16 +59,19 @@ class CrossAttention(nn.Module):
             drop_BC = (torch.rand(batch, streams, device=group_B.device) < own_drop) & others_B.unsqueeze(1)
             reach_BCB = reach_BCB & ~(drop_BC.unsqueeze(2) & own_BB.unsqueeze(1))
 
-        memory_ME = self.memory_norm(segment_BCSE.reshape(batch * streams * segments, size))
-        key_ME, value_ME = self.key_value(memory_ME).chunk(2, dim=-1)
         weight_BCS = F.logsigmoid(activity_BCS).masked_fill(valid_BS.unsqueeze(1) == 0, _FORBIDDEN)
         open_QM = reach_BCB.reshape(batch * streams, batch, 1, 1).expand(-1, -1, streams, segments).flatten(1)
         bias_QM = weight_BCS.reshape(1, -1).masked_fill(~open_QM, _FORBIDDEN)
+        answer_QE = self.gather(query_BCE.flatten(0, 1), segment_BCSE.flatten(0, 2), bias_QM)
+        return answer_QE.view(batch, streams, size)
 
+    def gather(self, query_QE: Tensor, segment_ME: Tensor, bias_QM: Tensor) -> Tensor:
+        """Answers [Q,E] of unit norm from a memory of M segments; the bias goes onto the attention logits."""
+        size = query_QE.shape[1]
         heads = (self.heads, size // self.heads)
-        q = self.query(self.norm(query_BCE)).reshape(-1, *heads).transpose(0, 1)
+        key_ME, value_ME = self.key_value(self.memory_norm(segment_ME)).chunk(2, dim=-1)
+        q = self.query(self.norm(query_QE)).unflatten(-1, heads).transpose(0, 1)
         k, v = (x.unflatten(-1, heads).transpose(0, 1) for x in (key_ME, value_ME))
-        bias_QM = bias_QM.to(q.dtype)
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_QM).transpose(0, 1).flatten(1)
-        answer_BCE = query_BCE + self.out(found).view(batch, streams, size)
-        return F.normalize(answer_BCE.float(), dim=-1)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_QM.to(q.dtype))
+        answer_QE = query_QE + self.out(found.transpose(0, 1).flatten(1))
+        return F.normalize(answer_QE.float(), dim=-1)
