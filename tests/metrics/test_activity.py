@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from separative.errors import SeparativeError
-from separative.metrics import DiarizationError, diarization_error
+from separative.metrics import DiarizationError, diarization_error, jaccard_error, match, swaps
 
 EXACT = 1e-6
 SEGMENT = 0.25
@@ -63,3 +63,51 @@ def test_what_cannot_be_scored_is_refused():
         diarization_error(np.zeros((2, 4)), np.ones((2, 4)), SEGMENT)
     with pytest.raises(SeparativeError, match="4 segments, the hypothesis 5"):
         diarization_error(np.ones((2, 4)), np.ones((2, 5)), SEGMENT)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(2, 40), st.integers(0, 10_000))
+def test_the_jaccard_error_is_that_of_the_best_pairing(talkers, streams, segments, seed):
+    from itertools import permutations
+
+    rng = np.random.default_rng(seed)
+    reference = rng.random((talkers, segments)) < 0.6
+    hypothesis = rng.random((streams, segments)) < 0.6
+    reference[:, 0] = True
+    padded = np.concatenate([hypothesis, np.zeros((talkers, segments), bool)])
+    least = min(
+        np.mean(
+            [1 - (r & padded[c]).sum() / (r | padded[c]).sum() for r, c in zip(reference, order, strict=True)]
+        )
+        for order in permutations(range(len(padded)), talkers)
+    )
+    assert jaccard_error(reference, hypothesis) == pytest.approx(least, abs=EXACT)
+
+
+def test_jaccard_errors_by_hand():
+    reference = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]])
+    assert jaccard_error(reference, reference[::-1]) == 0.0
+    assert jaccard_error(reference, reference[:1]) == 0.5
+    assert jaccard_error(reference, np.array([[1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1]])) == 0.25
+    with pytest.raises(SeparativeError, match="6 segments, the hypothesis 5"):
+        jaccard_error(reference, reference[:, :5])
+
+
+def test_streams_are_matched_to_talkers_and_silent_ones_to_nobody():
+    reference = np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool)
+    hypothesis = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0]], bool)
+    talker, stream = match(reference, hypothesis)
+    assert dict(zip(talker.tolist(), stream.tolist(), strict=True)) == {0: 2, 1: 1}
+
+
+def test_a_swap_is_a_second_of_speech_in_anothers_stream():
+    reference = np.zeros((2, 40), bool)
+    reference[0, :20], reference[1, 20:] = True, True
+    assert swaps(reference, reference, SEGMENT) == 0
+    wrong = reference.copy()
+    wrong[:, 5:9] = wrong[::-1, 5:9]
+    assert swaps(reference, wrong, SEGMENT) == 1
+    # Shorter than a second, or another talker also speaking: no swap.
+    assert swaps(reference, wrong, 0.9 * SEGMENT) == 0
+    reference[1, 5:9] = True
+    assert swaps(reference, wrong, SEGMENT) == 0

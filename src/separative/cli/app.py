@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from separative.cli import calibrate, corpora, hear, info, learn, table
+from separative.cli import calibrate, corpora, hear, info, learn, meetings, table
 
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
@@ -22,12 +22,15 @@ corpus.command("speak")(corpora.speak)
 app.add_typer(corpus, name="corpus")
 
 app.command("mix")(corpora.mix)
+app.command("converse")(meetings.converse)
 app.command("train")(learn.train)
 app.command("evaluate")(learn.evaluate)
+app.command("evaluate-meetings")(meetings.evaluate_meetings)
 app.command("benchmark")(table.benchmark)
 app.command("calibrate")(calibrate.calibrate)
 app.command("embed")(hear.embed)
 app.command("separate")(hear.separate)
+app.command("analyze")(hear.analyze)
 app.command("verify")(hear.verify)
 app.command("info")(info.info)
 app.command("demo")(learn.demo)

@@ -119,6 +119,68 @@ def verify(
         )
 
 
+def analyze(
+    source: Annotated[Path, typer.Argument(help="A sound file of any length.")],
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Folder for <name>.rttm, <name>.json and the voices.")],
+    talkers: Annotated[int | None, typer.Option(min=1, help="How many there are, if known.")] = None,
+    voices: Annotated[bool, typer.Option(help="Also each talker's voice: <name>-talker<i>.wav.")] = True,
+    enrol: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: a talker to look for; repeatable, also of one name.")
+    ] = None,
+    prior: Annotated[
+        float, typer.Option(help="Probability that an enrolled talker is there, before listening.")
+    ] = 0.5,
+    channels: Channels = "mean",
+    json: Json = False,
+) -> None:
+    """Who spoke when, in a recording of any length.
+
+    Talkers are counted, told apart over the whole recording, compared with enrolled ones, and separated.
+    """
+    from separative import inference
+    from separative.errors import SeparativeError
+    from separative.files import write_json
+    from separative.model import load_model
+    from separative.rttm import write_rttm
+
+    enrolled: dict[str, list[Path]] = {}
+    for entry in enrol or ():
+        name, equals, file = entry.partition("=")
+        if not (name and equals and file):
+            raise SeparativeError(f"--enrol '{entry}' is not of the form NAME=FILE")
+        enrolled.setdefault(name, []).append(Path(file))
+    check_sounds([source, *(path for paths in enrolled.values() for path in paths)], channels)
+    loaded = load_model(model)
+    with Bars() as bars:
+        meeting = inference.analyze(
+            loaded, source, talkers=talkers, channels=channels, progress=bars.count("listening")
+        )
+        matches = inference.identify(loaded, meeting, enrolled, prior=prior) if enrolled else None
+        record = inference.describe_meeting(meeting, matches)
+        # What is known is kept before the longer work begins.
+        write_rttm(out / f"{source.stem}.rttm", source.stem, meeting.turns)
+        write_json(out / f"{source.stem}.json", record)
+        paths = [out / f"{source.stem}.rttm", out / f"{source.stem}.json"]
+        if voices:
+            paths += inference.write_voices(loaded, meeting, out, progress=bars.count("separating"))
+    if json:
+        say_json(record | {"files": paths})
+        return
+    columns = ["talker", "speech, s", "turns", *(["most like"] if matches else [])]
+    rows = []
+    for number, speaker in enumerate(meeting.speakers):
+        row: list[object] = [speaker.name, f"{speaker.speech_seconds:.1f}", len(speaker.turns)]
+        if matches:
+            best = matches[number][0]
+            worth = "" if best.probability is None else f", probability {best.probability:.3g}"
+            row.append(f"{best.name} ({best.score:.2f}{worth})")
+        rows.append(row)
+    say_table(columns, rows)
+    for path in paths:
+        print(path)
+
+
 def _each(work: Callable[..., Recording], sources: list[Path], model: str, channels: str) -> list[Recording]:
     """One verb of the inference room on every file, after all files have been looked at."""
     from separative.model import load_model

@@ -31,13 +31,17 @@ UNITS = {
     "missed": "%",
     "false alarm": "%",
     "confusion": "%",
+    "JER": "%",
+    "swaps": "a recording",
+    "miscounted": "talkers",
+    "count right": "%",
     "MI": "nats",
     "active streams": "",
     "stream cosine": "",
 }
 LOWER_IS_BETTER = frozenset(
     {"EER", "EER difference", "minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
-    | {"DER", "missed", "false alarm", "confusion", "stream cosine"}
+    | {"DER", "missed", "false alarm", "confusion", "JER", "swaps", "miscounted", "stream cosine"}
 )
 # What most readers look for first.
 MAIN = ("EER", "SI-SDRi", "DER", "MI")

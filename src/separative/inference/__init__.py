@@ -1,6 +1,15 @@
 """What a model says of recordings: every talker's embedding, activity, waveform; who is who."""
 
 from separative.inference.forward import embed, embed_many, separate
+from separative.inference.meeting import (
+    Match,
+    Meeting,
+    Speaker,
+    analyze,
+    describe_meeting,
+    identify,
+    write_voices,
+)
 from separative.inference.recording import LONGEST, MIN_SPEECH, Audio, Recording, Talker
 from separative.inference.verify import Verification, verify
 from separative.inference.write import write_embeddings, write_waveforms
@@ -9,13 +18,20 @@ __all__ = [
     "LONGEST",
     "MIN_SPEECH",
     "Audio",
+    "Match",
+    "Meeting",
     "Recording",
+    "Speaker",
     "Talker",
     "Verification",
+    "analyze",
+    "describe_meeting",
     "embed",
     "embed_many",
+    "identify",
     "separate",
     "verify",
     "write_embeddings",
+    "write_voices",
     "write_waveforms",
 ]

@@ -88,11 +88,14 @@ class Loaded:
     channel_policy: ChannelPolicy
 
 
-def load(source: Audio, rate: int, channels: ChannelPolicy = "mean") -> Loaded:
+def load(
+    source: Audio, rate: int, channels: ChannelPolicy = "mean", *, longest: float | None = LONGEST
+) -> Loaded:
     """Decode (or take) a recording, make it one channel and resample it to ``rate`` hertz.
 
     Raises:
-        AudioError: unreadable, longer than LONGEST, shorter than MIN_SPEECH, silent, NaN, unknown policy.
+        AudioError: unreadable, longer than ``longest`` seconds, shorter than MIN_SPEECH, silent, NaN, an
+            unknown policy.
     """
     choose(channels, ("mean", "first"), "channel policy", AudioError)
     if isinstance(source, tuple):
@@ -105,9 +108,9 @@ def load(source: Audio, rate: int, channels: ChannelPolicy = "mean") -> Loaded:
         name, header = str(source), audio.info(source)
         count, seconds = header.channels, header.seconds
     # Judged by the header: nothing that will be refused is decoded.
-    if seconds > LONGEST:
+    if longest is not None and seconds > longest:
         raise AudioError(
-            f"{name} lasts {seconds:.0f} s; recordings up to {LONGEST:.0f} s are taken, cut it first"
+            f"{name} lasts {seconds:.0f} s; recordings up to {longest:.0f} s are taken whole: analyze it"
         )
     if isinstance(source, tuple):
         mono_N = wave if wave.ndim == 1 else wave.mean(0) if channels == "mean" else wave[0]

@@ -61,7 +61,7 @@ def verify(
         SeparativeError: a prior that is not between 0 and 1, a side without a recording.
     """
     odds = log_odds(prior)
-    sides = [_side(model, side, channels) for side in (left, right)]
+    sides = [hear_side(model, side, channels) for side in (left, right)]
     pairs = [
         (float(np.dot(a.embedding_E, b.embedding_E)), i, a.stream, j, b.stream)
         for i, one in enumerate(sides[0])
@@ -70,18 +70,33 @@ def verify(
         for b in other.audible
     ]
     score, *where = max(pairs, key=lambda pair: pair[0])
-    record = model.card.get("calibration")
-    if record is None:
+    found = evidence(model, score, prior)
+    if found is None:
         return Verification(score, None, None, prior, None, None, *where)
-    calibration = Calibration(record["scale"], record["offset"])
-    llr, probability = float(calibration.llr(score)), float(calibration.probability(score, prior))
-    on = f"{', '.join(record['conditions'])}; {record['seconds']:g} s a side; {record['talkers']} talkers"
+    llr, probability, on = found
     return Verification(score, llr, probability, prior, llr > -odds, on, *where)
 
 
-def _side(
-    model: SeparativeEncoder, side: Audio | Sequence[Audio], channels: ChannelPolicy
+def evidence(model: SeparativeEncoder, score: float, prior: float) -> tuple[float, float, str] | None:
+    """What a score is worth by the model's calibration: log-likelihood ratio in nats, probability at a prior,
+    and where the calibration comes from; None if the model has none."""
+    record = model.card.get("calibration")
+    if record is None:
+        return None
+    calibration = Calibration(record["scale"], record["offset"])
+    on = f"{', '.join(record['conditions'])}; {record['seconds']:g} s a side; {record['talkers']} talkers"
+    return float(calibration.llr(score)), float(calibration.probability(score, prior)), on
+
+
+def hear_side(
+    model: SeparativeEncoder, side: Audio | Sequence[Audio], channels: ChannelPolicy = "mean"
 ) -> list[Recording]:
+    """One recording, or several of one person as views of one memory.
+
+    Raises:
+        AudioError: a recording cannot be taken, or no stream holds MIN_SPEECH seconds of speech.
+        SeparativeError: no recording.
+    """
     one = isinstance(side, str | Path) or (len(side) == 2 and isinstance(side[1], int))
     sources: Sequence[Audio] = [side] if one else side  # type: ignore[list-item, assignment]
     if not sources:

@@ -1,6 +1,6 @@
 """Figures of merit for verification, identification, separation and activity: arrays in, numbers out."""
 
-from separative.metrics.activity import DiarizationError, diarization_error
+from separative.metrics.activity import DiarizationError, diarization_error, jaccard_error, match, swaps
 from separative.metrics.calibration import Calibration, cllr, fit_calibration, log_odds, min_cllr
 from separative.metrics.identification import identification, open_set
 from separative.metrics.normalise import adaptive_snorm
@@ -20,7 +20,9 @@ __all__ = [
     "eer",
     "fit_calibration",
     "identification",
+    "jaccard_error",
     "log_odds",
+    "match",
     "min_cllr",
     "min_dcf",
     "open_set",
@@ -29,4 +31,5 @@ __all__ = [
     "si_sdr",
     "si_sdr_improvement",
     "stoi",
+    "swaps",
 ]

@@ -1,0 +1,243 @@
+"""Whole recordings: who spoke when, how many there were, what their embeddings and voices are worth.
+
+Judged on simulated conversations of talkers never trained on, where all of it is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from separative.corpora.manifest import Corpus, Utterance
+from separative.errors import SeparativeError
+from separative.evaluation.bootstrap import Talkers, interval
+from separative.evaluation.listen import Progress
+from separative.evaluation.results import POOLED, Results, Row
+from separative.evaluation.systems import talkers_met
+from separative.inference.meeting import Meeting, analyze, tell_apart, voices
+from separative.inference.verify import hear_side
+from separative.inference.windows import Views, hear
+from separative.metrics import DiarizationError, diarization_error, eer, jaccard_error, match, si_sdr, swaps
+from separative.mixtures import Conversation, ConversationConfig, Conversations
+from separative.rttm import active_frames
+
+if TYPE_CHECKING:
+    from separative.model import SeparativeEncoder
+
+FRAME = 0.01
+ENROL_SECONDS = 4.0
+
+
+@dataclass
+class Judged:
+    """Figures of one way of listening to one conversation."""
+
+    error: DiarizationError
+    jaccard: float
+    swaps: int
+    heard: int
+    there: int
+    improvement_K: list[float] = field(default_factory=list)
+    scores: list[tuple[float, bool]] = field(default_factory=list)
+
+
+def evaluate_meetings(
+    model: SeparativeEncoder,
+    corpus: Corpus,
+    *,
+    name: str = "trained",
+    split: str = "dev",
+    noise: Corpus | None = None,
+    talkers: Sequence[int] = (2, 3, 4),
+    overlaps: Sequence[float] = (0.0, 0.2, 0.4),
+    count: int = 10,
+    seconds: float = 600.0,
+    snr_db: tuple[float, float] | None = None,
+    rooms: int = 0,
+    seed: int = 0,
+    resamples: int = 500,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Diarization errors, numbers of talkers, swaps, separation and verification on simulated conversations.
+
+    Rows are the model as :func:`separative.inference.analyze` uses it, the same without cross-attention over
+    windows, and the same told the number of talkers. ``EER`` compares each talker's embedding over the whole
+    recording with 4 s of clean enrolment of every talker of the corpus, from utterances that are in no
+    conversation; the likeliest talker of a recording counts. Intervals are over conversations.
+
+    Args:
+        model: in evaluation mode; ``name`` is its name in the table.
+        corpus, noise: of both, the utterances of ``split`` are used.
+        talkers, overlaps: every number with every share of overlap is a condition.
+        count, seconds: conversations of each condition, and the length of one.
+        snr_db, rooms: see :class:`ConversationConfig`.
+        resamples: of the bootstrap.
+        cache: folder in which decoded speech and rooms are kept.
+        progress: called with (done, total) conversations.
+
+    Raises:
+        CorpusError: too few talkers, no noise where it is asked for.
+        SeparativeError: talkers that the model was trained on, a number of talkers or a share out of range.
+    """
+    corpus = corpus.split(split)
+    corpus = corpus.filter(lambda utterance: utterance.speaker is not None)
+    if met := sorted(set(corpus.speakers) & talkers_met(model)):
+        raise SeparativeError(
+            f"talker '{met[0]}' is heard in training and in evaluation ({len(met)} such in all): "
+            "the two must not share talkers"
+        )
+    enrol, rest = _reserve(corpus)
+    enrolled = {
+        talker: np.mean([v.audible[0].embedding_E for v in hear_side(model, [u.path for u in utterances])], 0)
+        for talker, utterances in enrol.items()
+    }
+    corpus_of = {talker: utterances[0].corpus for talker, utterances in enrol.items()}
+    clips = None if noise is None else noise.split(split)
+    folder = None if cache is None else Path(cache)
+    found: dict[tuple[str, str], list[Judged]] = {}
+    conditions = [(k, share) for k in talkers for share in overlaps]
+    for number, (k, share) in enumerate(conditions):
+        config = ConversationConfig(
+            rate=model.rate, seconds=seconds, talkers=k, overlap=share, snr_db=snr_db, rooms=rooms
+        )
+        source = Conversations(rest, config, seed=seed, noise=clips, cache=folder)
+        for index in range(count):
+            talk = source.conversation(index)
+            for row, judged in _judge(model, talk, name, enrolled, corpus_of).items():
+                found.setdefault((row, f"{k} talkers, {share:.0%}"), []).append(judged)
+            if progress is not None:
+                progress(number * count + index + 1, len(conditions) * count)
+    rows = [
+        row
+        for (way, condition), some in found.items()
+        for row in _rows(some, way, condition, resamples, seed)
+    ]
+    settings = {
+        "split": split,
+        "seconds": seconds,
+        "count": count,
+        "seed": seed,
+        "snr_db": snr_db,
+        "rooms": rooms,
+        "talkers": len(enrolled),
+    }
+    return Results(tuple(rows), settings)
+
+
+def _reserve(corpus: Corpus) -> tuple[dict[str, list[Utterance]], Corpus]:
+    """Utterances to enrol each talker with, ENROL_SECONDS or a little more, at most half; and all others."""
+    enrol: dict[str, list[Utterance]] = {}
+    rest: list[Utterance] = []
+    for talker, utterances in corpus.by_speaker.items():
+        seconds = 0.0
+        mine: list[Utterance] = []
+        for utterance in utterances:
+            if seconds < ENROL_SECONDS and len(mine) < len(utterances) // 2:
+                mine.append(utterance)
+                seconds += utterance.seconds
+            else:
+                rest.append(utterance)
+        if mine:
+            enrol[talker] = mine
+    return enrol, Corpus(tuple(rest))
+
+
+def _judge(
+    model: SeparativeEncoder,
+    talk: Conversation,
+    name: str,
+    enrolled: dict[str, NDArray[np.float32]],
+    corpus_of: dict[str, str],
+) -> dict[str, Judged]:
+    mix_N, source_KN = talk.render(0, talk.samples)
+    frames = round(talk.samples / talk.rate / FRAME)
+    reference_KT = active_frames(talk.speech(), talk.names, frames, FRAME)
+    whole = analyze(model, (mix_N, talk.rate))
+    views = hear(model, [mix_N], whole.grid, len(mix_N))
+    ways = {
+        name: whole,
+        f"{name}, no attention over windows": _again(model, whole, views, attention=False),
+        f"{name}, number of talkers known": _again(model, whole, views, talkers=len(talk.voices)),
+    }
+    judged = {}
+    for row, meeting in ways.items():
+        names = [speaker.name for speaker in meeting.speakers]
+        said_CT = active_frames(meeting.turns, names, frames, FRAME)
+        judged[row] = Judged(
+            diarization_error(reference_KT, said_CT, FRAME),
+            jaccard_error(reference_KT, said_CT),
+            swaps(reference_KT, said_CT, FRAME),
+            len(names),
+            len(talk.voices),
+        )
+        embed_CE = np.array([speaker.embedding_E for speaker in meeting.speakers])
+        place = corpus_of[talk.names[0]]
+        for talker, embed_E in enrolled.items():
+            if corpus_of[talker] == place and len(embed_CE):
+                score = float((embed_CE @ embed_E).max() / max(float(np.linalg.norm(embed_E)), 1e-9))
+                judged[row].scores.append((score, talker in talk.names))
+    # Voices once: the way of listening changes whose they are, not what they sound like.
+    said_CT = active_frames(whole.turns, [s.name for s in whole.speakers], frames, FRAME)
+    owner = dict(zip(*(x.tolist() for x in match(reference_KT, said_CT)), strict=True))
+    voice_CN = np.concatenate(list(voices(model, whole)), axis=1)
+    for k, source_N in enumerate(source_KN):
+        before = float(si_sdr(mix_N, source_N))
+        # A talker who was not found sounds as in the mixture.
+        after = float(si_sdr(voice_CN[owner[k]], source_N)) if k in owner else before
+        judged[name].improvement_K.append(after - before)
+    return judged
+
+
+def _again(
+    model: SeparativeEncoder,
+    whole: Meeting,
+    views: Views,
+    *,
+    talkers: int | None = None,
+    attention: bool = True,
+) -> Meeting:
+    speakers, label_WC = tell_apart(model, views, talkers=talkers, attention=attention)
+    return replace(whole, speakers=speakers, label_WC=label_WC)
+
+
+def _rows(some: Sequence[Judged], way: str, condition: str, resamples: int, seed: int) -> list[Row]:
+    """Figures with intervals over conversations."""
+    draws = Talkers([str(i) for i in range(len(some))], resamples, seed)
+    each_N = np.arange(len(some))
+
+    def row(metric: str, figures: tuple[float, float, float], count: int) -> Row:
+        return Row(way, condition, metric, *figures, count, POOLED, seed)
+
+    total_N = np.array([one.error.total for one in some])
+    parts = {
+        "missed": np.array([one.error.missed for one in some]),
+        "false alarm": np.array([one.error.false_alarm for one in some]),
+        "confusion": np.array([one.error.confusion for one in some]),
+    }
+    rows = [
+        row(metric, draws.ratio(100 * part_N, total_N, each_N), len(some))
+        for metric, part_N in {"DER": np.sum(list(parts.values()), axis=0), **parts}.items()
+    ]
+    means = {
+        "JER": [100 * one.jaccard for one in some],
+        "swaps": [float(one.swaps) for one in some],
+        "miscounted": [float(abs(one.heard - one.there)) for one in some],
+        "count right": [100.0 * (one.heard == one.there) for one in some],
+    }
+    if some[0].improvement_K:
+        means["SI-SDRi"] = [float(np.mean(one.improvement_K)) for one in some]
+    rows += [row(metric, draws.mean(np.array(value), each_N), len(some)) for metric, value in means.items()]
+    trial_N = np.array([n for n, one in enumerate(some) for _ in one.scores])
+    score_N = np.array([score for one in some for score, _ in one.scores])
+    target_N = np.array([target for one in some for _, target in one.scores], bool)
+    if target_N.any() and not target_N.all():
+        value = 100 * eer(score_N, target_N)
+        drawn = np.array([100 * eer(score_N, target_N, times_N[trial_N]) for times_N in draws.times_RP])
+        rows.append(row("EER", (value, *interval(drawn, value)), len(score_N)))
+    return rows

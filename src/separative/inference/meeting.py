@@ -1,0 +1,333 @@
+"""Recordings of any length: who spoke when, each talker's embedding over all of it, and their voices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from separative import audio
+from separative.errors import AudioError, SeparativeError, choose
+from separative.inference.cluster import talkers_of
+from separative.inference.forward import forward
+from separative.inference.recording import MIN_SPEECH, Audio, ChannelPolicy, Wave, load
+from separative.inference.verify import evidence, hear_side
+from separative.inference.windows import BATCH, Floats, Grid, Progress, Views, answers, hear, windows
+from separative.metrics import log_odds
+from separative.rttm import Turn, turns_of
+
+if TYPE_CHECKING:
+    from separative.model import SeparativeEncoder
+
+WINDOW, HOP = 4.0, 1.0
+"""Seconds of a window, and from one to the next."""
+
+SAME = 0.5
+"""Cosine above which two windows' talkers are one, for a model whose card does not say."""
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A talker of a recording: ``turns`` in seconds, ``embedding_E`` gathered over all of it (unit norm),
+    ``activity_T`` probability of speech in each segment of ``Meeting.segment_seconds``."""
+
+    name: str
+    turns: tuple[Turn, ...]
+    embedding_E: Wave
+    activity_T: Wave
+
+    @property
+    def speech_seconds(self) -> float:
+        return sum(turn.end - turn.start for turn in self.turns)
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Who spoke when in a recording, the most talkative first.
+
+    ``label_WC`` says whose each stream of each window is (−1: nobody's), for :func:`write_voices`.
+    """
+
+    name: str
+    source: Audio
+    rate: int
+    seconds: float
+    channels: int
+    channel_policy: ChannelPolicy
+    segment_seconds: float
+    speakers: tuple[Speaker, ...]
+    grid: Grid
+    label_WC: NDArray[np.int64]
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Of all talkers, by start."""
+        return sorted((turn for s in self.speakers for turn in s.turns), key=lambda t: (t.start, t.talker))
+
+
+def analyze(
+    model: SeparativeEncoder,
+    source: Audio,
+    *,
+    talkers: int | None = None,
+    attention: bool = True,
+    same: float | None = None,
+    channels: ChannelPolicy = "mean",
+    window: float = WINDOW,
+    hop: float = HOP,
+    progress: Progress | None = None,
+) -> Meeting:
+    """Who spoke when in a recording of any length, in memory that hardly grows with it.
+
+    The recording goes through the model in overlapping windows. The embeddings of all streams of all windows
+    gather what answers them from the whole recording (method, section 3), and are clustered: there may be
+    more talkers than the model has streams, as long as no more speak at once.
+
+    Args:
+        source: a sound file, or a waveform with its rate.
+        talkers: how many there are, if known.
+        attention: False leaves the cross-attention over windows out, to see what it does.
+        same: cosine above which two windows' talkers are one; by default what the model's card says.
+        window, hop: seconds of a window, and from one to the next.
+        progress: called with (done, total) samples.
+
+    Raises:
+        AudioError: unreadable, too short, silent or NaN.
+        SeparativeError: fewer than one talker.
+    """
+    if talkers is not None and talkers < 1:
+        raise SeparativeError(f"talkers {talkers}: a recording has one or more")
+    choose(channels, ("mean", "first"), "channel policy", AudioError)
+    name, seconds, count = _header(source)
+    if seconds < MIN_SPEECH:
+        raise AudioError(f"{name} lasts {seconds:.2f} s; an embedding needs {MIN_SPEECH} s of speech")
+    grid = Grid.of(model, window, hop)
+    views = hear(model, _blocks(source, model.rate, channels), grid, round(seconds * model.rate), progress)
+    if not views.activity_WCS.any():
+        raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH} s of speech")
+    speakers, label_WC = tell_apart(model, views, talkers=talkers, attention=attention, same=same)
+    return Meeting(
+        name,
+        source,
+        model.rate,
+        views.samples / model.rate,
+        count,
+        channels,
+        model.segment_seconds,
+        speakers,
+        grid,
+        label_WC,
+    )
+
+
+def tell_apart(
+    model: SeparativeEncoder,
+    views: Views,
+    *,
+    talkers: int | None = None,
+    attention: bool = True,
+    same: float | None = None,
+) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
+    """The talkers of a recording that was heard, and whose each stream of each window is [W,C].
+
+    Arguments as of :func:`analyze`.
+    """
+    same = float(model.card.get("same", SAME)) if same is None else same
+    speech_WC = (views.activity_WCS > 0.5).sum(-1) * np.float32(model.segment_seconds)
+    size = views.query_WCE.shape[2]
+    embed_WCE = answers(model, views.query_WCE.reshape(-1, size), views, attention=attention)
+    label_WC, _ = talkers_of(embed_WCE.reshape(views.query_WCE.shape), speech_WC, same=same, talkers=talkers)
+    return _speakers(model, views, label_WC, speech_WC, attention), label_WC
+
+
+@dataclass(frozen=True)
+class Match:
+    """An enrolled talker beside one of a recording: the cosine, and what it is worth by the model's
+    calibration (None without one): log-likelihood ratio in nats and probability at the prior."""
+
+    name: str
+    score: float
+    llr: float | None
+    probability: float | None
+
+
+def identify(
+    model: SeparativeEncoder,
+    meeting: Meeting,
+    enrolled: Mapping[str, Audio | Sequence[Audio]],
+    *,
+    prior: float = 0.5,
+    channels: ChannelPolicy = "mean",
+) -> list[list[Match]]:
+    """Every enrolled talker beside each talker of a recording, the likeliest first.
+
+    Args:
+        enrolled: recordings of each by name, one or several; the most talkative voice in each counts.
+        prior: probability that an enrolled talker is one of the recording's, before listening.
+
+    Raises:
+        AudioError: a recording cannot be taken or holds too little speech.
+        SeparativeError: a prior that is not between 0 and 1.
+    """
+    log_odds(prior)
+    voices = {}
+    for name, recordings in enrolled.items():
+        heard = hear_side(model, recordings, channels)
+        sum_E = np.sum([r.audible[0].embedding_E for r in heard if r.audible], axis=0)
+        voices[name] = sum_E / max(float(np.linalg.norm(sum_E)), 1e-9)
+    found = []
+    for speaker in meeting.speakers:
+        matches = []
+        for name, embed_E in voices.items():
+            score = float(embed_E @ speaker.embedding_E)
+            llr, probability, _ = evidence(model, score, prior) or (None, None, None)
+            matches.append(Match(name, score, llr, probability))
+        found.append(sorted(matches, key=lambda match: -match.score))
+    return found
+
+
+def describe_meeting(
+    meeting: Meeting, matches: Sequence[Sequence[Match]] | None = None, *, embeddings: bool = True
+) -> dict[str, Any]:
+    """A meeting as plain numbers and strings for JSON; ``matches`` as of :func:`identify`."""
+    speakers: list[dict[str, Any]] = []
+    for number, speaker in enumerate(meeting.speakers):
+        speakers.append(
+            {
+                "name": speaker.name,
+                "speech_seconds": round(speaker.speech_seconds, 3),
+                "turns": [[round(turn.start, 3), round(turn.end, 3)] for turn in speaker.turns],
+                **({"embedding": [float(x) for x in speaker.embedding_E]} if embeddings else {}),
+                **({"matches": [asdict(match) for match in matches[number]]} if matches else {}),
+            }
+        )
+    return {
+        "recording": meeting.name,
+        "rate": meeting.rate,
+        "seconds": round(meeting.seconds, 3),
+        "channels": meeting.channels,
+        "channel_policy": meeting.channel_policy,
+        "talkers": speakers,
+    }
+
+
+def write_voices(
+    model: SeparativeEncoder,
+    meeting: Meeting,
+    folder: str | Path,
+    stem: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Write each talker's voice over the whole recording as ``<stem>-<talker>.wav``; returns the paths.
+
+    The recording is read and separated a second time: windows that overlap by half are faded into each other,
+    each stream going to the talker it was found to be.
+
+    Raises:
+        AudioError: the recording changed or cannot be read, or a file cannot be written.
+    """
+    stem = stem or Path(meeting.name).stem
+    paths = [Path(folder) / f"{stem}-{speaker.name}.wav" for speaker in meeting.speakers]
+    with ExitStack() as files:
+        puts = [files.enter_context(audio.writing(path, meeting.rate)) for path in paths]
+        for done, voice_KN in enumerate(voices(model, meeting), 1):
+            for put, voice_N in zip(puts, voice_KN, strict=True):
+                put(voice_N)
+            if progress is not None:
+                progress(done, len(meeting.label_WC) // _skip(meeting.grid) + 1)
+    return paths
+
+
+def voices(model: SeparativeEncoder, meeting: Meeting) -> Iterator[Floats]:
+    """Stretches [K,N] of all talkers' voices one after another, together as long as the recording."""
+    grid, count = meeting.grid, len(meeting.speakers)
+    size = grid.window * grid.segment
+    half = size // 2
+    rise_N = (0.5 - 0.5 * np.cos(np.pi * (np.arange(half) + 0.5) / half)).astype(np.float32)
+    left = round(meeting.seconds * meeting.rate)
+    before_KN: Floats | None = None
+    blocks = _blocks(meeting.source, meeting.rate, meeting.channel_policy)
+    for number, (wave_N, estimate_CN) in enumerate(_separated(model, windows(blocks, size, half))):
+        label_C = meeting.label_WC[min(number * _skip(grid), len(meeting.label_WC) - 1)]
+        voice_KN = np.zeros((count, size), np.float32)
+        for c, k in enumerate(label_C):
+            if k >= 0:
+                voice_KN[k, : len(wave_N)] += estimate_CN[c, : len(wave_N)]
+        first_KN = voice_KN[:, :half]
+        if before_KN is not None:
+            first_KN = before_KN * rise_N[::-1] + first_KN * rise_N
+        yield first_KN[:, :left]
+        left = max(0, left - half)
+        before_KN = voice_KN[:, half:]
+    if before_KN is not None and left:
+        yield before_KN[:, :left]
+
+
+def _separated(model: SeparativeEncoder, waves: Iterator[Wave]) -> Iterator[tuple[Wave, Floats]]:
+    """Each window with its separated streams, a few windows in a pass."""
+    while some := list(islice(waves, BATCH)):
+        estimate_BCN = forward(model, some).estimate_BCN.float().cpu().numpy()
+        yield from zip(some, estimate_BCN, strict=True)
+
+
+def _skip(grid: Grid) -> int:
+    """From one window of :func:`voices` to the next, in windows of the first pass."""
+    return grid.window // (2 * grid.hop)
+
+
+def _speakers(
+    model: SeparativeEncoder,
+    views: Views,
+    label_WC: NDArray[np.int64],
+    speech_WC: Floats,
+    attention: bool,
+) -> tuple[Speaker, ...]:
+    grid, count = views.grid, int(label_WC.max(initial=-1)) + 1
+    frames = grid.segments(views.samples)
+    # Windows overlap: each segment is judged by all, those in whose middle it lies above all.
+    weight_S = np.minimum(np.arange(grid.window) + 1, np.arange(grid.window, 0, -1)).astype(np.float32)
+    sum_KT = np.zeros((count, frames + grid.window), np.float32)
+    weight_T = np.zeros(frames + grid.window, np.float32)
+    for w, label_C in enumerate(label_WC):
+        place = slice(w * grid.hop, w * grid.hop + grid.window)
+        weight_T[place] += weight_S
+        for k in set(label_C[label_C >= 0].tolist()):
+            sum_KT[k, place] += weight_S * views.activity_WCS[w, label_C == k].max(0)
+    activity_KT = (sum_KT / np.maximum(weight_T, 1e-9))[:, :frames]
+    query_KE = np.zeros((count, views.query_WCE.shape[2]), np.float32)
+    for k in range(count):
+        sum_E = (views.query_WCE[label_WC == k] * speech_WC[label_WC == k][:, None]).sum(0)
+        query_KE[k] = sum_E / max(float(np.linalg.norm(sum_E)), 1e-9)
+    embed_KE = answers(model, query_KE, views, attention=attention) if count else query_KE
+    names = [f"talker{k + 1}" for k in range(count)]
+    shift = grid.lead / model.rate
+    turns = [
+        Turn(t.talker, max(0.0, t.start - shift), min(views.samples / model.rate, t.end - shift))
+        for t in turns_of(activity_KT > 0.5, names, grid.segment / model.rate)
+    ]
+    return tuple(
+        Speaker(name, tuple(t for t in turns if t.talker == name), embed_E, activity_T)
+        for name, embed_E, activity_T in zip(names, embed_KE, activity_KT, strict=True)
+    )
+
+
+def _header(source: Audio) -> tuple[str, float, int]:
+    """Name, seconds and channels."""
+    if isinstance(source, tuple):
+        wave, rate = source
+        return "the waveform", wave.shape[-1] / rate, 1 if wave.ndim == 1 else len(wave)
+    header = audio.info(source)
+    return str(source), header.seconds, header.channels
+
+
+def _blocks(source: Audio, rate: int, channels: ChannelPolicy) -> Iterable[Wave]:
+    if isinstance(source, tuple):
+        return [load(source, rate, channels, longest=None).wave_N]
+    return audio.stream(source, rate, channels=channels)

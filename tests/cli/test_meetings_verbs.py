@@ -1,0 +1,89 @@
+"""Conversations from the command line: simulate one, find out who spoke when, judge a model on many."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_helpers import RATE, Run
+
+from separative import audio
+from separative.evaluation import Results
+from separative.rttm import read_rttm
+
+
+@pytest.fixture(scope="module")
+def talk(strangers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from separative.cli import main
+
+    out = tmp_path_factory.mktemp("talk")
+    words = [
+        "converse",
+        "--corpus",
+        strangers,
+        "--out",
+        out,
+        "--rate",
+        RATE,
+        "--minutes",
+        0.4,
+        "--talkers",
+        2,
+    ]
+    assert main([str(word) for word in words]) == 0
+    return out / "0000.wav"
+
+
+def test_a_conversation_is_written_with_who_spoke_when(talk: Path) -> None:
+    record = json.loads(talk.with_suffix(".json").read_text())
+    turns = read_rttm(talk.with_suffix(".rttm"))["0000"]
+    assert {turn.talker for turn in turns} == set(record["talkers"])
+    assert audio.info(talk).seconds == pytest.approx(24.0)
+
+
+def test_analyze_writes_turns_embeddings_and_voices(cli: Run, run: Path, talk: Path, tmp_path: Path) -> None:
+    done = cli("analyze", talk, "--model", run, "--out", tmp_path, "--talkers", 2)
+    assert done.code == 0, done.err
+    record = json.loads((tmp_path / "0000.json").read_text())
+    names = [talker["name"] for talker in record["talkers"]]
+    assert names == ["talker1", "talker2"][: len(names)] and names
+    assert done.out.splitlines()[1].startswith("talker1")
+    turns = read_rttm(tmp_path / "0000.rttm")["0000"]
+    assert [t.talker for t in turns if t.start == record["talkers"][0]["turns"][0][0]].count("talker1") == 1
+    for name in names:
+        assert audio.info(tmp_path / f"0000-{name}.wav").seconds == pytest.approx(24.0, abs=0.01)
+
+
+def test_analyze_compares_with_those_enrolled(
+    cli: Run, run: Path, talk: Path, strangers: Path, tmp_path: Path
+) -> None:
+    files = [strangers / "talker10" / f"{n}.flac" for n in range(2)]
+    enrol = [word for path in files for word in ("--enrol", f"ann={path}")]
+    enrol += ["--enrol", f"bob={strangers / 'talker12' / '0.flac'}"]
+    done = cli("analyze", talk, "--model", run, "--out", tmp_path, "--no-voices", *enrol, "--json")
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
+    for talker in record["talkers"]:
+        assert {match["name"] for match in talker["matches"]} == {"ann", "bob"}
+        scores = [match["score"] for match in talker["matches"]]
+        assert scores == sorted(scores, reverse=True)
+    assert not list(tmp_path.glob("*.wav"))
+    done = cli("analyze", talk, "--model", run, "--out", tmp_path, "--enrol", "ann")
+    assert (done.code, done.err) == (2, "separative: --enrol 'ann' is not of the form NAME=FILE\n")
+
+
+def test_meetings_are_judged(cli: Run, run: Path, strangers: Path, tmp_path: Path) -> None:
+    common = ("evaluate-meetings", run, "--corpus", strangers, "--count", 2, "--minutes", 0.3)
+    done = cli(*common, "--talkers", 2, "--overlaps", "0,0.3", "--out", tmp_path)
+    assert done.code == 0, done.err
+    results = Results.load(tmp_path)
+    assert {row.condition for row in results.rows} == {"2 talkers, 0%", "2 talkers, 30%"}
+    known = "trained, number of talkers known"
+    for metric in ("DER", "JER", "swaps", "count right"):
+        row = results.find(metric, "2 talkers, 30%", model=known)
+        assert row.low <= row.value <= row.high
+    assert results.find("SI-SDRi", "2 talkers, 0%").trials == 2
+
+
+def test_nobody_is_judged_on_conversations_of_those_trained_on(cli: Run, run: Path, speech: Path) -> None:
+    done = cli("evaluate-meetings", run, "--corpus", speech)
+    assert done.code == 2 and "heard in training and in evaluation" in done.err

@@ -1,0 +1,74 @@
+"""Who is who over many windows: talkers found, counted and told apart on embeddings made for it."""
+
+import numpy as np
+import pytest
+
+from separative.inference.cluster import talkers_of
+
+
+def drawn(talkers: int, windows: int, spread: float, seed: int = 0) -> tuple[np.ndarray, ...]:
+    """Windows of two streams, each a talker's direction with noise; the second one speaks half the time."""
+    rng = np.random.default_rng(seed)
+    centre_KE = rng.standard_normal((talkers, 32))
+    centre_KE /= np.linalg.norm(centre_KE, axis=1, keepdims=True)
+    who_WC = np.stack([rng.permutation(talkers)[:2] for _ in range(windows)])
+    embed_WCE = centre_KE[who_WC] + spread * rng.standard_normal((windows, 2, 32))
+    embed_WCE /= np.linalg.norm(embed_WCE, axis=2, keepdims=True)
+    seconds_WC = np.full((windows, 2), 3.0)
+    seconds_WC[rng.random(windows) < 0.5, 1] = 0.0
+    return embed_WCE.astype(np.float32), seconds_WC.astype(np.float32), who_WC
+
+
+@pytest.mark.parametrize("talkers", [2, 3, 6])
+@pytest.mark.parametrize("known", [False, True])
+def test_talkers_are_counted_and_told_apart(talkers: int, known: bool) -> None:
+    embed, seconds, who = drawn(talkers, 120, 0.08)
+    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5, talkers=talkers if known else None)
+    assert len(centre_KE) == talkers
+    heard = seconds > 0
+    assert (label_WC[~heard] == -1).all()
+    pairs = set(zip(who[heard].tolist(), label_WC[heard].tolist(), strict=True))
+    assert len(pairs) == talkers
+    spoken = [seconds[label_WC == k].sum() for k in range(talkers)]
+    assert spoken == sorted(spoken, reverse=True)
+
+
+def test_more_windows_than_are_compared_pairwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("separative.inference.cluster.MOST", 40)
+    embed, seconds, who = drawn(3, 400, 0.08, seed=1)
+    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5)
+    heard = seconds > 0
+    assert len(centre_KE) == 3
+    assert len(set(zip(who[heard].tolist(), label_WC[heard].tolist(), strict=True))) == 3
+
+
+def test_two_streams_of_a_window_are_two_talkers_unless_they_sound_the_same() -> None:
+    embed, seconds, _ = drawn(2, 60, 0.02, seed=2)
+    seconds[:] = 3.0
+    near = embed.copy()
+    # A second stream that leans towards the first one's talker, but is another voice.
+    near[0, 1] = 0.75 * near[0, 0] + 0.6 * near[0, 1]
+    near[0, 1] /= np.linalg.norm(near[0, 1])
+    label_WC, _ = talkers_of(near, seconds, same=0.95)
+    assert label_WC[0, 0] != label_WC[0, 1]
+    near[0, 1] = near[0, 0]
+    label_WC, _ = talkers_of(near, seconds, same=0.95)
+    assert label_WC[0, 0] == label_WC[0, 1]
+
+
+def test_outliers_are_no_talkers_and_silence_is_nobody() -> None:
+    embed, seconds, _ = drawn(2, 200, 0.05, seed=3)
+    rng = np.random.default_rng(4)
+    embed[7, 0] = rng.standard_normal(32)
+    embed[7, 0] /= np.linalg.norm(embed[7, 0])
+    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5)
+    assert len(centre_KE) == 2 and label_WC[7, 0] >= 0
+    label_WC, centre_KE = talkers_of(embed, np.zeros_like(seconds), same=0.5)
+    assert (label_WC == -1).all() and len(centre_KE) == 0
+
+
+def test_one_short_word_is_one_talker() -> None:
+    embed, seconds, _ = drawn(2, 1, 0.0)
+    seconds[:] = [[0.3, 0.0]]
+    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5)
+    assert label_WC.tolist() == [[0, -1]] and len(centre_KE) == 1

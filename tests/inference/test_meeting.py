@@ -1,0 +1,117 @@
+"""Recordings of any length: windows that cover them, voices without clicks, the same from file and wave."""
+
+import numpy as np
+import pytest
+
+from separative import audio
+from separative.errors import AudioError, SeparativeError
+from separative.inference.forward import forward
+from separative.inference.meeting import analyze, voices, write_voices
+from separative.inference.windows import Grid, answers, hear, windows
+
+RATE = 8000
+
+
+@pytest.mark.parametrize("samples", [1, 99, 100, 101, 150, 175, 1000, 1001])
+@pytest.mark.parametrize("block", [7, 64, 5000])
+def test_windows_cover_every_sample_and_begin_on_the_grid(samples: int, block: int) -> None:
+    wave_N = np.arange(samples, dtype=np.float32)
+    found = list(windows([wave_N[i : i + block] for i in range(0, samples, block)], 100, 25))
+    for number, window_N in enumerate(found):
+        np.testing.assert_array_equal(window_N, wave_N[25 * number : 25 * number + 100])
+    assert 25 * (len(found) - 1) + len(found[-1]) == samples
+    assert all(len(window_N) == 100 for window_N in found[:-1])
+
+
+def test_memory_and_activity_are_those_of_the_windows(model, record) -> None:
+    wave_N, _ = audio.read(record("w.wav", seconds=9.3))
+    grid = Grid.of(model, 2.0, 0.5)
+    views = hear(model, [wave_N], grid, len(wave_N))
+    size, hop = grid.window * grid.segment, grid.hop * grid.segment
+    for w in (0, 5, len(views.query_WCE) - 1):
+        alone = forward(model, [wave_N[w * hop : w * hop + size]], separate=False)
+        np.testing.assert_allclose(views.query_WCE[w], alone.query_BCE[0].numpy(), atol=1e-5)
+        activity_CS = alone.activity_BCS[0].sigmoid().numpy()[:, : grid.window]
+        np.testing.assert_allclose(views.activity_WCS[w, :, : activity_CS.shape[1]], activity_CS, atol=1e-5)
+    # Every segment of the recording is in the memory once for each stream.
+    assert len(views.memory_ME) == pytest.approx(model.streams * grid.segments(len(wave_N)), abs=4)
+    assert views.samples == len(wave_N)
+
+
+def test_the_memory_is_thinned_evenly(model, record, monkeypatch) -> None:
+    wave_N, _ = audio.read(record("thin.wav", seconds=20.0))
+    grid = Grid.of(model, 2.0, 0.5)
+    whole = hear(model, [wave_N], grid, len(wave_N))
+    monkeypatch.setattr("separative.inference.windows.MEMORY", 100)
+    thin = hear(model, [wave_N], grid, len(wave_N))
+    assert 50 <= len(thin.memory_ME) <= 110 < len(whole.memory_ME)
+    np.testing.assert_array_equal(thin.query_WCE, whole.query_WCE)
+
+
+def test_one_window_answers_as_the_model_does(model, record) -> None:
+    wave_N, _ = audio.read(record("one.wav", seconds=1.7))
+    views = hear(model, [wave_N], Grid.of(model, 4.0, 1.0), len(wave_N))
+    whole = forward(model, [wave_N], separate=False)
+    found_CE = answers(model, views.query_WCE[0], views)
+    np.testing.assert_allclose(found_CE, whole.answer_BCE[0].numpy(), atol=1e-5)
+    np.testing.assert_array_equal(
+        answers(model, views.query_WCE[0], views, attention=False), views.query_WCE[0]
+    )
+
+
+def test_what_a_meeting_is_made_of(model, record, tmp_path) -> None:
+    path = record("meeting.wav", seconds=11.0, rate=16000, channels=2)
+    told: list[tuple[int, int]] = []
+    meeting = analyze(model, path, progress=lambda done, total: told.append((done, total)))
+    assert told[-1][0] == pytest.approx(told[-1][1], abs=2)
+    assert meeting.seconds == pytest.approx(11.0, abs=0.01) and meeting.channels == 2
+    assert meeting.speakers
+    for number, speaker in enumerate(meeting.speakers, 1):
+        assert speaker.name == f"talker{number}"
+        assert np.linalg.norm(speaker.embedding_E) == pytest.approx(1, abs=1e-5)
+        assert all(0 <= t.start < t.end <= meeting.seconds for t in speaker.turns)
+        assert len(speaker.activity_T) * meeting.segment_seconds == pytest.approx(11.0, abs=0.2)
+    paths = write_voices(model, meeting, tmp_path)
+    assert [p.name for p in paths] == [f"meeting-{s.name}.wav" for s in meeting.speakers]
+    for voice_path in paths:
+        wave_N, rate = audio.read(voice_path)
+        assert (rate, len(wave_N)) == (RATE, round(meeting.seconds * RATE))
+
+
+def test_a_file_and_its_wave_say_the_same(model, record) -> None:
+    path = record("same.wav", seconds=7.0)
+    wave_N, rate = audio.read(path)
+    one, other = analyze(model, path), analyze(model, (wave_N, rate))
+    np.testing.assert_array_equal(one.label_WC, other.label_WC)
+    for a, b in zip(one.speakers, other.speakers, strict=True):
+        np.testing.assert_allclose(a.embedding_E, b.embedding_E, atol=1e-5)
+        assert a.turns == b.turns
+
+
+def test_voices_are_the_estimates_where_windows_agree(model, record) -> None:
+    """With all streams of all windows one talker's, fading adds up: the voice is the sum of the estimates."""
+    wave_N, rate = audio.read(record("sum.wav", seconds=9.0))
+    meeting = analyze(model, (wave_N, rate), window=2.0, hop=0.5)
+    meeting.label_WC[:] = 0
+    one = type(meeting)(**{**vars(meeting), "speakers": meeting.speakers[:1]})
+    voice_N = np.concatenate([v[0] for v in voices(model, one)])
+    assert len(voice_N) == len(wave_N)
+    size = meeting.grid.window * meeting.grid.segment
+    first_N = forward(model, [wave_N[:size]]).estimate_BCN[0].sum(0).numpy()
+    np.testing.assert_allclose(voice_N[: size // 2], first_N[: size // 2], atol=1e-5)
+    # No click where one window hands over to the next: steps there are no larger than elsewhere.
+    step_N = np.abs(np.diff(voice_N))
+    border = np.arange(size // 2, len(voice_N) - 2, size // 2)
+    assert step_N[border - 1].max() <= step_N.max()
+
+
+def test_silence_and_bad_requests_are_said(model, tmp_path) -> None:
+    with pytest.raises(AudioError, match=r"needs 0\.5 s of speech"):
+        analyze(model, (np.ones(100, np.float32), RATE))
+    with pytest.raises(AudioError, match="silent throughout"):
+        analyze(model, (np.zeros(9000, np.float32), RATE))
+    with pytest.raises(SeparativeError, match="talkers 0"):
+        analyze(model, (np.ones(9000, np.float32), RATE), talkers=0)
+    audio.write(tmp_path / "quiet.wav", np.zeros(40_000, np.float32), RATE)
+    with pytest.raises(AudioError, match="silent throughout"):
+        analyze(model, tmp_path / "quiet.wav")
