@@ -51,6 +51,9 @@ def test_analyze_writes_turns_embeddings_and_voices(cli: Run, run: Path, talk: P
     assert [t.talker for t in turns if t.start == record["talkers"][0]["turns"][0][0]].count("talker1") == 1
     for name in names:
         assert audio.info(tmp_path / f"0000-{name}.wav").seconds == pytest.approx(24.0, abs=0.01)
+    page = (tmp_path / "0000.html").read_text()
+    assert page.count("<svg") == page.count("data:audio/mpeg;base64,") == len(names) + 1
+    assert "src=http" not in page and "http" not in page.replace("http-equiv", "")
 
 
 def test_analyze_compares_with_those_enrolled(

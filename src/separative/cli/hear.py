@@ -122,9 +122,11 @@ def verify(
 def analyze(
     source: Annotated[Path, typer.Argument(help="A sound file of any length.")],
     model: Model,
-    out: Annotated[Path, typer.Option(help="Folder for <name>.rttm, <name>.json and the voices.")],
+    out: Annotated[Path, typer.Option(help="Folder for <name>.rttm, .json, .html and the voices.")],
     talkers: Annotated[int | None, typer.Option(min=1, help="How many there are, if known.")] = None,
-    voices: Annotated[bool, typer.Option(help="Also each talker's voice: <name>-talker<i>.wav.")] = True,
+    voices: Annotated[
+        bool, typer.Option(help="Also each talker's voice, <name>-talker<i>.wav, and the page.")
+    ] = True,
     enrol: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: a talker to look for; repeatable, also of one name.")
     ] = None,
@@ -142,6 +144,7 @@ def analyze(
     from separative.errors import SeparativeError
     from separative.files import write_json
     from separative.model import load_model
+    from separative.report.timeline import write_timeline
     from separative.rttm import write_rttm
 
     enrolled: dict[str, list[Path]] = {}
@@ -163,7 +166,9 @@ def analyze(
         write_json(out / f"{source.stem}.json", record)
         paths = [out / f"{source.stem}.rttm", out / f"{source.stem}.json"]
         if voices:
-            paths += inference.write_voices(loaded, meeting, out, progress=bars.count("separating"))
+            heard = inference.write_voices(loaded, meeting, out, progress=bars.count("separating"))
+            page = write_timeline(out / f"{source.stem}.html", record, source, heard)
+            paths += [*heard, page]
     if json:
         say_json(record | {"files": paths})
         return

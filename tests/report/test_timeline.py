@@ -1,0 +1,59 @@
+"""The page of a recording: lanes, overlap, sounds within it or beside it, and names that are no markup."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from separative import audio
+from separative.report.timeline import write_timeline
+
+RATE = 8000
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> tuple[dict, Path, list[Path]]:
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}.wav" for name in ("mix#1", "one", "two")]
+    for path in paths:
+        audio.write(path, 0.1 * rng.standard_normal(10 * RATE).astype(np.float32), RATE)
+    record = {
+        "recording": "<b>mix</b>",
+        "seconds": 10.0,
+        "talkers": [
+            {"name": "talker1", "speech_seconds": 6.0, "turns": [[0.0, 4.0], [5.0, 7.0]]},
+            {
+                "name": "talker2",
+                "speech_seconds": 3.0,
+                "turns": [[3.0, 6.0]],
+                "matches": [{"name": "<i>Ann</i>", "score": 0.7, "llr": 2.0, "probability": 0.88}],
+            },
+        ],
+    }
+    return record, paths[0], paths[1:]
+
+
+def test_lanes_turns_and_overlap_are_drawn(heard: tuple, tmp_path: Path) -> None:
+    page = write_timeline(tmp_path / "page.html", *heard).read_text()
+    assert page.count("<svg") == 3
+    shades = set(re.findall(r'class="both" x="([\d.]+)" y="0" width="([\d.]+)"', page))
+    assert shades == {("3.00", "1.00"), ("5.00", "1.00")}
+    # 2 s of 7 s of speech.
+    assert "29% of the speech overlaps" in page
+    assert page.count("data:audio/mpeg;base64,") == 3
+    assert "<b>mix" not in page and "<i>Ann" not in page and "&lt;i&gt;Ann&lt;/i&gt;, 88%" in page
+
+
+def test_large_sounds_stay_beside_the_page(
+    heard: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("separative.report.timeline.EMBED_SECONDS", 5.0)
+    page = write_timeline(tmp_path / "page.html", *heard).read_text()
+    assert re.findall(r'<audio preload="metadata" src="([^"]+)"', page) == [
+        "mix%231.wav",
+        "one.wav",
+        "two.wav",
+    ]
+    far = write_timeline(tmp_path / "elsewhere" / "page.html", *heard).read_text()
+    assert f"{(tmp_path / 'one.wav').as_uri()}" in far
