@@ -1,5 +1,6 @@
 """Conversations from the command line: simulate one, find out who spoke when, judge a model on many."""
 
+import io
 import json
 from pathlib import Path
 
@@ -90,3 +91,21 @@ def test_meetings_are_judged(cli: Run, run: Path, strangers: Path, tmp_path: Pat
 def test_nobody_is_judged_on_conversations_of_those_trained_on(cli: Run, run: Path, speech: Path) -> None:
     done = cli("evaluate-meetings", run, "--corpus", speech)
     assert done.code == 2 and "heard in training and in evaluation" in done.err
+
+
+@pytest.mark.parametrize("rate", [RATE, 16000])
+def test_listen_says_who_speaks(
+    cli: Run, run: Path, talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int
+) -> None:
+    wave_N, _ = audio.read(talk, rate)
+    raw = (wave_N * 32767).astype("<i2").tobytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(raw))))
+    done = cli("listen", "--model", run, "--rate", rate, "--out", tmp_path, "--json")
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert lines[-1]["end"] == pytest.approx(24.0, abs=0.01)
+    assert lines[-1]["activity"].keys() == {path.stem for path in tmp_path.glob("*.wav")}
+    for path in tmp_path.glob("*.wav"):
+        assert audio.info(path).seconds == pytest.approx(24.0, abs=0.01)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b""))))
+    assert cli("listen", "--model", run) == (0, "", "")

@@ -1,12 +1,13 @@
 """Bytes to waveforms and back: decode, resample, level, write; the only room that touches a codec."""
 
 from separative.audio.files import AudioInfo, Channels, info, read, stream, write, writing
-from separative.audio.waves import level_db, resample, with_level
+from separative.audio.waves import Resampler, level_db, resample, with_level
 from separative.audio.whole import is_whole
 
 __all__ = [
     "AudioInfo",
     "Channels",
+    "Resampler",
     "info",
     "is_whole",
     "level_db",

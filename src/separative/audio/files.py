@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from scipy.io import wavfile
 
-from separative.audio.waves import Wave, resample
+from separative.audio.waves import Resampler, Wave, resample
 from separative.errors import AudioError, choose
 from separative.files import replacing
 
@@ -158,7 +158,7 @@ def stream(
     with _opened(path) as file:
         from_rate = int(file.samplerate)
         to_rate = from_rate if rate is None else rate
-        change = _Resampler(from_rate, to_rate)
+        change = Resampler(from_rate, to_rate)
         size, kept, frames = round(seconds * to_rate), np.zeros(0, np.float32), 0
         for samples in _blocks(file, UNKNOWN_FRAMES):
             frames += len(samples)
@@ -176,21 +176,6 @@ def stream(
         kept = np.concatenate([kept, change(np.zeros(0, np.float32), last=True)])
         for start in range(0, len(kept), size):
             yield kept[start : start + size]
-
-
-class _Resampler:
-    """:func:`resample` for a signal that comes in pieces."""
-
-    def __init__(self, from_rate: int, to_rate: int) -> None:
-        self.soxr: Any = None
-        if from_rate != to_rate:
-            import soxr
-
-            self.soxr = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
-
-    def __call__(self, wave_N: Wave, last: bool = False) -> Wave:
-        found: Wave = wave_N if self.soxr is None else self.soxr.resample_chunk(wave_N, last=last)
-        return found
 
 
 def _decode(file: Any, path: Path, first: int, wanted: int) -> Wave:

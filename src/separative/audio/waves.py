@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,21 @@ def resample(wave_N: Wave, from_rate: int, to_rate: int) -> Wave:
     # soxr wants time first.
     resampled: Wave = soxr.resample(wave_N.T, from_rate, to_rate, quality="HQ").T
     return np.ascontiguousarray(resampled, dtype=np.float32)
+
+
+class Resampler:
+    """:func:`resample` for a signal that comes in pieces."""
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self.soxr: Any = None
+        if from_rate != to_rate:
+            import soxr
+
+            self.soxr = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+
+    def __call__(self, wave_N: Wave, last: bool = False) -> Wave:
+        found: Wave = wave_N if self.soxr is None else self.soxr.resample_chunk(wave_N, last=last)
+        return found
 
 
 def level_db(wave: Wave) -> float:

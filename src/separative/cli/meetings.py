@@ -1,13 +1,20 @@
-"""Verbs on whole conversations: converse, which simulates them, and evaluate-meetings."""
+"""Verbs on whole conversations: converse, which simulates them, listen, and evaluate-meetings."""
 
 from __future__ import annotations
 
+import json as json_text
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from separative.cli.show import Bars
+
+if TYPE_CHECKING:
+    from separative.audio import Resampler
+    from separative.inference import Listener, Update
+    from separative.inference.recording import Wave
 
 Rooms = Annotated[int, typer.Option(min=0, help="Simulated rooms to choose from; extra 'rooms'.")]
 Snr = Annotated[float | None, typer.Option(help="Speech over noise, dB; no noise by default.")]
@@ -52,6 +59,65 @@ def converse(
             talk = source.conversation(number)
             path = talk.write(out, f"{number:04d}", progress=bars.count(f"conversation {number}"))
             print(f"{path}: {len(talk.turns)} turns, {talk.overlap:.0%} overlap, {', '.join(talk.names)}")
+
+
+def listen(
+    model: Annotated[str, typer.Option(help="Folder of a model or a run, or a registered name.")],
+    rate: Annotated[int, typer.Option(help="Hertz of the samples.")] = 16000,
+    out: Annotated[Path | None, typer.Option(help="Folder for the voices: talker<i>.wav.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="A line of JSON for every piece.")] = False,
+) -> None:
+    """Say who speaks, while they do.
+
+    Reads raw samples (16 bit, little-endian, one channel) from standard input until it ends. A line names
+    who begins and who stops, at most two seconds later.
+    """
+    import sys
+    from contextlib import ExitStack
+
+    import numpy as np
+
+    from separative import audio
+    from separative.inference import Listener
+    from separative.model import load_model
+
+    loaded = load_model(model)
+    listener = Listener(loaded)
+    change = audio.Resampler(rate, loaded.rate)
+    speaking: set[str] = set()
+    puts: list[Callable[[Wave], None]] = []
+    with ExitStack() as files:
+        for update in _updates(listener, change, sys.stdin.buffer, rate):
+            names = [f"talker{k + 1}" for k in range(len(update.embedding_KE))]
+            shares = dict(zip(names, update.activity_KS.mean(1).round(3).tolist(), strict=True))
+            now = {name for name, share in shares.items() if share > 0.5}
+            if json:
+                line = {"start": round(update.start, 3), "end": round(update.end, 3), "activity": shares}
+                print(json_text.dumps(line), flush=True)
+            elif now != speaking:
+                print(f"{update.start:8.2f} s  {', '.join(sorted(now)) or '-'}", flush=True)
+            speaking = now
+            for name in names[len(puts) :] if out is not None else ():
+                puts.append(files.enter_context(audio.writing(Path(out or "") / f"{name}.wav", loaded.rate)))
+                # Whoever comes later was silent before.
+                puts[-1](np.zeros(round(update.start * loaded.rate), np.float32))
+            for put, voice_N in zip(puts, update.voice_KN, strict=False):
+                put(voice_N)
+
+
+def _updates(listener: Listener, change: Resampler, source: BinaryIO, rate: int) -> Iterator[Update]:
+    """What the listener says of raw samples, a tenth of a second at a time."""
+    import numpy as np
+
+    odd = b""
+    while block := source.read1(rate // 5):  # type: ignore[attr-defined]
+        block, odd = odd + block, b""
+        if len(block) % 2:
+            block, odd = block[:-1], block[-1:]
+        wave_N = np.frombuffer(block, "<i2").astype(np.float32) / np.float32(32768)
+        yield from listener.push(change(wave_N))
+    yield from listener.push(change(np.zeros(0, np.float32), last=True))
+    yield from listener.finish()
 
 
 def evaluate_meetings(

@@ -1,6 +1,7 @@
 """What a model says of recordings: every talker's embedding, activity, waveform; who is who."""
 
 from separative.inference.forward import embed, embed_many, separate
+from separative.inference.listen import Listener, Update
 from separative.inference.meeting import (
     Match,
     Meeting,
@@ -18,11 +19,13 @@ __all__ = [
     "LONGEST",
     "MIN_SPEECH",
     "Audio",
+    "Listener",
     "Match",
     "Meeting",
     "Recording",
     "Speaker",
     "Talker",
+    "Update",
     "Verification",
     "analyze",
     "describe_meeting",

@@ -97,18 +97,47 @@ def _mean(unit_UE: Floats, weight_U: Floats) -> Floats:
     return mean_E
 
 
-def _match(embed_WCE: Floats, voiced_WC: NDArray[np.bool_], centre_KE: Floats, same: float) -> Labels:
-    """Streams of each window to talkers, one to one as agrees best; streams that sound the same to one."""
+def match_streams(
+    embed_CE: Floats,
+    voiced_C: NDArray[np.bool_],
+    centre_KE: Floats,
+    same: float,
+    new_C: NDArray[np.bool_] | None = None,
+) -> Labels:
+    """Streams of one window to talkers, one to one as agrees best; streams that sound the same to one [C].
+
+    −1 for streams that are not ``voiced_C``. Those of ``new_C`` that are like nobody are talkers K, K + 1 ...
+    """
     from scipy.optimize import linear_sum_assignment
 
-    cos_WCK = embed_WCE @ centre_KE.T
-    label_WC = np.where(voiced_WC, cos_WCK.argmax(-1), -1)
-    # Only windows whose streams want the same talker need a decision.
+    label_C = np.full(len(embed_CE), -1)
+    there = np.flatnonzero(voiced_C)
+    if not len(there):
+        return label_C
+    known = len(centre_KE)
+    cos_CK = embed_CE[there] @ centre_KE.T
+    alike_CC = embed_CE[there] @ embed_CE[there].T
+    if known:
+        label_C[there] = cos_CK.argmax(1)
+        # Only if they want the same talker, and do not sound the same, is there something to decide.
+        if len(set(label_C[there])) < len(there) <= known and alike_CC.min() <= same:
+            streams, talkers = linear_sum_assignment(-cos_CK)
+            label_C[there[streams]] = talkers
+    if new_C is not None:
+        fresh: list[int] = []
+        for place, c in enumerate(there):
+            if not new_C[c] or (known and cos_CK[place, label_C[c]] > same):
+                continue
+            twin = next((i for i in fresh if alike_CC[place, i] > same), None)
+            label_C[c] = known + len(fresh) if twin is None else label_C[there[twin]]
+            if twin is None:
+                fresh.append(place)
+    return label_C
+
+
+def _match(embed_WCE: Floats, voiced_WC: NDArray[np.bool_], centre_KE: Floats, same: float) -> Labels:
+    label_WC = np.where(voiced_WC, (embed_WCE @ centre_KE.T).argmax(-1), -1)
+    # Elsewhere every stream has the talker it is nearest to.
     for w in np.flatnonzero([len(set(row[row >= 0])) < (row >= 0).sum() for row in label_WC]):
-        there = np.flatnonzero(voiced_WC[w])
-        alike = embed_WCE[w, there] @ embed_WCE[w, there].T
-        if alike.min() > same or len(centre_KE) < len(there):
-            continue
-        streams, talkers = linear_sum_assignment(-cos_WCK[w, there])
-        label_WC[w, there[streams]] = talkers
+        label_WC[w] = match_streams(embed_WCE[w], voiced_WC[w], centre_KE, same)
     return label_WC

@@ -123,21 +123,26 @@ def hear(
     )
 
 
-def answers(
-    model: SeparativeEncoder, query_QE: Floats, views: Views, *, attention: bool = True, at_once: int = 512
-) -> Floats:
+def answers(model: SeparativeEncoder, query_QE: Floats, views: Views, *, attention: bool = True) -> Floats:
     """What queries become when the cross-attention gathers over the whole recording [Q,E]."""
+    return gather(model, query_QE, views.memory_ME, views.memory_activity_M) if attention else query_QE
+
+
+def gather(
+    model: SeparativeEncoder, query_QE: Floats, memory_ME: Floats, activity_M: Floats, *, at_once: int = 512
+) -> Floats:
+    """Answers [Q,E] to queries from a memory of segments with the log-odds of their activity."""
     import torch
     from torch.nn import functional as F
 
-    if not attention or model.cross is None or not len(views.memory_ME):
+    if model.cross is None or not len(memory_ME):
         return query_QE
     device = next(model.parameters()).device
-    memory_ME = torch.from_numpy(views.memory_ME).to(device)
-    bias_1M = F.logsigmoid(torch.from_numpy(views.memory_activity_M).to(device)).unsqueeze(0)
+    held_ME = torch.from_numpy(memory_ME).to(device)
+    bias_1M = F.logsigmoid(torch.from_numpy(activity_M).to(device)).unsqueeze(0)
     with torch.inference_mode():
         parts = [
-            model.cross.gather(some_QE.to(device), memory_ME, bias_1M).cpu()
+            model.cross.gather(some_QE.to(device), held_ME, bias_1M).cpu()
             for some_QE in torch.from_numpy(query_QE).split(at_once)
         ]
     found: Floats = torch.cat(parts).numpy()
