@@ -1,4 +1,4 @@
-"""The verb info: what is installed, what a model, a recipe or a sound file holds."""
+"""Verbs on models and files as they are: info, what they hold; export, for other runtimes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from separative.cli.show import say_json
 
-EXTRAS = {"voices": "espeakng_loader", "rooms": "pyroomacoustics", "quality": "pesq"}
+EXTRAS = {"voices": "espeakng_loader", "rooms": "pyroomacoustics", "quality": "pesq", "export": "onnx"}
 
 
 def info(
@@ -33,6 +33,22 @@ def info(
     import yaml
 
     print(yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100), end="")
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Folder of a model or a run, or a registered name.")],
+    path: Annotated[Path, typer.Argument(help="The file to write: .onnx.")],
+    voices: Annotated[bool, typer.Option(help="With the waveforms, and what only they need.")] = True,
+) -> None:
+    """Write a model as ONNX.
+
+    One graph for waveforms of any number and length, for onnxruntime and the like. Needs the extra 'export'.
+    """
+    from separative.inference.export import export as write
+    from separative.model import load_model
+
+    write(load_model(model), path, separate=voices)
+    print(f"{path}: {path.stat().st_size / 2**20:.1f} MB; input 'mixture' [batch, samples]")
 
 
 def _describe(what: str) -> dict[str, Any]:

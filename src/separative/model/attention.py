@@ -70,8 +70,11 @@ class CrossAttention(nn.Module):
         size = query_QE.shape[1]
         heads = (self.heads, size // self.heads)
         key_ME, value_ME = self.key_value(self.memory_norm(segment_ME)).chunk(2, dim=-1)
-        q = self.query(self.norm(query_QE)).unflatten(-1, heads).transpose(0, 1)
-        k, v = (x.unflatten(-1, heads).transpose(0, 1) for x in (key_ME, value_ME))
+        # A batch of one: exported graphs know attention in four axes only.
+        q, k, v = (
+            x.unflatten(-1, heads).transpose(0, 1).unsqueeze(0)
+            for x in (self.query(self.norm(query_QE)), key_ME, value_ME)
+        )
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_QM.to(q.dtype))
-        answer_QE = query_QE + self.out(found.transpose(0, 1).flatten(1))
+        answer_QE = query_QE + self.out(found.squeeze(0).transpose(0, 1).flatten(1))
         return F.normalize(answer_QE.float(), dim=-1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from separative.model.depthwise import DepthwiseConv
+from separative.model.lengths import ceil_div, shortfall
 
 
 class ConvLocal(nn.Module):
@@ -42,7 +43,7 @@ class RecurrentLocal(nn.Module):
     def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         batch, frames, width = x_BTD.shape
         hop = self.span // 2
-        spans = -(-frames // hop) + 1
+        spans = ceil_div(frames, hop) + 1
         padded = F.pad(self.norm(x_BTD) * valid_BT.unsqueeze(-1), (0, 0, hop, spans * hop - frames))
         pieces = padded.unfold(1, self.span, hop).transpose(2, 3)
         # Padding inside a span is zero input; a span of padding alone is computed and dropped.
@@ -65,7 +66,7 @@ class PooledAttention(nn.Module):
 
     def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         frames = x_BTD.shape[1]
-        extra = -frames % self.pool
+        extra = shortfall(frames, self.pool)
         kept = F.pad(x_BTD * valid_BT.unsqueeze(-1), (0, 0, 0, extra)).unflatten(1, (-1, self.pool)).sum(2)
         count_BS = F.pad(valid_BT, (0, extra)).unflatten(1, (-1, self.pool)).sum(2)
         pooled_BSD = self.norm(kept / count_BS.clamp(min=1).unsqueeze(-1))

@@ -16,6 +16,7 @@ from separative.model.blocks import Block, ConvLocal, PooledAttention, Recurrent
 from separative.model.config import EncoderConfig
 from separative.model.frontend import FRONT_ENDS, FrontEnd
 from separative.model.heads import SeparationHead, SpeakerHead
+from separative.model.lengths import ceil_div, shortfall
 
 
 class Separated(NamedTuple):
@@ -89,7 +90,7 @@ class SeparativeEncoder(nn.Module):
 
     def segments(self, samples: int) -> int:
         """Segments of the speaker head in a signal of ``samples`` samples."""
-        return -(-self.frames(samples) // (self.config.stack * self.config.segment_frames))
+        return ceil_div(self.frames(samples), self.config.stack * self.config.segment_frames)
 
     def segment_waves(self, wave_BCN: Tensor) -> Tensor:
         """Waveforms cut into the segments of the speaker head [B,C,S,W], zeros beyond their ends."""
@@ -140,14 +141,14 @@ class SeparativeEncoder(nn.Module):
         stack = self.config.stack
         frame_B = self._front.grid.frames(length_B)
         valid_BF = frame_mask(frame_B, self.frames(samples))
-        valid_BT = frame_mask(-(-frame_B // stack), -(-self.frames(samples) // stack))
+        valid_BT = frame_mask(ceil_div(frame_B, stack), ceil_div(self.frames(samples), stack))
         join = stack * self.config.segment_frames
-        valid_BS = frame_mask(-(-frame_B // join), self.segments(samples))
+        valid_BS = frame_mask(ceil_div(frame_B, join), self.segments(samples))
 
         power_B1 = mix_BN.square().sum(1, keepdim=True) / length_B.unsqueeze(1).clamp(min=1)
         level_B1 = power_B1.sqrt().clamp(min=1e-6)
         features_BFK, represent_BFK = self._front.analyse(mix_BN / level_B1, valid_BF)
-        extra = -features_BFK.shape[1] % stack
+        extra = shortfall(features_BFK.shape[1], stack)
         frames_BTD = self.enter(F.pad(features_BFK, (0, 0, 0, extra)).unflatten(1, (-1, stack)).flatten(2))
         shared_BTD = self.shared(frames_BTD, valid_BT)
 

@@ -8,18 +8,16 @@ sample is then covered by window / hop frames, so overlap-add needs no correctio
 from __future__ import annotations
 
 import math
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from separative.model.config import EncoderConfig
+from separative.model.lengths import Length, ceil_div
 
 _FLOOR = 1e-5  # of power, with the input level normalised to 1: about -50 dB
-
-
-Length = TypeVar("Length", int, Tensor)
 
 
 class FrontEnd(Protocol):
@@ -46,7 +44,7 @@ class FrameGrid:
 
     def frames(self, samples: Length) -> Length:
         """Frames that touch a signal of ``samples`` samples, or signals of as many each."""
-        return -(-samples // self.hop) + self.window // self.hop - 1
+        return ceil_div(samples, self.hop) + self.window // self.hop - 1
 
     def cut(self, wave_BN: Tensor) -> Tensor:
         """Overlapping frames [B,T,window] of a zero-padded signal."""
@@ -94,26 +92,33 @@ class StftFrontEnd(nn.Module):
     def analyse(self, mix_BN: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
         spectrum_BTF = torch.fft.rfft(self.grid.cut(mix_BN) * self.window_W)
         parts_BTF2 = torch.view_as_real(spectrum_BTF) / math.sqrt(self.grid.window)
-        power_BTF = parts_BTF2.square().sum(-1)
-        compressed_BTF2 = parts_BTF2 * (power_BTF + _FLOOR).pow(-0.35).unsqueeze(-1)
-        mel_BTM = (power_BTF @ self.mel_FM + _FLOOR).log()
-        mask_BT1 = valid_BT.unsqueeze(-1)
-        mean_B1M = (mel_BTM * mask_BT1).sum(1, keepdim=True) / mask_BT1.sum(1, keepdim=True).clamp(min=1)
-        features = (
-            torch.cat([compressed_BTF2.flatten(-2), 0.3 * mel_BTM, 0.3 * (mel_BTM - mean_B1M)], dim=-1)
-            * mask_BT1
-        )
-        return features, spectrum_BTF * mask_BT1
+        features = features_of(parts_BTF2, self.mel_FM, valid_BT)
+        return features, spectrum_BTF * valid_BT.unsqueeze(-1)
 
     def synthesise(self, raw_BCTM: Tensor, represent_BTK: Tensor, samples: int) -> Tensor:
-        raw_BCTF2 = raw_BCTM.float().unflatten(-1, (-1, 2)).contiguous()
-        # Start near the unprocessed mixture: a real part of 0.4; |parts| stay below 2.
-        offset = raw_BCTF2.new_tensor([0.2027, 0.0])
-        mask_BCTF = torch.view_as_complex(2 * torch.tanh(raw_BCTF2 + offset))
+        mask_BCTF = torch.view_as_complex(mask_of(raw_BCTM))
         frames = (
             torch.fft.irfft(mask_BCTF * represent_BTK.unsqueeze(1), n=self.grid.window) * self.synthesis_W
         )
         return self.grid.join(frames, samples)
+
+
+def features_of(parts_BTF2: Tensor, mel_FM: Tensor, valid_BT: Tensor) -> Tensor:
+    """Compressed spectra and log-mel energies, with and without their mean, of spectra as real numbers."""
+    power_BTF = parts_BTF2.square().sum(-1)
+    compressed_BTF2 = parts_BTF2 * (power_BTF + _FLOOR).pow(-0.35).unsqueeze(-1)
+    mel_BTM = (power_BTF @ mel_FM + _FLOOR).log()
+    mask_BT1 = valid_BT.unsqueeze(-1)
+    mean_B1M = (mel_BTM * mask_BT1).sum(1, keepdim=True) / mask_BT1.sum(1, keepdim=True).clamp(min=1)
+    joined = torch.cat([compressed_BTF2.flatten(-2), 0.3 * mel_BTM, 0.3 * (mel_BTM - mean_B1M)], dim=-1)
+    return joined * mask_BT1
+
+
+def mask_of(raw_BCTM: Tensor) -> Tensor:
+    """The bounded complex mask [B,C,T,F,2] of raw values: near the unprocessed mixture at first, a real part
+    of 0.4; parts stay below 2."""
+    raw_BCTF2 = raw_BCTM.float().unflatten(-1, (-1, 2)).contiguous()
+    return 2 * torch.tanh(raw_BCTF2 + raw_BCTF2.new_tensor([0.2027, 0.0]))
 
 
 class ConvFrontEnd(nn.Module):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from separative.model.blocks import Stack
+from separative.model.lengths import shortfall
 
 
 class SpeakerHead(nn.Module):
@@ -38,7 +39,7 @@ class SpeakerHead(nn.Module):
         self, stream_BTD: Tensor, valid_BT: Tensor, valid_BS: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Segment representations [B,S,E], activity log-odds [B,S] and query [B,E] (unit norm)."""
-        extra = -stream_BTD.shape[1] % self.join
+        extra = shortfall(stream_BTD.shape[1], self.join)
         joined = F.pad(stream_BTD * valid_BT.unsqueeze(-1), (0, 0, 0, extra)).unflatten(1, (-1, self.join))
         h_BSD = self.norm(self.stack(self.enter(joined.flatten(2)), valid_BS))
         activity_BS = self.activity(h_BSD).squeeze(-1).float()

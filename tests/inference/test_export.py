@@ -1,0 +1,54 @@
+"""An exported model says what the model says, whatever the number and length of waveforms."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from separative.errors import ModelError
+from separative.inference.export import export
+
+# As promised; float32 sums in another order differ by a hundredth of it.
+PARITY = 1e-4
+
+
+@pytest.fixture(scope="module")
+def session(model, tmp_path_factory: pytest.TempPathFactory):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = export(model, tmp_path_factory.mktemp("onnx") / "model.onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def test_twenty_lengths_agree(model, session) -> None:
+    rng = np.random.default_rng(0)
+    names = [output.name for output in session.get_outputs()]
+    for length in [400, 4000, 8000, 8001, *rng.integers(500, 60_000, 16)]:
+        mix_BN = 0.1 * rng.standard_normal((int(rng.integers(1, 4)), int(length))).astype(np.float32)
+        found = dict(zip(names, session.run(None, {"mixture": mix_BN}), strict=True))
+        with torch.inference_mode():
+            out = model(torch.from_numpy(mix_BN))
+        wanted = {
+            "embedding": out.answer_BCE,
+            "activity": out.activity_BCS.sigmoid(),
+            "query": out.query_BCE,
+            "segment": out.segment_BCSE,
+            "waveform": out.estimate_BCN,
+        }
+        assert found.keys() == wanted.keys()
+        for name, value in wanted.items():
+            np.testing.assert_allclose(found[name], value.numpy(), atol=PARITY, err_msg=f"{name} at {length}")
+
+
+def test_the_card_travels_without_names(model, session) -> None:
+    card = json.loads(session.get_modelmeta().custom_metadata_map["separative"])
+    assert card["rate"] == model.rate and card["architecture"]["streams"] == model.streams
+    assert "data" not in card
+
+
+def test_another_suffix_is_refused(model, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"ends in \.onnx"):
+        export(model, tmp_path / "model.pt")
