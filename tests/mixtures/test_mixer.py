@@ -74,6 +74,34 @@ def test_full_overlap_covers_the_crop(speech: Corpus) -> None:
         assert ratio_db(*made.source_CN[:2]) == pytest.approx(made.info["sources"][1]["sir_db"], abs=EXACT_DB)
 
 
+def test_talkers_take_turns_where_asked_and_nothing_else_changes(speech: Corpus, noise: Corpus) -> None:
+    plain = config(overlap=(1, 1), stages=(Stage(talkers=(0.3, 0.7), noise=0.5),))
+    every = Mixer(speech, plain.model_copy(update={"turns": 1.0}), seed=2, noise=noise)
+    never = Mixer(speech, plain, seed=2, noise=noise)
+    spoken = []
+    for index in range(40):
+        made, other = every.mixture(index), never.mixture(index)
+        assert made.identity_C == other.identity_C or len(made.info["sources"]) > 1
+        sources = made.info["sources"]
+        if len(sources) == 1:
+            # Alone, a talker speaks throughout.
+            np.testing.assert_array_equal(made.mix_N, other.mix_N)
+            continue
+        active = np.zeros((2, RATE), bool)
+        for row, (source, wave_N) in enumerate(zip(sources, made.source_CN, strict=False)):
+            start, end = source["span"]
+            assert 0.3 * RATE - 1 <= end - start <= 0.8 * RATE + 1
+            assert not (wave_N[:start].any() or wave_N[end:].any())
+            active[row, start:end] = True
+        first, last = sources[0]["span"]
+        start, end = sources[1]["span"]
+        heard = made.source_CN[0, first:last], made.source_CN[1, start:end]
+        assert ratio_db(*heard) == pytest.approx(sources[1]["sir_db"], abs=EXACT_DB)
+        spoken.append(active.sum(0))
+    counts = np.bincount(np.concatenate(spoken), minlength=3) / RATE / len(spoken)
+    assert (counts > 0.1).all()  # nobody's, one talker's, both's
+
+
 def test_a_batch_depends_on_nothing_drawn_before(
     speech: Corpus, noise: Corpus, mixer: Mixer, tmp_path: Path
 ) -> None:

@@ -59,6 +59,8 @@ class MixtureConfig(BaseModel):
             seconds; ``room_count`` rooms are computed once.
         channel: share of sources sent through a random channel (equaliser, band limits, mu-law codec).
         overlap: share of the crop that an interferer covers, at a random place; drawn uniformly.
+        turns: share of mixtures in which talkers take turns: each, the target too, covers 30 to 80 % of the
+            crop, at a random place, so that some of it is one talker's, some of it both's or nobody's.
         min_speech: share of active 10 ms frames that a crop should have; the best of a few tries is taken.
     """
 
@@ -80,6 +82,7 @@ class MixtureConfig(BaseModel):
     room_count: int = Field(default=32, ge=1)
     channel: Share = 0.0
     overlap: Range = (1.0, 1.0)
+    turns: Share = 0.0
     min_speech: Share = 0.3
 
     @property

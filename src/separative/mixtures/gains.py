@@ -81,8 +81,8 @@ def mix_at(
         sir_db: one for all interferers, or one each.
         noise_N: float32 ``[N]``; None for none.
         snr_db: mean power of the target over that of the noise.
-        spans: ``[start, end)`` samples where each interferer speaks, whole length by default. The SIR is the
-            target's mean power over the whole length to the interferer's mean power inside its span.
+        spans: ``[start, end)`` samples where each talker speaks, the target first, whole length by default.
+            Ratios are of mean powers inside the spans.
 
     Raises:
         SeparativeError: lengths differ, or a wave with a ratio to keep is silent.
@@ -93,13 +93,14 @@ def mix_at(
             f"waves of one mixture need one length, not {[len(wave_N) for wave_N in waves]}"
         )
     ratios = [float(sir_db)] * len(interferers) if isinstance(sir_db, int | float) else list(sir_db)
-    active = spans if spans is not None else [(0, len(target_N))] * len(interferers)
+    (first, last), *active = spans if spans is not None else [(0, len(target_N))] * (1 + len(interferers))
+    heard_N = target_N[first:last]
     source_CN = np.empty((1 + len(interferers), len(target_N)), np.float32)
     source_CN[0] = target_N
     gains = [1.0]
     for row, (wave_N, db, (start, end)) in enumerate(zip(interferers, ratios, active, strict=True), 1):
-        gains.append(gain_for(target_N, wave_N[start:end], db))
+        gains.append(gain_for(heard_N, wave_N[start:end], db))
         np.multiply(wave_N, np.float32(gains[-1]), out=source_CN[row])
-    noise_gain = 0.0 if noise_N is None else gain_for(target_N, noise_N, snr_db)
+    noise_gain = 0.0 if noise_N is None else gain_for(heard_N, noise_N, snr_db)
     scaled_N = np.zeros_like(target_N) if noise_N is None else noise_N * np.float32(noise_gain)
     return Mixed(source_CN.sum(axis=0) + scaled_N, source_CN, scaled_N, tuple(gains), noise_gain)

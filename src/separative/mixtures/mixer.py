@@ -14,7 +14,7 @@ from separative.corpora.store import Progress, WaveStore
 from separative.errors import CorpusError, SeparativeError
 from separative.mixtures.batch import Batch, ConditionGroup, Mixture
 from separative.mixtures.channel import Channel
-from separative.mixtures.config import MixtureConfig, Stage
+from separative.mixtures.config import MixtureConfig, Range, Stage
 from separative.mixtures.gains import mix_at, power
 from separative.mixtures.rooms import RoomBank
 from separative.mixtures.voices import Voices, crop_start, cut
@@ -24,6 +24,8 @@ Wave = npt.NDArray[np.float32]
 # First key of a random stream, so that no two purposes ever share one.
 ORDER, GROUP, VIEW = 1, 2, 3
 SPAN_FADE_SECONDS = 0.02
+# Of the crop, for each talker of a mixture in which they take turns.
+TURN_SHARES = (0.3, 0.8)
 
 
 @dataclass(frozen=True)
@@ -175,11 +177,17 @@ class Mixer:
         turn = np.argsort((np.arange(len(plan.order)) - view) % plan.stage.views, kind="stable")
         waves: list[Wave] = []
         infos: list[dict[str, Any]] = []
+        covers = config.overlap
+        # Nothing is drawn for what is not asked for, so that other mixtures stay as they were.
+        taking_turns = bool(plan.rivals[view]) and config.turns > 0 and rng.random() < config.turns
+        if taking_turns:
+            covers = TURN_SHARES
         for rival in [voice, *plan.rivals[view]]:
             if not waves:
-                order, span = plan.order[turn], (0, size)
+                order, span = plan.order[turn], self._span(rng, covers) if taking_turns else (0, size)
             else:
-                speed, order, span = self._rival(rng, rival)
+                span = self._span(rng, covers)
+                speed, order = self._rival(rng, rival)
             wave_N, info = self._source(rng, rival, speed, order, span)
             if self._bank and room is not None and places is not None:
                 wave_N = self._bank.reverberate(wave_N, room, int(places[len(waves)]))
@@ -188,7 +196,7 @@ class Mixer:
         noise_N, noise_info = self._noise_crop(rng, plan.clips[view])
         sirs = [float(rng.uniform(*config.sir_db)) for _ in waves[1:]]
         snr_db, level_db = float(rng.uniform(*config.snr_db)), float(rng.uniform(*config.level_db))
-        mixed = mix_at(waves[0], waves[1:], sirs, noise_N, snr_db, [info["span"] for info in infos[1:]])
+        mixed = mix_at(waves[0], waves[1:], sirs, noise_N, snr_db, [info["span"] for info in infos])
         gain = 10.0 ** (level_db / 20.0) / power(mixed.mix_N) ** 0.5
         source_CN = np.zeros((config.streams, size), np.float32)
         source_CN[: len(waves)] = mixed.source_CN * np.float32(gain)
@@ -217,15 +225,17 @@ class Mixer:
             },
         )
 
-    def _rival(
-        self, rng: np.random.Generator, rival: int
-    ) -> tuple[int, npt.NDArray[np.int64], tuple[int, int]]:
-        """An interferer's speed, order of utterances and place in the crop."""
+    def _span(self, rng: np.random.Generator, shares: Range) -> tuple[int, int]:
+        """Where in the crop a talker speaks."""
         size = self.config.samples
-        length = round(float(rng.uniform(*self.config.overlap)) * size)
+        length = round(float(rng.uniform(*shares)) * size)
         start = int(rng.integers(size - length + 1))
+        return start, start + length
+
+    def _rival(self, rng: np.random.Generator, rival: int) -> tuple[int, npt.NDArray[np.int64]]:
+        """An interferer's speed and order of utterances."""
         count = len(self.voices.utterances[rival] if rival >= 0 else self.voices.unlabelled[-1 - rival])
-        return int(rng.integers(len(self.config.speeds))), rng.permutation(count), (start, start + length)
+        return int(rng.integers(len(self.config.speeds))), rng.permutation(count)
 
     def _source(
         self,
