@@ -109,3 +109,17 @@ def test_listen_says_who_speaks(
         assert audio.info(path).seconds == pytest.approx(24.0, abs=0.01)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b""))))
     assert cli("listen", "--model", run) == (0, "", "")
+
+
+def test_a_damaged_recording_keeps_what_came_before(cli: Run, run: Path, talk: Path, tmp_path: Path) -> None:
+    whole_N, rate = audio.read(talk)
+    audio.write(tmp_path / "cut.flac", whole_N, rate)
+    content = (tmp_path / "cut.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
+    done = cli("analyze", tmp_path / "cut.flac", "--model", run, "--out", tmp_path / "out")
+    assert (
+        done.code == 2 and "cut.flac" in done.err and f"what came before is in {tmp_path / 'out'}" in done.err
+    )
+    record = json.loads((tmp_path / "out" / "cut.json").read_text())
+    assert 8.0 < record["seconds"] < 16.0
+    assert not list((tmp_path / "out").glob(".*"))

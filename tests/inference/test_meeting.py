@@ -115,3 +115,56 @@ def test_silence_and_bad_requests_are_said(model, tmp_path) -> None:
     audio.write(tmp_path / "quiet.wav", np.zeros(40_000, np.float32), RATE)
     with pytest.raises(AudioError, match="silent throughout"):
         analyze(model, tmp_path / "quiet.wav")
+
+
+def test_what_was_heard_before_a_stop_is_not_heard_again(model, record, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("separative.inference.windows.KEEP_EVERY", 4)
+    monkeypatch.setattr("separative.inference.windows.BATCH", 4)
+    path, keep = record("stopped.wav", seconds=14.0), tmp_path / "kept.npz"
+    whole = analyze(model, path)
+
+    def stop(done: int, total: int) -> None:
+        if done > 0.6 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        analyze(model, path, keep=keep, progress=stop)
+    told: list[int] = []
+    again = analyze(model, path, keep=keep, progress=lambda done, total: told.append(done))
+    assert told[0] > 0.6 * whole.seconds * RATE
+    np.testing.assert_array_equal(again.label_WC, whole.label_WC)
+    for one, other in zip(again.speakers, whole.speakers, strict=True):
+        np.testing.assert_array_equal(one.embedding_E, other.embedding_E)
+        assert one.turns == other.turns
+    # Another recording, or what is no such file, is heard from the start.
+    other_path = record("other.wav", seconds=14.0, seed=5)
+    told.clear()
+    analyze(model, other_path, keep=keep, progress=lambda done, total: told.append(done))
+    assert told[0] < 0.6 * whole.seconds * RATE
+    keep.write_bytes(b"nothing of the kind")
+    analyze(model, path, keep=keep)
+
+
+def test_a_recording_cut_short_is_analyzed_up_to_there(model, record, tmp_path) -> None:
+    whole = record("cut.flac", seconds=12.0)
+    path = tmp_path / "cut.flac"
+    path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    meeting = analyze(model, path)
+    assert "cut.flac" in meeting.damage and 5.0 < meeting.seconds < 9.0
+    assert meeting.speakers
+    assert analyze(model, whole).damage == ""
+
+
+def test_voices_of_active_parts_are_silent_elsewhere(model, record, tmp_path) -> None:
+    path = record("parts.wav", seconds=8.0)
+    meeting = analyze(model, path)
+    meeting.speakers[0].activity_T[:] = 0
+    first = meeting.speakers[0]
+    half = type(first)(
+        first.name, (first.turns[0]._replace(start=1.0, end=2.0),), first.embedding_E, first.activity_T
+    )
+    meeting = type(meeting)(**{**vars(meeting), "speakers": (half, *meeting.speakers[1:])})
+    whole_N, _ = audio.read(write_voices(model, meeting, tmp_path / "whole")[0])
+    part_N, _ = audio.read(write_voices(model, meeting, tmp_path / "part", active_only=True)[0])
+    np.testing.assert_array_equal(part_N[RATE : 2 * RATE], whole_N[RATE : 2 * RATE])
+    assert not part_N[: RATE - 200].any() and not part_N[2 * RATE + 200 :].any()

@@ -160,22 +160,33 @@ def stream(
         to_rate = from_rate if rate is None else rate
         change = Resampler(from_rate, to_rate)
         size, kept, frames = round(seconds * to_rate), np.zeros(0, np.float32), 0
-        for samples in _blocks(file, UNKNOWN_FRAMES):
+        damage: Exception | None = None
+        # By the second, and told of after what came before: that is not lost with a damaged place.
+        blocks = _blocks(file, UNKNOWN_FRAMES, from_rate)
+        while True:
+            try:
+                samples = next(blocks, None)
+            except (RuntimeError, OSError) as error:
+                samples, damage = None, error
+            if samples is not None and not np.isfinite(samples).all():
+                samples, damage = None, AudioError(f"{path}: holds NaN or infinite samples")
+            if samples is None:
+                break
             frames += len(samples)
-            if not np.isfinite(samples).all():
-                raise AudioError(f"{path}: holds NaN or infinite samples")
             wave_N = samples[:, 0] if channels == "first" or samples.shape[1] == 1 else samples.mean(axis=1)
             kept = np.concatenate([kept, change(np.ascontiguousarray(wave_N))])
             for start in range(0, len(kept) - size + 1, size):
                 yield kept[start : start + size]
             kept = kept[len(kept) - len(kept) % size :]
+        kept = np.concatenate([kept, change(np.zeros(0, np.float32), last=True)])
+        for start in range(0, len(kept), size):
+            yield kept[start : start + size]
+        if damage is not None:
+            raise damage
         if frames == 0:
             raise AudioError(f"{path}: empty, it holds no audio frames")
         if frames < file.frames < UNKNOWN_FRAMES:
             raise AudioError(f"{path}: cut short, {frames} of {file.frames} frames can be decoded")
-        kept = np.concatenate([kept, change(np.zeros(0, np.float32), last=True)])
-        for start in range(0, len(kept), size):
-            yield kept[start : start + size]
 
 
 def _decode(file: Any, path: Path, first: int, wanted: int) -> Wave:
@@ -211,11 +222,11 @@ def _no_audio(file: Any, path: Path, first: int) -> AudioError:
     )
 
 
-def _blocks(file: Any, limit: int) -> Iterator[Wave]:
+def _blocks(file: Any, limit: int, size: int = BLOCK_FRAMES) -> Iterator[Wave]:
     """Decoded blocks ``[frames, channels]`` until ``limit`` frames or the end of the stream."""
     done = 0
     while done < limit:
-        block: Wave = file.read(min(BLOCK_FRAMES, limit - done), dtype="float32", always_2d=True)
+        block: Wave = file.read(min(size, limit - done), dtype="float32", always_2d=True)
         if len(block) == 0:
             return
         done += len(block)

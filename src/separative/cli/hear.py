@@ -127,6 +127,9 @@ def analyze(
     voices: Annotated[
         bool, typer.Option(help="Also each talker's voice, <name>-talker<i>.wav, and the page.")
     ] = True,
+    active_only: Annotated[
+        bool, typer.Option("--active-only", help="Voices silent where their talkers are.")
+    ] = False,
     enrol: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: a talker to look for; repeatable, also of one name.")
     ] = None,
@@ -141,7 +144,7 @@ def analyze(
     Talkers are counted, told apart over the whole recording, compared with enrolled ones, and separated.
     """
     from separative import inference
-    from separative.errors import SeparativeError
+    from separative.errors import AudioError, SeparativeError
     from separative.files import write_json
     from separative.model import load_model
     from separative.report.timeline import write_timeline
@@ -156,8 +159,15 @@ def analyze(
     check_sounds([source, *(path for paths in enrolled.values() for path in paths)], channels)
     loaded = load_model(model)
     with Bars() as bars:
+        # A run that was stopped goes on from here; one that is done leaves nothing behind.
+        kept = out / f".{source.stem}.npz"
         meeting = inference.analyze(
-            loaded, source, talkers=talkers, channels=channels, progress=bars.count("listening")
+            loaded,
+            source,
+            talkers=talkers,
+            channels=channels,
+            keep=kept,
+            progress=bars.count("listening"),
         )
         matches = inference.identify(loaded, meeting, enrolled, prior=prior) if enrolled else None
         record = inference.describe_meeting(meeting, matches)
@@ -166,9 +176,13 @@ def analyze(
         write_json(out / f"{source.stem}.json", record)
         paths = [out / f"{source.stem}.rttm", out / f"{source.stem}.json"]
         if voices:
-            heard = inference.write_voices(loaded, meeting, out, progress=bars.count("separating"))
-            page = write_timeline(out / f"{source.stem}.html", record, source, heard)
-            paths += [*heard, page]
+            heard = inference.write_voices(
+                loaded, meeting, out, active_only=active_only, progress=bars.count("separating")
+            )
+            paths += heard
+            if not meeting.damage:
+                paths.append(write_timeline(out / f"{source.stem}.html", record, source, heard))
+    kept.unlink(missing_ok=True)
     if json:
         say_json(record | {"files": paths})
         return
@@ -184,6 +198,8 @@ def analyze(
     say_table(columns, rows)
     for path in paths:
         print(path)
+    if meeting.damage:
+        raise AudioError(f"{meeting.damage}; what came before is in {out}")
 
 
 def _each(work: Callable[..., Recording], sources: list[Path], model: str, channels: str) -> list[Recording]:

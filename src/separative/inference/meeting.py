@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -18,7 +18,7 @@ from separative.inference.cluster import talkers_of
 from separative.inference.forward import forward
 from separative.inference.recording import MIN_SPEECH, Audio, ChannelPolicy, Wave, load
 from separative.inference.verify import evidence, hear_side
-from separative.inference.windows import BATCH, Floats, Grid, Progress, Views, answers, hear, windows
+from separative.inference.windows import BATCH, Floats, Grid, Keep, Progress, Views, answers, hear, windows
 from separative.metrics import log_odds
 from separative.rttm import Turn, turns_of
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 WINDOW, HOP = 4.0, 1.0
 """Seconds of a window, and from one to the next."""
+
+FADE_SECONDS = 0.02
+"""From a talker's silence to their speech, in voices that hold nothing else."""
 
 SAME = 0.5
 """Cosine above which two windows' talkers are one, for a model whose card does not say."""
@@ -51,7 +54,8 @@ class Speaker:
 class Meeting:
     """Who spoke when in a recording, the most talkative first.
 
-    ``label_WC`` says whose each stream of each window is (−1: nobody's), for :func:`write_voices`.
+    ``label_WC`` says whose each stream of each window is (−1: nobody's), for :func:`write_voices` ·
+    ``damage`` what ended the recording before its time, in a sentence; empty for none.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Meeting:
     speakers: tuple[Speaker, ...]
     grid: Grid
     label_WC: NDArray[np.int64]
+    damage: str = ""
 
     @property
     def turns(self) -> list[Turn]:
@@ -81,6 +86,7 @@ def analyze(
     channels: ChannelPolicy = "mean",
     window: float = WINDOW,
     hop: float = HOP,
+    keep: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Meeting:
     """Who spoke when in a recording of any length, in memory that hardly grows with it.
@@ -95,10 +101,13 @@ def analyze(
         attention: False leaves the cross-attention over windows out, to see what it does.
         same: cosine above which two windows' talkers are one; by default what the model's card says.
         window, hop: seconds of a window, and from one to the next.
+        keep: a file (.npz) for what was heard so far, of sound files only: a call that was stopped goes on
+            from there. It stays, and serves later calls for the same recording.
         progress: called with (done, total) samples.
 
     Raises:
-        AudioError: unreadable, too short, silent or NaN.
+        AudioError: unreadable, too short, silent or NaN. A file that is damaged later on is analyzed up to
+            there; ``damage`` then says what is wrong with it.
         SeparativeError: fewer than one talker.
     """
     if talkers is not None and talkers < 1:
@@ -108,7 +117,10 @@ def analyze(
     if seconds < MIN_SPEECH:
         raise AudioError(f"{name} lasts {seconds:.2f} s; an embedding needs {MIN_SPEECH} s of speech")
     grid = Grid.of(model, window, hop)
-    views = hear(model, _blocks(source, model.rate, channels), grid, round(seconds * model.rate), progress)
+    blocks, held = _Blocks(source, model.rate, channels), None
+    if keep is not None and not isinstance(source, tuple):
+        held = Keep(Path(keep), _fingerprint(model, Path(source), channels, grid))
+    views = hear(model, blocks, grid, round(seconds * model.rate), keep=held, progress=progress)
     if not views.activity_WCS.any():
         raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH} s of speech")
     speakers, label_WC = tell_apart(model, views, talkers=talkers, attention=attention, same=same)
@@ -123,6 +135,7 @@ def analyze(
         speakers,
         grid,
         label_WC,
+        blocks.damage,
     )
 
 
@@ -223,12 +236,13 @@ def write_voices(
     folder: str | Path,
     stem: str | None = None,
     *,
+    active_only: bool = False,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Write each talker's voice over the whole recording as ``<stem>-<talker>.wav``; returns the paths.
 
     The recording is read and separated a second time: windows that overlap by half are faded into each other,
-    each stream going to the talker it was found to be.
+    each stream going to the talker it was found to be. ``active_only``: silent outside a talker's turns.
 
     Raises:
         AudioError: the recording changed or cannot be read, or a file cannot be written.
@@ -237,9 +251,11 @@ def write_voices(
     paths = [Path(folder) / f"{stem}-{speaker.name}.wav" for speaker in meeting.speakers]
     with ExitStack() as files:
         puts = [files.enter_context(audio.writing(path, meeting.rate)) for path in paths]
+        start = 0
         for done, voice_KN in enumerate(voices(model, meeting), 1):
-            for put, voice_N in zip(puts, voice_KN, strict=True):
-                put(voice_N)
+            for put, speaker, voice_N in zip(puts, meeting.speakers, voice_KN, strict=True):
+                put(voice_N * _gate(speaker, start, len(voice_N), meeting.rate) if active_only else voice_N)
+            start += voice_KN.shape[1]
             if progress is not None:
                 progress(done, len(meeting.label_WC) // _skip(meeting.grid) + 1)
     return paths
@@ -253,7 +269,7 @@ def voices(model: SeparativeEncoder, meeting: Meeting) -> Iterator[Floats]:
     rise_N = (0.5 - 0.5 * np.cos(np.pi * (np.arange(half) + 0.5) / half)).astype(np.float32)
     left = round(meeting.seconds * meeting.rate)
     before_KN: Floats | None = None
-    blocks = _blocks(meeting.source, meeting.rate, meeting.channel_policy)
+    blocks = _Blocks(meeting.source, meeting.rate, meeting.channel_policy)
     for number, (wave_N, estimate_CN) in enumerate(_separated(model, windows(blocks, size, half))):
         label_C = meeting.label_WC[min(number * _skip(grid), len(meeting.label_WC) - 1)]
         voice_KN = np.zeros((count, size), np.float32)
@@ -268,6 +284,17 @@ def voices(model: SeparativeEncoder, meeting: Meeting) -> Iterator[Floats]:
         before_KN = voice_KN[:, half:]
     if before_KN is not None and left:
         yield before_KN[:, :left]
+
+
+def _gate(speaker: Speaker, start: int, count: int, rate: int) -> Wave:
+    """1 within the talker's turns, 0 outside, FADE_SECONDS from one to the other."""
+    time_N = (start + np.arange(count)) / rate
+    gate_N = np.zeros(count, np.float32)
+    for turn in speaker.turns:
+        if turn.end + FADE_SECONDS > time_N[0] and turn.start - FADE_SECONDS < time_N[-1]:
+            inside_N = np.minimum(time_N - turn.start, turn.end - time_N) / FADE_SECONDS
+            gate_N = np.maximum(gate_N, np.clip(1 + inside_N, 0, 1).astype(np.float32))
+    return gate_N
 
 
 def _separated(model: SeparativeEncoder, waves: Iterator[Wave]) -> Iterator[tuple[Wave, Floats]]:
@@ -327,7 +354,31 @@ def _header(source: Audio) -> tuple[str, float, int]:
     return str(source), header.seconds, header.channels
 
 
-def _blocks(source: Audio, rate: int, channels: ChannelPolicy) -> Iterable[Wave]:
-    if isinstance(source, tuple):
-        return [load(source, rate, channels, longest=None).wave_N]
-    return audio.stream(source, rate, channels=channels)
+class _Blocks:
+    """The recording block by block; it ends where it is damaged, and ``damage`` says how."""
+
+    def __init__(self, source: Audio, rate: int, channels: ChannelPolicy) -> None:
+        self.source, self.rate, self.channels = source, rate, channels
+        self.damage = ""
+
+    def __iter__(self) -> Iterator[Wave]:
+        if isinstance(self.source, tuple):
+            yield load(self.source, self.rate, self.channels, longest=None).wave_N
+            return
+        found = False
+        try:
+            for block_N in audio.stream(self.source, self.rate, channels=self.channels):
+                yield block_N
+                found = True
+        except AudioError as error:
+            if not found:
+                raise
+            self.damage = str(error)
+
+
+def _fingerprint(model: SeparativeEncoder, path: Path, channels: ChannelPolicy, grid: Grid) -> str:
+    """What the windows' figures depend on, in one string."""
+    status = path.stat()
+    return (
+        f"{model.card.get('sha256')} {path.resolve()} {status.st_size} {status.st_mtime_ns} {channels} {grid}"
+    )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from separative.files import replacing
 from separative.inference.forward import forward
 from separative.inference.recording import Wave
 
@@ -19,9 +22,11 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
-# Windows at once, and segments that the memory of a recording holds at most.
+# Windows at once, segments that the memory of a recording holds at most, and windows from one keeping of what
+# was heard to the next.
 BATCH = 16
 MEMORY = 16_384
+KEEP_EVERY = 320
 
 
 @dataclass(frozen=True)
@@ -80,47 +85,92 @@ def hear(
     blocks: Iterable[Wave],
     grid: Grid,
     samples: int,
+    *,
+    keep: Keep | None = None,
     progress: Progress | None = None,
 ) -> Views:
-    """Activity and embeddings of every window. ``samples`` is how many the blocks should hold, for progress
-    and for thinning the memory."""
+    """Activity and embeddings of every window.
+
+    Args:
+        samples: how many the blocks should hold, for progress and for thinning the memory.
+        keep: where what was heard is kept from time to time, to go on from after a stop.
+        progress: called with (done, total) samples.
+    """
     stride = max(1, -(-grid.segments(samples) * model.streams // MEMORY))
-    activities, queries, segments, logits = [], [], [], []
-    heard_samples, taken = 0, 0
-    rest = windows(blocks, grid.window * grid.segment, grid.hop * grid.segment)
-    while some := list(islice(rest, BATCH)):
-        heard = forward(model, some, separate=False)
-        activity_BCS = heard.activity_BCS.float().cpu().numpy()
-        silent_B = np.array([not wave_N.any() for wave_N in some])
-        real_BS = (heard.valid_BS.cpu().numpy() > 0) & ~silent_B[:, None]
-        probability_BCS = np.zeros((len(some), model.streams, grid.window), np.float32)
-        count = min(grid.window, activity_BCS.shape[2])
-        probability_BCS[:, :, :count] = (1 / (1 + np.exp(-activity_BCS)) * real_BS[:, None])[..., :count]
-        activities.append(probability_BCS)
-        queries.append(heard.query_BCE.float().cpu().numpy())
-        segment_BCSE = heard.segment_BCSE.float().cpu().numpy()
-        for row, wave_N in enumerate(some):
-            # The middle of a window, its most certain part; of the first and last also the rest.
-            last = len(wave_N) < grid.window * grid.segment
-            low = 0 if heard_samples == 0 else (grid.window - grid.hop) // 2
-            high = activity_BCS.shape[2] if last else (grid.window + grid.hop) // 2
-            place = np.arange(low, high)
-            place = place[real_BS[row, low:high] & ((taken + place - low) % stride == 0)]
-            taken += high - low
-            segments.append(segment_BCSE[row][:, place].reshape(-1, segment_BCSE.shape[-1]))
-            logits.append(activity_BCS[row][:, place].reshape(-1))
-            new = len(wave_N) if heard_samples == 0 else len(wave_N) - (grid.window - grid.hop) * grid.segment
-            heard_samples += new
-            if progress is not None:
-                progress(min(heard_samples, samples), samples)
-    return Views(
-        grid,
-        np.concatenate(activities),
-        np.concatenate(queries),
-        np.concatenate(segments),
-        np.concatenate(logits),
-        heard_samples,
-    )
+    size, hop = grid.window * grid.segment, grid.hop * grid.segment
+    parts = keep.load() if keep is not None else []
+    done = sum(len(part["activity"]) for part in parts)
+    waves = enumerate(windows(blocks, size, hop))
+    heard_samples = 0
+    for number, wave_N in islice(waves, done):
+        heard_samples = number * hop + len(wave_N)
+    while some := list(islice(waves, BATCH)):
+        parts.append(_part(model, grid, stride, some))
+        number, wave_N = some[-1]
+        heard_samples = number * hop + len(wave_N)
+        if keep is not None and number // KEEP_EVERY > (number - len(some)) // KEEP_EVERY:
+            keep.save(parts)
+        if progress is not None:
+            progress(min(heard_samples, samples), samples)
+    if keep is not None:
+        keep.save(parts)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Views(grid, joined["activity"], joined["query"], joined["memory"], joined["logit"], heard_samples)
+
+
+def _part(
+    model: SeparativeEncoder, grid: Grid, stride: int, some: list[tuple[int, Wave]]
+) -> dict[str, Floats]:
+    """What the model says of a few windows, given with their numbers."""
+    heard = forward(model, [wave_N for _, wave_N in some], separate=False)
+    activity_BCS = heard.activity_BCS.float().cpu().numpy()
+    segment_BCSE = heard.segment_BCSE.float().cpu().numpy()
+    loud_B = np.array([bool(wave_N.any()) for _, wave_N in some])
+    real_BS = (heard.valid_BS.cpu().numpy() > 0) & loud_B[:, None]
+    probability_BCS = np.zeros((len(some), model.streams, grid.window), np.float32)
+    count = min(grid.window, activity_BCS.shape[2])
+    probability_BCS[:, :, :count] = (1 / (1 + np.exp(-activity_BCS)) * real_BS[:, None])[..., :count]
+    memory, logit = [], []
+    for row, (number, wave_N) in enumerate(some):
+        # The middle of a window, its most certain part; of the first and last also the rest.
+        last = len(wave_N) < grid.window * grid.segment
+        low = 0 if number == 0 else (grid.window - grid.hop) // 2
+        high = activity_BCS.shape[2] if last else (grid.window + grid.hop) // 2
+        place = np.arange(low, high)
+        place = place[real_BS[row, low:high] & ((number * grid.hop + place) % stride == 0)]
+        memory.append(segment_BCSE[row][:, place].reshape(-1, segment_BCSE.shape[-1]))
+        logit.append(activity_BCS[row][:, place].reshape(-1))
+    return {
+        "activity": probability_BCS,
+        "query": heard.query_BCE.float().cpu().numpy(),
+        "memory": np.concatenate(memory),
+        "logit": np.concatenate(logit),
+    }
+
+
+@dataclass(frozen=True)
+class Keep:
+    """A file that holds what was heard so far; ``of`` says of what, and nothing else is taken from it."""
+
+    path: Path
+    of: str
+
+    def load(self) -> list[dict[str, Floats]]:
+        if not self.path.is_file():
+            return []
+        try:
+            with np.load(self.path) as stored:
+                if str(stored["of"]) != self.of:
+                    return []
+                return [{name: stored[name] for name in ("activity", "query", "memory", "logit")}]
+        except (OSError, ValueError, KeyError, BadZipFile):
+            return []
+
+    def save(self, parts: list[dict[str, Floats]]) -> None:
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        with replacing(self.path) as beside, beside.open("wb") as file:
+            arrays: dict[str, Any] = {**joined, "of": np.array(self.of)}
+            np.savez(file, **arrays)
 
 
 def answers(model: SeparativeEncoder, query_QE: Floats, views: Views, *, attention: bool = True) -> Floats:
