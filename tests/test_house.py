@@ -16,11 +16,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 400
 
 # Rows of the house's table of rooms, without what follows from them; what is COMMON may serve every room.
-COMMON = {"errors", "files", "metrics", "rttm"}
+COMMON = {"errors", "files", "metrics", "ranks", "rttm"}
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
     "metrics": set(),
+    "ranks": set(),
     "rttm": set(),
     "audio": set(),
     "corpora": {"audio"},

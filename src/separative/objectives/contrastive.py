@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from separative.objectives.partition import at_least_single, log_partition, partition
+from separative.objectives.partition import at_least_single, cosines, log_partition, partition
 
 
 class Inventory(nn.Module):
@@ -50,8 +50,7 @@ class Inventory(nn.Module):
             rows_PE = at_least_single(self.row_PE)
             embed_BCE = at_least_single(embed_BCE).to(rows_PE.dtype)
             sum_BC = log_partition(embed_BCE.flatten(0, 1), rows_PE, self.alpha).view(embed_BCE.shape[:2])
-            unit_BKE = F.normalize(rows_PE[identity_BK], dim=-1)
-            cos_BCK = embed_BCE @ unit_BKE.transpose(1, 2)
+            cos_BCK = cosines(embed_BCE, rows_PE, identity_BK)
         return sum_BC.unsqueeze(2) - 2 * self.alpha * (cos_BCK - 1)
 
     def spread(self) -> Tensor:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from separative.ranks import ALONE, Ranks
+
 # Logits at once: what a processor's cache holds; on a GPU, enough to keep it busy.
 CPU_LOGITS, GPU_LOGITS = 2**19, 2**26
 # Logits kept from the forward pass to the backward one (180 MB); what is beyond is computed twice.
@@ -25,12 +27,23 @@ _SHORTEST = 1e-12  # length of a row of zeros, for division
 
 
 def partition(
-    embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, identity_R: Tensor, *, at_once: int | None = None
+    embed_RE: Tensor,
+    row_PE: Tensor,
+    alpha: Tensor,
+    identity_R: Tensor,
+    *,
+    at_once: int | None = None,
+    ranks: Ranks = ALONE,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """What the contrastive loss needs of a whole inventory, with gradients for all floating arguments.
 
     With f(e, j) = 2α (cos(e, row_j) − 1) this is ln Σ_{j≠y} exp f(e, j), the sum over all identities but the
     true one [R] (−∞ if there are none), and cos(e, row_y) [R].
+
+    With several processes each has embeddings of its own and some of the rows; only maxima, sums and
+    embeddings go from one to another. Gradients are then those of the mean over processes of what each makes
+    of its results: of rows and α as they are, of embeddings for whoever averages over processes after them.
 
     Args:
         embed_RE: unit norm.
@@ -38,43 +51,72 @@ def partition(
         alpha: a number.
         identity_R: y of each embedding.
         at_once: logits held at a time; by device if not given.
+        ranks: the processes that share the rows.
+        first: identity of this process's first row.
     """
     found: tuple[Tensor, Tensor] = _Partition.apply(  # type: ignore[no-untyped-call]
-        embed_RE, row_PE, alpha, identity_R, at_once
+        embed_RE, row_PE, alpha, identity_R, at_once, ranks, first
     )
     return found
 
 
 @torch.no_grad()
-def log_partition(embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, *, at_once: int | None = None) -> Tensor:
+def log_partition(
+    embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, *, at_once: int | None = None, ranks: Ranks = ALONE
+) -> Tensor:
     """ln Σ_j exp f(e, j) over all rows [R], without gradient."""
-    nobody_R = torch.full((len(embed_RE),), -1, device=embed_RE.device)
-    return _gather(embed_RE, row_PE, alpha, nobody_R, at_once)[0]
+    all_RE, own = ranks.join(embed_RE)
+    nobody_R = torch.full((len(all_RE),), -1, device=all_RE.device)
+    top_R, sum_R, _ = _gather(all_RE, row_PE, alpha, nobody_R, at_once)
+    return _over_ranks(top_R, sum_R, alpha, ranks)[own]
+
+
+@torch.no_grad()
+def cosines(
+    embed_BCE: Tensor, row_PE: Tensor, identity_BK: Tensor, *, ranks: Ranks = ALONE, first: int = 0
+) -> Tensor:
+    """cos(e, row_y) [B,C,K] of every embedding with the rows of K identities, without gradient."""
+    (all_BCE, own), (all_BK, _) = ranks.join(embed_BCE), ranks.join(identity_BK)
+    unit_BKE, here_BK = _units(row_PE, all_BK - first)
+    cos_BCK = (all_BCE @ unit_BKE.transpose(1, 2)) * here_BK.unsqueeze(1)
+    return ranks.total(cos_BCK)[own]
 
 
 class _Partition(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, identity_R: Tensor, at_once: int | None
+        ctx: Any,
+        embed_RE: Tensor,
+        row_PE: Tensor,
+        alpha: Tensor,
+        identity_R: Tensor,
+        at_once: int | None,
+        ranks: Ranks,
+        first: int,
     ) -> tuple[Tensor, Tensor]:
+        (embed_RE, own), (identity_R, _) = ranks.join(embed_RE), ranks.join(identity_R)
+        identity_R = identity_R - first
         kept: list[Tensor] = []
-        others_R, per_length_P = _gather(embed_RE, row_PE, alpha, identity_R, at_once, kept)
-        true_RE = row_PE[identity_R] * per_length_P[identity_R].unsqueeze(1)
-        cos_R = torch.linalg.vecdot(embed_RE, true_RE)
+        top_R, sum_R, per_length_P = _gather(embed_RE, row_PE, alpha, identity_R, at_once, kept)
+        others_R = _over_ranks(top_R, sum_R, alpha, ranks)
+        true_RE, here_R = _units(row_PE, identity_R)
+        cos_R = ranks.total(torch.linalg.vecdot(embed_RE, true_RE) * here_R)
         ctx.save_for_backward(embed_RE, row_PE, per_length_P, alpha, identity_R, others_R, cos_R, *kept)
-        ctx.at_once = at_once
-        return others_R, cos_R
+        ctx.at_once, ctx.ranks, ctx.own = at_once, ranks, own
+        return others_R[own], cos_R[own]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, others_grad_R: Tensor, cos_grad_R: Tensor) -> tuple[Tensor | None, ...]:
         embed_RE, row_PE, per_length_P, alpha, identity_R, others_R, cos_R, *kept = ctx.saved_tensors
+        ranks: Ranks = ctx.ranks
+        (others_grad_R, _), (cos_grad_R, _) = ranks.join(others_grad_R), ranks.join(cos_grad_R)
         # Without any other identity the sum is empty: its gradient is 0, not NaN.
         others_grad_R = torch.where(others_R.isfinite(), others_grad_R, torch.zeros_like(others_grad_R))
         shift_R = torch.where(others_R.isfinite(), others_R, torch.zeros_like(others_R)) + 2 * alpha
         row_grad_PE, embed_grad_RE = torch.empty_like(row_PE), torch.zeros_like(embed_RE)
-        # Of f = 2α cos − 2α: shares add up to 1, so the second term is settled here.
-        alpha_grad = -2 * others_grad_R.sum()
+        # Of f = 2α cos − 2α; the second term is added below, for all rows at once: their shares add up to 1.
+        alpha_grad = torch.zeros_like(alpha)
         pull_RE = 2 * alpha * others_grad_R.unsqueeze(1) * embed_RE
         for piece, per_length_J1, scaled_JR in _chunks(
             embed_RE, row_PE, alpha, identity_R, ctx.at_once, per_length_P, kept
@@ -90,12 +132,31 @@ class _Partition(torch.autograd.Function):
             inwards_J1 = radial_J1.mul_(per_length_J1.square()).neg_()
             torch.mul(row_JE, inwards_J1, out=row_grad_PE[piece]).addmm_(share_JR, pull_RE)
         embed_grad_RE.mul_(2 * alpha * others_grad_R.unsqueeze(1))
-        per_length_R1, cos_grad_R1 = per_length_P[identity_R].unsqueeze(1), cos_grad_R.unsqueeze(1)
-        true_RE = row_PE[identity_R] * per_length_R1
+        true_RE, here_R = _units(row_PE, identity_R)
+        cos_grad_R1 = (cos_grad_R * here_R).unsqueeze(1)
         embed_grad_RE.addcmul_(cos_grad_R1, true_RE)
-        tangent_RE = (embed_RE - cos_R.unsqueeze(1) * true_RE) * per_length_R1
-        row_grad_PE.index_add_(0, identity_R, cos_grad_R1 * tangent_RE)
-        return embed_grad_RE, row_grad_PE, alpha_grad, None, None
+        place_R = identity_R.clamp(0, len(row_PE) - 1)
+        tangent_RE = (embed_RE - cos_R.unsqueeze(1) * true_RE) * per_length_P[place_R].unsqueeze(1)
+        row_grad_PE.index_add_(0, place_R, cos_grad_R1 * tangent_RE)
+        alpha_grad = ranks.total(alpha_grad) - 2 * others_grad_R.sum()
+        if ranks.world > 1:
+            row_grad_PE /= ranks.world
+            alpha_grad = alpha_grad / ranks.world
+        return ranks.total(embed_grad_RE)[ctx.own], row_grad_PE, alpha_grad, None, None, None, None
+
+
+def _over_ranks(top_R: Tensor, sum_R: Tensor, alpha: Tensor, ranks: Ranks) -> Tensor:
+    """ln of the whole sum from the maxima and sums of each process."""
+    highest_R = ranks.highest(top_R)
+    return highest_R - 2 * alpha + ranks.total(sum_R * (top_R - highest_R).exp()).log()
+
+
+def _units(row_PE: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of identities at unit norm, and 1 where the identity is among the rows (else 0, and any row)."""
+    place = identity.clamp(0, len(row_PE) - 1)
+    row = row_PE[place]
+    unit = row / row.norm(dim=-1, keepdim=True).clamp(min=_SHORTEST)
+    return unit, (identity == place).to(row_PE.dtype)
 
 
 def _gather(
@@ -105,8 +166,8 @@ def _gather(
     identity_R: Tensor,
     at_once: int | None,
     kept: list[Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The sums over all but the true identities, and 1 / length of the rows [P].
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The sums of exp(2α cos − maximum) over all but the true identities: maxima, sums, 1 / length of rows.
 
     Logits of the first chunks are put into ``kept``.
     """
@@ -119,7 +180,7 @@ def _gather(
         per_lengths.append(per_length_J1)
         if kept is not None and piece.stop * len(embed_RE) <= KEPT_LOGITS:
             kept.append(scaled_JR)
-    return top_R - 2 * alpha + sum_R.log(), torch.cat(per_lengths).squeeze(1)
+    return top_R, sum_R, torch.cat(per_lengths).squeeze(1)
 
 
 def _chunks(
