@@ -61,9 +61,10 @@ def measure(case: Record) -> Record:
 def _ours(recipe: Any, mixer: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     import torch
 
+    from separative.training import machine
     from separative.training.learner import Learner
 
-    learner = Learner(recipe, len(mixer.identities), "cpu")
+    learner = Learner(recipe, len(mixer.identities), machine.launch("cpu"))
 
     def separate(mix_BN: torch.Tensor) -> torch.Tensor:
         return learner.average.eval()(mix_BN).estimate_BCN

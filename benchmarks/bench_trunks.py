@@ -129,7 +129,7 @@ def measure(case: Record) -> Record:
         return model
 
     learning.SeparativeEncoder = made  # type: ignore[assignment, misc]
-    learner = learning.Learner(recipe, len(mixer.identities), "cpu")
+    learner = learning.Learner(recipe, len(mixer.identities), machine.launch("cpu"))
     validation = Validation(corpus.split("dev"), recipe.mixtures, cache=cache)
     wanted, trained, step = 60 * case["minutes"], 0.0, 0
     looks: list[Record] = []

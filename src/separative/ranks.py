@@ -29,6 +29,13 @@ class Ranks:
         """The rows of all processes in the order of their ranks, and where one's own are; no gradient."""
         return x_R, slice(None)
 
+    def agree(self, first: list[float], anyone: bool) -> tuple[list[float], bool]:
+        """What the first process says, and whether any says so."""
+        return first, anyone
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+
 
 ALONE = Ranks()
 
@@ -70,6 +77,28 @@ class Together(Ranks):
         start = sum(counts[: self.rank])
         joined = torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
         return joined, slice(start, start + len(x_R))
+
+    def agree(self, first: list[float], anyone: bool) -> tuple[list[float], bool]:
+        import torch
+
+        said = torch.tensor(
+            [*(first if self.rank == 0 else [0.0] * len(first)), float(anyone)], dtype=torch.float64
+        )
+        *values, count = self.total(said).tolist()
+        return values, count > 0
+
+    def wait(self) -> None:
+        from torch import distributed
+
+        distributed.barrier()
+
+
+def current() -> Ranks:
+    """The processes of a launched job, or this one alone."""
+    from torch import distributed
+
+    together = distributed.is_available() and distributed.is_initialized()
+    return Together() if together and distributed.get_world_size() > 1 else ALONE
 
 
 def share_of(count: int, ranks: Ranks) -> range:

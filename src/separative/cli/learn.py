@@ -35,6 +35,8 @@ def train(
     threads: Threads = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that draw mixtures.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="What computes.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes on each machine (GPUs, say).")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
 ) -> None:
     """Train a model.
 
@@ -42,6 +44,7 @@ def train(
     """
     from separative import training
     from separative.corpora import load_corpus
+    from separative.ranks import current
 
     own = str(out / "recipe.json") if resume else "small"
     chosen = training.load_recipe(recipe or own, set_ or ())
@@ -61,13 +64,16 @@ def train(
                 threads=threads,
                 workers=workers,
                 device=device,
+                devices=devices,
+                nodes=nodes,
                 progress=bars.training("training"),
                 decoding=bars.count("decoding"),
                 hearing=bars.count("hearing everyone"),
             )
         except KeyboardInterrupt as stop:
             raise Stopped(str(stop) or "interrupted") from stop
-    print(f"{run}: trained; next: separative evaluate {run} --corpus {corpus}")
+    if current().rank == 0:
+        print(f"{run}: trained; next: separative evaluate {run} --corpus {corpus}")
 
 
 def evaluate(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from separative.mixtures.batch import Batch
 from separative.mixtures.mixer import Mixer
+from separative.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -18,28 +19,30 @@ AHEAD = 3
 class _Steps:
     """Steps ``first_step`` to ``first_step + steps`` of a mixer, by position."""
 
-    def __init__(self, mixer: Mixer, first_step: int, steps: int) -> None:
-        self.mixer, self.first_step, self.steps = mixer, first_step, steps
+    def __init__(self, mixer: Mixer, first_step: int, steps: int, ranks: Ranks) -> None:
+        self.mixer, self.first_step, self.steps, self.ranks = mixer, first_step, steps, ranks
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, position: int) -> Batch:
-        return self.mixer.batch(self.first_step + position)
+        return self.mixer.batch(self.first_step + position, self.ranks)
 
 
-def loader(mixer: Mixer, *, first_step: int = 0, steps: int, workers: int = 0) -> DataLoader[Batch]:
+def loader(
+    mixer: Mixer, *, first_step: int = 0, steps: int, workers: int = 0, ranks: Ranks = ALONE
+) -> DataLoader[Batch]:
     """Iterate over the batches of steps ``first_step`` to ``first_step + steps``, in order.
 
     The stream is the same for any number of ``workers`` (0 draws in this process); each worker computes with
-    one thread.
+    one thread. Of several ``ranks`` each has its share of every batch.
     """
     import torch
     from torch.utils.data import DataLoader
 
     # Shapes: one Batch an item, so no collation. DataLoader itself gives each worker a single thread.
     return DataLoader(
-        _Steps(mixer, first_step, steps),  # type: ignore[arg-type]
+        _Steps(mixer, first_step, steps, ranks),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,

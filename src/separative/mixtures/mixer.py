@@ -18,6 +18,7 @@ from separative.mixtures.config import MixtureConfig, Range, Stage
 from separative.mixtures.gains import mix_at, power
 from separative.mixtures.rooms import RoomBank
 from separative.mixtures.voices import Voices, crop_start, cut
+from separative.ranks import ALONE, Ranks, share_of
 
 Wave = npt.NDArray[np.float32]
 
@@ -98,10 +99,10 @@ class Mixer:
             )
         self._shuffled: tuple[tuple[int, int], npt.NDArray[np.int64]] | None = None
 
-    def batch(self, step: int) -> Batch:
-        """The B mixtures of one step."""
+    def batch(self, step: int, ranks: Ranks = ALONE) -> Batch:
+        """The B mixtures of one step; of several processes, this one's share of its condition groups."""
         groups = self.config.batch // self.config.stage(step).views
-        return Batch.of([self.group(step, slot) for slot in range(groups)], self.config.rate)
+        return Batch.of([self.group(step, slot) for slot in share_of(groups, ranks)], self.config.rate)
 
     def group(self, step: int, slot: int) -> ConditionGroup:
         """One condition group of a step: the target's V views."""

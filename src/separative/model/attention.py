@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from separative.ranks import current
+
 _FORBIDDEN = -1e4  # finite, so that a row of nothing but forbidden places stays finite
 
 
@@ -56,7 +58,10 @@ class CrossAttention(nn.Module):
         if own_drop > 0:
             own_BB = torch.eye(batch, dtype=torch.bool, device=group_B.device)
             others_B = (same_BB & ~own_BB).any(1)
-            drop_BC = (torch.rand(batch, streams, device=group_B.device) < own_drop) & others_B.unsqueeze(1)
+            # Processes that train together draw alike, and each takes its part.
+            ranks = current()
+            chance_WBC = torch.rand(ranks.world, batch, streams, device=group_B.device)
+            drop_BC = (chance_WBC[ranks.rank] < own_drop) & others_B.unsqueeze(1)
             reach_BCB = reach_BCB & ~(drop_BC.unsqueeze(2) & own_BB.unsqueeze(1))
 
         weight_BCS = F.logsigmoid(activity_BCS).masked_fill(valid_BS.unsqueeze(1) == 0, _FORBIDDEN)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from separative.model.blocks import Stack
 from separative.model.lengths import shortfall
+from separative.ranks import Ranks, current
 
 
 class SpeakerHead(nn.Module):
@@ -31,7 +34,7 @@ class SpeakerHead(nn.Module):
         )
         # Normalised over the batch: untrained statistics share one large common part, and until it is taken
         # off no talker differs from another. Evaluation uses the running figures alone.
-        self.statistics = nn.BatchNorm1d(2 * speaker_width, momentum=0.05)
+        self.statistics = BatchNorm(2 * speaker_width, momentum=0.05)
         self.embed = nn.Linear(2 * speaker_width, embedding)
         self.segment = nn.Linear(speaker_width, embedding)
 
@@ -52,6 +55,47 @@ class SpeakerHead(nn.Module):
         statistics_BD = torch.cat([mean_BD, (spread_BD + 1e-5).sqrt()], dim=-1)
         query_BE = self.embed(self.statistics(statistics_BD))
         return self.segment(h_BSD), activity_BS, F.normalize(query_BE.float(), dim=-1)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation [B,D] over the batches of all processes, on any device."""
+
+    def forward(self, x_BD: Tensor) -> Tensor:
+        ranks = current()
+        if not self.training or ranks.world == 1:
+            return super().forward(x_BD)
+        sums = torch.cat([x_BD.sum(0), x_BD.new_tensor([float(len(x_BD))])])
+        sum_D, count = _total(sums, ranks).split([x_BD.shape[1], 1])
+        mean_D = sum_D / count
+        variance_D = _total((x_BD - mean_D).square().sum(0), ranks) / count
+        with torch.no_grad():
+            assert (
+                self.running_mean is not None and self.running_var is not None and self.momentum is not None
+            )
+            self.running_mean.lerp_(mean_D, self.momentum)
+            self.running_var.lerp_(variance_D * count / (count - 1), self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        y_BD: Tensor = (x_BD - mean_D) * (variance_D + self.eps).rsqrt() * self.weight + self.bias
+        return y_BD
+
+
+class _Total(torch.autograd.Function):
+    """The sum over processes; so are gradients summed, for what all of them share."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        return ranks.total(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.ranks.total(grad), None
+
+
+def _total(x: Tensor, ranks: Ranks) -> Tensor:
+    found: Tensor = _Total.apply(x, ranks)  # type: ignore[no-untyped-call]
+    return found
 
 
 class SeparationHead(nn.Module):

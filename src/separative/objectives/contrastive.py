@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from separative.objectives.partition import at_least_single, cosines, log_partition, partition
+from separative.ranks import ALONE, Ranks, share_of
+
+DRAWN_AT_ONCE = 2**16
 
 
 class Inventory(nn.Module):
@@ -16,11 +19,24 @@ class Inventory(nn.Module):
 
     f(e, j) = −α ‖e − inventory_j‖², which on unit vectors is 2α·cos − 2α. Rows start a tenth as long as
     standard normal ones: their effective step grows as their length shrinks. Never weight-decay them.
+
+    Of several processes each holds its share of the rows, those of the identities ``rows``; all must use the
+    inventory together.
     """
 
-    def __init__(self, identities: int, embedding: int, alpha: float = 10.0) -> None:
+    def __init__(self, identities: int, embedding: int, alpha: float = 10.0, *, ranks: Ranks = ALONE) -> None:
         super().__init__()
-        self.row_PE = nn.Parameter(0.1 * torch.randn(identities, embedding))
+        self.ranks, self.rows = ranks, share_of(identities, ranks)
+        drawn_PE = torch.empty(len(self.rows), embedding)
+        # Drawn alike in all processes, a block at a time, so that the start does not hang on their number.
+        for start in range(0, identities, DRAWN_AT_ONCE):
+            block_JE = torch.randn(min(DRAWN_AT_ONCE, identities - start), embedding)
+            first, last = max(start, self.rows.start), min(start + len(block_JE), self.rows.stop)
+            if last > first:
+                drawn_PE[first - self.rows.start : last - self.rows.start] = block_JE[
+                    first - start : last - start
+                ]
+        self.row_PE = nn.Parameter(drawn_PE.mul_(0.1))
         # softplus(a) = α, inverted without overflow.
         self.a = nn.Parameter(torch.tensor(alpha + math.log(-math.expm1(-alpha))))
 
@@ -41,7 +57,14 @@ class Inventory(nn.Module):
         # Half precision's products would be too coarse for differences of logits.
         with torch.autocast(embed_RE.device.type, enabled=False):
             rows_PE = at_least_single(self.row_PE)
-            return partition(at_least_single(embed_RE).to(rows_PE.dtype), rows_PE, self.alpha, identity_R)
+            return partition(
+                at_least_single(embed_RE).to(rows_PE.dtype),
+                rows_PE,
+                self.alpha,
+                identity_R,
+                ranks=self.ranks,
+                first=self.rows.start,
+            )
 
     @torch.no_grad()
     def nats(self, embed_BCE: Tensor, identity_BK: Tensor) -> Tensor:
@@ -49,9 +72,9 @@ class Inventory(nn.Module):
         with torch.autocast(embed_BCE.device.type, enabled=False):
             rows_PE = at_least_single(self.row_PE)
             embed_BCE = at_least_single(embed_BCE).to(rows_PE.dtype)
-            sum_BC = log_partition(embed_BCE.flatten(0, 1), rows_PE, self.alpha).view(embed_BCE.shape[:2])
-            cos_BCK = cosines(embed_BCE, rows_PE, identity_BK)
-        return sum_BC.unsqueeze(2) - 2 * self.alpha * (cos_BCK - 1)
+            sum_BC = log_partition(embed_BCE.flatten(0, 1), rows_PE, self.alpha, ranks=self.ranks)
+            cos_BCK = cosines(embed_BCE, rows_PE, identity_BK, ranks=self.ranks, first=self.rows.start)
+        return sum_BC.view(*embed_BCE.shape[:2], 1) - 2 * self.alpha * (cos_BCK - 1)
 
     def spread(self) -> Tensor:
         """Mean ln of the distance to the nearest other row: the spreading term rewards it."""

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from separative.errors import SeparativeError
 from separative.objectives.contrastive import Inventory, csc_loss
 from separative.objectives.objective import Losses, Objective, ObjectiveConfig, activity_and_heard
 from separative.objectives.separation import (
@@ -16,6 +17,7 @@ from separative.objectives.separation import (
     reorder,
     separation_costs,
 )
+from separative.ranks import current
 
 if TYPE_CHECKING:
     from separative.model import Separated, SeparativeEncoder
@@ -49,11 +51,17 @@ class SeparativeObjective(Objective):
     """Owns the inventory of global speaker vectors."""
 
     inventory: Inventory
+    alone = False
 
     def __init__(self, config: LossConfig, identities: int, embedding: int) -> None:
         super().__init__()
-        self.config = config
-        self.inventory = Inventory(identities, embedding, config.alpha)
+        self.config, self.ranks = config, current()
+        if self.ranks.world > 1 and (config.negatives or config.smoothing or config.spread):
+            raise SeparativeError(
+                "negatives, smoothing and spread need the whole inventory in one process: leave them out or"
+                " train with one"
+            )
+        self.inventory = Inventory(identities, embedding, config.alpha, ranks=self.ranks)
 
     def forward(
         self,
@@ -111,6 +119,8 @@ class SeparativeObjective(Objective):
             total = total + w.separation / 10 * sep_BK.mean()
             parts["separation_db"] = sep_BK.detach().mean()
         label_R = label_BK[heard_BC]
+        # Processes are averaged over; each has as many mixtures, but not as many talkers in them.
+        count = self.ranks.total(heard_BC.sum()).clamp(min=1) / self.ranks.world
         for name, embed_BCE in embeds.items():
             rows_RE = reorder(embed_BCE, order_BK)[heard_BC]
             loss_R = csc_loss(
@@ -122,10 +132,10 @@ class SeparativeObjective(Objective):
                 negatives=w.negatives,
             )
             # The mean over streams that are there; a batch without any contributes nothing.
-            total = total + w.csc * loss_R.sum() / max(1, len(label_R))
+            total = total + w.csc * loss_R.sum() / count
             # Reported without margin and smoothing, as the bound on information wants it.
             chosen_BK = nats[name].gather(1, order_BK.unsqueeze(1)).squeeze(1)
-            parts[f"csc_{name}"] = chosen_BK[heard_BC].sum() / max(1, len(label_R))
+            parts[f"csc_{name}"] = chosen_BK[heard_BC].sum() / count
         loss = activity_loss(reorder(out.activity_BCS, order_BK), active_BCS, out.valid_BS)
         total = total + w.activity * loss
         parts["activity"] = loss.detach()

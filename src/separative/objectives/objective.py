@@ -43,11 +43,13 @@ class Objective(nn.Module):
         inventory: rows per identity, None for an objective that has none.
         streams: the model must have one stream for each source of a mixture (None), or this many.
         views: the least number of views in a condition group.
+        alone: all of a batch must be in one process.
     """
 
     inventory: Inventory | None
     streams: ClassVar[int | None] = None
     views: ClassVar[int] = 1
+    alone: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,14 +13,23 @@ from torch import Tensor, nn
 
 from separative.errors import ModelError
 from separative.files import replace_file
+from separative.objectives import Inventory
 
 NAME = "checkpoint.safetensors"
 
 
 def save_checkpoint(
-    path: Path, modules: dict[str, nn.Module], optimiser: torch.optim.Optimizer, state: dict[str, Any]
+    path: Path,
+    modules: dict[str, nn.Module],
+    optimiser: torch.optim.Optimizer,
+    state: dict[str, Any],
+    inventory: Inventory | None = None,
 ) -> None:
-    """Write modules, optimiser, the random state of this process and ``state`` (what JSON can hold)."""
+    """Write modules, optimiser, the random state of this process and ``state`` (what JSON can hold).
+
+    Of several processes all must call, and the first writes: rows of the ``inventory`` that the others hold
+    are joined in the file, so that any number of processes can go on from it.
+    """
     tensors = {
         f"{name}/{key}": value
         for name, module in modules.items()
@@ -28,6 +37,11 @@ def save_checkpoint(
     }
     for index, slots in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{slot}": value for slot, value in slots.items()}
+    if inventory is not None and inventory.ranks.world > 1:
+        for name in _sharded(tensors, optimiser, inventory):
+            tensors[name], _ = inventory.ranks.join(tensors[name])
+        if inventory.ranks.rank:
+            return
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
@@ -36,9 +50,12 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, modules: dict[str, nn.Module], optimiser: torch.optim.Optimizer
+    path: Path,
+    modules: dict[str, nn.Module],
+    optimiser: torch.optim.Optimizer,
+    inventory: Inventory | None = None,
 ) -> dict[str, Any]:
-    """Restore what :func:`save_checkpoint` wrote; returns its ``state``.
+    """Restore what :func:`save_checkpoint` wrote; returns its ``state``. A process takes its own rows.
 
     Raises:
         ModelError: missing, damaged, or of another architecture or inventory; names the file.
@@ -49,6 +66,10 @@ def load_checkpoint(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ModelError(f"{path} is no checkpoint that can be read: {error}") from error
+    if inventory is not None and inventory.ranks.world > 1:
+        rows = inventory.rows
+        for name in _sharded(tensors, optimiser, inventory):
+            tensors[name] = tensors[name][rows.start : rows.stop]
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, _, key = name.partition("/")
@@ -72,3 +93,11 @@ def load_checkpoint(
     if "cuda" in groups["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(groups["random"]["cuda"])
     return state
+
+
+def _sharded(tensors: dict[str, Tensor], optimiser: torch.optim.Optimizer, inventory: Inventory) -> list[str]:
+    """Names of the tensors that have a row per identity: the inventory's, and the optimiser's for it."""
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    index = next(i for i, weight in enumerate(weights) if weight is inventory.row_PE)
+    slots = [n for n in tensors if n.startswith(f"optimiser/{index}/") and tensors[n].dim() > 0]
+    return [*(n for n in tensors if n.endswith("inventory.row_PE")), *slots]

@@ -59,3 +59,16 @@ class Journal:
     def close(self) -> None:
         self.file.close()
         self.events.close()
+
+
+class Silent(Journal):
+    """The journal of a process that is not the first: it averages, and writes nothing."""
+
+    def __init__(self) -> None:
+        self.sums, self.counts = defaultdict(float), defaultdict(int)
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

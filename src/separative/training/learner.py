@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,12 @@ from separative.errors import SeparativeError
 from separative.mixtures import Batch
 from separative.model import SeparativeEncoder
 from separative.objectives import build_objective
+from separative.ranks import current
 from separative.training.optimiser import build_optimiser
 from separative.training.recipe import OptimiserConfig, Recipe
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Learner:
@@ -22,27 +27,32 @@ class Learner:
     Args:
         recipe: what to build.
         identities: P, the rows of the inventory.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        fabric: see :func:`separative.training.machine.launch`; of several processes each has a learner, and
+            they learn together.
 
     Raises:
-        SeparativeError: no such device.
+        SeparativeError: several processes, and an objective that must have all of a batch in one.
     """
 
-    def __init__(self, recipe: Recipe, identities: int, device: str) -> None:
-        # It brings torch's compiler: a second that whoever only reads a recipe need not wait.
-        from lightning_fabric import Fabric
-
-        if device == "cuda" and not torch.cuda.is_available():
-            raise SeparativeError("device 'cuda': torch finds no GPU here; valid: auto, cpu")
-        self.recipe = recipe
-        self.fabric = Fabric(accelerator=device, devices=1, precision=recipe.run.precision)
+    def __init__(self, recipe: Recipe, identities: int, fabric: Fabric) -> None:
+        self.recipe, self.fabric, self.ranks = recipe, fabric, current()
         self.model = SeparativeEncoder(recipe.model)
         self.objective = build_objective(recipe.loss, identities, recipe.model.embedding)
+        if self.ranks.world > 1 and self.objective.alone:
+            raise SeparativeError(
+                f"the objective '{recipe.loss.objective}' compares all of a batch: train it in one process"
+            )
         optimiser = build_optimiser(recipe.optimiser, self.model, self.objective)
         self.average = copy.deepcopy(self.model).requires_grad_(False).to(self.fabric.device)
         self.objective.to(self.fabric.device)
         self._wrapped, self.optimiser = self.fabric.setup(self.model, optimiser)
-        self._weights = [p for group in self.optimiser.param_groups for p in group["params"]]
+        inventory = self.objective.inventory
+        self.rows = None if inventory is None else inventory.row_PE
+        self._weights = [
+            p for group in self.optimiser.param_groups for p in group["params"] if p is not self.rows
+        ]
+        # The engine averages gradients of the network alone over processes.
+        self._beside = [p for p in self.objective.parameters() if p is not self.rows]
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -65,15 +75,32 @@ class Learner:
         losses = self.objective(self._wrapped, mix_BN, source_BCN, identity_BC, group_B)
         self.optimiser.zero_grad()
         self.fabric.backward(losses.total)
-        norm = float(nn.utils.clip_grad_norm_(self._weights, recipe.optimiser.clip))
+        norm = self._clip(recipe.optimiser.clip)
         if not math.isfinite(float(losses.total.detach())) or not math.isfinite(norm):
             items = ", ".join(str(info["index"]) for info in batch.info)
             raise SeparativeError(f"the loss of step {step} is not finite; its mixtures are {items}")
         self.optimiser.step()
         # A short memory at first: the average must not remember the untrained network for long.
         _follow(self.average, self.model, min(recipe.optimiser.ema, (step + 1) / (step + 11)))
-        parts = {name: float(value) for name, value in losses.parts.items()}
-        return {**parts, "gradient": norm, "lr": rate}
+        values = torch.stack([value.float() for value in losses.parts.values()])
+        means = (self.ranks.total(values) / self.ranks.world).tolist()
+        return {**dict(zip(losses.parts, means, strict=True)), "gradient": norm, "lr": rate}
+
+    def _clip(self, largest: float) -> float:
+        """Average gradients over processes where the engine does not, and clip the norm of all together."""
+        for weight in self._beside if self.ranks.world > 1 else ():
+            if weight.grad is not None:
+                weight.grad = self.ranks.total(weight.grad) / self.ranks.world
+        gradients = [p.grad for p in self._weights if p.grad is not None]
+        squared = nn.utils.get_total_norm(gradients).square()
+        if self.rows is not None and self.rows.grad is not None:
+            # Every process has rows of its own.
+            squared = squared + self.ranks.total(self.rows.grad.norm().square())
+            gradients.append(self.rows.grad)
+        norm = float(squared.sqrt())
+        if norm > largest:
+            torch._foreach_mul_(gradients, largest / (norm + 1e-6))
+        return norm
 
 
 def learning_rate(config: OptimiserConfig, step: int, share: float) -> float:

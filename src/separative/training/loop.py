@@ -6,20 +6,21 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from separative.corpora.manifest import Corpus
-from separative.errors import ModelError, RecipeError
+from separative.errors import ModelError, RecipeError, SeparativeError
 from separative.files import write_json
 from separative.mixtures import Mixer, loader
 from separative.model import save_model
+from separative.ranks import Ranks, current
 from separative.training import checkpoint, machine
-from separative.training.journal import Journal
+from separative.training.journal import Journal, Silent
 from separative.training.learner import Learner
 from separative.training.pace import Clock, Progress, Stop
 from separative.training.recipe import Recipe
@@ -46,6 +47,8 @@ def train(
     threads: int | None = None,
     workers: int | None = None,
     device: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
     progress: Progress | None = None,
     decoding: Callable[[int, int], None] | None = None,
     hearing: Callable[[int, int], None] | None = None,
@@ -65,7 +68,9 @@ def train(
         cache: folder of decoded audio; by default ``.cache`` beside the run's folder.
         threads, workers: in place of the recipe's.
         device: ``auto``, ``cpu`` or ``cuda``.
-        progress: called after every step.
+        devices, nodes: processes on each machine, and machines; or started by torchrun, which says so. They
+            divide every step's condition groups and the inventory's rows, and do together what one would.
+        progress: called after every step, in the first process alone.
         decoding: called with (done, total) files while a new corpus is decoded.
         hearing: called with (done, total) batches while rows of the inventory get their start.
 
@@ -80,8 +85,15 @@ def train(
     _check_folder(out, recipe, resume)
     machine.prepare(threads or recipe.run.threads)
     cache = Path(cache) if cache is not None else out.parent / ".cache"
+    fabric = machine.launch(device, devices=devices, nodes=nodes, precision=recipe.run.precision)
+    ranks = current()
+    _check_ranks(recipe, ranks)
     torch.manual_seed(recipe.seed)
     speech = corpus.split("train")
+    if ranks.rank:
+        # The first process decodes the corpus, the others find it decoded.
+        ranks.wait()
+        progress = decoding = hearing = None
     mixer = Mixer(
         speech,
         recipe.mixtures,
@@ -94,11 +106,15 @@ def train(
         log.warning("skipped: %s", reason)
     watched = "dev" in {u.split for u in corpus}
     validation = Validation(corpus.split("dev"), recipe.mixtures, cache=cache) if watched else None
-    learner = Learner(recipe, len(mixer.identities), device)
+    if not ranks.rank:
+        ranks.wait()
+    learner = Learner(recipe, len(mixer.identities), fabric)
 
     first, before = 0, 0.0
     if resume:
-        state = checkpoint.load_checkpoint(out / checkpoint.NAME, learner.modules, learner.optimiser)
+        state = checkpoint.load_checkpoint(
+            out / checkpoint.NAME, learner.modules, learner.optimiser, learner.objective.inventory
+        )
         first, before = state["step"], state["minutes"]
     if minutes is None and steps is None:
         steps = recipe.run.steps
@@ -110,34 +126,50 @@ def train(
         alone = Mixer(speech, only_one_talker(recipe.mixtures), seed=recipe.seed + 1, cache=cache)
         hear_everyone(learner.model, inventory, alone, crops=crops, workers=workers, progress=hearing)
     # Nothing is written before all that can be wrong with recipe, corpus and checkpoint has had its say.
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / RECIPE, recipe.model_dump(mode="json"))
-    journal = Journal(out, first)
+    if not ranks.rank:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / RECIPE, recipe.model_dump(mode="json"))
+    journal = Silent() if ranks.rank else Journal(out, first)
     left = max(0, steps - first) if steps is not None else 2**31
-    batches = iter(loader(mixer, first_step=first, steps=left, workers=workers))
+    batches = iter(loader(mixer, first_step=first, steps=left, workers=workers, ranks=ranks))
     metrics: dict[str, float] = {}
 
     def validate(step: int) -> None:
-        if validation is not None:
+        if validation is not None and not ranks.rank:
             figures = validation(learner.average)
             metrics.update(figures)
             journal.write(step, {"minutes": clock.elapsed, **figures})
 
     def save(step: int) -> None:
         state = {"step": step, "minutes": clock.elapsed}
-        checkpoint.save_checkpoint(out / checkpoint.NAME, learner.modules, learner.optimiser, state)
+        checkpoint.save_checkpoint(
+            out / checkpoint.NAME, learner.modules, learner.optimiser, state, learner.objective.inventory
+        )
+        if ranks.rank:
+            return
         card = _card(recipe, speech, len(mixer.identities), step, clock.elapsed, metrics)
         save_model(learner.average, out / "model", **card)
 
     step = told_step = first
     waited, told = 0.0, time.monotonic()
     validated = saved = clock.elapsed
-    with Stop() as stop, closing(journal):
-        while clock.share(step) < 1 and not stop.asked:
+    with Stop() as stop, closing(journal), _together(ranks, out):
+        while True:
+            # The first process's clock is everybody's, and whoever is asked to stop stops all.
+            (share, elapsed), asked_to_stop = ranks.agree([clock.share(step), clock.elapsed], stop.asked)
+            if step > first and elapsed - validated >= recipe.run.validate_minutes:
+                validate(step)
+                # Validation is no part of the speed of training.
+                validated, waited, told, told_step = elapsed, 0.0, time.monotonic(), step
+            if step > first and elapsed - saved >= recipe.run.checkpoint_minutes:
+                save(step)
+                saved = elapsed
+            if share >= 1 or asked_to_stop:
+                break
             asked = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - asked
-            journal.add(learner.learn(batch, step, clock.share(step)))
+            journal.add(learner.learn(batch, step, share))
             step += 1
             if step % recipe.run.log_every == 0:
                 means = journal.averages()
@@ -154,19 +186,36 @@ def train(
                 waited, told, told_step = 0.0, time.monotonic(), step
             if progress is not None:
                 progress(clock.status(step, metrics))
-            if clock.elapsed - validated >= recipe.run.validate_minutes:
-                validate(step)
-                # Validation is no part of the speed of training.
-                validated, waited, told, told_step = clock.elapsed, 0.0, time.monotonic(), step
-            if clock.elapsed - saved >= recipe.run.checkpoint_minutes:
-                save(step)
-                saved = clock.elapsed
-        if not stop.asked:
+        if not asked_to_stop:
             validate(step)
         save(step)
-        if stop.asked:
+        if asked_to_stop:
             raise KeyboardInterrupt(f"stopped at step {step} and saved; resume goes on from there")
     return out
+
+
+def _check_ranks(recipe: Recipe, ranks: Ranks) -> None:
+    for number, stage in enumerate(recipe.mixtures.stages):
+        groups = recipe.mixtures.batch // stage.views
+        if groups % ranks.world:
+            raise RecipeError(
+                f"mixtures.stages.{number} has {groups} condition groups a step, which {ranks.world}"
+                " processes cannot divide evenly: change mixtures.batch or the number of processes"
+            )
+
+
+@contextmanager
+def _together(ranks: Ranks, out: Path) -> Iterator[None]:
+    """A process that cannot reach the others ends with a sentence; the last checkpoint stands."""
+    try:
+        yield
+    except RuntimeError as error:
+        if ranks.world == 1:
+            raise
+        raise SeparativeError(
+            f"process {ranks.rank} of {ranks.world} lost the others ({str(error).splitlines()[0]});"
+            f" the run goes on from its last checkpoint: train with resume on {out}"
+        ) from error
 
 
 def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from separative.errors import SeparativeError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Precision = Literal["32-true", "bf16-mixed"]
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
@@ -23,6 +30,37 @@ def prepare(threads: int | None) -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def launch(
+    device: str = "auto", *, devices: int = 1, nodes: int = 1, precision: Precision = "32-true"
+) -> Fabric:
+    """The engine of a run, its processes started: ``devices`` on each of ``nodes`` machines.
+
+    Whoever was started by torchrun takes the numbers from there. With several, this process starts the others
+    of its machine by running its own command again.
+
+    Raises:
+        SeparativeError: no such device.
+    """
+    # It brings torch's compiler: a second that whoever only reads a recipe need not wait.
+    from lightning_fabric import Fabric
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SeparativeError("device 'cuda': torch finds no GPU here; valid: auto, cpu")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    fabric = Fabric(
+        accelerator=device,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if devices * nodes > 1 else "auto",
+        precision=precision,
+    )
+    if devices * nodes > 1:
+        fabric.launch()
+    return fabric
 
 
 def describe() -> str:

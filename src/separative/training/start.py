@@ -37,14 +37,17 @@ def hear_everyone(
     Identities beyond what :data:`MOST_STEPS` steps can hold (label-free corpora) keep their random rows.
     """
     row_PE = inventory.row_PE
-    sum_PE = torch.zeros_like(row_PE)
+    sum_PE = row_PE.new_zeros(len(mixer.identities), row_PE.shape[1])
     steps = min(MOST_STEPS, crops * math.ceil(len(mixer.identities) / mixer.config.batch))
     # In training mode, as in the steps to come: statistics are those of the batch.
-    for done, batch in enumerate(loader(mixer, steps=steps, workers=workers), 1):
+    ranks = inventory.ranks
+    for done, batch in enumerate(loader(mixer, steps=steps, workers=workers, ranks=ranks), 1):
         query_BCE = model(batch.mix_BN.to(row_PE.device), separate=False).query_BCE
         sum_PE.index_add_(0, batch.identity_BC[:, 0].to(row_PE.device), query_BCE.mean(1))
         if progress is not None:
             progress(done, steps)
+    length = ranks.total(row_PE.norm(dim=1).sum()) / len(sum_PE)
+    rows = inventory.rows
+    sum_PE = ranks.total(sum_PE)[rows.start : rows.stop]
     heard_P = sum_PE.abs().sum(1) > 0
-    length = row_PE.norm(dim=1).mean()
     row_PE[heard_P] = torch.nn.functional.normalize(sum_PE[heard_P], dim=1) * length
