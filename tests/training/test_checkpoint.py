@@ -60,6 +60,25 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
         load_checkpoint(tmp_path / "c", modules, optimiser)
 
 
+def test_a_flipped_bit_is_found_and_the_checkpoint_before_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    modules, optimiser = parts(steps=1)
+    for step in (1, 2, 3):
+        save_checkpoint(path, modules, optimiser, {"step": step})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-previous.safetensors", path.name]
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+    assert load_checkpoint(path, modules, optimiser) == {"step": 2}
+    assert "is damaged" in caplog.text and "checkpoint-previous.safetensors is taken instead" in caplog.text
+    # Going on from it, the damaged one is not what is kept.
+    (tmp_path / "checkpoint-previous.safetensors").unlink()
+    with pytest.raises(ModelError, match="is damaged: its tensors do not have the hash"):
+        load_checkpoint(path, modules, optimiser)
+
+
 def test_a_missing_or_foreign_file_is_refused(tmp_path: Path) -> None:
     modules, optimiser = parts()
     save_file({"x": torch.ones(2)}, tmp_path / "bare")

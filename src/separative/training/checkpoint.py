@@ -1,8 +1,14 @@
-"""Checkpoints: a run's tensors in one safetensors file, all else in its metadata. Atomic; no pickle."""
+"""Checkpoints: a run's tensors in one safetensors file, all else in its metadata. Atomic; no pickle.
+
+The file names its own hash, and the one before it is kept.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +18,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from separative.errors import ModelError
-from separative.files import replace_file
+from separative.files import replace_file, replacing
 from separative.objectives import Inventory
 
-NAME = "checkpoint.safetensors"
+log = logging.getLogger(__name__)
+
+NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint-previous.safetensors"
 
 
 def save_checkpoint(
@@ -46,7 +54,13 @@ def save_checkpoint(
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
     flat = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    replace_file(path, save(flat, metadata={"state": json.dumps(state)}))
+    content = save(flat, metadata={"state": json.dumps(state), "sha256": _digest(flat)})
+    if path.is_file():
+        # The one before stays, as a second name for the same file: at no moment is there none.
+        with replacing(path.with_name(PREVIOUS)) as beside:
+            beside.unlink()
+            os.link(path, beside)
+    replace_file(path, content)
 
 
 def load_checkpoint(
@@ -57,15 +71,19 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Restore what :func:`save_checkpoint` wrote; returns its ``state``. A process takes its own rows.
 
+    Where the file is damaged, the one before it is taken, with a warning.
+
     Raises:
         ModelError: missing, damaged, or of another architecture or inventory; names the file.
     """
+    previous = path.with_name(PREVIOUS)
     try:
-        with safe_open(path, framework="pt") as file:
-            state: dict[str, Any] = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} is no checkpoint that can be read: {error}") from error
+        state, tensors = _read(path)
+    except ModelError as error:
+        if not previous.is_file():
+            raise
+        state, tensors = _read(previous)
+        log.warning("%s; %s is taken instead, of step %s", error, previous, state.get("step"))
     if inventory is not None and inventory.ranks.world > 1:
         rows = inventory.rows
         for name in _sharded(tensors, optimiser, inventory):
@@ -93,6 +111,29 @@ def load_checkpoint(
     if "cuda" in groups["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(groups["random"]["cuda"])
     return state
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            state: dict[str, Any] = json.loads(metadata["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            whole = metadata["sha256"] == _digest(tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path} is no checkpoint that can be read: {error}") from error
+    if not whole:
+        raise ModelError(f"{path} is damaged: its tensors do not have the hash that it names")
+    return state, tensors
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        # As bytes, whatever the type: numbers that are not finite have a hash too.
+        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _sharded(tensors: dict[str, Tensor], optimiser: torch.optim.Optimizer, inventory: Inventory) -> list[str]:
