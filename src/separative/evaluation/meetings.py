@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.corpora.manifest import Corpus, Utterance
-from separative.errors import SeparativeError
 from separative.evaluation.bootstrap import Talkers, interval
 from separative.evaluation.listen import Progress
 from separative.evaluation.results import POOLED, Results, Row
 from separative.evaluation.systems import talkers_met
+from separative.evaluation.trials import refuse_shared
 from separative.inference.meeting import Meeting, analyze, tell_apart, voices
 from separative.inference.verify import hear_side
 from separative.inference.windows import Views, hear
@@ -87,11 +87,7 @@ def evaluate_meetings(
     """
     corpus = corpus.split(split)
     corpus = corpus.filter(lambda utterance: utterance.speaker is not None)
-    if met := sorted(set(corpus.speakers) & talkers_met(model)):
-        raise SeparativeError(
-            f"talker '{met[0]}' is heard in training and in evaluation ({len(met)} such in all): "
-            "the two must not share talkers"
-        )
+    refuse_shared(corpus.speakers, talkers_met(model))
     enrol, rest = _reserve(corpus)
     enrolled = {
         talker: np.mean([v.audible[0].embedding_E for v in hear_side(model, [u.path for u in utterances])], 0)

@@ -186,11 +186,20 @@ class TrialList:
         Raises:
             SeparativeError: a talker heard in the list, be it as an interferer, is in ``talkers``; names one.
         """
-        if both := sorted(self.talkers & set(talkers)):
-            raise SeparativeError(
-                f"talker '{both[0]}' is heard in {where} and in evaluation ({len(both)} such in all): "
-                "the two must not share talkers"
-            )
+        refuse_shared(self.talkers, talkers, where)
+
+
+def refuse_shared(heard: Collection[str], talkers: Collection[str], where: str = "training") -> None:
+    """Refuse to judge on talkers ``heard`` of whom some are among ``talkers``.
+
+    Raises:
+        SeparativeError: there are such; names one.
+    """
+    if both := sorted(set(heard) & set(talkers)):
+        raise SeparativeError(
+            f"talker '{both[0]}' is heard in {where} and in evaluation ({len(both)} such in all): "
+            "the two must not share talkers"
+        )
 
 
 def _settings_from(record: dict[str, Any]) -> dict[str, Any]:
