@@ -96,7 +96,7 @@ def test_voices_are_the_estimates_where_windows_agree(model, record) -> None:
     one = type(meeting)(**{**vars(meeting), "speakers": meeting.speakers[:1]})
     voice_N = np.concatenate([v[0] for v in voices(model, one)])
     assert len(voice_N) == len(wave_N)
-    size = meeting.grid.window * meeting.grid.segment
+    size = meeting.views.grid.window * meeting.views.grid.segment
     first_N = forward(model, [wave_N[:size]]).estimate_BCN[0].sum(0).numpy()
     np.testing.assert_allclose(voice_N[: size // 2], first_N[: size // 2], atol=1e-5)
     # No click where one window hands over to the next: steps there are no larger than elsewhere.

@@ -21,7 +21,6 @@ from separative.evaluation.systems import talkers_met
 from separative.evaluation.trials import refuse_shared
 from separative.inference.meeting import Meeting, analyze, tell_apart, voices
 from separative.inference.verify import hear_side
-from separative.inference.windows import Views, hear
 from separative.metrics import DiarizationError, diarization_error, eer, jaccard_error, match, si_sdr, swaps
 from separative.mixtures import Conversation, ConversationConfig, Conversations
 from separative.rttm import active_frames
@@ -155,11 +154,10 @@ def _judge(
     frames = round(talk.samples / talk.rate / FRAME)
     reference_KT = active_frames(talk.speech(), talk.names, frames, FRAME)
     whole = analyze(model, (mix_N, talk.rate))
-    views = hear(model, [mix_N], whole.grid, len(mix_N))
     ways = {
         name: whole,
-        f"{name}, no attention over windows": _again(model, whole, views, attention=False),
-        f"{name}, number of talkers known": _again(model, whole, views, talkers=len(talk.voices)),
+        f"{name}, no attention over windows": _again(model, whole, attention=False),
+        f"{name}, number of talkers known": _again(model, whole, talkers=len(talk.voices)),
     }
     judged = {}
     for row, meeting in ways.items():
@@ -191,14 +189,9 @@ def _judge(
 
 
 def _again(
-    model: SeparativeEncoder,
-    whole: Meeting,
-    views: Views,
-    *,
-    talkers: int | None = None,
-    attention: bool = True,
+    model: SeparativeEncoder, whole: Meeting, *, talkers: int | None = None, attention: bool = True
 ) -> Meeting:
-    speakers, label_WC = tell_apart(model, views, talkers=talkers, attention=attention)
+    speakers, label_WC = tell_apart(model, whole.views, talkers=talkers, attention=attention)
     return replace(whole, speakers=speakers, label_WC=label_WC)
 
 

@@ -54,7 +54,8 @@ class Speaker:
 class Meeting:
     """Who spoke when in a recording, the most talkative first.
 
-    ``label_WC`` says whose each stream of each window is (−1: nobody's), for :func:`write_voices` ·
+    ``views`` is what the model said of its windows, for :func:`tell_apart` to go by again; ``label_WC`` whose
+    each stream of each window is (−1: nobody's), for :func:`write_voices` ·
     ``damage`` what ended the recording before its time, in a sentence; empty for none.
     """
 
@@ -66,7 +67,7 @@ class Meeting:
     channel_policy: ChannelPolicy
     segment_seconds: float
     speakers: tuple[Speaker, ...]
-    grid: Grid
+    views: Views
     label_WC: NDArray[np.int64]
     damage: str = ""
 
@@ -133,7 +134,7 @@ def analyze(
         channels,
         model.segment_seconds,
         speakers,
-        grid,
+        views,
         label_WC,
         blocks.damage,
     )
@@ -257,13 +258,13 @@ def write_voices(
                 put(voice_N * _gate(speaker, start, len(voice_N), meeting.rate) if active_only else voice_N)
             start += voice_KN.shape[1]
             if progress is not None:
-                progress(done, len(meeting.label_WC) // _skip(meeting.grid) + 1)
+                progress(done, len(meeting.label_WC) // _skip(meeting.views.grid) + 1)
     return paths
 
 
 def voices(model: SeparativeEncoder, meeting: Meeting) -> Iterator[Floats]:
     """Stretches [K,N] of all talkers' voices one after another, together as long as the recording."""
-    grid, count = meeting.grid, len(meeting.speakers)
+    grid, count = meeting.views.grid, len(meeting.speakers)
     size = grid.window * grid.segment
     half = size // 2
     rise_N = (0.5 - 0.5 * np.cos(np.pi * (np.arange(half) + 0.5) / half)).astype(np.float32)
