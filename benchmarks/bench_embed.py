@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from common import Promise, Record, arguments, exponent, made_on, median, put, spread, take_turns, timed
 
@@ -20,6 +22,7 @@ LENGTHS = (3.0, 10.0, 60.0)
 GROWTH = (10.0, 60.0, 180.0, 600.0)
 RESEMBLYZER, ECAPA = "Resemblyzer VoiceEncoder", "SpeechBrain ECAPA-TDNN (1024)"
 PEERS = (RESEMBLYZER, ECAPA)
+EXPORTED = "`small`, every talker, exported to ONNX"
 # Against whom each length is promised to be as fast.
 PROMISED = {3.0: ECAPA, 10.0: RESEMBLYZER, 60.0: RESEMBLYZER}
 
@@ -36,6 +39,28 @@ def ours(batch: int, separate: bool) -> Callable[[object], object]:
     torch.manual_seed(0)
     model = SeparativeEncoder(load_recipe("small").model).eval()
     return lambda wave_N: forward(model, [np.asarray(wave_N)] * batch, separate=separate).answer_BCE
+
+
+def exported(path: str, threads: int) -> Callable[[object], object]:
+    """The same network as ONNX."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda wave_N: session.run(["embedding"], {"mixture": np.asarray(wave_N)[None]})
+
+
+def export_to(path: Path) -> None:
+    import torch
+
+    from separative.inference.export import export
+    from separative.model import SeparativeEncoder
+    from separative.training import load_recipe
+
+    torch.manual_seed(0)
+    export(SeparativeEncoder(load_recipe("small").model).eval(), path, separate=False)
 
 
 def resemblyzer() -> Callable[[object], object]:
@@ -69,9 +94,12 @@ def measure(case: Record) -> Record:
 
     torch.set_num_threads(case["threads"])
     wave_N = np.random.default_rng(0).standard_normal(int(case["seconds"] * RATE)).astype(np.float32) * 0.1
-    made = {RESEMBLYZER: resemblyzer, ECAPA: ecapa}.get(
-        case["name"], lambda: ours(case["batch"], case["separate"])
-    )()
+    kinds: dict[str, Callable[[], Callable[[object], object]]] = {
+        RESEMBLYZER: resemblyzer,
+        ECAPA: ecapa,
+        EXPORTED: lambda: exported(case["onnx"], case["threads"]),
+    }
+    made = kinds.get(case["name"], lambda: ours(case["batch"], case["separate"]))()
     return timed(lambda: made(wave_N), case["runs"], warm=2)
 
 
@@ -83,11 +111,15 @@ def main() -> None:
         print(json.dumps(measure(json.loads(args.case))))
         return
     mine, parting = "`small`, every talker", "`small`, every talker and voice"
-    names = [(mine, sys.executable), *((p, args.peer_python) for p in PEERS if args.peer_python)]
+    names = [(mine, sys.executable), (EXPORTED, sys.executable)]
+    names += [(p, args.peer_python) for p in PEERS if args.peer_python]
     keys = [(name, seconds, 1) for name, _ in names for seconds in LENGTHS]
     keys += [(mine, seconds, 1) for seconds in GROWTH if seconds not in LENGTHS]
     keys += [(parting, seconds, 1) for seconds in GROWTH] + [(mine, 10.0, 8)]
     python = dict(names) | {parting: sys.executable}
+    folder = tempfile.TemporaryDirectory()
+    onnx = Path(folder.name) / "small.onnx"
+    export_to(onnx)
     cases = [
         (
             python[name],
@@ -96,6 +128,7 @@ def main() -> None:
                 "seconds": seconds,
                 "batch": batch,
                 "separate": name == parting,
+                "onnx": str(onnx),
                 "runs": args.runs if seconds <= 60 else 2,
                 "threads": args.threads,
             },
@@ -113,7 +146,7 @@ def main() -> None:
         "",
         f"From the waveform to embeddings, {args.threads} threads; real-time factor: seconds of computing",
         "for a second of audio. Ours returns an embedding and the activity of every talker, the peers one.",
-        *made_on(loads, "torch", "numpy"),
+        *made_on(loads, "torch", "numpy", "onnxruntime"),
         "",
         "| system | " + " | ".join(f"{seconds:g} s, ms (lowest–highest)" for seconds in LENGTHS) + " | "
         "real-time factors |",
@@ -150,6 +183,7 @@ def main() -> None:
         "Made by `python benchmarks/bench_embed.py"
         f"{' --peer-python PEERS/bin/python' if args.peer_python else ''}`.",
     ]
+    folder.cleanup()
     put(args.page, lines, promises)
 
 
