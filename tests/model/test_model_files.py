@@ -133,6 +133,22 @@ def test_a_pickle_is_refused_and_never_run(folder: Path, tmp_path: Path) -> None
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_model_that_comes_with_the_package_needs_no_name(
+    model: SeparativeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from separative.cli import hear
+    from separative.model import files
+
+    assert hear.DEFAULT == files.DEFAULT
+    monkeypatch.setattr(files, "SHIPPED", tmp_path)
+    with pytest.raises(ModelError, match="none comes with this version"):
+        load_model()
+    save_model(model, tmp_path / "base", identity="speaker")
+    save_model(model, tmp_path / "other")
+    assert load_model().card == load_model("base").card
+    assert files.model_names() == ("base", "other")
+
+
 def test_no_model_there_is_said_with_what_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model at '.*nothing'.*model\.json"):
         load_model(tmp_path / "nothing")

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 Sounds = Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, OGG, MP3.")]
 Model = Annotated[str, typer.Option(help="Folder of a model or a run, or a registered name.")]
+DEFAULT = "base"
 Channels = Annotated[Literal["mean", "first"], typer.Option(help="What becomes of several channels.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 def embed(
     sources: Sounds,
-    model: Model,
+    model: Model = DEFAULT,
     out: Annotated[Path | None, typer.Option(help="File for the embeddings: .npz or .json.")] = None,
     channels: Channels = "mean",
     json: Json = False,
@@ -45,8 +46,8 @@ def embed(
 
 def separate(
     sources: Sounds,
-    model: Model,
     out: Annotated[Path, typer.Option(help="Folder for the talkers: <name>-talker<i>.wav.")],
+    model: Model = DEFAULT,
     channels: Channels = "mean",
     json: Json = False,
 ) -> None:
@@ -73,10 +74,10 @@ def separate(
 
 
 def verify(
-    model: Model,
     two: Annotated[
         list[Path] | None, typer.Argument(metavar="[LEFT RIGHT]", help="One recording a side.")
     ] = None,
+    model: Model = DEFAULT,
     left: Annotated[list[Path] | None, typer.Option(help="A recording of the left side; repeatable.")] = None,
     right: Annotated[list[Path] | None, typer.Option(help="Of the right side; repeatable.")] = None,
     prior: Annotated[float, typer.Option(help="Probability of the same talker before listening.")] = 0.5,
@@ -121,8 +122,8 @@ def verify(
 
 def analyze(
     source: Annotated[Path, typer.Argument(help="A sound file of any length.")],
-    model: Model,
     out: Annotated[Path, typer.Option(help="Folder for <name>.rttm, .json, .html and the voices.")],
+    model: Model = DEFAULT,
     talkers: Annotated[int | None, typer.Option(min=1, help="How many there are, if known.")] = None,
     voices: Annotated[
         bool, typer.Option(help="Also each talker's voice, <name>-talker<i>.wav, and the page.")

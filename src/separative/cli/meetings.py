@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from separative.cli.hear import DEFAULT, Model
 from separative.cli.show import Bars
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def converse(
 
 
 def listen(
-    model: Annotated[str, typer.Option(help="Folder of a model or a run, or a registered name.")],
+    model: Model = DEFAULT,
     rate: Annotated[int, typer.Option(help="Hertz of the samples.")] = 16000,
     out: Annotated[Path | None, typer.Option(help="Folder for the voices: talker<i>.wav.")] = None,
     json: Annotated[bool, typer.Option("--json", help="A line of JSON for every piece.")] = False,

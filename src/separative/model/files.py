@@ -22,8 +22,9 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 
 Card = dict[str, Any]
 
-# Names of models that come with the package, as folders beside this file.
+# Models that come with the package, as folders of their names beside this file, and the one meant by default.
 SHIPPED = Path(__file__).parent / "shipped"
+DEFAULT = "base"
 
 
 def model_names() -> tuple[str, ...]:
@@ -64,8 +65,10 @@ def update_card(name: str | Path, /, **entries: Any) -> Path:
     return path
 
 
-def load_model(name: str | Path) -> SeparativeEncoder:
+def load_model(name: str | Path = DEFAULT) -> SeparativeEncoder:
     """The model of that folder (a run's folder too) or registered name, in evaluation mode, on the CPU.
+
+    Without a name, the model that comes with the package.
 
     Raises:
         ModelError: no such model, a damaged or foreign file, or weights of another architecture.
@@ -123,5 +126,5 @@ def _find(name: str | Path) -> Path:
         if (folder / CARD).is_file():
             return folder
     names = model_names()
-    known = f"; registered models: {', '.join(names)}" if names else ""
+    known = f"; registered models: {', '.join(names)}" if names else "; none comes with this version"
     raise ModelError(f"no model at '{name}': a folder with {CARD} is wanted{known}")
