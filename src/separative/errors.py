@@ -29,6 +29,16 @@ class ModelError(SeparativeError):
     """A model folder that is missing, damaged or of another architecture; names the file."""
 
 
+class LossError(SeparativeError):
+    """A loss or gradient that is not finite: at ``step``, of the mixtures ``items``."""
+
+    def __init__(self, step: int, items: list[int]) -> None:
+        self.step, self.items = step, items
+        super().__init__(
+            f"the loss of step {step} is not finite; its mixtures are {', '.join(map(str, items))}"
+        )
+
+
 class MissingExtraError(SeparativeError):
     """An optional dependency that is not installed; names the extra that brings it."""
 

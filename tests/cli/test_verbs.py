@@ -58,6 +58,34 @@ def test_a_mixture_is_the_same_whenever_it_is_written(
     assert (record["seed"], len(record["sources"])) == (3, 2)
 
 
+def test_mixtures_of_a_step_that_failed_can_be_heard(
+    cli: Run, speech: Path, recipe: Path, tmp_path: Path
+) -> None:
+    common = (
+        "--corpus",
+        speech,
+        "--recipe",
+        recipe,
+        "--set",
+        "optimiser.lr=1e30",
+        "--set",
+        "optimiser.warmup=0",
+    )
+    done = cli("train", *common, "--out", tmp_path / "run", "--threads", 1)
+    assert done.code == 2 and "is not finite" in done.err
+    replay = tmp_path / "run" / "replay.json"
+    items = json.loads(replay.read_text())["items"]
+    assert cli("mix", "--replay", replay, "--corpus", speech, "--out", tmp_path / "again").code == 0
+    assert (
+        cli("mix", *common, "--first", items[0], "--count", len(items), "--out", tmp_path / "first").code == 0
+    )
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    assert len(list((tmp_path / "again").glob("*-mix.wav"))) == len(items) == 4
+    done = cli("mix", "--replay", recipe, "--corpus", speech, "--out", tmp_path / "none")
+    assert done.code == 2 and "is no replay.json" in done.err
+
+
 def test_train_resumes_with_the_recipe_of_the_run(
     cli: Run, speech: Path, recipe: Path, tmp_path: Path
 ) -> None:

@@ -207,6 +207,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimiser_moves(
     plan = recipe(optimiser={"lr": 1e30, "warmup": 0}, run={"checkpoint_minutes": 1e-9})
     with pytest.raises(SeparativeError, match=r"step 1 is not finite; its mixtures are 8, 9, .*15"):
         run(plan, tmp_path / "run", steps=5)
+    assert json.loads((tmp_path / "run" / "replay.json").read_text()) == {"step": 1, "items": [*range(8, 16)]}
     saved = tensors(tmp_path / "run")
     assert all(torch.isfinite(value).all() for value in saved.values() if value.is_floating_point())
     assert saved["optimiser/0/step"] == 1

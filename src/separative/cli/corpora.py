@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -111,6 +112,10 @@ def mix(
         int | None,
         typer.Option(min=0, help="Index of the first mixture; by default where the curriculum ends."),
     ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(help="replay.json of a run whose loss was not finite: its mixtures, by its recipe."),
+    ] = None,
 ) -> None:
     """Write the mixtures that a training draws.
 
@@ -119,16 +124,23 @@ def mix(
     from separative.corpora import load_corpus
     from separative.mixtures import Batch, ConditionGroup, Mixer
     from separative.training import load_recipe
+    from separative.training.loop import load_replay
 
-    config = load_recipe(recipe, set_ or ()).mixtures
+    indices: Sequence[int] = ()
+    if replay is not None:
+        plan, indices = load_replay(replay)
+        config, seed = plan.mixtures, plan.seed
+    else:
+        config = load_recipe(recipe, set_ or ()).mixtures
     clips = None if noise is None else load_corpus(noise, split=split)
     mixer = Mixer(load_corpus(corpus, split=split), config, seed=seed, noise=clips)
     start = config.stages[-1].step * config.batch if first is None else first
+    indices = indices or range(start, start + count)
     with Bars() as bars:
         report = bars.count("mixing")
-        for done, index in enumerate(range(start, start + count), 1):
+        for done, index in enumerate(indices, 1):
             mixture = mixer.mixture(index)
             group = ConditionGroup(mixture.identity_C[0], (mixture,))
             Batch.of([group], config.rate).write(out)
-            report(done, count)
-    print(f"{out}: mixtures {start} to {start + count - 1}")
+            report(done, len(indices))
+    print(f"{out}: mixtures {indices[0]} to {indices[-1]}")

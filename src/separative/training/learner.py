@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from separative.errors import SeparativeError
+from separative.errors import LossError, SeparativeError
 from separative.mixtures import Batch
 from separative.model import SeparativeEncoder
 from separative.objectives import build_objective
@@ -63,7 +63,7 @@ class Learner:
         """Take step ``step`` at ``share`` of the run; returns losses, gradient norm and learning rate.
 
         Raises:
-            SeparativeError: the loss or its gradient is not finite; nothing has moved then.
+            LossError: the loss or its gradient is not finite; nothing has moved then.
         """
         recipe, device = self.recipe, self.fabric.device
         rate = learning_rate(recipe.optimiser, step, share)
@@ -77,8 +77,7 @@ class Learner:
         self.fabric.backward(losses.total)
         norm = self._clip(recipe.optimiser.clip)
         if not math.isfinite(float(losses.total.detach())) or not math.isfinite(norm):
-            items = ", ".join(str(info["index"]) for info in batch.info)
-            raise SeparativeError(f"the loss of step {step} is not finite; its mixtures are {items}")
+            raise LossError(step, [info["index"] for info in batch.info])
         self.optimiser.step()
         # A short memory at first: the average must not remember the untrained network for long.
         _follow(self.average, self.model, min(recipe.optimiser.ema, (step + 1) / (step + 11)))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from separative.corpora.manifest import Corpus
-from separative.errors import ModelError, RecipeError, SeparativeError
+from separative.errors import LossError, ModelError, RecipeError, SeparativeError
 from separative.files import write_json
 from separative.mixtures import Mixer, loader
 from separative.model import save_model
@@ -23,13 +23,13 @@ from separative.training import checkpoint, machine
 from separative.training.journal import Journal, Silent
 from separative.training.learner import Learner
 from separative.training.pace import Clock, Progress, Stop
-from separative.training.recipe import Recipe
+from separative.training.recipe import Recipe, parse_recipe
 from separative.training.start import hear_everyone, only_one_talker
 from separative.training.validation import Validation
 
 log = logging.getLogger(__name__)
 
-RECIPE = "recipe.json"
+RECIPE, REPLAY = "recipe.json", "replay.json"
 # Averages that the progress bar and the card's reader may want between two lines of the log.
 SHOWN = ("loss", "csc_answer", "separation_db", "speed")
 
@@ -78,7 +78,9 @@ def train(
         RecipeError: a recipe that differs from the one of the run to resume.
         CorpusError: a corpus unfit for the recipe.
         ModelError: nothing to resume, or a folder that holds something already.
-        SeparativeError: no such device; or a loss that is not finite: nothing of that step is kept.
+        LossError: a loss that is not finite: nothing of that step is kept, and ``replay.json`` in the folder
+            says how to draw its mixtures again.
+        SeparativeError: no such device.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM, after saving.
     """
     out = Path(out)
@@ -194,6 +196,21 @@ def train(
     return out
 
 
+def load_replay(path: str | Path) -> tuple[Recipe, list[int]]:
+    """The recipe of the run that wrote ``replay.json``, and the mixtures whose loss was not finite.
+
+    Raises:
+        RecipeError: no such file, or none of a run.
+    """
+    path = Path(path)
+    try:
+        items = [int(item) for item in json.loads(path.read_text(encoding="utf-8"))["items"]]
+        content = json.loads((path.parent / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"{path} is no {REPLAY} beside the {RECIPE} of a run: {error}") from error
+    return parse_recipe(content, str(path.parent / RECIPE)), items
+
+
 def _check_ranks(recipe: Recipe, ranks: Ranks) -> None:
     for number, stage in enumerate(recipe.mixtures.stages):
         groups = recipe.mixtures.batch // stage.views
@@ -206,9 +223,15 @@ def _check_ranks(recipe: Recipe, ranks: Ranks) -> None:
 
 @contextmanager
 def _together(ranks: Ranks, out: Path) -> Iterator[None]:
-    """A process that cannot reach the others ends with a sentence; the last checkpoint stands."""
+    """A process that cannot reach the others ends with a sentence; the last checkpoint stands. What a loss
+    that is not finite was made of is written down."""
     try:
         yield
+    except LossError as error:
+        # One file a process: each has its own mixtures.
+        name = REPLAY if ranks.world == 1 else f"{ranks.rank}-{REPLAY}"
+        write_json(out / name, {"step": error.step, "items": error.items})
+        raise
     except RuntimeError as error:
         if ranks.world == 1:
             raise
