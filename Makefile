@@ -24,5 +24,5 @@ bench: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[voices,rooms,quality,export,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[voices,rooms,quality,export,bulk,dev]"
 	touch $@

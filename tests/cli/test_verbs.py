@@ -163,3 +163,15 @@ def test_info_knows_models_recipes_sounds_and_versions(
     assert json.loads(cli("info", recipe, "--json").out)["mixtures"]["batch"] == 4
     assert json.loads(cli("info", "small", "--json").out) == load_recipe("small").model_dump(mode="json")
     assert "torch: 2." in cli("info").out
+
+
+def test_embed_writes_a_whole_corpus(cli: Run, run: Path, speech: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra 'bulk'")
+    done = cli("embed", "--corpus", speech, "--model", run, "--out", tmp_path / "out")
+    assert (done.code, done.out) == (0, f"{tmp_path / 'out'}: 24 recordings in 1 files\n")
+    table = parquet.read_table(tmp_path / "out" / "part-000000.parquet")
+    assert set(table["id"].to_pylist()) <= {u.id for u in load_corpus(speech)}
+    assert cli("embed", "--corpus", speech, "--model", run).err == (
+        "separative: embed --corpus needs --out: a folder for Parquet files\n"
+    )
+    assert cli("embed", "--model", run).err == "separative: embed takes sound files, or --corpus\n"

@@ -13,6 +13,7 @@ from separative.cli.show import Bars, check_sounds, say_json, say_table
 
 if TYPE_CHECKING:
     from separative.inference import Recording
+    from separative.inference.recording import ChannelPolicy
 
 Sounds = Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, OGG, MP3.")]
 Model = Annotated[str, typer.Option(help="Folder of a model or a run, or a registered name.")]
@@ -22,26 +23,56 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 def embed(
-    sources: Sounds,
+    sources: Annotated[
+        list[Path] | None, typer.Argument(help="Sound files: WAV, FLAC, OGG, MP3.", show_default=False)
+    ] = None,
     model: Model = DEFAULT,
-    out: Annotated[Path | None, typer.Option(help="File for the embeddings: .npz or .json.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="A whole corpus instead, into Parquet files; extra 'bulk'.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Of the corpus, only this split.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File for the embeddings, .npz or .json; folder for a corpus.")
+    ] = None,
     channels: Channels = "mean",
     json: Json = False,
 ) -> None:
     """Embeddings of all talkers of recordings.
 
-    Each with its seconds of speech; --json adds the activity of every segment.
+    Each with its seconds of speech; --json adds the activity of every segment. A corpus that was stopped goes
+    on where it was.
     """
     from separative import inference
+    from separative.errors import SeparativeError
     from separative.inference.write import describe
 
-    recordings = _each(inference.embed, sources, model, channels)
+    if (corpus is None) == (not sources):
+        raise SeparativeError("embed takes sound files, or --corpus")
+    if corpus is not None:
+        if out is None:
+            raise SeparativeError("embed --corpus needs --out: a folder for Parquet files")
+        _embed_corpus(corpus, split, model, out, channels)
+        return
+    recordings = _each(inference.embed, sources or [], model, channels)
     if out is not None:
         inference.write_embeddings(recordings, out)
     if json:
         say_json([describe(recording, embeddings=True) for recording in recordings])
     else:
         _say(recordings)
+
+
+def _embed_corpus(corpus: Path, split: str | None, model: str, out: Path, channels: ChannelPolicy) -> None:
+    from separative import inference
+    from separative.corpora import load_corpus
+    from separative.model import load_model
+
+    loaded = load_model(model)
+    with Bars() as bars:
+        heard = load_corpus(corpus, split=split, keep_damaged=True, progress=bars.count("headers"))
+        cuts = [inference.Cut(u.id, u.path, u.start, u.seconds) for u in heard]
+        inference.embed_corpus(loaded, cuts, out, channels=channels, progress=bars.count("embedding"))
+    print(f"{out}: {len(cuts)} recordings in {len(list(out.glob('part-*.parquet')))} files")
 
 
 def separate(

@@ -9,7 +9,13 @@ import typer
 
 from separative.cli.show import say_json
 
-EXTRAS = {"voices": "espeakng_loader", "rooms": "pyroomacoustics", "quality": "pesq", "export": "onnx"}
+EXTRAS = {
+    "voices": "espeakng_loader",
+    "rooms": "pyroomacoustics",
+    "quality": "pesq",
+    "export": "onnx",
+    "bulk": "pyarrow",
+}
 
 
 def info(

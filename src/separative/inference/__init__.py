@@ -1,5 +1,6 @@
 """What a model says of recordings: every talker's embedding, activity, waveform; who is who."""
 
+from separative.inference.bulk import Cut, embed_corpus
 from separative.inference.forward import embed, embed_many, separate
 from separative.inference.listen import Listener, Update
 from separative.inference.meeting import (
@@ -19,6 +20,7 @@ __all__ = [
     "LONGEST",
     "MIN_SPEECH",
     "Audio",
+    "Cut",
     "Listener",
     "Match",
     "Meeting",
@@ -30,6 +32,7 @@ __all__ = [
     "analyze",
     "describe_meeting",
     "embed",
+    "embed_corpus",
     "embed_many",
     "identify",
     "separate",

@@ -1,0 +1,170 @@
+"""A whole corpus embedded into a folder of Parquet files: resumable, nothing lost and nothing twice.
+
+Recordings are dealt to parts of fixed size in their order. A part is computed from its recordings alone and
+appears whole or not at all, so whoever computes it, and however often a worker dies, the folder ends up the
+same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from separative import audio
+from separative.errors import AudioError, MissingExtraError, SeparativeError
+from separative.files import replacing, write_json
+from separative.inference.forward import run
+from separative.inference.recording import ChannelPolicy, Loaded, load
+from separative.inference.windows import Progress
+
+if TYPE_CHECKING:
+    from separative.model import SeparativeEncoder
+
+PLAN = "plan.json"
+
+
+class Cut(NamedTuple):
+    """A stretch of a sound file, in seconds; the whole file if ``seconds`` is None."""
+
+    id: str
+    path: Path
+    start: float = 0.0
+    seconds: float | None = None
+
+
+def embed_corpus(
+    model: SeparativeEncoder,
+    cuts: Sequence[Cut],
+    folder: str | Path,
+    *,
+    part_size: int = 500,
+    batch: int = 8,
+    channels: ChannelPolicy = "mean",
+    progress: Progress | None = None,
+) -> Path:
+    """Embed every recording; returns the folder, with ``part-<n>.parquet`` and ``plan.json``.
+
+    A row is a talker: ``id`` and ``seconds`` of the recording, ``stream``, ``speech_seconds``, ``embedding``,
+    ``activity`` with ``segment_seconds``, ``model`` (hash of the weights), ``error``. A recording in which
+    nobody is audible has no row; one that cannot be read has one with its ``error``.
+
+    Args:
+        folder: new, or of an earlier call with the same recordings, model and sizes, which goes on.
+        part_size: recordings in a file.
+        batch: recordings in a forward pass.
+        progress: called with (done, total) recordings.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        SeparativeError: the folder is of other recordings, another model or other sizes; names what differs.
+    """
+    folder = Path(folder)
+    parts = plan_parts(model, cuts, folder, part_size, channels)
+    done = len(cuts) - sum(len(part) for _, part in parts)
+    for path, part in parts:
+        write_part(model, part, path, batch=batch, channels=channels)
+        done += len(part)
+        if progress is not None:
+            progress(done, len(cuts))
+    return folder
+
+
+def plan_parts(
+    model: SeparativeEncoder, cuts: Sequence[Cut], folder: Path, part_size: int, channels: ChannelPolicy
+) -> list[tuple[Path, Sequence[Cut]]]:
+    """The parts that are not there yet, with their recordings; the folder is made, or checked."""
+    digest = hashlib.sha256()
+    for cut in cuts:
+        digest.update(f"{cut.id}\n{cut.path}\n{cut.start}\n{cut.seconds}\n".encode())
+    plan = {
+        "recordings": len(cuts),
+        "recordings_sha256": digest.hexdigest(),
+        "model": model.card.get("sha256"),
+        "part_size": part_size,
+        "channels": channels,
+    }
+    path = folder / PLAN
+    if path.is_file():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if differing := sorted(key for key in plan if there.get(key) != plan[key]):
+            raise SeparativeError(
+                f"{folder} was begun with another '{differing[0]}': go on with the same recordings, model and"
+                " sizes, or name a new folder"
+            )
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, plan)
+    parts = [
+        (folder / f"part-{number:06d}.parquet", cuts[start : start + part_size])
+        for number, start in enumerate(range(0, len(cuts), part_size))
+    ]
+    return [(path, part) for path, part in parts if not path.is_file()]
+
+
+def write_part(
+    model: SeparativeEncoder, part: Sequence[Cut], path: Path, *, batch: int, channels: ChannelPolicy
+) -> None:
+    """Embed the recordings of one part and write it."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("embedding a corpus", "bulk") from error
+    rows: list[dict[str, Any]] = []
+    hashed = str(model.card.get("sha256", ""))
+    for start in range(0, len(part), batch):
+        loaded: list[tuple[Cut, Loaded]] = []
+        for cut in part[start : start + batch]:
+            try:
+                loaded.append((cut, _load(cut, model.rate, channels)))
+            except AudioError as error:
+                rows.append({"id": cut.id, "model": hashed, "error": str(error)})
+        if not loaded:
+            continue
+        recordings = run(model, [item for _, item in loaded], separate=False)
+        for (cut, _), recording in zip(loaded, recordings, strict=True):
+            rows += [
+                {
+                    "id": cut.id,
+                    "stream": talker.stream,
+                    "seconds": recording.seconds,
+                    "speech_seconds": talker.speech_seconds,
+                    "embedding": talker.embedding_E,
+                    "activity": talker.activity_S,
+                    "segment_seconds": talker.segment_seconds,
+                    "model": hashed,
+                }
+                for talker in recording.audible
+            ]
+    schema = pyarrow.schema(
+        [
+            ("id", pyarrow.string()),
+            ("stream", pyarrow.int32()),
+            ("seconds", pyarrow.float64()),
+            ("speech_seconds", pyarrow.float64()),
+            ("embedding", pyarrow.list_(pyarrow.float32(), model.config.embedding)),
+            ("activity", pyarrow.list_(pyarrow.float32())),
+            ("segment_seconds", pyarrow.float64()),
+            ("model", pyarrow.string()),
+            ("error", pyarrow.string()),
+        ]
+    )
+    # In the order of the recordings, whatever was refused first.
+    place = {cut.id: number for number, cut in enumerate(part)}
+    rows.sort(key=lambda row: (place[row["id"]], -row.get("speech_seconds", 0.0)))
+    with replacing(path) as beside:
+        parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), beside)
+
+
+def _load(cut: Cut, rate: int, channels: ChannelPolicy) -> Loaded:
+    if cut.seconds is None:
+        return load(cut.path, rate, channels)
+    wave_N, own = audio.read(cut.path, rate, channels=channels, start=cut.start, seconds=cut.seconds)
+    try:
+        return replace(load((wave_N, own), rate), name=str(cut.path))
+    except AudioError as error:
+        raise AudioError(str(error).replace("the waveform", str(cut.path))) from error

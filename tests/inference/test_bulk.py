@@ -1,0 +1,83 @@
+"""A corpus embedded into Parquet: the same rows however often it is stopped, and none of another model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from separative import audio
+from separative.errors import SeparativeError
+from separative.inference import Cut, embed_corpus, embed_many
+from separative.model import save_model
+
+parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra 'bulk'")
+RATE = 8000
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory: pytest.TempPathFactory):
+    from separative.model import load_model
+
+    return load_model(save_model(model, tmp_path_factory.mktemp("saved")))
+
+
+@pytest.fixture
+def cuts(record, tmp_path: Path) -> list[Cut]:
+    paths = [record(f"bulk{n}.wav", seconds=0.8 + 0.3 * n, seed=n) for n in range(7)]
+    made = [Cut(f"cut{n}", path) for n, path in enumerate(paths)]
+    (tmp_path / "bad.wav").write_bytes(b"nothing")
+    made.insert(3, Cut("bad", tmp_path / "bad.wav"))
+    made.append(Cut("piece", paths[6], 0.5, 1.25))
+    return made
+
+
+def rows(folder: Path) -> list[dict]:
+    paths = sorted(folder.glob("part-*.parquet"))
+    return [row for path in paths for row in parquet.read_table(path).to_pylist()]
+
+
+def test_rows_are_the_embeddings(saved, cuts: list[Cut], tmp_path: Path) -> None:
+    folder = embed_corpus(saved, cuts, tmp_path / "out", part_size=4, batch=3)
+    found = rows(folder)
+    good = [cut for cut in cuts[:-1] if cut.id != "bad"]
+    wanted = {c.id: r for c, r in zip(good, embed_many(saved, [c.path for c in good]), strict=True)}
+    wave_N, rate = audio.read(cuts[-1].path, start=0.5, seconds=1.25)
+    [wanted["piece"]] = embed_many(saved, [(wave_N, rate)])
+    for name, recording in wanted.items():
+        mine = [row for row in found if row["id"] == name]
+        assert [row["stream"] for row in mine] == [t.stream for t in recording.audible]
+        for row, talker in zip(mine, recording.audible, strict=True):
+            np.testing.assert_allclose(row["embedding"], talker.embedding_E, atol=1e-5)
+            np.testing.assert_allclose(row["activity"], talker.activity_S, atol=1e-5)
+            assert row["model"] == saved.card["sha256"] and row["error"] is None
+    [bad] = [row for row in found if row["id"] == "bad"]
+    assert "bad.wav" in bad["error"] and bad["embedding"] is None
+    assert [row["id"] for row in found] == sorted(
+        (row["id"] for row in found), key=[cut.id for cut in cuts].index
+    )
+
+
+def test_a_stopped_call_goes_on_and_others_are_refused(saved, cuts: list[Cut], tmp_path: Path) -> None:
+    whole = rows(embed_corpus(saved, cuts, tmp_path / "whole", part_size=2))
+    told: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> None:
+        told.append((done, total))
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_corpus(saved, cuts, tmp_path / "out", part_size=2, progress=stop)
+    first = sorted(p.name for p in (tmp_path / "out").glob("part-*"))
+    assert first == ["part-000000.parquet", "part-000001.parquet"]
+    embed_corpus(saved, cuts, tmp_path / "out", part_size=2, progress=lambda *t: told.append(t))
+    assert told == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
+    assert rows(tmp_path / "out") == whole
+    for other, key in (
+        ({"cuts": cuts[:-1]}, "recordings"),
+        ({"part_size": 3}, "part_size"),
+        ({"channels": "first"}, "channels"),
+    ):
+        told_to = {"cuts": cuts, "part_size": 2} | other
+        with pytest.raises(SeparativeError, match=f"begun with another '{key}"):
+            embed_corpus(saved, told_to.pop("cuts"), tmp_path / "out", **told_to)
