@@ -1,5 +1,8 @@
 """A corpus embedded into Parquet: the same rows however often it is stopped, and none of another model."""
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +84,42 @@ def test_a_stopped_call_goes_on_and_others_are_refused(saved, cuts: list[Cut], t
         told_to = {"cuts": cuts, "part_size": 2} | other
         with pytest.raises(SeparativeError, match=f"begun with another '{key}"):
             embed_corpus(saved, told_to.pop("cuts"), tmp_path / "out", **told_to)
+
+
+def test_a_cluster_writes_the_same_and_a_killed_worker_loses_nothing(
+    saved, cuts: list[Cut], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
+    many = [cut._replace(id=f"{cut.id}-{n}") for n in range(12) for cut in cuts]
+    whole = rows(embed_corpus(saved, many, tmp_path / "whole", part_size=6))
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    killed: list[int] = []
+
+    def kill(done: int, total: int) -> None:
+        # After the first part, whoever is at work now.
+        if not killed:
+            names = subprocess.run(
+                ["pgrep", "-f", "ray::_work"], capture_output=True, text=True
+            ).stdout.split()
+            for number in names[:1]:
+                os.kill(int(number), signal.SIGKILL)
+                killed.append(int(number))
+
+    try:
+        embed_corpus(saved, many, tmp_path / "out", part_size=6, engine="ray", progress=kill)
+    finally:
+        ray.shutdown()
+    assert killed
+    found = rows(tmp_path / "out")
+    assert [(row["id"], row["stream"]) for row in found] == [(row["id"], row["stream"]) for row in whole]
+    for one, other in zip(found, whole, strict=True):
+        if one["embedding"] is not None:
+            np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-5)
+
+
+def test_engines_are_named(saved, cuts: list[Cut], tmp_path: Path) -> None:
+    with pytest.raises(SeparativeError, match="engine 'spark'"):
+        embed_corpus(saved, cuts, tmp_path / "out", engine="spark")
+    with pytest.raises(SeparativeError, match="address 'auto': the engine 'local' has none"):
+        embed_corpus(saved, cuts, tmp_path / "out", address="auto")

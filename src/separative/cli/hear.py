@@ -13,6 +13,7 @@ from separative.cli.show import Bars, check_sounds, say_json, say_table
 
 if TYPE_CHECKING:
     from separative.inference import Recording
+    from separative.inference.bulk import Engine
     from separative.inference.recording import ChannelPolicy
 
 Sounds = Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, OGG, MP3.")]
@@ -31,6 +32,10 @@ def embed(
         Path | None, typer.Option(help="A whole corpus instead, into Parquet files; extra 'bulk'.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Of the corpus, only this split.")] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="What embeds a corpus: this process, or a Ray cluster.")
+    ] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the cluster; one of this machine if none.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="File for the embeddings, .npz or .json; folder for a corpus.")
     ] = None,
@@ -51,7 +56,7 @@ def embed(
     if corpus is not None:
         if out is None:
             raise SeparativeError("embed --corpus needs --out: a folder for Parquet files")
-        _embed_corpus(corpus, split, model, out, channels)
+        _embed_corpus(corpus, split, model, out, channels, engine, address)
         return
     recordings = _each(inference.embed, sources or [], model, channels)
     if out is not None:
@@ -62,7 +67,15 @@ def embed(
         _say(recordings)
 
 
-def _embed_corpus(corpus: Path, split: str | None, model: str, out: Path, channels: ChannelPolicy) -> None:
+def _embed_corpus(
+    corpus: Path,
+    split: str | None,
+    model: str,
+    out: Path,
+    channels: ChannelPolicy,
+    engine: Engine,
+    address: str | None,
+) -> None:
     from separative import inference
     from separative.corpora import load_corpus
     from separative.model import load_model
@@ -71,7 +84,15 @@ def _embed_corpus(corpus: Path, split: str | None, model: str, out: Path, channe
     with Bars() as bars:
         heard = load_corpus(corpus, split=split, keep_damaged=True, progress=bars.count("headers"))
         cuts = [inference.Cut(u.id, u.path, u.start, u.seconds) for u in heard]
-        inference.embed_corpus(loaded, cuts, out, channels=channels, progress=bars.count("embedding"))
+        inference.embed_corpus(
+            loaded,
+            cuts,
+            out,
+            channels=channels,
+            engine=engine,
+            address=address,
+            progress=bars.count("embedding"),
+        )
     print(f"{out}: {len(cuts)} recordings in {len(list(out.glob('part-*.parquet')))} files")
 
 

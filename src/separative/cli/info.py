@@ -15,6 +15,7 @@ EXTRAS = {
     "quality": "pesq",
     "export": "onnx",
     "bulk": "pyarrow",
+    "ray": "ray",
 }
 
 

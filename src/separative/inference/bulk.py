@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from separative import audio
-from separative.errors import AudioError, MissingExtraError, SeparativeError
+from separative.errors import AudioError, MissingExtraError, SeparativeError, choose
 from separative.files import replacing, write_json
 from separative.inference.forward import run
 from separative.inference.recording import ChannelPolicy, Loaded, load
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
 PLAN = "plan.json"
+Engine = Literal["local", "ray"]
 
 
 class Cut(NamedTuple):
@@ -44,6 +46,8 @@ def embed_corpus(
     part_size: int = 500,
     batch: int = 8,
     channels: ChannelPolicy = "mean",
+    engine: Engine = "local",
+    address: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Embed every recording; returns the folder, with ``part-<n>.parquet`` and ``plan.json``.
@@ -56,21 +60,68 @@ def embed_corpus(
         folder: new, or of an earlier call with the same recordings, model and sizes, which goes on.
         part_size: recordings in a file.
         batch: recordings in a forward pass.
+        engine: ``local``, this process; or ``ray``, the workers of a Ray cluster, which must see the
+            recordings and the folder under the same paths. A worker that dies has its part done by another.
+        address: of the cluster; by default one is started on this machine.
         progress: called with (done, total) recordings.
 
     Raises:
-        MissingExtraError: pyarrow is not installed.
+        MissingExtraError: pyarrow is not installed, or ray where it is asked for.
         SeparativeError: the folder is of other recordings, another model or other sizes; names what differs.
     """
-    folder = Path(folder)
+    choose(engine, ("local", "ray"), "engine")
+    if address is not None and engine != "ray":
+        raise SeparativeError(f"address '{address}': the engine '{engine}' has none; valid with: ray")
+    folder = Path(folder).resolve()
     parts = plan_parts(model, cuts, folder, part_size, channels)
     done = len(cuts) - sum(len(part) for _, part in parts)
-    for path, part in parts:
-        write_part(model, part, path, batch=batch, channels=channels)
-        done += len(part)
+    finished = (
+        _by_ray(model, parts, batch, channels, address)
+        if engine == "ray"
+        else (write_part(model, part, path, batch=batch, channels=channels) for path, part in parts)
+    )
+    for count in finished:
+        done += count
         if progress is not None:
             progress(done, len(cuts))
     return folder
+
+
+def _by_ray(
+    model: SeparativeEncoder,
+    parts: Sequence[tuple[Path, Sequence[Cut]]],
+    batch: int,
+    channels: ChannelPolicy,
+    address: str | None,
+) -> Iterator[int]:
+    """The sizes of parts as workers of a cluster finish them."""
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("the engine 'ray'", "ray") from error
+    started = not ray.is_initialized()
+    if started:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        # A part is a file, whole or absent: doing one twice is harmless, so any failure is tried again.
+        work = ray.remote(num_cpus=1, max_retries=5)(_work)
+        shared = ray.put(model)
+        waiting = [work.remote(shared, list(part), path, batch, channels) for path, part in parts]
+        while waiting:
+            ready, waiting = ray.wait(waiting)
+            yield from ray.get(ready)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _work(
+    model: SeparativeEncoder, part: Sequence[Cut], path: Path, batch: int, channels: ChannelPolicy
+) -> int:
+    import torch
+
+    torch.set_num_threads(1)
+    return write_part(model, part, path, batch=batch, channels=channels)
 
 
 def plan_parts(
@@ -107,8 +158,8 @@ def plan_parts(
 
 def write_part(
     model: SeparativeEncoder, part: Sequence[Cut], path: Path, *, batch: int, channels: ChannelPolicy
-) -> None:
-    """Embed the recordings of one part and write it."""
+) -> int:
+    """Embed the recordings of one part and write it; returns how many they are."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -158,6 +209,7 @@ def write_part(
     rows.sort(key=lambda row: (place[row["id"]], -row.get("speech_seconds", 0.0)))
     with replacing(path) as beside:
         parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), beside)
+    return len(part)
 
 
 def _load(cut: Cut, rate: int, channels: ChannelPolicy) -> Loaded:
