@@ -1,5 +1,6 @@
 """A corpus embedded into Parquet: the same rows however often it is stopped, and none of another model."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -93,7 +94,7 @@ def test_a_cluster_writes_the_same_and_a_killed_worker_loses_nothing(
     many = [cut._replace(id=f"{cut.id}-{n}") for n in range(12) for cut in cuts]
     whole = rows(embed_corpus(saved, many, tmp_path / "whole", part_size=6))
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     killed: list[int] = []
 
     def kill(done: int, total: int) -> None:
