@@ -159,6 +159,8 @@ def train(
         while True:
             # The first process's clock is everybody's, and whoever is asked to stop stops all.
             (share, elapsed), asked_to_stop = ranks.agree([clock.share(step), clock.elapsed], stop.asked)
+            if share >= 1 or asked_to_stop:
+                break
             if step > first and elapsed - validated >= recipe.run.validate_minutes:
                 validate(step)
                 # Validation is no part of the speed of training.
@@ -166,8 +168,6 @@ def train(
             if step > first and elapsed - saved >= recipe.run.checkpoint_minutes:
                 save(step)
                 saved = elapsed
-            if share >= 1 or asked_to_stop:
-                break
             asked = time.monotonic()
             batch = next(batches)
             waited += time.monotonic() - asked
