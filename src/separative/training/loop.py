@@ -154,10 +154,11 @@ def train(
 
     step = told_step = first
     waited, told = 0.0, time.monotonic()
-    validated = saved = clock.elapsed
     with Stop() as stop, closing(journal), _together(ranks, out):
+        # The first process's clock is everybody's, and whoever is asked to stop stops all.
+        (_, validated), _ = ranks.agree([0.0, clock.elapsed], False)
+        saved = validated
         while True:
-            # The first process's clock is everybody's, and whoever is asked to stop stops all.
             (share, elapsed), asked_to_stop = ranks.agree([clock.share(step), clock.elapsed], stop.asked)
             if share >= 1 or asked_to_stop:
                 break
