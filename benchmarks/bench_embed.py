@@ -104,7 +104,7 @@ def measure(case: Record) -> Record:
 
 
 def main() -> None:
-    parser = arguments(__doc__, "embed.md", runs=5, rounds=3)
+    parser = arguments(__doc__, "embed.md", runs=4, rounds=2)
     parser.add_argument("--peer-python", help="interpreter of an environment with the peers")
     args = parser.parse_args()
     if args.case:

@@ -72,7 +72,7 @@ def measure(case: Record) -> Record:
 
 
 def main() -> None:
-    args = arguments(__doc__, "loss.md", runs=5, rounds=2).parse_args()
+    args = arguments(__doc__, "loss.md", runs=8, rounds=1).parse_args()
     if args.case:
         print(json.dumps(measure(json.loads(args.case))))
         return

@@ -90,7 +90,7 @@ def row(case: Record, rounds: list[Record]) -> str:
 
 
 def main() -> None:
-    parser = arguments(__doc__, "step.md", runs=3, rounds=3)
+    parser = arguments(__doc__, "step.md", runs=3, rounds=2)
     parser.add_argument("--peer-python", help="interpreter of an environment with asteroid")
     args = parser.parse_args()
     if args.case:
