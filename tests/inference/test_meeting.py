@@ -6,7 +6,8 @@ import pytest
 from separative import audio
 from separative.errors import AudioError, SeparativeError
 from separative.inference.forward import forward
-from separative.inference.meeting import analyze, voices, write_voices
+from separative.inference.meeting import analyze
+from separative.inference.voices import voices, write_voices
 from separative.inference.windows import Grid, answers, hear, windows
 
 RATE = 8000

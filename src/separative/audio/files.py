@@ -136,7 +136,7 @@ def read(
     if channels == "each":
         wave = samples.T
     else:
-        wave = samples[:, 0] if channels == "first" or samples.shape[1] == 1 else samples.mean(axis=1)
+        wave = _one_channel(samples, channels)
     to_rate = from_rate if rate is None else rate
     wave = resample(np.ascontiguousarray(wave), from_rate, to_rate)
     return (wave if seconds is None else wave[..., : round(seconds * to_rate)]), to_rate
@@ -173,8 +173,8 @@ def stream(
             if samples is None:
                 break
             frames += len(samples)
-            wave_N = samples[:, 0] if channels == "first" or samples.shape[1] == 1 else samples.mean(axis=1)
-            kept = np.concatenate([kept, change(np.ascontiguousarray(wave_N))])
+            wave_N = np.ascontiguousarray(_one_channel(samples, channels))
+            kept = np.concatenate([kept, change(wave_N)])
             for start in range(0, len(kept) - size + 1, size):
                 yield kept[start : start + size]
             kept = kept[len(kept) - len(kept) % size :]
@@ -187,6 +187,12 @@ def stream(
             raise AudioError(f"{path}: empty, it holds no audio frames")
         if frames < file.frames < UNKNOWN_FRAMES:
             raise AudioError(f"{path}: cut short, {frames} of {file.frames} frames can be decoded")
+
+
+def _one_channel(samples: Wave, channels: Channels) -> Wave:
+    """``[frames, channels]`` as ``[frames]``: the first channel, or the mean of all."""
+    mono: Wave = samples[:, 0] if channels == "first" or samples.shape[1] == 1 else samples.mean(axis=1)
+    return mono
 
 
 def _decode(file: Any, path: Path, first: int, wanted: int) -> Wave:

@@ -13,11 +13,10 @@ from separative.cli.show import Bars, check_sounds, say_json, say_table
 
 if TYPE_CHECKING:
     from separative.inference import Recording
-    from separative.inference.bulk import Engine
-    from separative.inference.recording import ChannelPolicy
 
 Sounds = Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, OGG, MP3.")]
 Model = Annotated[str, typer.Option(help="Folder of a model or a run, or a registered name.")]
+# As in the room model, which brings torch: --help need not wait for it.
 DEFAULT = "base"
 Channels = Annotated[Literal["mean", "first"], typer.Option(help="What becomes of several channels.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -56,7 +55,23 @@ def embed(
     if corpus is not None:
         if out is None:
             raise SeparativeError("embed --corpus needs --out: a folder for Parquet files")
-        _embed_corpus(corpus, split, model, out, channels, engine, address)
+        from separative.corpora import load_corpus
+        from separative.model import load_model
+
+        loaded = load_model(model)
+        with Bars() as bars:
+            heard = load_corpus(corpus, split=split, keep_damaged=True, progress=bars.count("headers"))
+            cuts = [inference.Cut(u.id, u.path, u.start, u.seconds) for u in heard]
+            inference.embed_corpus(
+                loaded,
+                cuts,
+                out,
+                channels=channels,
+                engine=engine,
+                address=address,
+                progress=bars.count("embedding"),
+            )
+        print(f"{out}: {len(cuts)} recordings in {len(list(out.glob('part-*.parquet')))} files")
         return
     recordings = _each(inference.embed, sources or [], model, channels)
     if out is not None:
@@ -65,35 +80,6 @@ def embed(
         say_json([describe(recording, embeddings=True) for recording in recordings])
     else:
         _say(recordings)
-
-
-def _embed_corpus(
-    corpus: Path,
-    split: str | None,
-    model: str,
-    out: Path,
-    channels: ChannelPolicy,
-    engine: Engine,
-    address: str | None,
-) -> None:
-    from separative import inference
-    from separative.corpora import load_corpus
-    from separative.model import load_model
-
-    loaded = load_model(model)
-    with Bars() as bars:
-        heard = load_corpus(corpus, split=split, keep_damaged=True, progress=bars.count("headers"))
-        cuts = [inference.Cut(u.id, u.path, u.start, u.seconds) for u in heard]
-        inference.embed_corpus(
-            loaded,
-            cuts,
-            out,
-            channels=channels,
-            engine=engine,
-            address=address,
-            progress=bars.count("embedding"),
-        )
-    print(f"{out}: {len(cuts)} recordings in {len(list(out.glob('part-*.parquet')))} files")
 
 
 def separate(

@@ -19,8 +19,9 @@ from separative.evaluation.listen import Progress
 from separative.evaluation.results import POOLED, Results, Row
 from separative.evaluation.systems import talkers_met
 from separative.evaluation.trials import refuse_shared
-from separative.inference.meeting import Meeting, analyze, tell_apart, voices
+from separative.inference.meeting import Meeting, analyze, tell_apart
 from separative.inference.verify import hear_side
+from separative.inference.voices import voices
 from separative.metrics import DiarizationError, diarization_error, eer, jaccard_error, match, si_sdr, swaps
 from separative.mixtures import Conversation, ConversationConfig, Conversations
 from separative.rttm import active_frames
@@ -159,10 +160,10 @@ def _judge(
         f"{name}, no attention over windows": _again(model, whole, attention=False),
         f"{name}, number of talkers known": _again(model, whole, talkers=len(talk.voices)),
     }
-    judged = {}
+    judged, said = {}, {}
     for row, meeting in ways.items():
         names = [speaker.name for speaker in meeting.speakers]
-        said_CT = active_frames(meeting.turns, names, frames, FRAME)
+        said_CT = said[row] = active_frames(meeting.turns, names, frames, FRAME)
         judged[row] = Judged(
             diarization_error(reference_KT, said_CT, FRAME),
             jaccard_error(reference_KT, said_CT),
@@ -177,8 +178,7 @@ def _judge(
                 score = float((embed_CE @ embed_E).max() / max(float(np.linalg.norm(embed_E)), 1e-9))
                 judged[row].scores.append((score, talker in talk.names))
     # Voices once: the way of listening changes whose they are, not what they sound like.
-    said_CT = active_frames(whole.turns, [s.name for s in whole.speakers], frames, FRAME)
-    owner = dict(zip(*(x.tolist() for x in match(reference_KT, said_CT)), strict=True))
+    owner = dict(zip(*(x.tolist() for x in match(reference_KT, said[name])), strict=True))
     voice_CN = np.concatenate(list(voices(model, whole)), axis=1)
     for k, source_N in enumerate(source_KN):
         before = float(si_sdr(mix_N, source_N))

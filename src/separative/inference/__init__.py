@@ -10,10 +10,10 @@ from separative.inference.meeting import (
     analyze,
     describe_meeting,
     identify,
-    write_voices,
 )
 from separative.inference.recording import LONGEST, MIN_SPEECH, Audio, Recording, Talker
 from separative.inference.verify import Verification, verify
+from separative.inference.voices import write_voices
 from separative.inference.write import write_embeddings, write_waveforms
 
 __all__ = [

@@ -44,7 +44,9 @@ def talkers_of(
         before = label_WC
         label_WC = _match(embed_WCE, voiced_WC, centre_KE, same)
         kept = [k for k in range(len(centre_KE)) if (label_WC == k).any()]
-        centre_KE = np.stack([_mean(embed_WCE[label_WC == k], seconds_WC[label_WC == k]) for k in kept])
+        centre_KE = np.stack(
+            [mean_embedding(embed_WCE[label_WC == k], seconds_WC[label_WC == k]) for k in kept]
+        )
         label_WC = np.where(label_WC >= 0, np.searchsorted(kept, label_WC), -1)
         if np.array_equal(label_WC, before):
             break
@@ -88,10 +90,11 @@ def _centres(unit_UE: Floats, weight_U: Floats, same: float, talkers: int | None
             if len(chosen) >= wanted:
                 break
         chosen = chosen[:wanted]
-    return np.stack([_mean(unit_UE[label_U == k], weight_U[label_U == k]) for k in chosen])
+    return np.stack([mean_embedding(unit_UE[label_U == k], weight_U[label_U == k]) for k in chosen])
 
 
-def _mean(unit_UE: Floats, weight_U: Floats) -> Floats:
+def mean_embedding(unit_UE: Floats, weight_U: Floats) -> Floats:
+    """The direction of a weighted sum of embeddings, at unit norm."""
     sum_E = (unit_UE * weight_U[:, None]).sum(0)
     mean_E: Floats = (sum_E / max(float(np.linalg.norm(sum_E)), 1e-9)).astype(np.float32)
     return mean_E

@@ -9,9 +9,10 @@ import numpy as np
 
 from separative.inference.cluster import match_streams
 from separative.inference.forward import forward
-from separative.inference.meeting import SAME, WINDOW
+from separative.inference.meeting import WINDOW, same_talker
 from separative.inference.recording import MIN_SPEECH, Wave
-from separative.inference.windows import Floats, Grid, gather
+from separative.inference.voices import FADE_SECONDS
+from separative.inference.windows import Floats, Grid, fade_in, gather
 
 if TYPE_CHECKING:
     from separative.model import Separated, SeparativeEncoder
@@ -24,8 +25,6 @@ LOOKAHEAD = 1.0
 
 MEMORY = 4096
 """Segments of the past that the cross-attention gathers over."""
-
-FADE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Listener:
 
     def __init__(self, model: SeparativeEncoder, *, same: float | None = None) -> None:
         self.model = model
-        self.same = float(model.card.get("same", SAME)) if same is None else same
+        self.same = same_talker(model) if same is None else same
         self.grid = Grid.of(model, WINDOW, HOP)
         self._hop = self.grid.hop * self.grid.segment
         self._size = self.grid.window * self.grid.segment
@@ -122,7 +121,7 @@ class Listener:
                 activity_KS[k] = np.maximum(activity_KS[k], activity_CS[c, place])
                 voice_KN[k] += estimate_CN[c, first : stop + fade]
         piece_KN = voice_KN[:, : self._hop].copy()
-        rise_F = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)).astype(np.float32)
+        rise_F = fade_in(fade)
         if state.window:
             before_KF = np.zeros((count, fade), np.float32)
             before_KF[: len(state.fading_KN)] = state.fading_KN

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +12,10 @@ from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError, choose
-from separative.inference.cluster import talkers_of
-from separative.inference.forward import forward
-from separative.inference.recording import MIN_SPEECH, Audio, ChannelPolicy, Wave, load
+from separative.inference.cluster import mean_embedding, talkers_of
+from separative.inference.recording import MIN_SPEECH, Audio, Blocks, ChannelPolicy, Wave
 from separative.inference.verify import evidence, hear_side
-from separative.inference.windows import BATCH, Floats, Grid, Keep, Progress, Views, answers, hear, windows
+from separative.inference.windows import Floats, Grid, Keep, Progress, Views, answers, hear
 from separative.metrics import log_odds
 from separative.rttm import Turn, turns_of
 
@@ -27,9 +24,6 @@ if TYPE_CHECKING:
 
 WINDOW, HOP = 4.0, 1.0
 """Seconds of a window, and from one to the next."""
-
-FADE_SECONDS = 0.02
-"""From a talker's silence to their speech, in voices that hold nothing else."""
 
 SAME = 0.5
 """Cosine above which two windows' talkers are one, for a model whose card does not say."""
@@ -118,7 +112,7 @@ def analyze(
     if seconds < MIN_SPEECH:
         raise AudioError(f"{name} lasts {seconds:.2f} s; an embedding needs {MIN_SPEECH} s of speech")
     grid = Grid.of(model, window, hop)
-    blocks, held = _Blocks(source, model.rate, channels), None
+    blocks, held = Blocks(source, model.rate, channels), None
     if keep is not None and not isinstance(source, tuple):
         held = Keep(Path(keep), _fingerprint(model, Path(source), channels, grid))
     views = hear(model, blocks, grid, round(seconds * model.rate), keep=held, progress=progress)
@@ -152,12 +146,17 @@ def tell_apart(
 
     Arguments as of :func:`analyze`.
     """
-    same = float(model.card.get("same", SAME)) if same is None else same
+    same = same_talker(model) if same is None else same
     speech_WC = (views.activity_WCS > 0.5).sum(-1) * np.float32(model.segment_seconds)
     size = views.query_WCE.shape[2]
     embed_WCE = answers(model, views.query_WCE.reshape(-1, size), views, attention=attention)
     label_WC, _ = talkers_of(embed_WCE.reshape(views.query_WCE.shape), speech_WC, same=same, talkers=talkers)
     return _speakers(model, views, label_WC, speech_WC, attention), label_WC
+
+
+def same_talker(model: SeparativeEncoder) -> float:
+    """Cosine above which two windows' talkers are one: what the model's card says, or SAME."""
+    return float(model.card.get("same", SAME))
 
 
 @dataclass(frozen=True)
@@ -192,9 +191,10 @@ def identify(
     log_odds(prior)
     voices = {}
     for name, recordings in enrolled.items():
-        heard = hear_side(model, recordings, channels)
-        sum_E = np.sum([r.audible[0].embedding_E for r in heard if r.audible], axis=0)
-        voices[name] = sum_E / max(float(np.linalg.norm(sum_E)), 1e-9)
+        heard = [r.audible[0] for r in hear_side(model, recordings, channels) if r.audible]
+        voices[name] = mean_embedding(
+            np.stack([talker.embedding_E for talker in heard]), np.ones(len(heard), np.float32)
+        )
     found = []
     for speaker in meeting.speakers:
         matches = []
@@ -231,85 +231,6 @@ def describe_meeting(
     }
 
 
-def write_voices(
-    model: SeparativeEncoder,
-    meeting: Meeting,
-    folder: str | Path,
-    stem: str | None = None,
-    *,
-    active_only: bool = False,
-    progress: Progress | None = None,
-) -> list[Path]:
-    """Write each talker's voice over the whole recording as ``<stem>-<talker>.wav``; returns the paths.
-
-    The recording is read and separated a second time: windows that overlap by half are faded into each other,
-    each stream going to the talker it was found to be. ``active_only``: silent outside a talker's turns.
-
-    Raises:
-        AudioError: the recording changed or cannot be read, or a file cannot be written.
-    """
-    stem = stem or Path(meeting.name).stem
-    paths = [Path(folder) / f"{stem}-{speaker.name}.wav" for speaker in meeting.speakers]
-    with ExitStack() as files:
-        puts = [files.enter_context(audio.writing(path, meeting.rate)) for path in paths]
-        start = 0
-        for done, voice_KN in enumerate(voices(model, meeting), 1):
-            for put, speaker, voice_N in zip(puts, meeting.speakers, voice_KN, strict=True):
-                put(voice_N * _gate(speaker, start, len(voice_N), meeting.rate) if active_only else voice_N)
-            start += voice_KN.shape[1]
-            if progress is not None:
-                progress(done, len(meeting.label_WC) // _skip(meeting.views.grid) + 1)
-    return paths
-
-
-def voices(model: SeparativeEncoder, meeting: Meeting) -> Iterator[Floats]:
-    """Stretches [K,N] of all talkers' voices one after another, together as long as the recording."""
-    grid, count = meeting.views.grid, len(meeting.speakers)
-    size = grid.window * grid.segment
-    half = size // 2
-    rise_N = (0.5 - 0.5 * np.cos(np.pi * (np.arange(half) + 0.5) / half)).astype(np.float32)
-    left = round(meeting.seconds * meeting.rate)
-    before_KN: Floats | None = None
-    blocks = _Blocks(meeting.source, meeting.rate, meeting.channel_policy)
-    for number, (wave_N, estimate_CN) in enumerate(_separated(model, windows(blocks, size, half))):
-        label_C = meeting.label_WC[min(number * _skip(grid), len(meeting.label_WC) - 1)]
-        voice_KN = np.zeros((count, size), np.float32)
-        for c, k in enumerate(label_C):
-            if k >= 0:
-                voice_KN[k, : len(wave_N)] += estimate_CN[c, : len(wave_N)]
-        first_KN = voice_KN[:, :half]
-        if before_KN is not None:
-            first_KN = before_KN * rise_N[::-1] + first_KN * rise_N
-        yield first_KN[:, :left]
-        left = max(0, left - half)
-        before_KN = voice_KN[:, half:]
-    if before_KN is not None and left:
-        yield before_KN[:, :left]
-
-
-def _gate(speaker: Speaker, start: int, count: int, rate: int) -> Wave:
-    """1 within the talker's turns, 0 outside, FADE_SECONDS from one to the other."""
-    time_N = (start + np.arange(count)) / rate
-    gate_N = np.zeros(count, np.float32)
-    for turn in speaker.turns:
-        if turn.end + FADE_SECONDS > time_N[0] and turn.start - FADE_SECONDS < time_N[-1]:
-            inside_N = np.minimum(time_N - turn.start, turn.end - time_N) / FADE_SECONDS
-            gate_N = np.maximum(gate_N, np.clip(1 + inside_N, 0, 1).astype(np.float32))
-    return gate_N
-
-
-def _separated(model: SeparativeEncoder, waves: Iterator[Wave]) -> Iterator[tuple[Wave, Floats]]:
-    """Each window with its separated streams, a few windows in a pass."""
-    while some := list(islice(waves, BATCH)):
-        estimate_BCN = forward(model, some).estimate_BCN.float().cpu().numpy()
-        yield from zip(some, estimate_BCN, strict=True)
-
-
-def _skip(grid: Grid) -> int:
-    """From one window of :func:`voices` to the next, in windows of the first pass."""
-    return grid.window // (2 * grid.hop)
-
-
 def _speakers(
     model: SeparativeEncoder,
     views: Views,
@@ -331,8 +252,7 @@ def _speakers(
     activity_KT = (sum_KT / np.maximum(weight_T, 1e-9))[:, :frames]
     query_KE = np.zeros((count, views.query_WCE.shape[2]), np.float32)
     for k in range(count):
-        sum_E = (views.query_WCE[label_WC == k] * speech_WC[label_WC == k][:, None]).sum(0)
-        query_KE[k] = sum_E / max(float(np.linalg.norm(sum_E)), 1e-9)
+        query_KE[k] = mean_embedding(views.query_WCE[label_WC == k], speech_WC[label_WC == k])
     embed_KE = answers(model, query_KE, views, attention=attention) if count else query_KE
     names = [f"talker{k + 1}" for k in range(count)]
     shift = grid.lead / model.rate
@@ -353,28 +273,6 @@ def _header(source: Audio) -> tuple[str, float, int]:
         return "the waveform", wave.shape[-1] / rate, 1 if wave.ndim == 1 else len(wave)
     header = audio.info(source)
     return str(source), header.seconds, header.channels
-
-
-class _Blocks:
-    """The recording block by block; it ends where it is damaged, and ``damage`` says how."""
-
-    def __init__(self, source: Audio, rate: int, channels: ChannelPolicy) -> None:
-        self.source, self.rate, self.channels = source, rate, channels
-        self.damage = ""
-
-    def __iter__(self) -> Iterator[Wave]:
-        if isinstance(self.source, tuple):
-            yield load(self.source, self.rate, self.channels, longest=None).wave_N
-            return
-        found = False
-        try:
-            for block_N in audio.stream(self.source, self.rate, channels=self.channels):
-                yield block_N
-                found = True
-        except AudioError as error:
-            if not found:
-                raise
-            self.damage = str(error)
 
 
 def _fingerprint(model: SeparativeEncoder, path: Path, channels: ChannelPolicy, grid: Grid) -> str:

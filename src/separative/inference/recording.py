@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -124,3 +125,25 @@ def load(
     if not wave_N.any():
         raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH} s of speech")
     return Loaded(name, wave_N, count, channels)
+
+
+class Blocks:
+    """The recording block by block; it ends where it is damaged, and ``damage`` says how."""
+
+    def __init__(self, source: Audio, rate: int, channels: ChannelPolicy) -> None:
+        self.source, self.rate, self.channels = source, rate, channels
+        self.damage = ""
+
+    def __iter__(self) -> Iterator[Wave]:
+        if isinstance(self.source, tuple):
+            yield load(self.source, self.rate, self.channels, longest=None).wave_N
+            return
+        found = False
+        try:
+            for block_N in audio.stream(self.source, self.rate, channels=self.channels):
+                yield block_N
+                found = True
+        except AudioError as error:
+            if not found:
+                raise
+            self.damage = str(error)

@@ -41,10 +41,10 @@ class Grid:
     @staticmethod
     def of(model: SeparativeEncoder, window_seconds: float, hop_seconds: float) -> Grid:
         """``window`` a multiple of twice ``hop``, both in segments, near the seconds asked for."""
-        segment = round(model.segment_seconds * model.rate)
+        lead, segment = model.segment_grid()
         hop = max(1, round(hop_seconds / model.segment_seconds))
         window = 2 * hop * max(1, round(window_seconds / model.segment_seconds / (2 * hop)))
-        return Grid(segment, model.config.window // 2 - model.config.hop, window, hop)
+        return Grid(segment, lead, window, hop)
 
     def segments(self, samples: int) -> int:
         """Segments of a recording."""
@@ -114,7 +114,7 @@ def hear(
             progress(min(heard_samples, samples), samples)
     if keep is not None:
         keep.save(parts)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joined = _joined(parts)
     return Views(grid, joined["activity"], joined["query"], joined["memory"], joined["logit"], heard_samples)
 
 
@@ -167,10 +167,19 @@ class Keep:
             return []
 
     def save(self, parts: list[dict[str, Floats]]) -> None:
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         with replacing(self.path) as beside, beside.open("wb") as file:
-            arrays: dict[str, Any] = {**joined, "of": np.array(self.of)}
+            arrays: dict[str, Any] = {**_joined(parts), "of": np.array(self.of)}
             np.savez(file, **arrays)
+
+
+def _joined(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def fade_in(count: int) -> Floats:
+    """Half a raised cosine from 0 to 1 in ``count`` samples; with its reverse it adds up to 1."""
+    rise_N: Floats = (0.5 - 0.5 * np.cos(np.pi * (np.arange(count) + 0.5) / count)).astype(np.float32)
+    return rise_N
 
 
 def answers(model: SeparativeEncoder, query_QE: Floats, views: Views, *, attention: bool = True) -> Floats:

@@ -8,7 +8,7 @@ and number.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -177,10 +177,10 @@ class Conversation:
     room: int | None
     snr_db: float | None
     clips: list[int]
-
-    def __post_init__(self) -> None:
-        # Turns heard lately: stretches are asked for in order.
-        object.__setattr__(self, "_recent", OrderedDict())
+    # Turns heard lately: stretches are asked for in order.
+    _recent: OrderedDict[int, Wave] = field(
+        default_factory=OrderedDict, init=False, repr=False, compare=False
+    )
 
     @property
     def rate(self) -> int:
@@ -199,10 +199,11 @@ class Conversation:
     @property
     def overlap(self) -> float:
         """Time in which turns overlap over time in which anybody has the turn, as planned."""
-        count_N = np.zeros(self.samples // (self.rate // 100) + 1, np.int16)
+        hop = self.rate // FRAMES_PER_SECOND
+        count_T = np.zeros(self.samples // hop + 1, np.int16)
         for turn in self.turns:
-            count_N[turn.start // (self.rate // 100) : turn.end // (self.rate // 100)] += 1
-        return float((count_N > 1).sum() / max(1, (count_N > 0).sum()))
+            count_T[turn.start // hop : turn.end // hop] += 1
+        return float((count_T > 1).sum() / max(1, (count_T > 0).sum()))
 
     def speech(self) -> list[Turn]:
         """Who speaks when: where the recordings that turns were cut from hold speech, pauses left out."""
@@ -281,7 +282,7 @@ class Conversation:
         return wave_N, [(by_id[p["utterance"]], p["start"], p["samples"]) for p in pieces]
 
     def _turn(self, index: int) -> Wave:
-        recent: OrderedDict[int, Wave] = self._recent  # type: ignore[attr-defined]
+        recent = self._recent
         if index not in recent:
             turn, bank = self.turns[index], self.source.bank
             wave_N, _ = self._cut(index)

@@ -94,7 +94,7 @@ class SeparativeEncoder(nn.Module):
 
     def segment_waves(self, wave_BCN: Tensor) -> Tensor:
         """Waveforms cut into the segments of the speaker head [B,C,S,W], zeros beyond their ends."""
-        lead, size = self._segment_grid()
+        lead, size = self.segment_grid()
         count = self.segments(wave_BCN.shape[-1])
         padded = F.pad(wave_BCN, (lead, count * size - wave_BCN.shape[-1] - lead))
         piece_BCSW: Tensor = padded.unflatten(-1, (count, size))
@@ -102,14 +102,14 @@ class SeparativeEncoder(nn.Module):
 
     def from_segments(self, piece_BSW: Tensor, samples: int) -> Tensor:
         """Waveforms [B,samples] from the pieces of :meth:`segment_waves`."""
-        lead, _ = self._segment_grid()
+        lead, _ = self.segment_grid()
         return piece_BSW.flatten(-2)[..., lead : lead + samples]
 
     def segment_power(self, wave_BCN: Tensor) -> Tensor:
         """Mean power [B,C,S] of waveforms in each segment of the speaker head."""
         return self.segment_waves(wave_BCN).square().mean(-1)
 
-    def _segment_grid(self) -> tuple[int, int]:
+    def segment_grid(self) -> tuple[int, int]:
         """Samples before the signal in its first segment, and samples in a segment."""
         hop = self.config.hop
         # Frame t is centred half a window before t·hop + hop.

@@ -130,9 +130,9 @@ def write_timeline(
     """
     path = Path(path)
     seconds, talkers = float(record["seconds"]), record["talkers"]
+    together, anyone = _spans(talkers, 2), _spans(talkers, 1)
     shade = "".join(
-        f'<rect class="both" x="{a:.2f}" y="0" width="{b - a:.2f}" height="100"/>'
-        for a, b in _spans(talkers, 2)
+        f'<rect class="both" x="{a:.2f}" y="0" width="{b - a:.2f}" height="100"/>' for a, b in together
     )
     names, tracks, sounds = [], [], []
     lanes: list[tuple[str, str, list[list[float]], str, str | Path]] = [
@@ -161,10 +161,10 @@ def write_timeline(
             f"{said}{_wave(sound, seconds, colour)}{shade}</svg>"
         )
         sounds.append(f'<audio preload="metadata" src="{_source(sound, path.parent, seconds)}"></audio>')
-    both, anyone = (sum(b - a for a, b in _spans(talkers, least)) for least in (2, 1))
+    share = sum(b - a for a, b in together) / max(sum(b - a for a, b in anyone), 1e-9)
     body = (
         f"{STYLE}<p>{len(talkers)} talkers · {seconds / 60:.1f} minutes"
-        f" · {both / max(anyone, 1e-9):.0%} of the speech overlaps</p>"
+        f" · {share:.0%} of the speech overlaps</p>"
         '<div class="bar"><button id="play">Play</button><button id="wider" aria-label="zoom out">−</button>'
         '<button id="closer" aria-label="zoom in">+</button><output></output></div>'
         f'<div class="lanes"><div>{"".join(names)}</div><div class="scroll" tabindex="0"><div class="tracks">'

@@ -111,18 +111,18 @@ def train(
     if not ranks.rank:
         ranks.wait()
     learner = Learner(recipe, len(mixer.identities), fabric)
+    inventory = learner.objective.inventory
 
     first, before = 0, 0.0
     if resume:
         state = checkpoint.load_checkpoint(
-            out / checkpoint.NAME, learner.modules, learner.optimiser, learner.objective.inventory
+            out / checkpoint.NAME, learner.modules, learner.optimiser, inventory
         )
         first, before = state["step"], state["minutes"]
     if minutes is None and steps is None:
         steps = recipe.run.steps
     clock = Clock(steps, minutes, before)
     workers = recipe.run.workers if workers is None else workers
-    inventory = learner.objective.inventory
     if not resume and inventory is not None and recipe.optimiser.inventory_crops:
         crops = recipe.optimiser.inventory_crops
         alone = Mixer(speech, only_one_talker(recipe.mixtures), seed=recipe.seed + 1, cache=cache)
@@ -145,7 +145,7 @@ def train(
     def save(step: int) -> None:
         state = {"step": step, "minutes": clock.elapsed}
         checkpoint.save_checkpoint(
-            out / checkpoint.NAME, learner.modules, learner.optimiser, state, learner.objective.inventory
+            out / checkpoint.NAME, learner.modules, learner.optimiser, state, inventory
         )
         if ranks.rank:
             return

@@ -5,16 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
 from separative.errors import SeparativeError
+from separative.training.recipe import Precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Precision = Literal["32-true", "bf16-mixed"]
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 

@@ -23,6 +23,8 @@ from separative.mixtures import MixtureConfig
 from separative.model import EncoderConfig
 from separative.objectives import LossConfig, ObjectiveConfig, objective_class, objective_config
 
+Precision = Literal["32-true", "bf16-mixed"]
+
 
 class OptimiserConfig(BaseModel):
     """Linear warm-up, cosine decay to a twentieth, clipping, a running average of the weights."""
@@ -55,7 +57,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(default=10_000, ge=1)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     threads: int | None = Field(
         default=None, ge=1, description="of the processor; as many as there are if null"
     )
