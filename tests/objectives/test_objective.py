@@ -89,6 +89,40 @@ def test_total_is_the_weighted_sum_of_the_parts(model: SeparativeEncoder, separa
     assert losses.total.item() == pytest.approx(expected.item(), abs=SAME)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_talker_alone_teaches_separation_by_that_share_only(
+    model: SeparativeEncoder, share: float
+) -> None:
+    mix, source, identity = talk(model.streams)
+    source[0, 1:], identity[0, 1:] = 0, -1
+    with torch.inference_mode():
+        out = model(mix)
+
+    def pull(share: float) -> Tensor:
+        estimate = out.estimate_BCN.clone().requires_grad_()
+        judged = cost(
+            model, out._replace(estimate_BCN=estimate), mix, source, identity, single=share, activity=0.0
+        )
+        return torch.autograd.grad(judged.total, estimate)[0].flatten(1).norm(dim=1)
+
+    full, partly = pull(1.0), pull(share)
+    assert torch.allclose(partly[1:], full[1:])
+    assert full[0] > 0
+    # By how much only, where the order stays: nothing but separation decides it here, unless it counts nothing.
+    assert torch.allclose(partly[0], share * full[0])
+
+
+def test_activity_says_whose_a_stream_is_where_separation_does_not_count(model: SeparativeEncoder) -> None:
+    mix, source, identity = talk(model.streams)
+    source[:, 1:], identity[:, 1:] = 0, -1
+    with torch.inference_mode():
+        out = model(mix)
+    activity = torch.full_like(out.activity_BCS, -5.0)
+    activity[:, -1] = 5.0
+    judged = cost(model, out._replace(activity_BCS=activity), mix, source, identity, single=0.0, order=0.0)
+    assert (judged.order_BK[:, 0] == model.streams - 1).all()
+
+
 def test_true_estimates_decide_the_order(model: SeparativeEncoder) -> None:
     """With perfect waveforms in a known order, that is the order, and separation costs the least there is."""
     mix, source, identity = talk(model.streams)

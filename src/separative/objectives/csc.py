@@ -29,6 +29,9 @@ class LossConfig(ObjectiveConfig):
     objective: Literal["csc"] = "csc"
     separation: float = Field(default=0.5, ge=0, description="w_sep, per 10 dB")
     csc: float = Field(default=1.0, ge=0, description="w_csc")
+    single: float = Field(
+        default=1.0, ge=0, le=1, description="share of w_sep in mixtures of one talker, who is soon passed whole"
+    )
     activity: float = Field(default=0.5, ge=0, description="w_act")
     spread: float = Field(default=0.0, ge=0, description="γ")
     order: float = Field(
@@ -89,6 +92,10 @@ class SeparativeObjective(Objective):
         mix_BN, source_BCN = mix_BN.float(), source_BCN.float()
         active_BCS, heard_BC = activity_and_heard(model, mix_BN, source_BCN, identity_BC)
 
+        # Silence in the second stream is easily learnt from single talkers, and slow to unlearn on mixtures.
+        single_B = (source_BCN.square().sum(-1) > 0).sum(1) <= 1
+        share_B = torch.where(single_B, w.single, 1.0) if w.separation > 0 else mix_BN.new_zeros(len(mix_BN))
+
         # What each stream would cost for each source; one order serves every loss below.
         # Without gradient: first the choice, then the losses of the pairs it chose.
         label_BK = identity_BC.clamp(min=0)
@@ -96,9 +103,12 @@ class SeparativeObjective(Objective):
         with torch.no_grad():
             cost_BCK = mix_BN.new_zeros(*identity_BC.shape, identity_BC.shape[1])
             if w.separation > 0:
-                cost_BCK += w.separation / 10 * separation_costs(out.estimate_BCN, source_BCN, mix_BN)
-            else:
-                cost_BCK += w.activity * _activity_costs(out.activity_BCS, active_BCS)
+                decibels_BCK = separation_costs(out.estimate_BCN, source_BCN, mix_BN)
+                cost_BCK += w.separation / 10 * share_B[:, None, None] * decibels_BCK
+            if w.separation == 0 or w.single < 1:
+                # Where waveforms do not say whose a stream is, its activity does.
+                costs_BCK = _activity_costs(out.activity_BCS, active_BCS)
+                cost_BCK += w.activity * (1 - share_B)[:, None, None] * costs_BCK
             nats = {name: self.inventory.nats(embed_BCE, label_BK) for name, embed_BCE in embeds.items()}
             # Without waveforms there is nothing better to go by than the embeddings.
             share = w.order if w.separation > 0 else 1.0
@@ -116,7 +126,7 @@ class SeparativeObjective(Objective):
                 source_BCN.flatten(0, 1).unsqueeze(1),
                 mix_BN.repeat_interleave(source_BCN.shape[1], dim=0),
             ).view(label_BK.shape)
-            total = total + w.separation / 10 * sep_BK.mean()
+            total = total + w.separation / 10 * (share_B.unsqueeze(1) * sep_BK).mean()
             parts["separation_db"] = sep_BK.detach().mean()
         label_R = label_BK[heard_BC]
         # Processes are averaged over; each has as many mixtures, but not as many talkers in them.
