@@ -1,14 +1,16 @@
-"""Files that are there whole or not at all: written beside their place, then moved into it."""
+"""Files that are there whole or not at all: written beside their place, then moved into it; and files that
+lie elsewhere, at an address."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 
 @contextmanager
@@ -44,3 +46,24 @@ def replace_file(path: str | Path, content: bytes) -> None:
 def write_json(path: str | Path, record: Any) -> None:
     """:func:`replace_file` with a record as indented JSON; file names that are no UTF-8 survive in it."""
     replace_file(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def address(path: Path) -> str | None:
+    """The address (``s3://bucket/speech``) that a path was made from, which drops a slash; else None."""
+    found = re.match(r"([a-z][a-z0-9+.-]+):/+(.*)", str(path))
+    return f"{found[1]}://{found[2]}" if found else None
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """A file opened to read, on this machine or at any address that fsspec knows.
+
+    Raises:
+        OSError: it is not there.
+        ImportError, ValueError: no package for that kind of address, or no such kind.
+    """
+    elsewhere = address(path)
+    if elsewhere is None:
+        return path.open("rb")
+    import fsspec
+
+    return cast(BinaryIO, fsspec.open(elsewhere, "rb").open())

@@ -90,9 +90,7 @@ def test_total_is_the_weighted_sum_of_the_parts(model: SeparativeEncoder, separa
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_a_talker_alone_teaches_separation_by_that_share_only(
-    model: SeparativeEncoder, share: float
-) -> None:
+def test_a_talker_alone_teaches_separation_by_that_share_only(model: SeparativeEncoder, share: float) -> None:
     mix, source, identity = talk(model.streams)
     source[0, 1:], identity[0, 1:] = 0, -1
     with torch.inference_mode():
@@ -108,7 +106,6 @@ def test_a_talker_alone_teaches_separation_by_that_share_only(
     full, partly = pull(1.0), pull(share)
     assert torch.allclose(partly[1:], full[1:])
     assert full[0] > 0
-    # By how much only, where the order stays: nothing but separation decides it here, unless it counts nothing.
     assert torch.allclose(partly[0], share * full[0])
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 import soundfile
 from scipy.io import wavfile
 
+from separative.audio.archive import content
 from separative.audio.waves import Resampler, Wave, resample
 from separative.errors import AudioError, choose
 from separative.files import replacing
@@ -65,10 +67,11 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open for reading; whatever goes wrong while it is open becomes an AudioError naming the file."""
-    if not path.is_file():
+    inside = content(path)
+    if inside is None and not path.is_file():
         raise AudioError(f"{path}: {'is a folder, not a sound file' if path.is_dir() else 'no such file'}")
     try:
-        with _SoundFile(str(path)) as file:
+        with _SoundFile(str(path) if inside is None else BytesIO(inside)) as file:
             if not RATES[0] <= file.samplerate <= RATES[1]:
                 raise AudioError(f"{path}: a sampling rate of {file.samplerate} Hz is not plausible")
             yield file

@@ -18,6 +18,7 @@ app = typer.Typer(
 corpus = typer.Typer(help="Check, import or make a corpus.", no_args_is_help=True, rich_markup_mode=None)
 corpus.command("check")(corpora.check)
 corpus.command("import")(corpora.import_)
+corpus.command("pack")(corpora.pack)
 corpus.command("speak")(corpora.speak)
 app.add_typer(corpus, name="corpus")
 

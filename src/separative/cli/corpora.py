@@ -70,6 +70,26 @@ def import_(
     print(f"{path}: {len(corpus)} utterances, {len(corpus.speakers)} talkers")
 
 
+def pack(
+    source: Source,
+    folder: Annotated[Path, typer.Argument(help="New or empty.")],
+    layout: Layout = None,
+    split: Split = None,
+    shard_mb: Annotated[float, typer.Option(min=1.0, help="Megabytes of an archive.")] = 512.0,
+) -> None:
+    """Copy a corpus into tar archives.
+
+    Few large files instead of many small ones, for file systems that prefer them and for addresses
+    (s3://...). Every command takes the folder, or its address, in place of the corpus.
+    """
+    from separative.corpora import load_corpus, pack_corpus
+
+    with Bars() as bars:
+        corpus = load_corpus(source, layout=layout, split=split, progress=bars.count("headers"))
+        pack_corpus(corpus, folder, shard_mb=shard_mb, progress=bars.count("packing"))
+    print(f"{folder}: {len(corpus)} utterances in {len(list(folder.glob('*.tar')))} archives")
+
+
 def speak(
     folder: Annotated[Path, typer.Argument(help="New, empty, or of an earlier call with the same settings.")],
     talkers: Annotated[int, typer.Option(help="How many.")] = 80,

@@ -4,6 +4,7 @@ from separative.corpora.check import CorpusReport, Problem, check_corpus
 from separative.corpora.cuts import save_corpus
 from separative.corpora.layouts import LAYOUTS, load_corpus
 from separative.corpora.manifest import Corpus, IdentityKind, Utterance
+from separative.corpora.shards import pack_corpus
 from separative.corpora.voices import speak_voices
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Utterance",
     "check_corpus",
     "load_corpus",
+    "pack_corpus",
     "save_corpus",
     "speak_voices",
 ]

@@ -8,9 +8,11 @@ against 1.2 s and 56 MB in ours.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +20,7 @@ from separative import audio
 from separative.corpora.headers import Progress, in_threads
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import CorpusError
-from separative.files import replacing
+from separative.files import address, open_binary, replacing
 
 CUT_FILES = ("cuts.jsonl.gz", "cuts.jsonl")
 
@@ -99,9 +101,11 @@ def read_cuts(source: Path) -> Iterator[Utterance]:
         CorpusError: a line that is not a cut of one file by at most one talker with all its channels.
     """
     path = cuts_in(source) if source.is_dir() else source
+    if address(source) and not source.name.endswith((".jsonl", ".jsonl.gz")):
+        path = source / CUT_FILES[0]
     if path is None:
         raise CorpusError(f"{source}: no cut manifest in it; expected {' or '.join(CUT_FILES)}")
-    folder = path.resolve().parent
+    folder = path.parent if address(path) else path.resolve().parent
     with _open(path, "r") as lines:
         number = 0
         try:
@@ -145,7 +149,14 @@ def _from_cut(cut: dict[str, Any], folder: Path) -> Utterance:
     )
 
 
-def _open(path: Path, mode: str) -> IO[str]:
-    if path.name.endswith(".gz"):
-        return gzip.open(path, mode + "t", encoding="utf-8")  # type: ignore[return-value]
-    return path.open(mode, encoding="utf-8")
+@contextmanager
+def _open(path: Path, mode: str) -> Iterator[IO[str]]:
+    with ExitStack() as opened:
+        try:
+            file: Any = opened.enter_context(open_binary(path) if mode == "r" else path.open("wb"))
+        # fsspec: no package for that kind of address, or no such kind.
+        except (OSError, ImportError, ValueError) as error:
+            raise CorpusError(f"{path}: cannot be opened ({error})") from error
+        if path.name.endswith(".gz"):
+            file = opened.enter_context(gzip.GzipFile(fileobj=file, mode=mode + "b"))
+        yield opened.enter_context(io.TextIOWrapper(file, encoding="utf-8"))

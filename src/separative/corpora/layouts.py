@@ -18,6 +18,7 @@ from separative.corpora.trees import (
     read_voxceleb,
 )
 from separative.errors import CorpusError, choose
+from separative.files import address
 
 LAYOUTS: dict[str, Callable[[Path], Iterable[Utterance]]] = {
     "csv": read_csv,
@@ -40,7 +41,8 @@ def load_corpus(
     """Read a corpus from disk.
 
     Args:
-        source: a CSV file, a Lhotse cut manifest (.jsonl, .jsonl.gz), or a folder.
+        source: a CSV file, a Lhotse cut manifest (.jsonl, .jsonl.gz), a folder, or the address of a folder of
+            shards (``s3://bucket/speech``; see :func:`pack_corpus`).
         layout: a name of ``LAYOUTS``; None finds it out from the path.
         split: keep this split only.
         keep_damaged: do not refuse files that cannot be read: they stay, 0 seconds long, for
@@ -53,7 +55,9 @@ def load_corpus(
         AudioError: a header that is needed for a duration cannot be read.
     """
     source = Path(source)
-    if not source.exists():
+    if address(source):
+        layout = "lhotse"
+    elif not source.exists():
         raise CorpusError(f"{source}: no such file or folder")
     reader = LAYOUTS[
         detect_layout(source) if layout is None else choose(layout, LAYOUTS, "layout", CorpusError)

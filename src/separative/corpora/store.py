@@ -145,9 +145,8 @@ class WaveStore:
         digest = hashlib.sha256(f"{FORMAT} {self.rate}".encode())
         for utterance in self._utterances:
             digest.update(f"\n{utterance.path} {utterance.start} {utterance.seconds}".encode())
-            if utterance.path.is_file():
-                status = utterance.path.stat()
-                digest.update(f" {status.st_size} {status.st_mtime_ns}".encode())
+            if (stamp := audio.stamp(utterance.path)) is not None:
+                digest.update(f" {stamp[0]} {stamp[1]}".encode())
         return digest.hexdigest()[:16]
 
     def _build(self, target: Path, progress: Progress | None) -> None:

@@ -30,7 +30,10 @@ class LossConfig(ObjectiveConfig):
     separation: float = Field(default=0.5, ge=0, description="w_sep, per 10 dB")
     csc: float = Field(default=1.0, ge=0, description="w_csc")
     single: float = Field(
-        default=1.0, ge=0, le=1, description="share of w_sep in mixtures of one talker, who is soon passed whole"
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of w_sep in mixtures of one talker",
     )
     activity: float = Field(default=0.5, ge=0, description="w_act")
     spread: float = Field(default=0.0, ge=0, description="γ")
