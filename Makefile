@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench soak
 
 demo: $(READY)
 	$(BIN)/separative demo --out demo
@@ -19,6 +19,9 @@ lint: $(READY)
 # PEER_PYTHON: the Python of an environment with the peers (systems/README.md); without it they are left out.
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
+
+soak: $(READY)
+	$(BIN)/python benchmarks/soak.py
 
 # torch first and alone, so that a CPU build that pip can find is taken before anything asks for another.
 $(READY): pyproject.toml constraints.txt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from separative.files import replace_file, replacing, write_json
+from separative.files import replace_file, replacing, sweep, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -81,3 +81,14 @@ def test_each_of_two_open_writers_has_a_file_of_its_own(tmp_path: Path) -> None:
             other.write_text("first to end")
         assert path.read_text() == "first to end"
     assert path.read_text() == "last to end"
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    kept = [tmp_path / name for name in ("a.json", ".hidden", ".venv.txt", ".a.json.0123456789.json")]
+    inside = tmp_path / "model"
+    inside.mkdir()
+    stale = [tmp_path / ".a.json.0123456789ab.json", inside / ".card.ffffffffffff"]
+    for path in (*kept, *stale):
+        path.write_text("x")
+    sweep(tmp_path)
+    assert {p for p in tmp_path.rglob("*") if p.is_file()} == set(kept)

@@ -35,6 +35,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a process that was killed inside :func:`replacing` left in a folder and below it.
+
+    For folders that nobody else is writing in.
+    """
+    for path in folder.rglob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{12}(\..*)?", path.name) and path.is_file():
+            path.unlink()
+
+
 def replace_file(path: str | Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` holds either the old or the new bytes, even if the machine stops."""
     with replacing(path) as beside, beside.open("wb") as file:

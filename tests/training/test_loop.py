@@ -104,21 +104,54 @@ def test_rate_warms_up_in_steps_and_falls_by_a_cosine_to_a_twentieth(
     assert rates == pytest.approx([w * c for w, c in zip(warm, cosine, strict=True)], rel=1e-4)
 
 
+@pytest.fixture(scope="session")
+def whole(recipe: Make, run: Run, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six steps at one go with everything random on; identities come round every second step, then every
+    fourth."""
+    plan = recipe(**EVERYTHING)
+    return run(plan, tmp_path_factory.mktemp("runs") / "six", steps=6, noise=corpus)
+
+
+EVERYTHING: dict[str, Any] = {
+    "mixtures": {
+        "batch": 4,
+        "channel": 0.5,
+        "rooms": 0.5,
+        "room_count": 2,
+        "turns": 0.5,
+        "stages": [
+            {"step": 0, "talkers": [0.0, 1.0], "noise": 0.0},
+            {"step": 2, "talkers": [0.0, 1.0], "noise": 0.0},
+            {"step": 4, "views": 2, "talkers": [0.5, 0.5], "noise": 0.5},
+        ],
+    }
+}
+
+
 @pytest.mark.parametrize(
-    ("stop", "number", "workers"), [(1, signal.SIGTERM, 0), (4, signal.SIGINT, 0), (3, signal.SIGTERM, 1)]
+    ("stop", "number", "workers"),
+    [(1, signal.SIGTERM, 0), (2, signal.SIGINT, 2), (3, signal.SIGTERM, 0), (5, signal.SIGINT, 2)],
+    ids=["inside an epoch", "at its end", "in the curriculum", "after it"],
 )
 def test_stopped_and_resumed_equals_uninterrupted(
-    recipe: Make, run: Run, tmp_path: Path, stop: int, number: int, workers: int
+    recipe: Make,
+    run: Run,
+    corpus: Corpus,
+    whole: Path,
+    tmp_path: Path,
+    stop: int,
+    number: int,
+    workers: int,
 ) -> None:
     """Bit for bit: weights, running average, inventory, optimiser and random state (dropout is on)."""
-    whole = run(recipe(), tmp_path / "whole", steps=6)
+    plan = recipe(**EVERYTHING)
     handler = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt, match=f"stopped at step {stop}"):
-        run(recipe(), tmp_path / "parts", steps=6, progress=stop_at(stop, number))
+        run(plan, tmp_path / "parts", steps=6, noise=corpus, progress=stop_at(stop, number))
     assert signal.getsignal(number) is handler
     load_model(tmp_path / "parts")
     torch.manual_seed(99)
-    parts = run(recipe(), tmp_path / "parts", steps=6, resume=True, workers=workers)
+    parts = run(plan, tmp_path / "parts", steps=6, noise=corpus, resume=True, workers=workers)
     ours, theirs = tensors(whole), tensors(parts)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
@@ -211,6 +244,17 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimiser_moves(
     saved = tensors(tmp_path / "run")
     assert all(torch.isfinite(value).all() for value in saved.values() if value.is_floating_point())
     assert saved["optimiser/0/step"] == 1
+
+
+def test_a_loss_that_explodes_is_told_of(
+    recipe: Make, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = recipe(optimiser={"lr": 3.0, "warmup": 0}, run={"log_every": 1})
+    run(plan, tmp_path / "run", steps=6)
+    assert "the loss has grown to" in caplog.text
+    caplog.clear()
+    run(recipe(run={"log_every": 1}), tmp_path / "calm", steps=6)
+    assert "the loss has grown to" not in caplog.text
 
 
 def test_minutes_limit_a_run_and_go_on_over_a_resume(

@@ -15,7 +15,7 @@ import torch
 
 from separative.corpora.manifest import Corpus
 from separative.errors import LossError, ModelError, RecipeError, SeparativeError
-from separative.files import write_json
+from separative.files import sweep, write_json
 from separative.mixtures import Mixer, loader
 from separative.model import save_model
 from separative.ranks import Ranks, current
@@ -130,6 +130,7 @@ def train(
     # Nothing is written before all that can be wrong with recipe, corpus and checkpoint has had its say.
     if not ranks.rank:
         out.mkdir(parents=True, exist_ok=True)
+        sweep(out)
         write_json(out / RECIPE, recipe.model_dump(mode="json"))
     journal = Silent() if ranks.rank else Journal(out, first)
     left = max(0, steps - first) if steps is not None else 2**31
@@ -154,6 +155,7 @@ def train(
 
     step = told_step = first
     waited, told = 0.0, time.monotonic()
+    usual: float | None = None
     with Stop() as stop, closing(journal), _together(ranks, out):
         # The first process's clock is everybody's, and whoever is asked to stop stops all.
         (_, validated), _ = ranks.agree([0.0, clock.elapsed], False)
@@ -185,6 +187,15 @@ def train(
                     # On the talkers trained on, in fresh mixtures; targets are uniform over the inventory.
                     means["mi_train"] = max(0.0, math.log(len(mixer.identities)) - means["csc_answer"])
                 journal.write(step, {"minutes": clock.elapsed, **means})
+                if usual is None or means["loss"] > usual + max(1.0, abs(usual)):
+                    if usual is not None:
+                        log.warning(
+                            "step %d: the loss has grown to %.3g, from %.3g: optimiser.lr may be too high",
+                            step,
+                            means["loss"],
+                            usual,
+                        )
+                    usual = means["loss"]
                 metrics |= {name: means[name] for name in SHOWN if name in means}
                 waited, told, told_step = 0.0, time.monotonic(), step
             if progress is not None:

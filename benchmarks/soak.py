@@ -1,0 +1,261 @@
+"""What takes too long for the tests: every stop, many kills, hours.
+
+    python benchmarks/soak.py [--minutes 60] [--kills 50] [--only resume kills ranks hours]
+
+Speaks a corpus of synthetic voices (extra ``voices``) and rewrites docs/benchmarks/soak.md; the exit code is
+1 if anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+import watch
+from common import PAGES, made_on
+from separative.corpora import Corpus, load_corpus, speak_voices
+from separative.training import Recipe, Status, parse_recipe, train
+from separative.training.checkpoint import NAME
+
+# Everything random is on; small, so that steps take a twentieth of a second. 24 identities in groups of 6
+# and then of 3: an epoch is 4 steps, then 8.
+CONTENT = {
+    "name": "soak",
+    "mixtures": {
+        "rate": 8000,
+        "seconds": 1.0,
+        "batch": 6,
+        "speeds": [0.9, 1.0],
+        "channel": 0.5,
+        "rooms": 0.5,
+        "room_count": 4,
+        "turns": 0.3,
+        "stages": [
+            {"step": 0, "views": 1, "talkers": [0.0, 1.0], "noise": 0.2},
+            {"step": 4, "views": 1, "talkers": [0.2, 0.8], "noise": 0.2},
+            {"step": 9, "views": 2, "talkers": [0.4, 0.6], "noise": 0.5},
+        ],
+    },
+    "model": {
+        "rate": 8000,
+        "mels": 16,
+        "width": 16,
+        "heads": 2,
+        "shared_blocks": 1,
+        "stream_blocks": 1,
+        "speaker_width": 16,
+        "speaker_blocks": 1,
+        "embedding": 16,
+        "dropout": 0.1,
+    },
+    "optimiser": {"lr": 3e-3, "warmup": 2},
+    "run": {"steps": 14, "threads": 1, "log_every": 1, "checkpoint_minutes": 1e-9, "validate_minutes": 60},
+}
+# After the first step, at the end of an epoch, in the curriculum, at and after the change of views, at last.
+STOPS = (1, 4, 6, 9, 11, 13)
+Line = tuple[str, str, bool]
+
+
+def differing(ours: Path, theirs: Path) -> list[str]:
+    """Names of tensors that are not equal bit for bit in the checkpoints of two runs."""
+    one, other = (load_file(run / NAME) for run in (ours, theirs))
+    return sorted(one.keys() ^ other.keys()) + [
+        n for n in one.keys() & other.keys() if not torch.equal(one[n], other[n])
+    ]
+
+
+def resume(recipe: Recipe, corpus: Corpus, noise: Corpus, folder: Path) -> list[Line]:
+    """Stopped at every position with 0 and 2 workers, and gone on with the other number."""
+    settings = {"corpus": corpus, "noise": noise, "cache": folder / "cache", "device": "cpu", "steps": 14}
+
+    def stop_at(step: int) -> Callable[[Status], None]:
+        return lambda status: os.kill(os.getpid(), signal.SIGTERM) if status.step == step else None
+
+    whole = train(recipe, out=folder / "whole", workers=0, **settings)
+    lines = []
+    for workers in (0, 2):
+        wrong = []
+        for step in STOPS:
+            out = folder / f"stopped-{workers}-{step}"
+            try:
+                train(recipe, out=out, workers=workers, progress=stop_at(step), **settings)
+            except KeyboardInterrupt:
+                torch.manual_seed(step)
+            train(recipe, out=out, workers=2 - workers, resume=True, **settings)
+            wrong += [f"step {step}: {', '.join(names[:3])}"] if (names := differing(whole, out)) else []
+        found = "; ".join(wrong) or f"{len(STOPS)} of {len(STOPS)} equal bit for bit"
+        lines.append((f"stopped with {workers} workers, gone on with {2 - workers}", found, not wrong))
+    return lines
+
+
+def kills(recipe: Recipe, wanted: int, speech: Path, noise: Path, folder: Path) -> list[Line]:
+    """SIGKILL at random moments, every other time during a save; what the run becomes all the same."""
+    steps, draw = 20 * wanted, random.Random(0)
+    plan = folder / "plan.yaml"
+    plan.write_text(json.dumps(recipe.model_dump(mode="json")), encoding="utf-8")
+    words = ["train", "--recipe", str(plan), "--corpus", str(speech), "--noise", str(noise)]
+    words += ["--cache", str(folder / "cache"), "--steps", str(steps), "--device", "cpu", "--workers", "1"]
+    words = [sys.executable, "-m", "separative", *words]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    subprocess.run([*words, "--out", str(folder / "unharmed")], check=True, **quiet)
+    out, survived, while_saving, failures = folder / "killed", 0, 0, []
+    for number in range(wanted):
+        going_on = ["--resume"] if (out / NAME).is_file() else []
+        before = (out / NAME).stat().st_mtime_ns if going_on else 0
+        child = subprocess.Popen([*words, "--out", str(out), *going_on], **quiet)
+        # Not before it has saved once itself: only then has it gone on.
+        while child.poll() is None and not (
+            (out / NAME).is_file() and (out / NAME).stat().st_mtime_ns > before
+        ):
+            time.sleep(0.002)
+        if number % 2:
+            until = time.monotonic() + 5
+            while time.monotonic() < until and not list(out.glob(f".{NAME}.*")):
+                pass
+            while_saving += bool(list(out.glob(f".{NAME}.*")))
+        else:
+            time.sleep(draw.uniform(0, 0.3))
+        ended = child.poll() is not None
+        child.kill()
+        said = child.communicate()[1]
+        survived += not ended
+        if ended:
+            failures.append(said.strip().splitlines()[-1] if said.strip() else "ended by itself")
+            break
+    done = subprocess.run([*words, "--out", str(out), "--resume"], **quiet)
+    wrong = differing(folder / "unharmed", out) if done.returncode == 0 else [done.stderr[-200:]]
+    stale = [p.name for p in out.rglob(".*")]
+    found = f"{survived} of {wanted}, {while_saving} of them during a save" + "".join(
+        f"; {x}" for x in failures
+    )
+    return [
+        ("kills after which the run goes on", found, survived == wanted),
+        (
+            "the run after all kills, beside one unharmed",
+            "equal bit for bit" if not wrong else f"differs: {', '.join(wrong[:3])}",
+            not wrong,
+        ),
+        ("unfinished files left in its folder", str(len(stale)), not stale),
+    ]
+
+
+def tests(*paths: str) -> list[Line]:
+    """The tests of what has no longer form: several processes, shards, Ray."""
+    root = Path(__file__).parents[1]
+    lines = []
+    for path in paths:
+        words = [sys.executable, "-m", "pytest", "-q", str(root / path)]
+        done = subprocess.run(words, cwd=root, capture_output=True, text=True)
+        lines.append((f"`{path}`", done.stdout.strip().splitlines()[-1], done.returncode == 0))
+    return lines
+
+
+def hours(minutes: float, speech: Path, noise: Path, folder: Path) -> list[Line]:
+    """Training with workers and everything on, watched."""
+    out = folder / "long"
+    words = [sys.executable, "-m", "separative", "train", "--recipe", "small", "--corpus", str(speech)]
+    words += ["--noise", str(noise), "--out", str(out), "--minutes", str(minutes), "--workers", "2"]
+    words += ["--cache", str(folder / "cache"), "--set", "mixtures.rooms=0.2"]
+    watched = watch.watch(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return judge(watched, minutes)
+
+
+def judge(watched: watch.Record, minutes: float) -> list[Line]:
+    """Growth from the second fifth of the time to the last."""
+    lines = [(f"{minutes:g} minutes of training", f"exit code {watched['code']}", watched["code"] == 0)]
+    for name, what, most in (
+        ("memory_mib", "memory, MiB", 0.02),
+        ("files", "open files", 0.0),
+        ("processes", "processes", 0.0),
+    ):
+        early, late = watch.growth(watched["samples"], name)
+        change = late / early - 1
+        lines.append((what, f"{early:.0f} → {late:.0f} ({change:+.1%})", change <= most))
+    left = watched["left"]
+    found = f"{left['processes']} processes, {left['shared']} pieces of shared memory"
+    return [*lines, ("left behind", found, left["processes"] == 0 and left["shared"] <= 0)]
+
+
+def main() -> None:
+    parts = ("resume", "kills", "ranks", "hours")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=60.0, help="of training in 'hours'")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--watched", type=Path, help="JSON of watch.py, judged in place of 'hours'")
+    parser.add_argument("--page", type=Path, default=PAGES / "soak.md")
+    args = parser.parse_args()
+    recipe, lines = parse_recipe(CONTENT, "soak"), []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        speak_voices(folder / "speech", talkers=15, utterances=4, dev_talkers=3, seed=0)
+        noise = noise_clips(folder / "noise")
+        corpus, clips = load_corpus(folder / "speech"), load_corpus(noise)
+        for part in args.only:
+            print(f"{part} …", file=sys.stderr, flush=True)
+            started = time.monotonic()
+            if part == "resume":
+                found = resume(recipe, corpus, clips, folder / part)
+            elif part == "kills":
+                (folder / part).mkdir()
+                found = kills(recipe, args.kills, folder / "speech", noise, folder / part)
+            elif part == "ranks":
+                found = tests(
+                    "tests/training/test_ranks.py",
+                    "tests/objectives/test_sharded.py",
+                    "tests/corpora/test_shards.py",
+                    "tests/inference/test_bulk.py",
+                )
+            elif args.watched:
+                content = json.loads(args.watched.read_text(encoding="utf-8"))
+                found = judge(content, round(content["samples"][-1]["seconds"] / 60))
+            else:
+                found = hours(args.minutes, folder / "speech", noise, folder / part)
+            lines += [(part, *line) for line in found]
+            print(f"  {time.monotonic() - started:.0f} s", file=sys.stderr)
+    rows = [
+        f"| {part} | {what} | {found} | {'yes' if fine else '**no**'} |" for part, what, found, fine in lines
+    ]
+    page = ["# Soak", "", "What takes too long for the tests (`make soak`).", ""]
+    page += [
+        *made_on([os.getloadavg()[0]], "torch"),
+        "",
+        "| part | what | found | as promised |",
+        "|---" * 4 + "|",
+    ]
+    args.page.write_text("\n".join([*page, *rows]) + "\n", encoding="utf-8")
+    print("\n".join(rows))
+    sys.exit(not all(fine for *_, fine in lines))
+
+
+def noise_clips(folder: Path) -> Path:
+    """A few seconds each of coloured noise."""
+    import numpy as np
+
+    from separative import audio
+
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        wave = np.cumsum(rng.standard_normal(32000)) if number % 2 else rng.standard_normal(32000)
+        audio.write(
+            folder / "clips" / f"{number}.wav", (0.3 * wave / np.abs(wave).max()).astype(np.float32), 16000
+        )
+    return folder
+
+
+if __name__ == "__main__":
+    main()
