@@ -31,10 +31,11 @@ MAY_IMPORT = {
     "training": {"objectives", "mixtures"},
     "inference": {"audio", "model"},
     "evaluation": {"inference", "mixtures"},
+    "gallery": {"inference"},
     "report": {"evaluation"},
     "demo": {"training", "report"},
     "benchmark": {"training", "report"},
-    "cli": {"demo", "benchmark"},
+    "cli": {"demo", "benchmark", "gallery"},
 }
 # Rooms allowed in type annotations only, and single files that stand for a whole room.
 TYPES_ONLY = {("objectives", "model")}

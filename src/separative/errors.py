@@ -29,6 +29,10 @@ class ModelError(SeparativeError):
     """A model folder that is missing, damaged or of another architecture; names the file."""
 
 
+class GalleryError(SeparativeError):
+    """A gallery that is missing, damaged or of another model, or a talker it does not hold or take."""
+
+
 class LossError(SeparativeError):
     """A loss or gradient that is not finite: at ``step``, of the mixtures ``items``."""
 

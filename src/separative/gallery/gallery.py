@@ -1,0 +1,282 @@
+"""The gallery: enrol, remove, find, carry over; safe among several processes and threads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from separative.errors import GalleryError
+from separative.files import write_json
+from separative.gallery.gates import Gate, judge
+from separative.gallery.heard import embedding, heard_again, heard_of, packed, sound_of, unpacked
+from separative.gallery.identify import Identification, identify
+from separative.gallery.rows import Enrolled, Heard, Rows
+from separative.gallery.search import Neighbours
+from separative.inference import Audio, Meeting, analyze
+
+if TYPE_CHECKING:
+    from separative.model import SeparativeEncoder
+
+Floats = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+Ranking = list[tuple[str, float]]
+
+EXPORT_FORMAT = 1
+# More than asked for are looked at exactly, since half precision may swap neighbours.
+SPARE = 10
+
+
+class Gallery:
+    """Enrolled talkers in a folder, all heard by one model.
+
+    Args:
+        folder: of a gallery, or a new or empty one.
+        model: that hears recordings; a gallery refuses any but the one it was made with.
+        create: False to refuse a folder that is no gallery yet.
+
+    Raises:
+        GalleryError: the folder holds something else, is damaged, or of another model.
+    """
+
+    def __init__(self, folder: str | Path, model: SeparativeEncoder, *, create: bool = True) -> None:
+        self.folder, self.model, self._lock = Path(folder), model, RLock()
+        self._hash, size = str(model.card.get("sha256")), model.config.embedding
+        self._rows = Rows(self.folder, model=self._hash, size=size, create=create)
+        self._near, self._seen = Neighbours(self.folder / "index", size), 0
+        made_by = self._rows.fact("model")
+        if made_by != self._hash:
+            self._rows.close()
+            raise GalleryError(
+                f"{self.folder} was made with another model ({made_by[:12]}, not {self._hash[:12]}): use that"
+                " one, or hear its recordings again with this one (gallery reembed)"
+            )
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._rows.close()
+
+    def __len__(self) -> int:
+        return self._rows.count()
+
+    def list(self) -> list[Enrolled]:
+        """All talkers, by name."""
+        with self._lock:
+            return self._rows.listed()
+
+    def add(
+        self,
+        name: str,
+        source: Audio,
+        *,
+        metadata: dict[str, Any] | None = None,
+        keep_sound: bool = False,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Gate:
+        """Enrol a talker with a recording of theirs alone, or add one to a known talker.
+
+        Every recording is a view: the cross-attention gathers the talker's embedding anew over all of them.
+
+        Args:
+            source: a sound file of any length, or a waveform with its rate.
+            metadata: what JSON can hold; joins that of a known talker.
+            keep_sound: also keep the recording, so that another model can hear it later.
+            force: enrol in spite of what the gate says.
+            progress: called with (done, total) samples while it is heard.
+
+        Returns:
+            what the gate measured.
+
+        Raises:
+            AudioError: unreadable, or too little speech for any embedding.
+            GalleryError: the gate's reasons, an empty name, or a recording the talker has already.
+        """
+        meeting = analyze(self.model, source, progress=progress)
+        if not meeting.speakers:
+            raise GalleryError(f"{meeting.name}: nobody is heard in it")
+        gate = judge(meeting, 0, alone=True)
+        self._pass(gate, meeting.name, force)
+        sound = sound_of(source)
+        heard = heard_of(meeting, 0, hashlib.sha256(sound).hexdigest(), sound if keep_sound else None)
+        self._enrol(name, heard, metadata)
+        return gate
+
+    def add_speaker(
+        self,
+        name: str,
+        meeting: Meeting,
+        speaker: int,
+        *,
+        metadata: dict[str, Any] | None = None,
+        force: bool = False,
+    ) -> Gate:
+        """Enrol a talker of a recording of several, by number.
+
+        Raises:
+            GalleryError: as :meth:`add`, or no such talker in the recording.
+        """
+        if not 0 <= speaker < len(meeting.speakers):
+            raise GalleryError(
+                f"{meeting.name} has {len(meeting.speakers)} talkers, none with number {speaker}"
+            )
+        gate = judge(meeting, speaker, alone=False)
+        self._pass(gate, meeting.name, force)
+        mark = f"{meeting.speakers[speaker].embedding_E.tobytes()!r}".encode()
+        self._enrol(name, heard_of(meeting, speaker, hashlib.sha256(mark).hexdigest(), None), metadata)
+        return gate
+
+    def remove(self, *names: str) -> None:
+        """Remove talkers and all that was heard of them, from every file of the gallery.
+
+        Raises:
+            GalleryError: no such talker; nobody is removed then.
+        """
+        with self._lock:
+            self._near.forget([self._id(name) for name in names])
+            self._rows.remove(names)
+            self._refresh()
+
+    def find(self, embed_E: Floats, count: int = 10) -> Ranking:
+        """The nearest talkers by cosine, nearest first: names and scores."""
+        with self._lock:
+            self._refresh()
+            ids = self._near.nearest(embed_E, count + SPARE)
+            names, _, embed_NE = self._rows.embeddings([int(i) for i in ids])
+        score_N = embed_NE @ embed_E
+        return [(names[i], float(score_N[i])) for i in np.argsort(-score_N, kind="stable")[:count]]
+
+    def identify(self, embed_E: Floats, *, count: int = 10, prior: float = 0.5) -> Identification:
+        """Whose voice an embedding is: one of the enrolled talkers', or unknown.
+
+        Args:
+            prior: probability that it is any of them, before listening.
+        """
+        return identify(self.model, self.find(embed_E, count), max(1, len(self)), prior)
+
+    def index(self) -> int:
+        """Build what makes searches among many thousands quick; returns how many blocks were built."""
+        with self._lock:
+            self._refresh()
+            return self._near.index()
+
+    def export(self, path: str | Path) -> Path:
+        """Write all talkers, their recordings' evidence and kept sounds to one JSON file."""
+        with self._lock, self._rows.reading():
+            talkers = [
+                {
+                    "name": t.name,
+                    "added": t.added,
+                    "metadata": t.metadata,
+                    "recordings": [packed(h) for h in self._rows.recordings(self._id(t.name))],
+                }
+                for t in self._rows.listed()
+            ]
+        write_json(path, {"format": EXPORT_FORMAT, "model": self._hash, "talkers": talkers})
+        return Path(path)
+
+    def import_(self, path: str | Path) -> int:
+        """Take in what :meth:`export` wrote; recordings that are here already are left out. All or nothing.
+
+        Returns:
+            how many talkers were in the file.
+
+        Raises:
+            GalleryError: no such file, none of an export, or of another model.
+        """
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            if record["format"] != EXPORT_FORMAT or record["model"] != self._hash:
+                raise GalleryError(f"{path} is an export of another format or model")
+            talkers = [(t, [unpacked(r) for r in t["recordings"]]) for t in record["talkers"]]
+            if any(h.query_E.shape != (self._rows.size,) for _, some in talkers for h in some):
+                raise GalleryError(f"{path} is damaged: its embeddings have another size")
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, GalleryError):
+                raise
+            raise GalleryError(f"{path} is no export of a gallery: {error}") from error
+        with self._lock, self._rows.writing():
+            for talker, recordings in talkers:
+                known = self._rows.talker(talker["name"])
+                held = {h.hash for h in self._rows.recordings(known)} if known is not None else set()
+                for heard in recordings:
+                    if heard.hash not in held:
+                        self._enrol(talker["name"], heard, talker["metadata"], talker["added"])
+        return len(talkers)
+
+    @staticmethod
+    def reembed(folder: str | Path, model: SeparativeEncoder, *, progress: Progress | None = None) -> Gallery:
+        """Hear all kept recordings of a gallery again with another model, which it is of from then on.
+
+        Args:
+            progress: called with (done, total) talkers.
+
+        Raises:
+            GalleryError: a recording whose sound was not kept; nothing is changed then.
+        """
+        rows = Rows(Path(folder), model="", size=1, create=False)
+        rows.size = int(rows.fact("size"))
+        size, made = model.config.embedding, str(model.card.get("sha256"))
+        try:
+            talkers = {name: rows.recordings(rows.talker(name) or 0) for name in rows.names()}
+            for name, recordings in talkers.items():
+                if missing := [h.source for h in recordings if h.sound is None] or not recordings:
+                    what = missing[0] if isinstance(missing, list) else "all of it"
+                    raise GalleryError(f"the sound of {what} ('{name}') was not kept: enrol that talker anew")
+            fresh = {}
+            for number, (name, recordings) in enumerate(talkers.items(), 1):
+                fresh[name] = [heard_again(model, heard) for heard in recordings]
+                if progress is not None:
+                    progress(number, len(talkers))
+            with rows.writing():
+                rows.size = size
+                rows.set_fact("model", made)
+                rows.set_fact("size", str(size))
+                for name, recordings in fresh.items():
+                    known = rows.put_talker(name, embedding(model, recordings))
+                    rows.forget_recordings(known)
+                    for heard in recordings:
+                        rows.put_recording(known, heard)
+        finally:
+            rows.close()
+        return Gallery(folder, model)
+
+    def _id(self, name: str) -> int:
+        known = self._rows.talker(name)
+        if known is None:
+            raise GalleryError(f"no talker '{name}' in {self.folder}")
+        return known
+
+    def _pass(self, gate: Gate, source: str, force: bool) -> None:
+        if gate.reasons and not force:
+            raise GalleryError(f"{source}: not enrolled: {'; '.join(gate.reasons)}")
+
+    def _enrol(
+        self, name: str, heard: Heard, metadata: dict[str, Any] | None, added: str | None = None
+    ) -> None:
+        if not name.strip():
+            raise GalleryError("a talker needs a name")
+        added = added or datetime.now(UTC).isoformat(timespec="seconds")
+        with self._lock, self._rows.writing():
+            known = self._rows.talker(name)
+            views = [*(self._rows.recordings(known) if known is not None else []), heard]
+            embed_E = embedding(self.model, views)
+            talker = self._rows.put_talker(name, embed_E, added=added, metadata=metadata)
+            self._rows.put_recording(talker, heard)
+
+    def _refresh(self) -> None:
+        if int(self._rows.fact("change")) != self._seen:
+            ids, embed_NE, gone, self._seen = self._rows.changed_since(self._seen)
+            self._near.update(ids, embed_NE, gone)

@@ -1,0 +1,110 @@
+"""What the gallery keeps of a recording, and how several recordings make one embedding."""
+
+from __future__ import annotations
+
+import base64
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from separative.gallery.rows import Heard
+from separative.inference import Audio, Meeting, analyze
+from separative.inference.cluster import mean_embedding
+from separative.inference.windows import gather
+
+if TYPE_CHECKING:
+    from separative.model import SeparativeEncoder
+
+Floats = NDArray[np.float32]
+
+# Segments of a recording that are kept for the cross-attention, evenly of those that are speech.
+MEMORY = 64
+
+
+def heard_of(meeting: Meeting, speaker: int, mark: str, sound: bytes | None) -> Heard:
+    """What a recording says of one of its talkers."""
+    views, whose_WC = meeting.views, meeting.label_WC == speaker
+    speech_WC = (views.activity_WCS > 0.5).sum(-1).astype(np.float32)
+    query_E = mean_embedding(views.query_WCE[whose_WC], speech_WC[whose_WC])
+    some = np.zeros(0, np.int64)
+    if len(meeting.speakers) == 1:
+        # With others in it, the memory would be theirs too.
+        best = np.argsort(-views.memory_activity_M, kind="stable")
+        best = best[views.memory_activity_M[best] > 0]
+        some = np.sort(best[np.linspace(0, len(best) - 1, min(MEMORY, len(best))).astype(int)])
+    else:
+        query_E = meeting.speakers[speaker].embedding_E
+    return Heard(
+        Path(meeting.name).name,
+        mark,
+        meeting.speakers[speaker].speech_seconds,
+        query_E,
+        views.memory_ME[some],
+        views.memory_activity_M[some],
+        sound,
+    )
+
+
+def embedding(model: SeparativeEncoder, views: Sequence[Heard]) -> Floats:
+    """What the queries of all recordings become when each gathers from all of them (method, section 3)."""
+    memory_ME = np.concatenate([view.memory_ME for view in views])
+    logit_M = np.concatenate([view.logit_M for view in views])
+    answer_VE = gather(model, np.stack([view.query_E for view in views]), memory_ME, logit_M)
+    return mean_embedding(answer_VE, np.array([view.seconds for view in views], np.float32))
+
+
+def heard_again(model: SeparativeEncoder, heard: Heard) -> Heard:
+    """The same recording, whose sound was kept, as another model hears it."""
+    assert heard.sound is not None
+    with tempfile.TemporaryDirectory() as beside:
+        path = Path(beside) / heard.source
+        path.write_bytes(heard.sound)
+        meeting = analyze(model, path)
+    return heard_of(meeting, 0, heard.hash, heard.sound)
+
+
+def sound_of(source: Audio) -> bytes:
+    """A sound file as it is, or a waveform as FLAC."""
+    if not isinstance(source, tuple):
+        return Path(source).read_bytes()
+    buffer, (wave, rate) = io.BytesIO(), source
+    soundfile.write(buffer, np.asarray(wave).T, rate, format="FLAC")
+    return buffer.getvalue()
+
+
+def packed(heard: Heard) -> dict[str, Any]:
+    """For JSON."""
+
+    def text(data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    return {
+        "source": heard.source,
+        "hash": heard.hash,
+        "seconds": heard.seconds,
+        "query": text(heard.query_E.astype(np.float32).tobytes()),
+        "memory": text(heard.memory_ME.astype(np.float16).tobytes()),
+        "logit": text(heard.logit_M.astype(np.float16).tobytes()),
+        "sound": None if heard.sound is None else text(heard.sound),
+    }
+
+
+def unpacked(record: dict[str, Any]) -> Heard:
+    """The reverse; KeyError, TypeError or ValueError for another record."""
+    query_E = np.frombuffer(base64.b64decode(record["query"]), np.float32)
+    memory = np.frombuffer(base64.b64decode(record["memory"]), np.float16)
+    return Heard(
+        str(record["source"]),
+        str(record["hash"]),
+        float(record["seconds"]),
+        query_E,
+        memory.reshape(-1, len(query_E)).astype(np.float32),
+        np.frombuffer(base64.b64decode(record["logit"]), np.float16).astype(np.float32),
+        None if record["sound"] is None else base64.b64decode(record["sound"]),
+    )

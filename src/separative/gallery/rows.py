@@ -1,0 +1,269 @@
+"""The gallery's one file: talkers, what was heard in each of their recordings, and nothing of those removed.
+
+SQLite in a folder: transactions keep writers apart and survive being killed; what is deleted is overwritten
+with zeros (``secure_delete``), and the rollback journal, unlike a write-ahead log, ends with its transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from separative.errors import GalleryError
+
+Floats = NDArray[np.float32]
+
+FORMAT = "1"
+FILE = "gallery.sqlite"
+# Seconds that a writer waits for its turn.
+PATIENCE = 60.0
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS talker (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    added TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    embedding BLOB NOT NULL,
+    change INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS talker_change ON talker (change);
+CREATE TABLE IF NOT EXISTS recording (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    talker INTEGER NOT NULL REFERENCES talker (id) ON DELETE CASCADE,
+    source TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    query BLOB NOT NULL,
+    memory BLOB NOT NULL,
+    logit BLOB NOT NULL,
+    sound BLOB,
+    UNIQUE (talker, hash));
+CREATE TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY, change INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A talker of the gallery: ``seconds`` of speech in so many ``recordings``, ``added`` when (UTC)."""
+
+    name: str
+    recordings: int
+    seconds: float
+    added: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one recording says of a talker: the query, and segments of theirs with the log-odds of speech, for
+    the cross-attention to gather from; ``hash`` of the sound, ``sound`` itself (FLAC) where it is kept."""
+
+    source: str
+    hash: str
+    seconds: float
+    query_E: Floats
+    memory_ME: Floats
+    logit_M: Floats
+    sound: bytes | None = None
+
+
+class Rows:
+    """Typed access to the file; every method is one transaction, or part of the one that is open."""
+
+    def __init__(self, folder: Path, *, model: str, size: int, create: bool = True) -> None:
+        self.path = folder / FILE
+        if not self.path.is_file():
+            if not create:
+                raise GalleryError(f"no gallery at '{folder}': add a talker to make one")
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise GalleryError(f"{folder} holds something else: name a new folder for the gallery")
+            folder.mkdir(parents=True, exist_ok=True)
+        self.size = size
+        # Threads of a server take turns under a lock of theirs.
+        self.db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        try:
+            self.db.execute("PRAGMA secure_delete=ON")
+            self.db.execute("PRAGMA foreign_keys=ON")
+            self.db.execute("PRAGMA temp_store=MEMORY")
+            with self.writing():
+                for statement in SCHEMA.split(";"):
+                    self.db.execute(statement)
+                self.db.executemany(
+                    "INSERT OR IGNORE INTO fact VALUES (?, ?)",
+                    [("format", FORMAT), ("model", model), ("size", str(size)), ("change", "0")],
+                )
+        except sqlite3.DatabaseError as error:
+            self.db.close()
+            raise GalleryError(f"{self.path} is no gallery that can be read: {error}") from error
+        if self.fact("format") != FORMAT:
+            found = self.fact("format")
+            self.db.close()
+            raise GalleryError(f"{self.path} is a gallery of format {found}, not {FORMAT}")
+
+    def close(self) -> None:
+        self.db.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """One transaction: all of it, or nothing. Waits until no other process writes."""
+        if self.db.in_transaction:
+            yield
+            return
+        try:
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.db.execute("COMMIT")
+            except BaseException:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            # Locked for too long, disk full, read-only.
+            raise GalleryError(f"{self.path}: nothing was written ({error})") from error
+
+    def fact(self, name: str) -> str:
+        return str(self.db.execute("SELECT value FROM fact WHERE name = ?", [name]).fetchone()[0])
+
+    def set_fact(self, name: str, value: str) -> None:
+        with self.writing():
+            self.db.execute("UPDATE fact SET value = ? WHERE name = ?", [value, name])
+
+    def next_change(self) -> int:
+        """Number every change, so that others know what is new; inside a transaction."""
+        self.db.execute("UPDATE fact SET value = CAST(value AS INTEGER) + 1 WHERE name = 'change'")
+        return int(self.fact("change"))
+
+    def talker(self, name: str) -> int | None:
+        row = self.db.execute("SELECT id FROM talker WHERE name = ?", [name]).fetchone()
+        return None if row is None else int(row[0])
+
+    def names(self) -> list[str]:
+        return [row[0] for row in self.db.execute("SELECT name FROM talker ORDER BY name")]
+
+    def count(self) -> int:
+        return int(self.db.execute("SELECT COUNT(*) FROM talker").fetchone()[0])
+
+    def listed(self) -> list[Enrolled]:
+        """All talkers by name."""
+        found = self.db.execute(
+            "SELECT name, COUNT(recording.id), COALESCE(SUM(seconds), 0), added, metadata FROM talker"
+            " LEFT JOIN recording ON talker.id = recording.talker GROUP BY talker.id ORDER BY name"
+        )
+        return [Enrolled(n, c, s, a, json.loads(m)) for n, c, s, a, m in found]
+
+    def recordings(self, talker: int) -> list[Heard]:
+        """What was heard of a talker, in the order of enrolment."""
+        return [
+            Heard(source, hash_, seconds, *self._arrays(query, memory, logit), sound)
+            for source, hash_, seconds, query, memory, logit, sound in self.db.execute(
+                "SELECT source, hash, seconds, query, memory, logit, sound FROM recording"
+                " WHERE talker = ? ORDER BY id",
+                [talker],
+            )
+        ]
+
+    def put_talker(
+        self, name: str, embed_E: Floats, *, added: str = "", metadata: dict[str, Any] | None = None
+    ) -> int:
+        """A new talker or a new embedding of one; metadata of a known one are added to."""
+        with self.writing():
+            known = self.talker(name)
+            change, blob = self.next_change(), np.asarray(embed_E, np.float32).tobytes()
+            if known is None:
+                row = [name, added, json.dumps(metadata or {}), blob, change]
+                made = self.db.execute(
+                    "INSERT INTO talker (name, added, metadata, embedding, change) VALUES (?, ?, ?, ?, ?)",
+                    row,
+                )
+                return int(made.lastrowid or 0)
+            self.db.execute("UPDATE talker SET embedding = ?, change = ? WHERE id = ?", [blob, change, known])
+            if metadata:
+                old = self.db.execute("SELECT metadata FROM talker WHERE id = ?", [known]).fetchone()[0]
+                new = json.dumps(json.loads(old) | metadata)
+                self.db.execute("UPDATE talker SET metadata = ? WHERE id = ?", [new, known])
+            return known
+
+    def put_recording(self, talker: int, heard: Heard) -> None:
+        """Raises GalleryError for a recording that the talker is enrolled with already."""
+        with self.writing():
+            try:
+                self.db.execute(
+                    "INSERT INTO recording (talker, source, hash, seconds, query, memory, logit, sound)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        talker,
+                        heard.source,
+                        heard.hash,
+                        heard.seconds,
+                        heard.query_E.astype(np.float32).tobytes(),
+                        heard.memory_ME.astype(np.float16).tobytes(),
+                        heard.logit_M.astype(np.float16).tobytes(),
+                        heard.sound,
+                    ],
+                )
+            except sqlite3.IntegrityError as error:
+                raise GalleryError(f"{heard.source}: the talker is enrolled with it already") from error
+
+    def forget_recordings(self, talker: int) -> None:
+        with self.writing():
+            self.db.execute("DELETE FROM recording WHERE talker = ?", [talker])
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Talkers and all that was heard of them."""
+        with self.writing():
+            for name in names:
+                known = self.talker(name)
+                if known is None:
+                    raise GalleryError(f"no talker '{name}' in {self.path.parent}")
+                self.db.execute("DELETE FROM talker WHERE id = ?", [known])
+                self.db.execute("INSERT INTO gone VALUES (?, ?)", [known, self.next_change()])
+
+    def changed_since(self, change: int) -> tuple[NDArray[np.int64], Floats, list[int], int]:
+        """Ids and embeddings [N,E] that are new or other since that change, ids that are gone, and now."""
+        with self.reading():
+            found = self.db.execute(
+                "SELECT id, embedding FROM talker WHERE change > ? ORDER BY id", [change]
+            ).fetchall()
+            gone = [row[0] for row in self.db.execute("SELECT id FROM gone WHERE change > ?", [change])]
+            now = int(self.fact("change"))
+        ids = np.array([row[0] for row in found], np.int64)
+        embed_NE = np.frombuffer(b"".join(row[1] for row in found), np.float32).reshape(-1, self.size)
+        return ids, embed_NE, gone, now
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All reads of the block see one state."""
+        if self.db.in_transaction:
+            yield
+            return
+        self.db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.db.execute("COMMIT")
+
+    def embeddings(self, ids: Sequence[int]) -> tuple[list[str], list[int], Floats]:
+        """Names, ids and embeddings [N,E] of those of the ids that are still there."""
+        marks = ",".join("?" * len(ids))
+        found = self.db.execute(
+            f"SELECT name, id, embedding FROM talker WHERE id IN ({marks})", list(ids)
+        ).fetchall()
+        embed_NE = np.frombuffer(b"".join(row[2] for row in found), np.float32).reshape(-1, self.size)
+        return [row[0] for row in found], [row[1] for row in found], embed_NE
+
+    def _arrays(self, query: bytes, memory: bytes, logit: bytes) -> tuple[Floats, Floats, Floats]:
+        return (
+            np.frombuffer(query, np.float32),
+            np.frombuffer(memory, np.float16).reshape(-1, self.size).astype(np.float32),
+            np.frombuffer(logit, np.float16).astype(np.float32),
+        )

@@ -1,0 +1,364 @@
+"""Enrolled talkers: found again, told from strangers, gone when removed, safe among many writers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from separative.errors import AudioError, GalleryError
+from separative.gallery import Gallery
+from separative.gallery.gates import Gate, shared_seconds
+from separative.gallery.identify import identify
+from separative.gallery.rows import FILE, Heard, Rows
+from separative.gallery.search import BLOCK, Neighbours
+from separative.inference import analyze
+from separative.model import SeparativeEncoder, load_model, save_model
+from separative.rttm import Turn
+
+SIZE = 16
+
+
+def unit(number: int, seed: int = 0, size: int = SIZE) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((number, size)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def saved(model: SeparativeEncoder, tmp_path_factory: pytest.TempPathFactory) -> SeparativeEncoder:
+    """With a card, as every model that is used."""
+    return load_model(save_model(model, tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture
+def gallery(saved: SeparativeEncoder, tmp_path: Path) -> Gallery:
+    with Gallery(tmp_path / "gallery", saved) as opened:
+        yield opened
+
+
+def every_byte(folder: Path) -> bytes:
+    return b"".join(p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file())
+
+
+# Enrolling and finding
+
+
+def test_who_is_enrolled_is_found_first_and_survives_reopening(
+    gallery: Gallery, saved: SeparativeEncoder, record
+) -> None:
+    for number in range(4):
+        gate = gallery.add(f"t{number}", record(f"{number}.wav", 3.0, number), force=True)
+        assert 2.0 < gate.seconds <= 3.1
+    folder = gallery.folder
+    gallery.close()
+    with Gallery(folder, saved) as again:
+        assert [t.name for t in again.list()] == ["t0", "t1", "t2", "t3"]
+        assert all(t.recordings == 1 for t in again.list())
+        for number in range(4):
+            speaker = analyze(saved, record(f"{number}.wav", 3.0, number)).speakers[0]
+            [(name, score), *_] = again.find(speaker.embedding_E)
+            assert name == f"t{number}" and score > 0.99
+
+
+def test_another_recording_is_another_view_of_the_same_talker(gallery: Gallery, record) -> None:
+    gallery.add("a", record("a1.wav", 3.0, 1), metadata={"team": "x"}, force=True)
+    one = gallery._rows.embeddings([1])[2][0]
+    gallery.add("a", record("a2.wav", 4.0, 2), metadata={"seat": 3}, force=True)
+    both = gallery._rows.embeddings([1])[2][0]
+    [talker] = gallery.list()
+    assert talker.recordings == 2 and talker.metadata == {"team": "x", "seat": 3}
+    assert talker.seconds == pytest.approx(7.0, abs=0.2)
+    assert np.linalg.norm(both) == pytest.approx(1, abs=1e-5) and not np.allclose(one, both)
+    with pytest.raises(GalleryError, match=r"a2\.wav: the talker is enrolled with it already"):
+        gallery.add("a", record("a2.wav", 4.0, 2), force=True)
+    assert gallery.list() == [talker]
+
+
+def test_a_talker_of_a_recording_of_several_can_be_enrolled(
+    gallery: Gallery, saved: SeparativeEncoder, record
+) -> None:
+    meeting = analyze(saved, record("m.wav", 5.0, 5))
+    gallery.add_speaker("first", meeting, 0, force=True)
+    assert gallery.find(meeting.speakers[0].embedding_E)[0] == ("first", pytest.approx(1, abs=0.01))
+    with pytest.raises(GalleryError, match="talkers, not number 9"):
+        gallery.add_speaker("nobody", meeting, 9)
+
+
+def test_what_is_not_good_enough_says_why(gallery: Gallery, record) -> None:
+    with pytest.raises(GalleryError, match=r"short\.wav: not enrolled: 1\.\d s of speech, 2 are needed"):
+        gallery.add("a", record("short.wav", 1.5, 0))
+    with pytest.raises(AudioError, match="no such file"):
+        gallery.add("a", "nowhere.wav")
+    with pytest.raises(GalleryError, match="a talker needs a name"):
+        gallery.add(" ", record("b.wav", 3.0, 0), force=True)
+    assert len(gallery) == 0
+
+
+def test_gates_measure_clipping_and_other_talkers(gallery: Gallery, record, tmp_path: Path) -> None:
+    loud = np.sign(np.sin(np.arange(8000 * 4) / 20)).astype(np.float32)
+    gate = gallery.add("loud", (loud, 8000), force=True)
+    assert gate.clipped > 0.9 and any("clipped" in reason for reason in gate.reasons)
+    assert Gate(5.0, 0.1, 0.0).reasons == ()
+    assert Gate(5.0, 0.3, 0.0).reasons == ("others speak as long as 30% of it, 20% are allowed",)
+    own = (Turn("a", 0.0, 4.0), Turn("a", 6.0, 8.0))
+    others = [Turn("b", 1.0, 2.0), Turn("c", 1.5, 3.0), Turn("b", 7.0, 9.0), Turn("b", 4.5, 5.5)]
+    assert shared_seconds(own, others) == pytest.approx(2.0 + 1.0)
+
+
+# Nobody who is known
+
+
+def test_probabilities_of_all_candidates_and_of_nobody_add_up(saved: SeparativeEncoder) -> None:
+    calibration = {"scale": 20.0, "offset": -8.0, "conditions": ["clean"], "seconds": 4, "talkers": 9}
+    try:
+        saved.card["calibration"] = calibration
+        found = identify(saved, [("a", 0.2), ("b", 0.9), ("c", 0.3)], enrolled=3, prior=0.6)
+        assert [c.name for c in found.candidates] == ["b", "c", "a"] and found.name == "b"
+        assert sum(c.probability for c in found.candidates) + found.unknown == pytest.approx(1)
+        # By Bayes' rule, by hand.
+        weights = np.array([0.4, *(0.2 * np.exp(20 * np.array([0.9, 0.3, 0.2]) - 8))])
+        assert found.unknown == pytest.approx(weights[0] / weights.sum())
+        stranger = identify(saved, [("a", 0.2), ("b", 0.25)], enrolled=3)
+        assert stranger.name is None and stranger.unknown > 0.9
+        # Among very many, the same likeness is worth less.
+        assert identify(saved, [("b", 0.5)], enrolled=10**6).name is None
+        assert identify(saved, [("b", 0.5)], enrolled=2).name == "b"
+    finally:
+        del saved.card["calibration"]
+    plain = identify(saved, [("a", 0.2), ("b", 0.9)], enrolled=3)
+    assert plain.name == "b" and plain.unknown is None and plain.candidates[0].probability is None
+    assert identify(saved, [("a", 0.2)], enrolled=3).name is None
+    assert identify(saved, [], enrolled=0).candidates == ()
+
+
+# Removing
+
+
+def test_a_removed_talker_is_in_no_file(gallery: Gallery, saved: SeparativeEncoder, record) -> None:
+    for number in range(3):
+        path = record(f"{number}.wav", 3.0, number)
+        gallery.add(f"name{number}", path, metadata={"note": f"secret{number}"}, keep_sound=True, force=True)
+    held = gallery._rows.recordings(2)[0]
+    embed_E = gallery._rows.embeddings([2])[2][0]
+    traces = [b"name1", b"secret1", b"1.wav", held.hash.encode(), embed_E.tobytes(), held.query_E.tobytes()]
+    traces += [held.sound[1000:1200], held.memory_ME.astype(np.float16)[5].tobytes()]
+    content = every_byte(gallery.folder)
+    assert all(trace in content for trace in traces)
+    gallery.remove("name1")
+    content = every_byte(gallery.folder)
+    assert [trace for trace in traces if trace in content] == []
+    assert "name1" not in [name for name, _ in gallery.find(embed_E)]
+    with pytest.raises(GalleryError, match="no talker 'name1'"):
+        gallery.remove("name0", "name1")
+    assert len(gallery) == 2
+
+
+def test_a_graph_goes_with_the_talker_it_holds(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("separative.gallery.search.BLOCK", 40)
+    rows = unit(60)
+    with gallery._rows.writing():
+        for number, row in enumerate(rows):
+            gallery._rows.put_talker(f"t{number}", row)
+    assert gallery.index() == 2
+    graphs = sorted((gallery.folder / "index").iterdir())
+    # Rows 1 to 39 and 40 to 60: blocks are of ids.
+    assert [p.name for p in graphs] == ["00000.usearch", "00001.usearch"]
+    with Gallery(gallery.folder, gallery.model) as again:
+        assert again.find(rows[50], 1)[0][0] == "t50"
+        assert all(block.graph is not None for block in again._near.blocks.values())
+    gallery.remove("t50")
+    assert sorted((gallery.folder / "index").iterdir()) == graphs[:1]
+    assert rows[50].astype(np.float16).tobytes() not in every_byte(gallery.folder)
+    assert gallery.find(rows[50], 1)[0][0] != "t50"
+    graphs[0].write_bytes(graphs[0].read_bytes()[:1000])
+    with Gallery(gallery.folder, gallery.model) as again:
+        assert again.find(rows[3], 1)[0][0] == "t3"
+
+
+# Searching
+
+
+def test_blocks_and_graphs_find_what_a_full_search_finds(tmp_path: Path) -> None:
+    size = 32
+    rows = unit(3000, size=size)
+    ids = np.sort(np.random.default_rng(1).choice(3 * BLOCK, 3000, replace=False))
+    near = Neighbours(tmp_path, size)
+    near.update(ids, rows, [])
+    queries = unit(20, 5, size)
+    exact = [set(ids[np.argsort(-rows @ q)[:10]]) for q in queries]
+
+    def recall() -> float:
+        return float(
+            np.mean(
+                [len(set(near.nearest(q, 20).tolist()) & e) / 10 for q, e in zip(queries, exact, strict=True)]
+            )
+        )
+
+    assert recall() == 1.0
+    for block in near.blocks.values():
+        block.build()
+    assert recall() >= 0.99
+    # Changed and gone rows are not what they were.
+    near.update(ids[:1], rows[1:2], [int(ids[2])])
+    found = near.nearest(rows[1], 5)
+    assert {int(ids[0]), int(ids[1])} <= set(found.tolist()) and int(ids[2]) not in near.nearest(rows[2], 5)
+    assert len(near) == 2999
+
+
+# Several processes, and being killed
+
+
+WRITER = """
+import sys
+import numpy as np
+from pathlib import Path
+from separative.gallery.rows import Heard, Rows
+
+folder, writer, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+rows, rng = Rows(folder, model="m", size=16), np.random.default_rng(int(writer))
+for number in range(count):
+    row = rng.standard_normal(16).astype(np.float32)
+    heard = Heard("x.wav", f"{writer}-{number}", 3.0, row, row[None], row[:1])
+    with rows.writing():
+        rows.put_recording(rows.put_talker(f"{writer}-{number}", row), heard)
+    print(number, flush=True)
+"""
+
+
+def writer(folder: Path, number: int, count: int) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", WRITER, str(folder), str(number), str(count)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
+def test_concurrent_writers_lose_nothing(tmp_path: Path) -> None:
+    writers = [writer(tmp_path / "g", number, 100) for number in range(8)]
+    assert [child.wait(120) for child in writers] == [0] * 8
+    for child in writers:
+        child.stdout.close()
+    rows = Rows(tmp_path / "g", model="m", size=16)
+    listed = rows.listed()
+    assert len(listed) == 800 and all(t.recordings == 1 for t in listed)
+    ids, embed_NE, gone, now = rows.changed_since(0)
+    assert len(ids) == len(embed_NE) == now == 800 and gone == []
+    rows.close()
+
+
+def test_a_killed_writer_loses_no_committed_row(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        child = writer(tmp_path / "g", number, 10**6)
+        told = [child.stdout.readline()]
+        time.sleep(rng.uniform(0, 0.05))
+        os.kill(child.pid, signal.SIGKILL)
+        told += child.stdout.readlines()
+        child.stdout.close()
+        child.wait()
+        rows = Rows(tmp_path / "g", model="m", size=16)
+        kept = {t.name for t in rows.listed() if t.recordings == 1}
+        rows.close()
+        # What was told of is there; one more may have been committed and not yet told of.
+        done = {f"{number}-{i}" for i in range(len(told) - (not told[-1].endswith("\n")))}
+        assert done <= kept
+        assert len({name for name in kept if name.startswith(f"{number}-")} - done) <= 1
+
+
+def test_another_process_sees_changes_at_once(gallery: Gallery, saved: SeparativeEncoder, record) -> None:
+    with Gallery(gallery.folder, saved) as other:
+        assert other.find(unit(1)[0]) == []
+        gallery.add("a", record("a.wav", 3.0, 1), force=True)
+        assert other.find(unit(1)[0])[0][0] == "a"
+        gallery.remove("a")
+        assert other.find(unit(1)[0]) == []
+
+
+# Carrying over
+
+
+def test_an_export_is_taken_in_again_once(
+    gallery: Gallery, saved: SeparativeEncoder, record, tmp_path: Path
+) -> None:
+    gallery.add("a", record("a.wav", 3.0, 1), metadata={"x": 1}, keep_sound=True, force=True)
+    gallery.add("a", record("b.wav", 3.0, 2), force=True)
+    gallery.add("b", record("c.wav", 3.0, 3), force=True)
+    gallery.export(tmp_path / "out.json")
+    with Gallery(tmp_path / "other", saved) as other:
+        for _ in range(2):
+            assert other.import_(tmp_path / "out.json") == 2
+            assert other.list() == gallery.list()
+        query = unit(1)[0]
+        assert other.find(query) == [(n, pytest.approx(s, abs=1e-4)) for n, s in gallery.find(query)]
+        assert other._rows.recordings(1)[0].sound == record("a.wav", 3.0, 1).read_bytes()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 1, "model": "x", "talkers": []}'])
+def test_what_is_no_export_is_refused(gallery: Gallery, tmp_path: Path, content: str) -> None:
+    (tmp_path / "in.json").write_text(content)
+    with pytest.raises(GalleryError, match=r"in\.json is (no|an) export of"):
+        gallery.import_(tmp_path / "in.json")
+
+
+def test_half_of_an_export_is_not_taken_in(gallery: Gallery, record, tmp_path: Path) -> None:
+    gallery.add("a", record("a.wav", 3.0, 1), force=True)
+    gallery.add("b", record("b.wav", 3.0, 2), force=True)
+    path = gallery.export(tmp_path / "out.json")
+    content = json.loads(path.read_text())
+    del content["talkers"][1]["recordings"][0]["query"]
+    path.write_text(json.dumps(content))
+    gallery.remove("a", "b")
+    with pytest.raises(GalleryError):
+        gallery.import_(path)
+    assert len(gallery) == 0
+
+
+def test_another_model_is_refused_until_sounds_are_heard_again(
+    gallery: Gallery, model: SeparativeEncoder, saved: SeparativeEncoder, record, tmp_path: Path
+) -> None:
+    with torch.no_grad():
+        other = load_model(save_model(model, tmp_path / "first"))
+        next(other.speaker.parameters()).mul_(1.5)
+    other = load_model(save_model(other, tmp_path / "second"))
+    gallery.add("a", record("a.wav", 3.0, 1), keep_sound=True, force=True)
+    gallery.add("b", record("b.wav", 3.0, 2), force=True)
+    with pytest.raises(GalleryError, match="was made with another model"):
+        Gallery(gallery.folder, other)
+    with pytest.raises(GalleryError, match=r"the sound of b\.wav \('b'\) was not kept"):
+        Gallery.reembed(gallery.folder, other)
+    gallery.remove("b")
+    before = gallery._rows.embeddings([1])[2][0]
+    with Gallery.reembed(gallery.folder, other) as again:
+        assert [t.name for t in again.list()] == ["a"]
+        speaker = analyze(other, record("a.wav", 3.0, 1)).speakers[0]
+        assert again.find(speaker.embedding_E)[0] == ("a", pytest.approx(1, abs=0.01))
+        assert not np.allclose(again._rows.embeddings([1])[2][0], before)
+    with pytest.raises(GalleryError, match="was made with another model"):
+        Gallery(gallery.folder, saved)
+
+
+def test_what_is_no_gallery_is_refused(saved: SeparativeEncoder, tmp_path: Path) -> None:
+    with pytest.raises(GalleryError, match="no gallery at"):
+        Gallery(tmp_path / "none", saved, create=False)
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(GalleryError, match="holds something else"):
+        Gallery(tmp_path, saved)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / FILE).write_bytes(b"not a database at all" * 100)
+    with pytest.raises(GalleryError, match="is no gallery that can be read"):
+        Gallery(tmp_path / "bad", saved)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "g", model="m", size=16)
+    row = unit(1)[0]
+    rows.put_talker("a", row)
+    rows.db.execute("PRAGMA max_page_count=12")
+    big = Heard("x", "h", 1.0, row, np.zeros((9000, 16), np.float32), np.zeros(9000, np.float32))
+    with pytest.raises(GalleryError, match=r"nothing was written .*full"), rows.writing():
+        rows.put_recording(rows.put_talker("b", row), big)
+    assert rows.names() == ["a"] and rows.fact("change") == "1"
+    rows.close()
