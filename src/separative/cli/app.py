@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from separative.cli import calibrate, corpora, hear, info, learn, meetings, table
+from separative.cli import calibrate, corpora, gallery, hear, info, learn, meetings, table
 
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
@@ -21,6 +21,17 @@ corpus.command("import")(corpora.import_)
 corpus.command("pack")(corpora.pack)
 corpus.command("speak")(corpora.speak)
 app.add_typer(corpus, name="corpus")
+
+enrolled = typer.Typer(help="Keep talkers, and find them again.", no_args_is_help=True, rich_markup_mode=None)
+enrolled.command("add")(gallery.add)
+enrolled.command("remove")(gallery.remove)
+enrolled.command("list")(gallery.list_)
+enrolled.command("find")(gallery.find)
+enrolled.command("export")(gallery.export)
+enrolled.command("import")(gallery.import_)
+enrolled.command("index")(gallery.index)
+enrolled.command("reembed")(gallery.reembed)
+app.add_typer(enrolled, name="gallery")
 
 app.command("mix")(corpora.mix)
 app.command("converse")(meetings.converse)
