@@ -70,7 +70,8 @@ def main() -> None:
         packed = run_child(__file__, case)
         found = {
             kind: run_child(
-                __file__, {"what": "decode", "source": str(source), "folder": str(Path(name) / kind)}
+                __file__,
+                {"what": "decode", "source": str(source), "folder": str(Path(name) / f"cache-{kind}")},
             )
             for kind, source in (("files", files), ("shards", shards))
         }
@@ -86,12 +87,12 @@ def main() -> None:
             "# Shards beside files",
             "",
             f"{args.utterances} utterances of half a second (WAV, 8 kHz, {args.utterances // EACH} talkers),",
-            f"on one local disk; {archives} archives, packed at {args.utterances / packed['took']:.0f} files a",
-            "second. Files were just written, so they lie in the system's memory: what archives spare a disk or a",
-            "network is not seen here.",
+            f"on one local disk; {archives} archives, packed at {args.utterances / packed['took']:.0f} files",
+            "a second. Files were just written and lie in the system's memory: what archives spare a",
+            "disk or a network is not seen here.",
             *made_on(loads, "torch", "soundfile"),
             "",
-            "| speech in | listing, s | decoded once into the cache, files/s | mixtures drawn from it a second |",
+            "| speech in | listing, s | files decoded a second, once | mixtures drawn a second |",
             "|---|---|---|---|",
             *rows,
             "",
