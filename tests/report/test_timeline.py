@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from separative import audio
-from separative.report.timeline import write_timeline
+from separative.report.timeline import write_picture, write_timeline
 
 RATE = 8000
 
@@ -57,3 +57,17 @@ def test_large_sounds_stay_beside_the_page(
     ]
     far = write_timeline(tmp_path / "elsewhere" / "page.html", *heard).read_text()
     assert f"{(tmp_path / 'one.wav').as_uri()}" in far
+
+
+def test_the_picture_shows_lanes_and_overlap(heard: tuple, tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    record = heard[0] | {"talkers": heard[0]["talkers"]}
+    picture = imread(write_picture(tmp_path / "p.png", record))[..., :3]
+    colours = {tuple(np.round(255 * pixel).astype(int)) for pixel in picture.reshape(-1, 3)}
+    # Two lanes in colours of their own, and both of these darkened where they overlap.
+    assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)} <= colours
+    text = write_picture(tmp_path / "p.svg", record).read_text()
+    assert "<svg" in text
+    empty = write_picture(tmp_path / "none.png", record | {"talkers": []})
+    assert empty.stat().st_size > 0

@@ -160,7 +160,7 @@ def verify(
 
 def analyze(
     source: Annotated[Path, typer.Argument(help="A sound file of any length.")],
-    out: Annotated[Path, typer.Option(help="Folder for <name>.rttm, .json, .html and the voices.")],
+    out: Annotated[Path, typer.Option(help="Folder for <name>.rttm, .json, .png, .html and the voices.")],
     model: Model = DEFAULT,
     talkers: Annotated[int | None, typer.Option(min=1, help="How many there are, if known.")] = None,
     voices: Annotated[
@@ -186,7 +186,7 @@ def analyze(
     from separative.errors import AudioError, SeparativeError
     from separative.files import write_json
     from separative.model import load_model
-    from separative.report.timeline import write_timeline
+    from separative.report.timeline import write_picture, write_timeline
     from separative.rttm import write_rttm
 
     enrolled: dict[str, list[Path]] = {}
@@ -214,6 +214,7 @@ def analyze(
         write_rttm(out / f"{source.stem}.rttm", source.stem, meeting.turns)
         write_json(out / f"{source.stem}.json", record)
         paths = [out / f"{source.stem}.rttm", out / f"{source.stem}.json"]
+        paths.append(write_picture(out / f"{source.stem}.png", record))
         if voices:
             heard = inference.write_voices(
                 loaded, meeting, out, active_only=active_only, progress=bars.count("separating")

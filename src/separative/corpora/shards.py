@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,12 +45,12 @@ def pack_corpus(
     files: dict[Path, list[Utterance]] = {}
     for utterance in corpus:
         files.setdefault(utterance.path, []).append(utterance)
-    left = list(files)
+    left = deque(files)
     place: dict[Path, Path] = {}
-    for number in range(len(left)):
+    for number in range(len(files)):
         with _shard(folder / f"shard-{number:05d}.tar") as shard:
             while left and shard.size < shard_mb * 1e6:
-                path = left.pop(0)
+                path = left.popleft()
                 key = f"{len(place):08d}"
                 name = key + path.suffix.lower()
                 inside = content(path)

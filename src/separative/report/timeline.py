@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative import audio
-from separative.files import replace_file
+from separative.files import replace_file, replacing
 from separative.report.page import whole_page
 
 # Longer recordings are linked, not embedded: the page would have tens of megabytes.
@@ -173,6 +173,28 @@ def write_timeline(
         f"{''.join(sounds)}{SCRIPT}"
     )
     replace_file(path, whole_page(Path(record["recording"]).name, body).encode())
+    return path
+
+
+def write_picture(path: str | Path, record: dict[str, Any]) -> Path:
+    """The same lanes without sound, as PNG, SVG or PDF (by suffix), for print: turns, and overlap shaded."""
+    from matplotlib.figure import Figure
+
+    path, talkers, seconds = Path(path), record["talkers"], float(record["seconds"])
+    unit, word = (60.0, "minutes") if seconds > 120 else (1.0, "seconds")
+    figure = Figure(figsize=(9.0, 1.0 + 0.38 * len(talkers)), layout="constrained")
+    axes = figure.add_subplot()
+    for number, talker in enumerate(talkers):
+        spans = [(a / unit, (b - a) / unit) for a, b in talker["turns"]]
+        axes.broken_barh(spans, (number - 0.35, 0.7), color=COLOURS[number % len(COLOURS)])
+    for a, b in _spans(talkers, 2):
+        axes.axvspan(a / unit, b / unit, color="0.5", alpha=0.25, linewidth=0)
+    axes.set_yticks(range(len(talkers)), [str(talker["name"]) for talker in talkers])
+    axes.set(xlim=(0, seconds / unit), ylim=(max(len(talkers), 1) - 0.5, -0.5), xlabel=word)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=150, format=path.suffix[1:].lower())
     return path
 
 
