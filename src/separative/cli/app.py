@@ -29,7 +29,6 @@ enrolled.command("list")(gallery.list_)
 enrolled.command("find")(gallery.find)
 enrolled.command("export")(gallery.export)
 enrolled.command("import")(gallery.import_)
-enrolled.command("index")(gallery.index)
 enrolled.command("reembed")(gallery.reembed)
 app.add_typer(enrolled, name="gallery")
 

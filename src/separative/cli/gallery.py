@@ -1,4 +1,4 @@
-"""Verbs on galleries of enrolled talkers: add, remove, list, find, export, import, index, reembed."""
+"""Verbs on galleries of enrolled talkers: add, remove, list, find, export, import, reembed."""
 
 from __future__ import annotations
 
@@ -143,12 +143,6 @@ def import_(
     """Take in what export wrote: all of it, or nothing."""
     with _opened(gallery, model, create=True) as opened:
         print(f"{path}: {opened.import_(path)} talkers; {len(opened)} in {gallery}")
-
-
-def index(gallery: Folder, model: Model = DEFAULT) -> None:
-    """Make searches among many thousand talkers quick."""
-    with _opened(gallery, model) as opened:
-        print(f"{gallery}: {opened.index()} blocks of talkers indexed")
 
 
 def reembed(gallery: Folder, model: Model = DEFAULT) -> None:

@@ -30,8 +30,8 @@ Progress = Callable[[int, int], None]
 Ranking = list[tuple[str, float]]
 
 EXPORT_FORMAT = 1
-# More than asked for are looked at exactly, since half precision may swap neighbours.
-SPARE = 10
+# More than asked for are looked at exactly, since bytes may swap neighbours.
+SPARE = 20
 
 
 class Gallery:
@@ -50,7 +50,7 @@ class Gallery:
         self.folder, self.model, self._lock = Path(folder), model, RLock()
         self._hash, size = str(model.card.get("sha256")), model.config.embedding
         self._rows = Rows(self.folder, model=self._hash, size=size, create=create)
-        self._near, self._seen = Neighbours(self.folder / "index", size), 0
+        self._near, self._seen = Neighbours(size), 0
         made_by = self._rows.fact("model")
         if made_by != self._hash:
             self._rows.close()
@@ -129,9 +129,7 @@ class Gallery:
             GalleryError: as :meth:`add`, or no such talker in the recording.
         """
         if not 0 <= speaker < len(meeting.speakers):
-            raise GalleryError(
-                f"{meeting.name} has {len(meeting.speakers)} talkers, none with number {speaker}"
-            )
+            raise GalleryError(f"{meeting.name}: talker {speaker} of {len(meeting.speakers)} is not there")
         gate = judge(meeting, speaker, alone=False)
         self._pass(gate, meeting.name, force)
         mark = f"{meeting.speakers[speaker].embedding_E.tobytes()!r}".encode()
@@ -145,7 +143,6 @@ class Gallery:
             GalleryError: no such talker; nobody is removed then.
         """
         with self._lock:
-            self._near.forget([self._id(name) for name in names])
             self._rows.remove(names)
             self._refresh()
 
@@ -165,12 +162,6 @@ class Gallery:
             prior: probability that it is any of them, before listening.
         """
         return identify(self.model, self.find(embed_E, count), max(1, len(self)), prior)
-
-    def index(self) -> int:
-        """Build what makes searches among many thousands quick; returns how many blocks were built."""
-        with self._lock:
-            self._refresh()
-            return self._near.index()
 
     def export(self, path: str | Path) -> Path:
         """Write all talkers, their recordings' evidence and kept sounds to one JSON file."""

@@ -1,136 +1,99 @@
-"""Nearest neighbours among very many embeddings: blocks by id, each searched exactly or through a graph.
+"""Nearest neighbours among very many embeddings: all are compared, as bytes, and the best anew, exactly.
 
-A graph (HNSW, arXiv 1603.09320) holds what it indexes, so a talker is only gone from its file once the file
-is: a block that changes loses its graph, and is searched exactly until the next :meth:`Neighbours.index`.
+A graph would be quicker still, but finds only half of ten neighbours among talkers who are like nobody
+(docs/experiments.md), and a file of it holds talkers who have been removed. A million take 128 MB here.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import MissingExtraError
-from separative.files import replacing
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
-BLOCK = 50_000
-# Neighbours of a node in a graph, and how far it is searched: for recall of 0.99 or more at ten.
-CONNECTIVITY, WIDTH_ADD, WIDTH_SEARCH = 16, 96, 96
+# Standard deviations of a component of an evenly drawn direction that a byte spans; beyond, it is clipped.
+SPAN = 6.0
+# Below so many for each thread, threads cost more than they save.
+FEWEST = 20_000
 
 
 class Neighbours:
-    """Embeddings of unit norm by id, in memory at half precision, with graphs in ``folder``."""
+    """Embeddings of unit norm by id, in memory at a byte a component."""
 
-    def __init__(self, folder: Path, size: int) -> None:
-        self.folder, self.size = folder, size
-        self.blocks: dict[int, _Block] = {}
+    def __init__(self, size: int, threads: int | None = None) -> None:
+        self.size, self.count = size, 0
+        self.threads = threads or os.cpu_count() or 1
+        self._scale = 127.0 / min(1.0, SPAN / size**0.5)
+        self._row_of: dict[int, int] = {}
+        self._id_N, self._code_NE = np.zeros(0, np.int64), np.zeros((0, size), np.int8)
+        self._pool: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
-        return sum(len(block.ids) for block in self.blocks.values())
+        return self.count
 
     def update(self, ids: Ids, embed_NE: Floats, gone: list[int]) -> None:
         """Take in new and changed embeddings, and forget those that are gone."""
-        numbers = np.concatenate([ids // BLOCK, np.array(gone, np.int64) // BLOCK])
-        for number in np.unique(numbers):
-            path = self._path(int(number))
-            block = self.blocks.get(int(number)) or _Block(path, self.size)
-            here = ids // BLOCK == number
-            block.update(ids[here], embed_NE[here], gone)
-            self.blocks[int(number)] = block
-
-    def forget(self, ids: list[int]) -> None:
-        """Remove the graphs that hold any of the ids, before these go: a stop in between leaves no trace."""
-        for number in {i // BLOCK for i in ids}:
-            self._path(number).unlink(missing_ok=True)
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:05d}.usearch"
+        code_NE = self._codes(embed_NE)
+        fresh = np.array([int(i) not in self._row_of for i in ids], bool)
+        for i, code_E in zip(ids[~fresh].tolist(), code_NE[~fresh], strict=True):
+            self._code_NE[self._row_of[i]] = code_E
+        wanted = self.count + int(fresh.sum())
+        if wanted > len(self._id_N):
+            room = max(wanted, 3 * len(self._id_N) // 2)
+            self._id_N = np.concatenate([self._id_N, np.zeros(room - len(self._id_N), np.int64)])
+            more = np.zeros((room - len(self._code_NE), self.size), np.int8)
+            self._code_NE = np.concatenate([self._code_NE, more])
+        self._id_N[self.count : wanted] = ids[fresh]
+        self._code_NE[self.count : wanted] = code_NE[fresh]
+        self._row_of.update(zip(ids[fresh].tolist(), range(self.count, wanted), strict=True))
+        self.count = wanted
+        for i in gone:
+            row = self._row_of.pop(i, None)
+            if row is not None:
+                # The last one takes its place.
+                self.count -= 1
+                last = int(self._id_N[self.count])
+                self._id_N[row], self._code_NE[row] = last, self._code_NE[self.count]
+                self._code_NE[self.count] = 0
+                if last != i:
+                    self._row_of[last] = row
 
     def nearest(self, embed_E: Floats, count: int) -> Ids:
         """Ids of ``count`` or more that are near, in no order."""
-        parts = [block.nearest(embed_E, count) for block in self.blocks.values()]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        usearch, code_E = _usearch(), self._codes(embed_E)
+        parts = max(1, min(self.threads, self.count // FEWEST))
+        edges = np.linspace(0, self.count, parts + 1).astype(int)
 
-    def index(self) -> int:
-        """Build graphs of all full blocks that have none; returns how many were built."""
-        todo = [
-            block for block in self.blocks.values() if block.graph is None and len(block.ids) >= BLOCK // 4
-        ]
-        for block in todo:
-            block.build()
-        return len(todo)
+        def look(part: int) -> Ids:
+            low, high = edges[part], edges[part + 1]
+            if low == high:
+                return np.zeros(0, np.int64)
+            found = usearch.search(
+                self._code_NE[low:high],
+                code_E,
+                min(count, high - low),
+                usearch.MetricKind.IP,
+                exact=True,
+                threads=1,
+            )
+            ids: Ids = self._id_N[low + np.asarray(found.keys, np.int64)]
+            return ids
 
+        if parts == 1:
+            return look(0)
+        self._pool = self._pool or ThreadPoolExecutor(self.threads)
+        return np.concatenate(list(self._pool.map(look, range(parts))))
 
-class _Block:
-    def __init__(self, path: Path, size: int) -> None:
-        self.path, self.ids = path, np.zeros(0, np.int64)
-        self.embed_NE = np.zeros((0, size), np.float16)
-        self.graph: Any = None
-
-    def update(self, ids: Ids, embed_NE: Floats, gone: list[int]) -> None:
-        keep = ~np.isin(self.ids, np.concatenate([ids, np.array(gone, np.int64)]))
-        first = not len(self.ids)
-        self.ids = np.concatenate([self.ids[keep], ids])
-        self.embed_NE = np.concatenate([self.embed_NE[keep], embed_NE.astype(np.float16)])
-        self.graph = None
-        if first and self.path.is_file():
-            self.graph = self._open()
-        if self.graph is None:
-            self.path.unlink(missing_ok=True)
-
-    def nearest(self, embed_E: Floats, count: int) -> Ids:
-        usearch = _usearch()
-        if self.graph is not None:
-            found = self.graph.search(embed_E.astype(np.float16), count)
-            return np.asarray(found.keys, np.int64)
-        if not len(self.ids):
-            return self.ids
-        found = usearch.search(
-            self.embed_NE,
-            embed_E.astype(np.float16),
-            min(count, len(self.ids)),
-            usearch.MetricKind.IP,
-            exact=True,
-        )
-        return self.ids[np.asarray(found.keys, np.int64)]
-
-    def build(self) -> None:
-        graph = self._new()
-        graph.add(self.ids, self.embed_NE)
-        self.path.parent.mkdir(exist_ok=True)
-        with replacing(self.path) as beside:
-            graph.save(str(beside))
-        self.graph = graph
-
-    def _new(self) -> Any:
-        usearch = _usearch()
-        return usearch.Index(
-            ndim=self.embed_NE.shape[1],
-            metric=usearch.MetricKind.IP,
-            dtype="f16",
-            connectivity=CONNECTIVITY,
-            expansion_add=WIDTH_ADD,
-            expansion_search=WIDTH_SEARCH,
-        )
-
-    def _open(self) -> Any:
-        """The graph in the file, if it is of just these embeddings."""
-        graph = self._new()
-        try:
-            graph.load(str(self.path))
-            held = np.asarray(graph.keys, np.int64)
-            if not np.array_equal(np.sort(held), np.sort(self.ids)):
-                return None
-            stored_NE = np.asarray(graph.get(self.ids), np.float16)
-            return graph if np.array_equal(stored_NE, self.embed_NE) else None
-        # usearch: RuntimeError for a damaged file.
-        except (RuntimeError, ValueError, OSError):
-            return None
+    def _codes(self, embed: Floats) -> NDArray[np.int8]:
+        codes: NDArray[np.int8] = np.rint(embed * self._scale).clip(-127, 127).astype(np.int8)
+        return codes
 
 
 def _usearch() -> Any:
