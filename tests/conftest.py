@@ -1,5 +1,6 @@
 """A small encoder that acts as after training (attention and activity on), and sound files."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,3 +48,13 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return folder / name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real corpora."""
+    here = Path(__file__).parents[1].parent / "shared" / "data"
+    folder = Path(os.environ.get("SEPARATIVE_DATA", here))
+    if not (folder / "speech.csv").is_file():
+        pytest.skip("no real corpora; set SEPARATIVE_DATA")
+    return folder

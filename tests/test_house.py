@@ -39,7 +39,7 @@ MAY_IMPORT = {
 }
 # Rooms allowed in type annotations only, and single files that stand for a whole room.
 TYPES_ONLY = {("objectives", "model")}
-REPORT_READS = {"separative.evaluation.results", "separative.evaluation.figure"}
+REPORT_READS = {f"separative.evaluation.{name}" for name in ("results", "figure", "portrait")}
 FORBIDDEN = {
     *("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"),
     *("socket", "urllib", "urllib3", "http", "requests", "httpx", "aiohttp", "ftplib"),

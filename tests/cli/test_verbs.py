@@ -175,3 +175,14 @@ def test_embed_writes_a_whole_corpus(cli: Run, run: Path, speech: Path, tmp_path
         "separative: embed --corpus needs --out: a folder for Parquet files\n"
     )
     assert cli("embed", "--model", run).err == "separative: embed takes sound files, or --corpus\n"
+
+
+def test_report_makes_a_page_of_a_run_and_of_its_results(
+    cli: Run, run: Path, strangers: Path, tmp_path: Path
+) -> None:
+    done = cli("report", run, "--out", tmp_path / "run.html", "--corpus", strangers)
+    assert done.code == 0, done.err
+    page = (tmp_path / "run.html").read_text()
+    assert "Training" in page and "Who is like whom" in page and page.count("<audio") == 5
+    done = cli("report", tmp_path)
+    assert done.code == 2 and "neither a run (log.jsonl) nor results (results.json) there" in done.err

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -313,3 +314,19 @@ def test_rows_start_at_the_mean_embedding_of_their_identity(
         mean_E = torch.stack(query_E).mean(0)
         expected_E = mean_E / mean_E.norm() * length
         assert torch.allclose(objective.inventory.row_PE[identity], expected_E, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_blocks_learn_the_same(recipe: Make, run: Run, tmp_path: Path) -> None:
+    still = {"dropout": 0.0, "speaker_blocks": 1}
+    plain, quick = (
+        run(recipe(model=still, run={"compile": on, "log_every": 1}), tmp_path / str(on), steps=3)
+        for on in (False, True)
+    )
+    for ours, theirs in zip(lines(plain), lines(quick), strict=True):
+        if "loss" in ours:
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+    assert tensors(plain).keys() == tensors(quick).keys()
+    assert load_model(quick).card["training"]["steps"] == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from separative.cli import calibrate, corpora, gallery, hear, info, learn, meetings, table
+from separative.cli import calibrate, corpora, gallery, hear, info, learn, meetings, report, table
 
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
@@ -46,4 +46,5 @@ app.command("listen")(meetings.listen)
 app.command("verify")(hear.verify)
 app.command("export")(info.export)
 app.command("info")(info.info)
+app.command("report")(report.report)
 app.command("demo")(learn.demo)

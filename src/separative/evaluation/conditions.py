@@ -20,6 +20,8 @@ from separative.mixtures.gains import mix_at
 class Condition:
     """``sir_db`` target over each interfering talker · ``snr_db`` over noise · cut to ``seconds``.
 
+    Interferers begin at that share of the side, and ratios to them hold while they talk.
+
     With ``room``, all talkers are heard in one simulated room, each at a place of their own, and the ratios
     are those of the reverberant talkers at the microphone.
     """
@@ -29,6 +31,7 @@ class Condition:
     snr_db: float | None = None
     seconds: float | None = None
     room: bool = False
+    begins: float = 0.0
 
 
 CONDITIONS = {
@@ -39,6 +42,7 @@ CONDITIONS = {
         Condition("overlap0", sir_db=(0.0,)),
         Condition("overlap-5", sir_db=(-5.0,)),
         Condition("overlap0x2", sir_db=(0.0, 0.0)),
+        Condition("half0", sir_db=(0.0,), begins=0.5),
         Condition("noise10", snr_db=10.0),
         Condition("noise5", snr_db=5.0),
         Condition("noise0", snr_db=0.0),
@@ -94,7 +98,7 @@ class Heard:
 
 
 def mix(parts: Parts, condition: Condition) -> Heard:
-    """Mix a side under a condition; the ratios hold over the whole side, the level is that of the mixture.
+    """Mix a side under a condition; the level is that of the mixture.
 
     Raises:
         SeparativeError: a part that must keep a ratio is silent.
@@ -102,7 +106,10 @@ def mix(parts: Parts, condition: Condition) -> Heard:
     talkers = parts.room_KN if condition.room else (parts.target_N, *parts.rival_KN)
     target_N, *rivals = talkers[: 1 + len(condition.sir_db)]
     noise_N = parts.noise_N if condition.snr_db is not None else None
-    mixed = mix_at(target_N, rivals, condition.sir_db, noise_N, condition.snr_db or 0.0)
+    begin = round(condition.begins * len(target_N))
+    rivals = [np.concatenate([np.zeros_like(wave_N[:begin]), wave_N[begin:]]) for wave_N in rivals]
+    spans = [(0, len(target_N)), *[(begin, len(target_N))] * len(rivals)]
+    mixed = mix_at(target_N, rivals, condition.sir_db, noise_N, condition.snr_db or 0.0, spans)
     end = None if condition.seconds is None else round(condition.seconds * parts.rate)
     mix_N, source_KN = mixed.mix_N[:end], mixed.source_CN[:, :end]
     gain = np.float32(10 ** ((parts.level_db - audio.level_db(mix_N)) / 20))

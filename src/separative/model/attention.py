@@ -72,14 +72,24 @@ class CrossAttention(nn.Module):
 
     def gather(self, query_QE: Tensor, segment_ME: Tensor, bias_QM: Tensor) -> Tensor:
         """Answers [Q,E] of unit norm from a memory of M segments; the bias goes onto the attention logits."""
-        size = query_QE.shape[1]
-        heads = (self.heads, size // self.heads)
+        q, k, v = self._heads(query_QE, segment_ME)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_QM.to(q.dtype))
+        answer_QE = query_QE + self.out(found.squeeze(0).transpose(0, 1).flatten(1))
+        return F.normalize(answer_QE.float(), dim=-1)
+
+    def weights(self, query_QE: Tensor, segment_ME: Tensor, bias_QM: Tensor) -> Tensor:
+        """How much of each query's attention a segment gets [Q,M], the mean over heads: to look at."""
+        q, k, _ = self._heads(query_QE, segment_ME)
+        logit_1HQM = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + bias_QM
+        weight_QM: Tensor = logit_1HQM.softmax(-1).mean(1).squeeze(0)
+        return weight_QM
+
+    def _heads(self, query_QE: Tensor, segment_ME: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        heads = (self.heads, query_QE.shape[1] // self.heads)
         key_ME, value_ME = self.key_value(self.memory_norm(segment_ME)).chunk(2, dim=-1)
         # A batch of one: exported graphs know attention in four axes only.
         q, k, v = (
             x.unflatten(-1, heads).transpose(0, 1).unsqueeze(0)
             for x in (self.query(self.norm(query_QE)), key_ME, value_ME)
         )
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_QM.to(q.dtype))
-        answer_QE = query_QE + self.out(found.squeeze(0).transpose(0, 1).flatten(1))
-        return F.normalize(answer_QE.float(), dim=-1)
+        return q, k, v

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,3 +98,11 @@ def spectrogram_db(wave_N: NDArray[np.float32], rate: int) -> NDArray[np.float64
     frames_TW = np.lib.stride_tricks.sliding_window_view(padded_N, size)[::hop] * window_W
     power_TF = (2 * np.abs(np.fft.rfft(frames_TW)) / window_W.sum()) ** 2
     return np.asarray(10 * np.log10(power_TF.T + 1e-12))
+
+
+def picture(figure: Figure, words: str) -> str:
+    """A figure as an image within the page; ``words`` for those who cannot see it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150, format="png")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{escape(words, quote=True)}" src="data:image/png;base64,{data}">'

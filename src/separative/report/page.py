@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from separative.evaluation.figure import eer_figure
 from separative.evaluation.results import LOWER_IS_BETTER, Results, Row, title
 from separative.files import replace_file
-from separative.report.figures import curves_figure, spectrogram_db, spectrogram_figure
+from separative.report.figures import curves_figure, picture, spectrogram_db, spectrogram_figure
 from separative.report.log import find_log, read_curves
+from separative.report.portrait import portrait_html
 from separative.report.style import STYLE
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from separative.evaluation.portrait import Portrait
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def write_report(
     heading: str = "A separative encoder, trained and tested",
     results: str | Path | None = None,
     run: str | Path | None = None,
+    portrait: Portrait | None = None,
     samples: Sequence[Sample] = (),
 ) -> Path:
     """Write one self-contained HTML file, whole or not at all.
@@ -47,6 +49,7 @@ def write_report(
     Args:
         results: ``results.json`` of an evaluation, or its folder: key figures, tables, EER by condition.
         run: a training log in JSON lines, or the folder that holds it: curves.
+        portrait: of a model: likeness of talkers, a map of them, what the cross-attention looks at.
         samples: a mixture, its separated talkers and its sources, say: spectrograms and players, in order.
 
     Raises:
@@ -58,6 +61,8 @@ def write_report(
     if run is not None:
         axis, curves = read_curves(find_log(run))
         parts.append(f"<h2>Training</h2>{picture(curves_figure(axis, curves), 'Training curves')}")
+    if portrait is not None:
+        parts.append(portrait_html(portrait))
     if samples:
         parts.append(_samples(samples))
     replace_file(path, whole_page(heading, "".join(parts)).encode())
@@ -160,11 +165,3 @@ def wav_bytes(wave_N: NDArray[np.float32], rate: int) -> bytes:
         file.setframerate(rate)
         file.writeframes(np.rint(wave_N * 32767).astype("<i2").tobytes())
     return buffer.getvalue()
-
-
-def picture(figure: Figure, words: str) -> str:
-    """A figure as an image within the page; ``words`` for those who cannot see it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=150, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{escape(words, quote=True)}" src="data:image/png;base64,{data}">'

@@ -12,7 +12,8 @@ from separative.evaluation.results import Results, Row, title
 from separative.files import replace_file, replacing
 from separative.metrics import Floats
 from separative.report import table_figures as figures
-from separative.report.page import html_table, picture, whole_page
+from separative.report.figures import picture
+from separative.report.page import html_table, whole_page
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from separative.errors import LossError, SeparativeError
 from separative.mixtures import Batch
 from separative.model import SeparativeEncoder
+from separative.model.blocks import Block
 from separative.objectives import build_objective
 from separative.ranks import current
 from separative.training.optimiser import build_optimiser
@@ -46,6 +47,8 @@ class Learner:
         self.average = copy.deepcopy(self.model).requires_grad_(False).to(self.fabric.device)
         self.objective.to(self.fabric.device)
         self._wrapped, self.optimiser = self.fabric.setup(self.model, optimiser)
+        if recipe.run.compile:
+            compile_blocks(self.model)
         inventory = self.objective.inventory
         self.rows = None if inventory is None else inventory.row_PE
         self._weights = [
@@ -100,6 +103,15 @@ class Learner:
         if norm > largest:
             torch._foreach_mul_(gradients, largest / (norm + 1e-6))
         return norm
+
+
+def compile_blocks(model: SeparativeEncoder) -> None:
+    """Have torch compile the blocks at their first step; names of weights stay as they are."""
+    # All blocks share their code, and every one is a version of it.
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.compile()
 
 
 def learning_rate(config: OptimiserConfig, step: int, share: float) -> float:

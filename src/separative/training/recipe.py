@@ -62,6 +62,10 @@ class RunConfig(BaseModel):
         default=None, ge=1, description="of the processor; as many as there are if null"
     )
     workers: int = Field(default=1, ge=0, description="processes that draw mixtures")
+    compile: bool = Field(
+        default=False,
+        description="blocks, by torch.compile: slow to start, then quicker; needs a C++ compiler",
+    )
     log_every: int = Field(default=50, ge=1, description="steps")
     validate_minutes: float = Field(default=5.0, gt=0)
     checkpoint_minutes: float = Field(default=5.0, gt=0)

@@ -1,0 +1,60 @@
+"""The verb report: a page about a run or its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from separative.cli.show import Bars
+
+
+def report(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|RESULTS", help="A run's folder, or results.json or its folder.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="The page; report.html in the folder by default.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Speech of talkers not trained on, to look at and listen to.")
+    ] = None,
+    noise: Annotated[Path | None, typer.Option(help="Noise clips, for conditions with noise.")] = None,
+    split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn from the corpus.")] = 0,
+) -> None:
+    """One self-contained page about a run or its results.
+
+    Training curves, error rates by condition with intervals; with a corpus also who is like whom, a map of
+    talkers, what the cross-attention looks at, and a mixture to see and hear.
+    """
+    from separative.demo import sample_mixture
+    from separative.errors import SeparativeError
+    from separative.evaluation.portrait import portrait
+    from separative.report import write_report
+
+    folder = source if source.is_dir() else source.parent
+    found = [source] if source.is_file() else sorted(source.glob("**/results.json"))
+    results = next((path for path in found if path.name == "results.json"), None)
+    run = folder if source.is_dir() and (folder / "log.jsonl").is_file() else None
+    if results is None and run is None:
+        raise SeparativeError(f"{source}: neither a run (log.jsonl) nor results (results.json) there")
+    looks, samples = None, []
+    if corpus is not None:
+        from separative.corpora import load_corpus
+        from separative.model import load_model
+
+        model = load_model(folder)
+        with Bars() as bars:
+            speech = load_corpus(corpus, split=split, keep_damaged=True, progress=bars.count("headers"))
+            clips = None if noise is None else load_corpus(noise, split=split)
+            looks = portrait(model, speech, noise=clips, seed=seed, progress=bars.count("looking"))
+        samples = sample_mixture(model, speech, seed)
+    page = write_report(
+        out or folder / "report.html",
+        heading=f"Separative: {folder.resolve().name}",
+        results=results,
+        run=run,
+        portrait=looks,
+        samples=samples,
+    )
+    print(page)

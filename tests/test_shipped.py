@@ -1,0 +1,101 @@
+"""The model that comes with the package: whole, small, said to be what it is, and of use at once, offline."""
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from separative import audio, embed, load_corpus, load_model, separate, verify
+from separative.cli import main
+from separative.inference import analyze
+from separative.metrics import eer
+from separative.model.files import DEFAULT, SHIPPED, WEIGHTS, model_names
+
+MOST_BYTES = 16 << 20
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something reached for the network")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+
+
+def test_it_is_there_small_and_says_what_it_is(model) -> None:
+    assert DEFAULT in model_names()
+    folder = SHIPPED / DEFAULT
+    assert (folder / WEIGHTS).stat().st_size <= MOST_BYTES
+    card = model.card
+    assert card["identity"] == "speaker" and card["data"]["talkers"] > 500
+    assert card["calibration"]["held_out"]["loss"] < 0.1
+    assert card["training"]["mixture_seconds"] > 0 and card["training"]["machine"]
+    words = (folder / "README.md").read_text(encoding="utf-8")
+    for must in ("licence", "not for", "children", "telephone", "EER", card["sha256"][:12]):
+        assert must in words, must
+
+
+def test_verbs_work_without_naming_a_model_and_without_a_network(
+    offline: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    time = np.arange(3 * 16000) / 16000
+    for name, pitch in (("a", 110.0), ("b", 210.0)):
+        buzz = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 20))
+        buzz *= np.abs(np.sin(2 * np.pi * 2.3 * time)) + 0.01 * rng.standard_normal(len(time))
+        audio.write(tmp_path / f"{name}.wav", (0.1 * buzz).astype(np.float32), 16000)
+    a, b = str(tmp_path / "a.wav"), str(tmp_path / "b.wav")
+    assert main(["verify", a, b]) == 0
+    assert "log-likelihood ratio" in capsys.readouterr().out
+    assert main(["separate", a, "--out", str(tmp_path / "out")]) == 0
+    assert main(["embed", a, b, "--out", str(tmp_path / "e.npz")]) == 0
+    assert len(list((tmp_path / "out").glob("*.wav"))) >= 1
+
+
+@pytest.mark.data
+def test_it_knows_talkers_it_has_never_heard(model, data: Path) -> None:
+    """A check of sanity: the table's figures are made by `separative evaluate`."""
+    corpus = load_corpus(data / "speech.csv", keep_damaged=True).split("dev")
+    assert not set(corpus.speakers) & set(model.card["data"]["speakers"])
+    sides = {
+        name: [u for u in us if u.seconds > 2][:2]
+        for name, us in corpus.by_speaker.items()
+        if us[0].corpus == "speechocean762"
+    }
+    heard = {
+        name: [embed(model, u.path).audible[0].embedding_E for u in us]
+        for name, us in sides.items()
+        if len(us) == 2
+    }
+    names = list(heard)
+    scores = [(float(heard[a][0] @ heard[b][1]), a == b) for a in names for b in names]
+    assert len(names) > 15
+    assert eer(*(np.array(x) for x in zip(*scores, strict=True))) < 0.15
+
+
+@pytest.mark.data
+def test_it_separates_and_says_who_is_there(model, data: Path) -> None:
+    corpus = load_corpus(data / "speech.csv", keep_damaged=True).split("dev")
+    ours = [us for us in corpus.by_speaker.values() if us[0].corpus == "speechocean762"]
+    first, second = (
+        np.concatenate([audio.read(u.path, 16000)[0] for u in us[:4]])[: 8 * 16000]
+        for us in (ours[0], ours[9])
+    )
+    second = second * np.float32(np.std(first) / np.std(second))
+    mixture = (first + second, 16000)
+    heard = separate(model, mixture)
+    assert len(heard.audible) == 2
+    for wave, us in ((first, ours[0]), (second, ours[9])):
+        best = max(float(np.corrcoef(t.waveform_N, wave)[0, 1]) for t in heard.talkers)
+        assert best > 0.75
+        assert verify(model, us[5].path, mixture).score > verify(model, ours[4][5].path, mixture).score
+    turns = np.concatenate([first, np.zeros(8000, np.float32), second])
+    meeting = analyze(model, (turns, 16000), talkers=2)
+    assert len(meeting.speakers) == 2
