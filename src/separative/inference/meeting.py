@@ -155,8 +155,11 @@ def tell_apart(
 
 
 def same_talker(model: SeparativeEncoder) -> float:
-    """Cosine above which two windows' talkers are one: what the model's card says, or SAME."""
-    return float(model.card.get("same", SAME))
+    """Cosine above which two windows' talkers are one: what the model's card says; where its calibration has
+    no evidence either way; or SAME."""
+    calibration = model.card.get("calibration")
+    even = SAME if calibration is None else -calibration["offset"] / calibration["scale"]
+    return float(model.card.get("same", even))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,149 @@
+"""Commands and code of README and docs do what they say, on small corpora and in a folder of their own.
+
+Sizes alone are changed (minutes become steps, tables smaller), by the rules below. Blocks of a Slurm
+script, of installation and of what needs a cluster are left out by what they begin with or hold.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from separative import audio
+from separative.model.files import model_names
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["use.md", "recordings.md", "gallery.md", "train.md", "evaluate.md", "scale.md", "architecture.md"]
+LEFT_OUT = ("#!/bin/bash", "pip install", "--engine ray", "ffmpeg", "make ")
+SMALLER = (
+    (r"--minutes 60", "--steps 2"),
+    (r"--minutes 10", "--minutes 0.3"),
+    (r"--talkers 2,3 --overlaps 0,0.2", "--talkers 2 --overlaps 0.2 --count 2 --minutes 0.3"),
+    (r"benchmark (small|quick)", "benchmark PLAN"),
+    (r"--devices 4", "--devices 2"),
+)
+# For `train` and what is drawn by a recipe: the recipe named stays, its network and batch shrink.
+TINY = ["mixtures.batch=4", "mixtures.seconds=0.5", "model.width=16", "model.shared_blocks=1", "model.stream_blocks=1", "model.speaker_width=16", "model.speaker_blocks=1", "model.embedding=16", "model.mels=16", "run.workers=0"]
+RATE = 16000
+
+
+def voice(pitch: float, seconds: float, seed: int) -> np.ndarray:
+    rng, time = np.random.default_rng(seed), np.arange(round(seconds * RATE)) / RATE
+    buzz = sum(np.sin(2 * np.pi * pitch * k * time + rng.uniform(0, 6)) / k for k in range(1, 12))
+    buzz *= np.clip(np.sin(2 * np.pi * rng.uniform(2, 4) * time + rng.uniform(0, 6)) + 0.7, 0, 1)
+    return (0.05 * buzz + 0.001 * rng.standard_normal(len(time))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the documents take for granted: corpora, recordings, a trained run."""
+    folder = tmp_path_factory.mktemp("docs")
+    rows, number = ["path,speaker,split"], 0
+    for talker in range(14):
+        for take in range(4):
+            path = folder / "speech" / f"t{talker}-{take}.wav"
+            audio.write(path, voice(90 + 14 * talker, 3.0, number), RATE)
+            rows.append(f"{path},t{talker},{'train' if talker < 8 else 'dev'}")
+            number += 1
+    (folder / "speech.csv").write_text("\n".join(rows) + "\n")
+    rows = ["path,category,split"]
+    for split in ("train", "dev"):
+        path = folder / "noise" / f"{split}.wav"
+        hiss = 0.05 * np.random.default_rng(1).standard_normal(4 * RATE)
+        audio.write(path, hiss.astype(np.float32), RATE)
+        rows.append(f"{path},hiss,{split}")
+    (folder / "noise.csv").write_text("\n".join(rows) + "\n")
+    ann, bob = voice(110, 6.0, 900), voice(190, 6.0, 901)
+    for name, wave in {
+        "ann": ann,
+        "ann-1": ann[: 4 * RATE],
+        "ann-2": voice(110, 5.0, 902),
+        "bob": bob,
+        "a": ann,
+        "b": voice(110, 4.0, 903),
+        "c": bob,
+        "mixture": ann + bob,
+        "meeting": np.concatenate([ann, bob, ann[: 3 * RATE] + bob[: 3 * RATE]]),
+    }.items():
+        audio.write(folder / f"{name}.wav", wave, RATE)
+    return folder
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """(language, content) of the fenced blocks of a page that are to be run."""
+    found = re.findall(r"^```(sh|python)\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.M | re.S)
+    return [
+        (kind, content)
+        for kind, content in found
+        if not any(word in content for word in LEFT_OUT if word.startswith("#!"))
+    ]
+
+
+def commands(content: str) -> list[list[str]]:
+    joined = content.replace("\\\n", " ")
+    lines = [line.split("    #")[0].split("  #")[0].strip() for line in joined.splitlines()]
+    lines = [line for line in lines if line and not any(word in line for word in LEFT_OUT)]
+    for old, new in SMALLER:
+        lines = [re.sub(old, new, line) for line in lines]
+    return [shlex.split(line) for line in lines]
+
+
+def run(words: list[str], place: Path) -> None:
+    assert words[0] == "separative", words
+    if words[1] == "train":
+        # A network this small, whatever else the line sets.
+        words = [*words, *(x for key in TINY for x in ("--set", key))]
+        if "--steps" not in words and "--resume" not in words:
+            words += ["--steps", "2"]
+        out = place / words[words.index("--out") + 1]
+        if "--resume" not in words and out.exists():
+            shutil.rmtree(out)
+        if "--resume" in words:
+            words = [w for w in words if w not in TINY and w != "--set"] + ["--steps", "3"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "separative", *words[1:]], cwd=place, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("base" not in model_names(), reason="no model comes with this version")
+@pytest.mark.parametrize("page", PAGES)
+def test_what_the_page_shows_can_be_done(page: str, place: Path) -> None:
+    found = blocks(page)
+    assert found
+    for kind, content in found:
+        if kind == "python":
+            done = subprocess.run([sys.executable, "-c", content], cwd=place, capture_output=True, text=True)
+            assert done.returncode == 0, f"{content}\n{done.stderr}"
+            continue
+        for words in commands(content):
+            if "PLAN" in words:
+                continue  # tests/benchmark runs plans
+            run(words, place)
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    missing = []
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                missing.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not missing
+
+
+def test_every_verb_is_in_the_documents() -> None:
+    from separative.cli.app import app
+
+    text = "".join(p.read_text(encoding="utf-8") for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    names = [c.name or c.callback.__name__ for c in app.registered_commands]
+    for group in app.registered_groups:
+        names += [f"{group.name} {c.name}" for c in group.typer_instance.registered_commands]
+    assert [name for name in names if f"separative {name}" not in text] == []
