@@ -47,8 +47,6 @@ class Learner:
         self.average = copy.deepcopy(self.model).requires_grad_(False).to(self.fabric.device)
         self.objective.to(self.fabric.device)
         self._wrapped, self.optimiser = self.fabric.setup(self.model, optimiser)
-        if recipe.run.compile:
-            compile_blocks(self.model)
         inventory = self.objective.inventory
         self.rows = None if inventory is None else inventory.row_PE
         self._weights = [

@@ -21,7 +21,7 @@ from separative.model import save_model
 from separative.ranks import Ranks, current
 from separative.training import checkpoint, machine
 from separative.training.journal import Journal, Silent
-from separative.training.learner import Learner
+from separative.training.learner import Learner, compile_blocks
 from separative.training.pace import Clock, Progress, Stop
 from separative.training.recipe import Recipe, parse_recipe
 from separative.training.start import hear_everyone, only_one_talker
@@ -127,6 +127,9 @@ def train(
         crops = recipe.optimiser.inventory_crops
         alone = Mixer(speech, only_one_talker(recipe.mixtures), seed=recipe.seed + 1, cache=cache)
         hear_everyone(learner.model, inventory, alone, crops=crops, workers=workers, progress=hearing)
+    if recipe.run.compile:
+        # Not before: batches of other sizes would be compiled too.
+        compile_blocks(learner.model)
     # Nothing is written before all that can be wrong with recipe, corpus and checkpoint has had its say.
     if not ranks.rank:
         out.mkdir(parents=True, exist_ok=True)
