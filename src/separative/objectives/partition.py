@@ -19,8 +19,8 @@ from separative.ranks import ALONE, Ranks
 
 # Logits at once: what a processor's cache holds; on a GPU, enough to keep it busy.
 CPU_LOGITS, GPU_LOGITS = 2**19, 2**26
-# Logits kept from the forward pass to the backward one (180 MB); what is beyond is computed twice.
-KEPT_LOGITS = 45_000_000
+# Logits kept from the forward pass to the backward one (144 MB); what is beyond is computed twice.
+KEPT_LOGITS = 36_000_000
 # Below any logit, and finite: a difference of maxima, or 0 times it, is never NaN.
 _LOWEST = -1e30
 _SHORTEST = 1e-12  # length of a row of zeros, for division
