@@ -1,6 +1,6 @@
 """What takes too long for the tests: every stop, many kills, hours.
 
-    python benchmarks/soak.py [--minutes 60] [--kills 50] [--only resume kills ranks hours]
+    python benchmarks/soak.py [--minutes 60] [--kills 50] [--only resume kills ranks audio hours]
 
 Speaks a corpus of synthetic voices (extra ``voices``) and rewrites docs/benchmarks/soak.md; the exit code is
 1 if anything failed.
@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+import mutations_soak
 import watch
 from common import PAGES, made_on
 from separative.corpora import Corpus, load_corpus, speak_voices
@@ -162,6 +163,17 @@ def tests(*paths: str) -> list[Line]:
     return lines
 
 
+def audio_in(count: int) -> list[Line]:
+    """Damaged sound files, by codec."""
+    outcomes = mutations_soak.run(count)
+    lines = []
+    for kind in mutations_soak.KINDS:
+        mine = {said: n for (name, said), n in outcomes.items() if name == kind}
+        words = ", ".join(f"{n} {said}" for said, n in sorted(mine.items()))
+        lines.append((f"damaged {kind}", words, set(mine) <= set(mutations_soak.FINE)))
+    return lines
+
+
 def hours(minutes: float, speech: Path, noise: Path, folder: Path) -> list[Line]:
     """Training with workers and everything on, watched."""
     out = folder / "long"
@@ -189,12 +201,13 @@ def judge(watched: watch.Record, minutes: float) -> list[Line]:
 
 
 def main() -> None:
-    parts = ("resume", "kills", "ranks", "hours")
+    parts = ("resume", "kills", "ranks", "audio", "hours")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=60.0, help="of training in 'hours'")
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--mutations", type=int, default=10_000, help="sound files gone wrong")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--watched", type=Path, help="JSON of watch.py, judged in place of 'hours'")
     parser.add_argument("--page", type=Path, default=PAGES / "soak.md")
@@ -220,6 +233,8 @@ def main() -> None:
                     "tests/corpora/test_shards.py",
                     "tests/inference/test_bulk.py",
                 )
+            elif part == "audio":
+                found = audio_in(args.mutations)
             elif args.watched:
                 content = json.loads(args.watched.read_text(encoding="utf-8"))
                 found = judge(content, round(content["samples"][-1]["seconds"] / 60))

@@ -29,7 +29,18 @@ SMALLER = (
     (r"--devices 4", "--devices 2"),
 )
 # For `train` and what is drawn by a recipe: the recipe named stays, its network and batch shrink.
-TINY = ["mixtures.batch=4", "mixtures.seconds=0.5", "model.width=16", "model.shared_blocks=1", "model.stream_blocks=1", "model.speaker_width=16", "model.speaker_blocks=1", "model.embedding=16", "model.mels=16", "run.workers=0"]
+TINY = [
+    "mixtures.batch=4",
+    "mixtures.seconds=0.5",
+    "model.width=16",
+    "model.shared_blocks=1",
+    "model.stream_blocks=1",
+    "model.speaker_width=16",
+    "model.speaker_blocks=1",
+    "model.embedding=16",
+    "model.mels=16",
+    "run.workers=0",
+]
 RATE = 16000
 
 

@@ -140,9 +140,11 @@ def test_missing_empty_folder_and_infinite(tmp_path: Path) -> None:
     for call in (audio.info, audio.read):
         with pytest.raises(AudioError, match=r"empty\.wav: empty"):
             call(tmp_path / "empty.wav")
-    for value in (np.nan, np.inf):
+    for value in (np.nan, np.inf, 1e30):
         soundfile.write(tmp_path / "bad.wav", np.array([0.0, value, 0.0], np.float32), RATE, subtype="FLOAT")
-        with pytest.raises(AudioError, match=r"bad\.wav: holds NaN or infinite"):
+        with pytest.raises(
+            AudioError, match=r"bad\.wav: (holds NaN or infinite|damaged, a sample of 1e\+30)"
+        ):
             audio.read(tmp_path / "bad.wav")
     soundfile.write(tmp_path / "one.wav", np.array([0.5]), RATE)
     assert audio.read(tmp_path / "one.wav")[0].shape == (1,)

@@ -38,6 +38,8 @@ UNKNOWN_FRAMES = 2**62
 BLOCK_FRAMES = 1 << 20
 # A rate beyond these is a damaged header, and resampling from it would take unbounded memory.
 RATES = (1_000, 768_000)
+# Floating point files of integers reach 2^31; beyond, sums of squares would overflow.
+LARGEST = 1e12
 # MP3 frames borrow bits from earlier ones: after a bare seek some 5,000 frames decode to something else.
 MP3_PREROLL = 16384
 
@@ -133,8 +135,8 @@ def read(
         # One frame more than needed, so that resampling never yields one sample too few.
         wanted = UNKNOWN_FRAMES if seconds is None else math.ceil(seconds * from_rate) + 1
         samples = _decode(file, path, first, wanted)
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: holds NaN or infinite samples")
+    if reason := _impossible(samples):
+        raise AudioError(f"{path}: {reason}")
     wave: Wave
     if channels == "each":
         wave = samples.T
@@ -171,8 +173,8 @@ def stream(
                 samples = next(blocks, None)
             except (RuntimeError, OSError) as error:
                 samples, damage = None, error
-            if samples is not None and not np.isfinite(samples).all():
-                samples, damage = None, AudioError(f"{path}: holds NaN or infinite samples")
+            if samples is not None and (reason := _impossible(samples)):
+                samples, damage = None, AudioError(f"{path}: {reason}")
             if samples is None:
                 break
             frames += len(samples)
@@ -190,6 +192,14 @@ def stream(
             raise AudioError(f"{path}: empty, it holds no audio frames")
         if frames < file.frames < UNKNOWN_FRAMES:
             raise AudioError(f"{path}: cut short, {frames} of {file.frames} frames can be decoded")
+
+
+def _impossible(samples: Wave) -> str:
+    """What is wrong with samples that no recording has, or nothing."""
+    if not np.isfinite(samples).all():
+        return "holds NaN or infinite samples"
+    peak = float(np.abs(samples).max(initial=0.0))
+    return f"damaged, a sample of {peak:.1g} is in it" if peak > LARGEST else ""
 
 
 def _one_channel(samples: Wave, channels: Channels) -> Wave:
