@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test lint bench soak
+.PHONY: demo test lint bench soak docs
 
 demo: $(READY)
 	$(BIN)/separative demo --out demo
@@ -19,6 +19,10 @@ lint: $(READY)
 # PEER_PYTHON: the Python of an environment with the peers (systems/README.md); without it they are left out.
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
+
+docs: $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 soak: $(READY)
 	$(BIN)/python benchmarks/soak.py
