@@ -11,6 +11,14 @@ Labels = NDArray[np.int64]
 # Pairwise distances of this many embeddings at most; the others go to the nearest talker.
 MOST = 1500
 ROUNDS = 5
+# Share of the mean embedding of a recording that is taken off before its talkers are compared: what all of
+# them have in common (the room, the microphone) says nothing of who is who. Not all of it, or a talker alone
+# would fall apart.
+COMMON = 0.6
+# Of all speech, what a talker must have at least; less is an outlier of somebody's.
+LEAST_SHARE = 0.03
+# Cosine of what is left, above which two clusters are one talker's.
+ALIKE = 0.2
 
 
 def talkers_of(
@@ -18,6 +26,7 @@ def talkers_of(
     seconds_WC: Floats,
     *,
     same: float,
+    alike: float = ALIKE,
     talkers: int | None = None,
     least_seconds: float = 1.0,
 ) -> tuple[Labels, Floats]:
@@ -30,7 +39,8 @@ def talkers_of(
     Args:
         embed_WCE: unit norm, of each stream of each window.
         seconds_WC: of speech in each; below ``least_seconds`` a stream has no say in who is there.
-        same: cosine above which two embeddings are of one talker.
+        same: cosine above which two streams of a window sound the same.
+        alike: cosine above which two clusters, without what all have in common, are of one talker.
         talkers: how many there are, if known.
     """
     voiced_WC = seconds_WC >= min(least_seconds, float(seconds_WC.max()) if seconds_WC.size else 0.0)
@@ -38,7 +48,7 @@ def talkers_of(
     if not voiced_WC.any():
         return np.full(seconds_WC.shape, -1), np.zeros((0, embed_WCE.shape[2]), np.float32)
     unit_UE, weight_U = embed_WCE[voiced_WC], seconds_WC[voiced_WC]
-    centre_KE = _centres(unit_UE, weight_U, same, talkers)
+    centre_KE = _centres(unit_UE, weight_U, alike, talkers)
     label_WC = np.full(seconds_WC.shape, -1)
     for _ in range(ROUNDS):
         before = label_WC
@@ -61,7 +71,7 @@ def talkers_of(
     return np.where(label_WC >= 0, rank[label_WC], -1), centre_KE[order]
 
 
-def _centres(unit_UE: Floats, weight_U: Floats, same: float, talkers: int | None) -> Floats:
+def _centres(unit_UE: Floats, weight_U: Floats, alike: float, talkers: int | None) -> Floats:
     """Mean embeddings of the clusters that hold a fair part of the speech."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
@@ -69,9 +79,9 @@ def _centres(unit_UE: Floats, weight_U: Floats, same: float, talkers: int | None
     unit_UE, weight_U = unit_UE[some], weight_U[some]
     if len(unit_UE) == 1:
         return unit_UE
-    tree = linkage(unit_UE, "average", metric="cosine")
-    # A talker has said as much as a few windows hold; what is less is an outlier of somebody's.
-    least = min(0.02 * float(weight_U.sum()), 3 * float(weight_U.max()))
+    tree = linkage(own_part(unit_UE, weight_U), "average", metric="cosine")
+    # In a long recording a few windows' speech is enough.
+    least = min(LEAST_SHARE * float(weight_U.sum()), 10 * float(weight_U.max()))
 
     def large(label_U: NDArray[np.int32]) -> list[int]:
         sums = np.bincount(label_U, weights=weight_U)
@@ -79,7 +89,7 @@ def _centres(unit_UE: Floats, weight_U: Floats, same: float, talkers: int | None
         return [int(k) for k in order if sums[k] >= least and k > 0]
 
     if talkers is None:
-        label_U = fcluster(tree, 1 - same, "distance")
+        label_U = fcluster(tree, 1 - alike, "distance")
         chosen = large(label_U) or [int(np.bincount(label_U, weights=weight_U).argmax())]
     else:
         # Cut ever lower until so many large clusters are there; outliers make clusters of their own.
@@ -91,6 +101,16 @@ def _centres(unit_UE: Floats, weight_U: Floats, same: float, talkers: int | None
                 break
         chosen = chosen[:wanted]
     return np.stack([mean_embedding(unit_UE[label_U == k], weight_U[label_U == k]) for k in chosen])
+
+
+def own_part(unit_UE: Floats, weight_U: Floats) -> Floats:
+    """Embeddings without the larger part of their mean, at unit norm: what tells talkers of one recording
+    apart."""
+    rest_UE = unit_UE - COMMON * np.average(unit_UE, axis=0, weights=weight_U)
+    own_UE: Floats = (rest_UE / np.maximum(np.linalg.norm(rest_UE, axis=1, keepdims=True), 1e-9)).astype(
+        np.float32
+    )
+    return own_UE
 
 
 def mean_embedding(unit_UE: Floats, weight_U: Floats) -> Floats:

@@ -9,7 +9,7 @@ import numpy as np
 
 from separative.inference.cluster import match_streams
 from separative.inference.forward import forward
-from separative.inference.meeting import WINDOW, same_talker
+from separative.inference.meeting import same_talker
 from separative.inference.recording import MIN_SPEECH, Wave
 from separative.inference.voices import FADE_SECONDS
 from separative.inference.windows import Floats, Grid, fade_in, gather
@@ -17,8 +17,8 @@ from separative.inference.windows import Floats, Grid, fade_in, gather
 if TYPE_CHECKING:
     from separative.model import Separated, SeparativeEncoder
 
-HOP = 0.5
-"""Seconds from one window to the next, and the length of what an update holds."""
+WINDOW, HOP = 4.0, 0.5
+"""Seconds of a window; and from one to the next, which is the length of what an update holds."""
 
 LOOKAHEAD = 1.0
 """Seconds that a window hears beyond what is said about it."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError, choose
-from separative.inference.cluster import mean_embedding, talkers_of
+from separative.inference.cluster import ALIKE, mean_embedding, talkers_of
 from separative.inference.recording import MIN_SPEECH, Audio, Blocks, ChannelPolicy, Wave
 from separative.inference.verify import evidence, hear_side
 from separative.inference.windows import Floats, Grid, Keep, Progress, Views, answers, hear
@@ -22,11 +22,11 @@ from separative.rttm import Turn, turns_of
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-WINDOW, HOP = 4.0, 1.0
+WINDOW, HOP = 2.0, 1.0
 """Seconds of a window, and from one to the next."""
 
 SAME = 0.5
-"""Cosine above which two windows' talkers are one, for a model whose card does not say."""
+"""Cosine above which two voices are one, for a model whose card does not say."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def analyze(
     *,
     talkers: int | None = None,
     attention: bool = True,
-    same: float | None = None,
+    alike: float | None = None,
     channels: ChannelPolicy = "mean",
     window: float = WINDOW,
     hop: float = HOP,
@@ -94,7 +94,8 @@ def analyze(
         source: a sound file, or a waveform with its rate.
         talkers: how many there are, if known.
         attention: False leaves the cross-attention over windows out, to see what it does.
-        same: cosine above which two windows' talkers are one; by default what the model's card says.
+        alike: cosine above which two clusters of windows are of one talker, after what all of the recording
+            have in common is taken off; by default what the model's card says.
         window, hop: seconds of a window, and from one to the next.
         keep: a file (.npz) for what was heard so far, of sound files only: a call that was stopped goes on
             from there. It stays, and serves later calls for the same recording.
@@ -118,7 +119,7 @@ def analyze(
     views = hear(model, blocks, grid, round(seconds * model.rate), keep=held, progress=progress)
     if not views.activity_WCS.any():
         raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH} s of speech")
-    speakers, label_WC = tell_apart(model, views, talkers=talkers, attention=attention, same=same)
+    speakers, label_WC = tell_apart(model, views, talkers=talkers, attention=attention, alike=alike)
     return Meeting(
         name,
         source,
@@ -140,23 +141,29 @@ def tell_apart(
     *,
     talkers: int | None = None,
     attention: bool = True,
-    same: float | None = None,
+    alike: float | None = None,
 ) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
     """The talkers of a recording that was heard, and whose each stream of each window is [W,C].
 
     Arguments as of :func:`analyze`.
     """
-    same = same_talker(model) if same is None else same
+    alike = float(model.card.get("alike", ALIKE)) if alike is None else alike
     speech_WC = (views.activity_WCS > 0.5).sum(-1) * np.float32(model.segment_seconds)
     size = views.query_WCE.shape[2]
     embed_WCE = answers(model, views.query_WCE.reshape(-1, size), views, attention=attention)
-    label_WC, _ = talkers_of(embed_WCE.reshape(views.query_WCE.shape), speech_WC, same=same, talkers=talkers)
+    label_WC, _ = talkers_of(
+        embed_WCE.reshape(views.query_WCE.shape),
+        speech_WC,
+        same=same_talker(model),
+        alike=alike,
+        talkers=talkers,
+    )
     return _speakers(model, views, label_WC, speech_WC, attention), label_WC
 
 
 def same_talker(model: SeparativeEncoder) -> float:
-    """Cosine above which two windows' talkers are one: what the model's card says; where its calibration has
-    no evidence either way; or SAME."""
+    """Cosine above which two voices are one: what the model's card says; else where its calibration has no
+    evidence either way; else SAME."""
     calibration = model.card.get("calibration")
     even = SAME if calibration is None else -calibration["offset"] / calibration["scale"]
     return float(model.card.get("same", even))
