@@ -23,7 +23,8 @@ def drawn(talkers: int, windows: int, spread: float, seed: int = 0) -> tuple[np.
 @pytest.mark.parametrize("known", [False, True])
 def test_talkers_are_counted_and_told_apart(talkers: int, known: bool) -> None:
     embed, seconds, who = drawn(talkers, 120, 0.08)
-    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5, talkers=talkers if known else None)
+    # Directions drawn by chance may be 0.3 alike.
+    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5, alike=0.4, talkers=talkers if known else None)
     assert len(centre_KE) == talkers
     heard = seconds > 0
     assert (label_WC[~heard] == -1).all()
@@ -72,3 +73,23 @@ def test_one_short_word_is_one_talker() -> None:
     seconds[:] = [[0.3, 0.0]]
     label_WC, centre_KE = talkers_of(embed, seconds, same=0.5)
     assert label_WC.tolist() == [[0, -1]] and len(centre_KE) == 1
+
+
+def test_what_all_have_in_common_is_not_what_tells_them_apart() -> None:
+    """A room's colour on every embedding, larger than the talkers' own: they are still told apart."""
+    embed, seconds, who = drawn(3, 150, 0.06, seed=3)
+    room_E = np.random.default_rng(9).standard_normal(32)
+    coloured = embed + 1.5 * room_E / np.linalg.norm(room_E)
+    coloured = (coloured / np.linalg.norm(coloured, axis=2, keepdims=True)).astype(np.float32)
+    label_WC, centre_KE = talkers_of(coloured, seconds, same=0.95)
+    heard = seconds > 0
+    assert len(centre_KE) == 3 and (centre_KE @ centre_KE.T).min() > 0.5
+    assert len(set(zip(who[heard].tolist(), label_WC[heard].tolist(), strict=True))) == 3
+
+
+def test_a_talker_alone_does_not_fall_apart() -> None:
+    rng = np.random.default_rng(4)
+    embed = np.eye(1, 64) + 0.08 * rng.standard_normal((200, 1, 64))
+    embed /= np.linalg.norm(embed, axis=2, keepdims=True)
+    label_WC, centre_KE = talkers_of(embed.astype(np.float32), np.full((200, 1), 2.0, np.float32), same=0.5)
+    assert len(centre_KE) == 1 and (label_WC == 0).all()
