@@ -14,10 +14,10 @@ function match(identity) {
   const others = [
     ...candidates.filter(c => c.name !== name).map(c => [c.name, c.probability]),
     ...(name === null ? [] : [['unknown', unknown]]),
-  ].sort((a, b) => b[1] - a[1]).slice(0, 2);
+  ].filter(([, share]) => share >= 0.005).sort((a, b) => b[1] - a[1]).slice(0, 2);
   const best = name === null ? unknown : candidates.find(c => c.name === name).probability;
   const rest = others.map(([who, share]) => `${who} ${percent(share)}`).join(', ');
-  return [make('b', {}, name ?? 'unknown'), ` ${percent(best)}`, ` · ${rest}`];
+  return [make('b', {}, name ?? 'unknown'), ` ${percent(best)}`, rest && ` · ${rest}`];
 }
 
 export function lane({ name, facts, colour, path, number, player, identity, enrolled }) {
