@@ -292,26 +292,28 @@ def test_a_token_opens_the_page_and_leaves_the_address(start, visit) -> None:
     assert here.page.evaluate("() => document.cookie") == ""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_it_looks_right_and_axe_finds_no_fault(start, visit, record, scheme: str, width: int) -> None:
+def test_it_looks_right_and_axe_finds_no_fault(start, visit, record) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     server: Running = start()
     for number, name in enumerate(("Ada", "Émilie", "Grace Hopper", "Katherine Coleman Goble Johnson")):
         id_ = server.upload(record(f"page-look{number}.wav", 4.0, 90 + number))
         server.run("gallery", name=name, recordings=[id_], force=True)
-    size = {"width": width, "height": WIDTHS[width]}
-    here = visit(server.url, viewport=size, color_scheme=scheme)
-    page = here.page
-    faults = {}
+    here = visit(server.url)
+    page, faults = here.page, {}
 
     def look(what: str) -> None:
-        page.screenshot(path=PICTURES / f"{what}-{scheme}-{width}.png", full_page=True)
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), what
-        found = axe.Axe().run(page).response
-        assert len(found["passes"]) > 15
-        for fault in found["violations"]:
-            faults[f"{what}: {fault['id']} ({fault['impact']})"] = [n["html"] for n in fault["nodes"]][:3]
+        for width, height in WIDTHS.items():
+            page.set_viewport_size({"width": width, "height": height})
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                page.screenshot(path=PICTURES / f"{what}-{scheme}-{width}.png", full_page=True)
+                assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), what
+                found = axe.Axe().run(page).response
+                # Behind an open dialog there is little to look at.
+                assert len(found["passes"]) >= 10
+                for fault in found["violations"]:
+                    where = f"{what}, {scheme}, {width}: {fault['id']} ({fault['impact']})"
+                    faults[where] = [node["html"] for node in fault["nodes"]][:3]
 
     look("empty")
     here.analyze(record("page-look.wav", 15.0, 95))
