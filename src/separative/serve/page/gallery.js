@@ -48,6 +48,22 @@ function row(talker) {
     make('div', {}, make('b', {}, talker.name), make('p', { className: 'hint' }, facts)), remove);
 }
 
+// Names beside, above or below their points, where nothing else is; left out where there is no place.
+function labels(points) {
+  const taken = points.map(({ x, y }) => [x - 6, y - 6, x + 6, y + 6]);
+  return points.flatMap(({ name, x, y }) => {
+    const words = name.length > 16 ? `${name.slice(0, 15)}…` : name, wide = 7 * words.length;
+    for (const [left, base] of [[x + 9, y + 4], [x - 9 - wide, y + 4], [x - wide / 2, y - 10], [x - wide / 2, y + 18]]) {
+      const box = [left, base - 11, left + wide, base + 3];
+      const inside = box[0] > 2 && box[2] < WIDE - 2 && box[1] > 2 && box[3] < HIGH - 2;
+      if (!inside || taken.some(b => b[0] < box[2] && box[0] < b[2] && b[1] < box[3] && box[1] < b[3])) continue;
+      taken.push(box);
+      return [draw('text', { x: left + wide / 2, y: base, 'text-anchor': 'middle' }, words)];
+    }
+    return [];
+  });
+}
+
 function map(talkers, spread) {
   const figure = $('map'), svg = figure.querySelector('svg');
   figure.hidden = talkers.length < 2;
@@ -56,15 +72,14 @@ function map(talkers, spread) {
   const size = Math.max(Math.max(...xs) - Math.min(...xs), (Math.max(...ys) - Math.min(...ys)) * (WIDE / HIGH), 1e-6);
   const scale = (WIDE - 2 * EDGE) / size;
   const middle = all => (Math.max(...all) + Math.min(...all)) / 2;
-  svg.replaceChildren(...talkers.map(talker => {
-    const x = WIDE / 2 + (talker.x - middle(xs)) * scale, y = HIGH / 2 - (talker.y - middle(ys)) * scale * 0.85;
-    const right = x > WIDE * 0.7;
-    const point = draw('circle', { cx: x, cy: y, r: 5 }, draw('title', {}, talker.name));
-    if (talkers.length > NAMED) return point;
-    const short = talker.name.length > 16 ? `${talker.name.slice(0, 15)}…` : talker.name;
-    const label = draw('text', { x: x + (right ? -9 : 9), y: y + 4, 'text-anchor': right ? 'end' : 'start' }, short);
-    return draw('g', {}, point, label);
+  const points = talkers.map(talker => ({
+    name: talker.name,
+    x: WIDE / 2 + (talker.x - middle(xs)) * scale,
+    y: HIGH / 2 - (talker.y - middle(ys)) * scale * 0.85,
   }));
+  svg.replaceChildren(
+    ...points.map(({ name, x, y }) => draw('circle', { cx: x, cy: y, r: 5 }, draw('title', {}, name))),
+    ...(points.length > NAMED ? [] : labels(points)));
   $('map-words').textContent =
     `Map of ${talkers.length} talkers: near means alike. It shows ${percent(spread)} of how they differ.`;
 }

@@ -40,7 +40,7 @@ export class Timeline {
     $('wider').addEventListener('click', () => this.magnify(0.5));
     $('position').addEventListener('input', event => this.player.seek(Number(event.target.value)));
     $('scroller').addEventListener('scroll', () => this.follow());
-    addEventListener('resize', () => this.follow());
+    addEventListener('resize', () => { if (this.lanes) this.magnify(1); });
     document.addEventListener('keydown', event => this.key(event));
   }
 
