@@ -168,7 +168,8 @@ def main() -> None:
         "# A busy server",
         "",
         f"{args.clients} clients for {args.seconds:g} s, each posting recordings of {LENGTH:g} s to be"
-        f" analyzed by {'a model with random weights, as large as `small`' if args.model is None else args.model};",
+        f" analyzed by"
+        f" {'a model with random weights, as large as `small`' if args.model is None else args.model};",
         "clients and server share the machine.",
         *made_on([load], "torch", "fastapi", "uvicorn", "httpx"),
         "",

@@ -19,7 +19,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this machine's need a token.")
     ] = ("127.0.0.1"),
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     token: Annotated[
         str | None, typer.Option(envvar="SEPARATIVE_TOKEN", help="What clients must show.")
     ] = None,

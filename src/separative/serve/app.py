@@ -39,6 +39,15 @@ it made, delete it. Jobs run one at a time, and wait in a queue that is bounded:
 with Retry-After. Recordings and results go by themselves some time after their last use. Every refusal is a
 JSON object with one sentence in `detail`."""
 
+# What any request may meet.
+ANYWHERE: dict[int | str, str] = {
+    400: "The body is no JSON.",
+    401: "The server's token is missing.",
+    403: "A page of another origin asks.",
+    421: "The server does not answer to that host name.",
+    422: "Something in the request is not as it must be.",
+}
+
 
 def create_app(
     model: SeparativeEncoder,
@@ -84,7 +93,7 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
         responses={
-            422: {"model": schemas.Problem, "description": "Something in the request is not as it must be."}
+            status: {"model": schemas.Problem, "description": why} for status, why in ANYWHERE.items()
         },
     )
     app.state.service = service
@@ -104,7 +113,7 @@ def create_app(
     async def explain(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "body")
-        said = str(first["msg"])
+        said = str(first["msg"]).removeprefix("Value error, ")
         sentence = f"{where}: {said}" if where else said
         # What came in may hold half a character.
         return JSONResponse({"detail": sentence.encode("utf-8", "replace").decode()[:500]}, 422)

@@ -87,7 +87,7 @@ def job_routes(service: Service) -> APIRouter:
     @router.get(
         "/{id}/events",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"text/event-stream": {}}}},
     )
     async def events(id: str) -> StreamingResponse:
         """The same as server-sent events: one whenever something changed, the last when it is over."""
@@ -178,9 +178,12 @@ def _one_of(number: int, count: int) -> None:
 
 
 def _kind(media: str) -> dict[int | str, dict[str, Any]]:
-    binary = media.startswith("audio")
-    schema = {"type": "string", "format": "binary"} if binary else {"type": "string"}
-    return {200: {"content": {media: {"schema": schema}}}}
+    schemas_of: dict[str, dict[str, str]] = {
+        "audio/wav": {"type": "string", "format": "binary"},
+        "text/plain": {"type": "string"},
+        "application/json": {"type": "object"},
+    }
+    return {200: {"content": {media: {"schema": schemas_of[media]}}}}
 
 
 def _file(job: Job, name: str, media: str, save: bool) -> FileResponse:

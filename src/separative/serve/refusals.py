@@ -35,7 +35,10 @@ def status_of(error: Exception) -> int:
         return 422
     if isinstance(error, GalleryError):
         # The gallery's disk is full or read-only, or another writer holds it.
-        return 507 if isinstance(error.__cause__, sqlite3.OperationalError) else 409
+        if isinstance(error.__cause__, sqlite3.OperationalError):
+            return 507
+        # Enrolled with that recording already.
+        return 409 if isinstance(error.__cause__, sqlite3.IntegrityError) else 422
     if isinstance(error, SeparativeError):
         return 422
     if isinstance(error, OSError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import uvicorn
@@ -36,20 +36,24 @@ def serve(
 
     Args:
         host: address to listen on; one that others can reach needs a token.
-        tell: called with the address to open, once it is known.
+        port: 0 for any that is free.
+        tell: called with the address to open, once it can be.
 
     Raises:
         GalleryError: see :func:`separative.serve.create_app`.
-        SeparativeError: an address that others can reach, without a token.
+        SeparativeError: an address that others can reach, without a token; or one that is taken.
     """
     if host.strip("[]") not in LOOPBACK and token is None:
         raise SeparativeError(f"{host} lets others in: give a token (--token, or SEPARATIVE_TOKEN)")
     names = tuple(allow_host)
     app = create_app(model, gallery, limits, token=token, allow_host=(*names, host))
-    shown = names[0] if names else host
-    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
-    tell(address if token is None else f"{address}?token={quote(token, safe='')}")
-    uvicorn.run(
+    shown = names[0] if names else host.strip("[]")
+
+    def started(port: int) -> None:
+        address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+        tell(address if token is None else f"{address}?token={quote(token, safe='')}")
+
+    config = uvicorn.Config(
         app,
         host=host.strip("[]"),
         port=port,
@@ -60,3 +64,24 @@ def serve(
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=3,
     )
+    try:
+        _Server(config, started).run()
+    except KeyboardInterrupt:
+        # Raised once more after all is tidy.
+        return
+    except SystemExit as end:
+        app.state.service.close()
+        raise SeparativeError(f"{host}:{port} cannot be listened on: --port names another") from end
+
+
+class _Server(uvicorn.Server):
+    """Tells which port it listens on, once it does."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._tell = started
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._tell(self.servers[0].sockets[0].getsockname()[1])

@@ -37,9 +37,9 @@ Force = Annotated[bool, Field(description="Enrol in spite of little speech, othe
 
 
 class _Asked(BaseModel):
-    """An unknown key is an error, not ignored."""
+    """An unknown key is an error, not ignored; and a number is no text."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Analyze(_Asked):
