@@ -21,7 +21,8 @@ from separative.serve.jobs import Job
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-PEAKS = 1600
+# Of an outline: so many a second, within bounds.
+PEAKS_A_SECOND, PEAKS = 20, (1600, 8000)
 CANDIDATES = 3
 
 MIXTURE, RTTM, RECORD = "mixture.wav", "meeting.rttm", "meeting.json"
@@ -147,9 +148,10 @@ def write_mixture(job: Job, meeting: inference.Meeting, path: Path) -> None:
 
 
 def outline(job: Job, path: Path) -> list[float]:
-    """The largest magnitudes of a sound file in at most PEAKS stretches of equal length."""
+    """The largest magnitudes of a sound file in stretches of equal length, fine enough to look closely."""
     header = audio.info(path)
-    size = max(1, -(-header.frames // PEAKS))
+    wanted = min(max(PEAKS[0], round(PEAKS_A_SECOND * header.seconds)), PEAKS[1])
+    size = max(1, -(-header.frames // wanted))
     peaks: list[NDArray[np.float32]] = []
     for block_N in audio.stream(path, seconds=size * 64 / header.rate):
         job.check()

@@ -123,8 +123,8 @@ export class Timeline {
   }
 
   magnify(factor) {
-    const scroller = $('scroller'), middle = this.zoom * factor;
-    this.zoom = Math.min(Math.max(1, middle), Math.max(1, 2 ** Math.ceil(Math.log2(this.seconds / 4))));
+    const scroller = $('scroller'), closest = Math.max(4, this.seconds / 200);
+    this.zoom = Math.min(Math.max(1, this.zoom * factor), Math.max(1, 2 ** Math.ceil(Math.log2(this.seconds / closest))));
     for (const one of this.lanes) one.track.style.width = `${100 * this.zoom}%`;
     const ticks = $('ticks'), room = Math.max(1, Math.floor((scroller.clientWidth * this.zoom) / 70));
     const step = STEPS.find(s => s >= this.seconds / room) ?? 7200;
@@ -135,7 +135,9 @@ export class Timeline {
       mark.style.left = `${(100 * time) / this.seconds}%`;
       ticks.append(mark);
     }
-    $('wider').disabled = this.zoom === 1;
+    // Not disabled: a button that is would lose the focus of whoever pressed it.
+    $('wider').setAttribute('aria-disabled', this.zoom === 1);
+    $('closer').setAttribute('aria-disabled', this.zoom * closest >= this.seconds);
     scroller.scrollLeft = (this.player.at / this.seconds) * scroller.scrollWidth - scroller.clientWidth / 2;
     this.follow();
   }
