@@ -278,6 +278,17 @@ def test_a_file_may_be_dropped(server: Running, visit, record) -> None:
     here.page.locator("#meeting-title").filter(has_text="dropped.flac").wait_for()
 
 
+def test_a_recording_that_the_server_gave_up_is_told_of(start, visit, record) -> None:
+    server: Running = start()
+    here = visit(server.url)
+    here.analyze(record("page-here.wav", 3.0, 79))
+    path = here.page.locator("#get-rttm").get_attribute("href").rpartition("/")[0]
+    server.client.delete(f"/{path}")
+    # Asked for anew, as a browser does that has not kept all of it.
+    here.page.evaluate("() => { sounds[0].src += '?'; }")
+    here.page.locator("#problem").filter(has_text="analyze it once more").wait_for()
+
+
 def test_cancel_stops_the_job(start, visit, record) -> None:
     server: Running = start()
     here = visit(server.url)

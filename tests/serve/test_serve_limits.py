@@ -242,6 +242,14 @@ def test_a_full_disk_is_told_and_leaves_nothing(start, record) -> None:
     assert server.upload(record("serve-full.wav", 1.0, 76))
 
 
+def test_a_recording_that_vanished_leaves_no_job(start, record) -> None:
+    server: Running = start()
+    id_ = server.upload(record("serve-vanish.wav", 1.0, 78))
+    (server.service.scratch.recordings / id_).unlink()
+    assert server.client.post("/api/embed", json={"recording": id_}).status_code == 404
+    assert list(server.service.scratch.jobs.iterdir()) == [] and len(server.service.jobs) == 0
+
+
 def test_a_gallery_that_cannot_be_written_is_told(start, record) -> None:
     server: Running = start()
     job = server.run("analyze", recording=server.upload(record("serve-disk.wav", 4.0, 77)))

@@ -116,10 +116,14 @@ class Jobs:
                     f"{len(self._waiting)} jobs are waiting already; try again",
                     retry=max(1, min(600, round(self._pace * 2))),
                 )
+            folder = self.folder / secrets.token_hex(16)
             try:
-                job = Job(kind, self.folder / secrets.token_hex(16), held, 60 * self.limits.job_minutes)
-            except FileNotFoundError as error:
-                raise RefusedError(404, "the recording was removed") from error
+                job = Job(kind, folder, held, 60 * self.limits.job_minutes)
+            except OSError as error:
+                shutil.rmtree(folder, ignore_errors=True)
+                if isinstance(error, FileNotFoundError):
+                    raise RefusedError(404, "the recording was removed") from error
+                raise
             self._jobs[job.id] = job
             self._waiting.append((job, work))
             self._changed.notify()

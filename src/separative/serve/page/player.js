@@ -3,7 +3,7 @@
 const APART = 0.08;
 
 export class Player {
-  constructor(sources, seconds, changed) {
+  constructor(sources, seconds, changed, lost) {
     this.seconds = seconds;
     this.changed = changed;
     this.at = 0;
@@ -16,7 +16,8 @@ export class Player {
     });
     const leader = this.sounds[0];
     leader.addEventListener('ended', () => { this.pause(); this.seek(0); });
-    leader.addEventListener('error', () => changed());
+    // The server has removed it, or is gone.
+    leader.addEventListener('error', () => { if (leader.src) lost(); });
     this.tick = this.tick.bind(this);
   }
 

@@ -1,6 +1,6 @@
 // Lanes: who speaks when, over the outline of each voice; where to listen, and how close to look.
 
-import { $, clock, count, draw, make, percent } from './dom.js';
+import { $, clock, count, draw, make, percent, tell } from './dom.js';
 import { lane } from './lane.js';
 import { Player } from './player.js';
 
@@ -50,7 +50,8 @@ export class Timeline {
     const { result, path } = job, { talkers, seconds } = result, together = spans(talkers, 2);
     this.seconds = seconds;
     const sources = ['mixture.wav', ...talkers.map((_, i) => `voices/${i + 1}.wav`)].map(name => `${path}/${name}`);
-    this.player = new Player(sources, seconds, () => this.refresh());
+    const lost = () => tell($('problem'), 'The server no longer has this recording: analyze it once more.');
+    this.player = new Player(sources, seconds, () => this.refresh(), lost);
     $('meeting-title').textContent = result.recording;
     const spoken = length(spans(talkers, 1)), share = spoken ? length(together) / spoken : 0;
     $('summary').textContent = [
