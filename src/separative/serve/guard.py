@@ -68,7 +68,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                page = begins_page(scope["path"]) and message["status"] == 200
+                page = _of_page(scope["path"]) and message["status"] == 200
                 headers["Cache-Control"] = "no-cache" if page else "no-store"
             await send(message)
 
@@ -122,7 +122,7 @@ class Guard:
         return _no(401, sentence, {"WWW-Authenticate": "Bearer"})
 
 
-def begins_page(path: str) -> bool:
+def _of_page(path: str) -> bool:
     """A file of the page, which may be kept and asked for again; anything else is nobody's to keep."""
     return not path.startswith(("/api", "/openapi"))
 
