@@ -31,5 +31,5 @@ soak: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[voices,rooms,quality,export,bulk,gallery,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[voices,rooms,quality,export,bulk,serve,dev]"
 	touch $@

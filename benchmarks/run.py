@@ -16,7 +16,7 @@ from pathlib import Path
 from common import PAGES, Promise, promise_lines
 
 NEED_PEERS = ("step", "embed")
-NAMES = ("metrics", "loss", "mixing", "embed", "step")
+NAMES = ("metrics", "loss", "mixing", "embed", "step", "serve")
 # Made by hand, for they take hours.
 LONG = ("separation",)
 

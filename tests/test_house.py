@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "report": {"evaluation"},
     "demo": {"training", "report"},
     "benchmark": {"training", "report"},
-    "cli": {"demo", "benchmark", "gallery"},
+    "serve": {"gallery"},
+    "cli": {"demo", "benchmark", "serve"},
 }
 # Rooms allowed in type annotations only, and single files that stand for a whole room.
 TYPES_ONLY = {("objectives", "model")}

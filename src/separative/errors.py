@@ -33,6 +33,18 @@ class GalleryError(SeparativeError):
     """A gallery that is missing, damaged or of another model, or a talker it does not hold or take."""
 
 
+class UnknownTalkerError(GalleryError):
+    """A talker whom a gallery does not hold; names both."""
+
+
+class NotEnrolledError(GalleryError):
+    """A recording that is not good enough to enrol a talker with, and the ``reasons`` why."""
+
+    def __init__(self, source: str, reasons: tuple[str, ...]) -> None:
+        self.reasons = reasons
+        super().__init__(f"{source}: not enrolled: {'; '.join(reasons)}")
+
+
 class LossError(SeparativeError):
     """A loss or gradient that is not finite: at ``step``, of the mixtures ``items``."""
 

@@ -83,8 +83,11 @@ def _opened(path: Path) -> Iterator[Any]:
         raise AudioError(f"{path}: not readable as WAV, FLAC, OGG or MP3 audio ({reason})") from error
 
 
-def info(path: str | Path) -> AudioInfo:
+def info(path: str | Path, *, longest: float | None = None) -> AudioInfo:
     """Read the header of a sound file; a stream of unstated length is decoded once to count its frames.
+
+    Args:
+        longest: seconds beyond which such a stream is counted no further: its length is then a little more.
 
     Raises:
         AudioError: the file is missing, not audio, or has no frames.
@@ -93,7 +96,8 @@ def info(path: str | Path) -> AudioInfo:
     with _opened(path) as file:
         frames = int(file.frames)
         if frames >= UNKNOWN_FRAMES:
-            frames = sum(len(block) for block in _blocks(file, UNKNOWN_FRAMES))
+            limit = UNKNOWN_FRAMES if longest is None else math.ceil(longest * file.samplerate) + 1
+            frames = sum(len(block) for block in _blocks(file, limit))
         if frames == 0:
             raise AudioError(f"{path}: empty, it holds no audio frames")
         return AudioInfo(

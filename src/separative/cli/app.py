@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from separative.cli import calibrate, corpora, gallery, hear, info, learn, meetings, report, table
+from separative.cli import calibrate, corpora, gallery, hear, info, learn, meetings, report, serve, table
 
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
@@ -44,6 +44,7 @@ app.command("separate")(hear.separate)
 app.command("analyze")(hear.analyze)
 app.command("listen")(meetings.listen)
 app.command("verify")(hear.verify)
+app.command("serve")(serve.serve)
 app.command("export")(info.export)
 app.command("info")(info.info)
 app.command("report")(report.report)

@@ -16,6 +16,8 @@ EXTRAS = {
     "export": "onnx",
     "bulk": "pyarrow",
     "ray": "ray",
+    "gallery": "usearch",
+    "serve": "fastapi",
 }
 
 

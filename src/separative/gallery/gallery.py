@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.errors import GalleryError
+from separative.errors import GalleryError, NotEnrolledError, UnknownTalkerError
 from separative.files import write_json
 from separative.gallery.gates import Gate, judge
 from separative.gallery.heard import embedding, heard_again, heard_of, packed, sound_of, unpacked
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 Ranking = list[tuple[str, float]]
+Named = tuple[list[str], Floats]
 
 EXPORT_FORMAT = 1
 # More than asked for are looked at exactly, since bytes may swap neighbours.
@@ -84,6 +86,7 @@ class Gallery:
         metadata: dict[str, Any] | None = None,
         keep_sound: bool = False,
         force: bool = False,
+        label: str | None = None,
         progress: Progress | None = None,
     ) -> Gate:
         """Enrol a talker with a recording of theirs alone, or add one to a known talker.
@@ -95,6 +98,7 @@ class Gallery:
             metadata: what JSON can hold; joins that of a known talker.
             keep_sound: also keep the recording, so that another model can hear it later.
             force: enrol in spite of what the gate says.
+            label: what the recording is called; by default the name of its file.
             progress: called with (done, total) samples while it is heard.
 
         Returns:
@@ -105,6 +109,7 @@ class Gallery:
             GalleryError: the gate's reasons, an empty name, or a recording the talker has already.
         """
         meeting = analyze(self.model, source, progress=progress)
+        meeting = meeting if label is None else replace(meeting, name=label)
         if not meeting.speakers:
             raise GalleryError(f"{meeting.name}: nobody is heard in it")
         gate = judge(meeting, 0, alone=True)
@@ -145,6 +150,11 @@ class Gallery:
         with self._lock:
             self._rows.remove(names)
             self._refresh()
+
+    def embeddings(self, count: int = 1000) -> Named:
+        """Names and embeddings [N,E] (unit norm) of the first ``count`` talkers by name."""
+        with self._lock:
+            return self._rows.some(count)
 
     def find(self, embed_E: Floats, count: int = 10) -> Ranking:
         """The nearest talkers by cosine, nearest first: names and scores."""
@@ -247,12 +257,12 @@ class Gallery:
     def _id(self, name: str) -> int:
         known = self._rows.talker(name)
         if known is None:
-            raise GalleryError(f"no talker '{name}' in {self.folder}")
+            raise UnknownTalkerError(f"no talker '{name}' in {self.folder}")
         return known
 
     def _pass(self, gate: Gate, source: str, force: bool) -> None:
         if gate.reasons and not force:
-            raise GalleryError(f"{source}: not enrolled: {'; '.join(gate.reasons)}")
+            raise NotEnrolledError(source, gate.reasons)
 
     def _enrol(
         self, name: str, heard: Heard, metadata: dict[str, Any] | None, added: str | None = None

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.errors import GalleryError
+from separative.errors import GalleryError, UnknownTalkerError
 
 Floats = NDArray[np.float32]
 
@@ -224,7 +224,7 @@ class Rows:
             for name in names:
                 known = self.talker(name)
                 if known is None:
-                    raise GalleryError(f"no talker '{name}' in {self.path.parent}")
+                    raise UnknownTalkerError(f"no talker '{name}' in {self.path.parent}")
                 self.db.execute("DELETE FROM talker WHERE id = ?", [known])
                 self.db.execute("INSERT INTO gone VALUES (?, ?)", [known, self.next_change()])
 
@@ -260,6 +260,14 @@ class Rows:
         ).fetchall()
         embed_NE = np.frombuffer(b"".join(row[2] for row in found), np.float32).reshape(-1, self.size)
         return [row[0] for row in found], [row[1] for row in found], embed_NE
+
+    def some(self, count: int) -> tuple[list[str], Floats]:
+        """Names and embeddings [N,E] of the first ``count`` by name."""
+        found = self.db.execute(
+            "SELECT name, embedding FROM talker ORDER BY name LIMIT ?", [count]
+        ).fetchall()
+        embed_NE = np.frombuffer(b"".join(row[1] for row in found), np.float32).reshape(-1, self.size)
+        return [row[0] for row in found], embed_NE
 
     def _arrays(self, query: bytes, memory: bytes, logit: bytes) -> tuple[Floats, Floats, Floats]:
         return (

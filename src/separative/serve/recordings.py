@@ -1,0 +1,142 @@
+"""Uploads: taken in piece by piece, judged by their header before anything is decoded, removed in time."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+
+from separative import audio
+from separative.errors import AudioError
+from separative.serve.limits import Limits
+from separative.serve.refusals import RefusedError
+from separative.serve.scratch import Scratch
+
+LONGEST_NAME = 200
+
+
+@dataclass
+class Held:
+    """A recording that was taken: ``name`` is what its owner calls it, a label and never a path."""
+
+    id: str
+    name: str
+    path: Path
+    header: audio.AudioInfo
+    used: float = field(default_factory=time.monotonic)
+
+
+class Recordings:
+    """All recordings that the server holds, by id."""
+
+    def __init__(self, scratch: Scratch, limits: Limits) -> None:
+        self.scratch, self.limits = scratch, limits
+        self._held: dict[str, Held] = {}
+        self._coming = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    async def take(self, name: str, chunks: AsyncIterator[bytes], size: int | None) -> Held:
+        """Write an upload to a file and keep it, if it is a recording within the limits.
+
+        Args:
+            size: in bytes, as far as it was announced.
+
+        Raises:
+            RefusedError: too large, too long, no sound, too many at once, too slow.
+            OSError: it cannot be written.
+        """
+        limits = self.limits
+        too_large = RefusedError(413, f"recordings up to {limits.megabytes:g} megabytes are taken")
+        if size is not None and size > limits.bytes:
+            raise too_large
+        if self._coming >= limits.uploads:
+            raise RefusedError(429, f"{self._coming} uploads are on their way already; try again", retry=2)
+        self._coming += 1
+        id_ = secrets.token_hex(16)
+        path, label = self.scratch.recordings / id_, label_of(name)
+        kept = False
+        try:
+            if await run_in_threadpool(self.scratch.bytes) + (size or 0) > limits.gigabytes * 1e9:
+                raise RefusedError(429, "the server holds as many recordings as it may; try later", retry=60)
+            async with asyncio.timeout(limits.upload_seconds):
+                count = 0
+                with path.open("xb") as file:
+                    async for chunk in chunks:
+                        count += len(chunk)
+                        if count > limits.bytes:
+                            raise too_large
+                        file.write(chunk)
+            header = await run_in_threadpool(judge, path, label, limits)
+            held = self._held[id_] = Held(id_, label, path, header)
+            kept = True
+            return held
+        except TimeoutError as error:
+            raise RefusedError(408, f"the upload took over {limits.upload_seconds:g} seconds") from error
+        finally:
+            self._coming -= 1
+            if not kept:
+                path.unlink(missing_ok=True)
+
+    def get(self, id_: str) -> Held:
+        """Raises RefusedError, status 404."""
+        held = self._held.get(id_)
+        if held is None:
+            raise RefusedError(404, "no such recording: it was removed, or never was here")
+        held.used = time.monotonic()
+        return held
+
+    def remove(self, id_: str) -> None:
+        """Jobs that have begun with it keep a link of their own."""
+        self.get(id_)
+        held = self._held.pop(id_, None)
+        if held is not None:
+            held.path.unlink(missing_ok=True)
+
+    def expire(self) -> None:
+        """Remove what nobody used for long."""
+        before = time.monotonic() - 60 * self.limits.keep_minutes
+        for held in list(self._held.values()):
+            if held.used < before and self._held.pop(held.id, None) is not None:
+                held.path.unlink(missing_ok=True)
+
+
+def judge(path: Path, label: str, limits: Limits) -> audio.AudioInfo:
+    """The header of a recording that may be decoded.
+
+    Raises:
+        RefusedError: no sound (status 415), or more than may be decoded (413).
+    """
+    try:
+        header = audio.info(path, longest=60 * limits.minutes)
+    except AudioError as error:
+        raise RefusedError(415, str(error).replace(str(path), label)) from error
+    if header.seconds > 60 * limits.minutes:
+        # A header may claim centuries.
+        claimed = f"{header.seconds / 60:.0f}" if header.seconds < 1e6 else "very many"
+        raise RefusedError(
+            413, f"{label} lasts {claimed} minutes; recordings up to {limits.minutes:g} minutes are taken"
+        )
+    if header.channels > limits.channels:
+        raise RefusedError(413, f"{label} has {header.channels} channels; up to {limits.channels} are taken")
+    samples = header.frames * header.channels
+    if header.rate > limits.highest_rate or samples > limits.samples:
+        raise RefusedError(
+            413,
+            f"{label} would decode to {samples / 1e6:.0f} million samples at {header.rate} Hz; up to"
+            f" {limits.samples / 1e6:.0f} million at {limits.highest_rate} Hz are taken",
+        )
+    return header
+
+
+def label_of(name: str) -> str:
+    """A name to show and to print, of one line, without folders: browsers and tools send what they like."""
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    plain = "".join(c if c.isprintable() else " " for c in last.encode("utf-8", "replace").decode())
+    return " ".join(plain.split())[:LONGEST_NAME] or "recording"

@@ -1,0 +1,159 @@
+"""What the jobs do: the verbs of the command line, with links to uploads for files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from separative import audio, inference
+from separative.files import write_json
+from separative.gallery import Gallery, Identification
+from separative.inference.recording import Blocks
+from separative.inference.write import describe
+from separative.rttm import write_rttm
+from separative.serve import schemas
+from separative.serve.jobs import Job
+
+if TYPE_CHECKING:
+    from separative.model import SeparativeEncoder
+
+# Of an outline: so many a second, within bounds.
+PEAKS_A_SECOND, PEAKS = 20, (1600, 8000)
+CANDIDATES = 3
+
+MIXTURE, RTTM, RECORD = "mixture.wav", "meeting.rttm", "meeting.json"
+
+
+def analyze(job: Job, gallery: Gallery, asked: schemas.Analyze) -> schemas.AnalyzeOut:
+    """Who spoke when, whom the gallery knows of them, the mixture and every voice as files."""
+    model, source = gallery.model, job.sources[0]
+    meeting = inference.analyze(
+        model,
+        source,
+        talkers=asked.talkers,
+        channels=asked.channels,
+        progress=job.report("listening", 0.0, 0.5),
+    )
+    voices = inference.write_voices(
+        model,
+        meeting,
+        job.folder,
+        "voice",
+        active_only=asked.active_only,
+        progress=job.report("separating", 0.5, 0.95),
+    )
+    job.report("drawing")
+    write_mixture(job, meeting, job.folder / MIXTURE)
+    meeting = replace(meeting, name=job.labels[0])
+    who = [
+        gallery.identify(speaker.embedding_E, count=CANDIDATES, prior=asked.prior)
+        for speaker in meeting.speakers
+    ]
+    record = inference.describe_meeting(meeting)
+    for talker, found in zip(record["talkers"], who, strict=True):
+        talker["identity"] = asdict(found)
+    write_json(job.folder / RECORD, record)
+    write_rttm(job.folder / RTTM, Path(meeting.name).stem, meeting.turns)
+    job.meeting = meeting
+    return schemas.AnalyzeOut(
+        recording=meeting.name,
+        seconds=meeting.seconds,
+        rate=meeting.rate,
+        channels=meeting.channels,
+        damage=job.plain(meeting.damage),
+        peaks=outline(job, job.folder / MIXTURE),
+        talkers=[
+            schemas.TalkerOut(
+                name=speaker.name,
+                speech_seconds=speaker.speech_seconds,
+                turns=[(turn.start, turn.end) for turn in speaker.turns],
+                identity=identity(found),
+                peaks=outline(job, voice),
+            )
+            for speaker, found, voice in zip(meeting.speakers, who, voices, strict=True)
+        ],
+    )
+
+
+def separate(job: Job, model: SeparativeEncoder, asked: schemas.One) -> schemas.StreamsOut:
+    """Every audible stream, and its waveform as a file."""
+    job.report("separating")
+    recording = inference.separate(model, job.sources[0], channels=asked.channels)
+    inference.write_waveforms(recording, job.folder, "voice")
+    return schemas.StreamsOut(**describe(replace(recording, name=job.labels[0])))
+
+
+def embed(job: Job, model: SeparativeEncoder, asked: schemas.One) -> schemas.StreamsOut:
+    """Every audible stream with its embedding."""
+    job.report("listening")
+    recording = inference.embed(model, job.sources[0], channels=asked.channels)
+    return schemas.StreamsOut(**describe(replace(recording, name=job.labels[0]), embeddings=True))
+
+
+def verify(job: Job, model: SeparativeEncoder, asked: schemas.Verify) -> schemas.VerifyOut:
+    """Is a talker heard on both sides?"""
+    job.report("comparing")
+    left, right = job.sources[: len(asked.left)], job.sources[len(asked.left) :]
+    found = inference.verify(model, left, right, prior=asked.prior, channels=asked.channels)
+    return schemas.VerifyOut(**asdict(found))
+
+
+def add(job: Job, gallery: Gallery, asked: schemas.Add) -> schemas.AddOut:
+    """Enrol a talker with recordings of theirs alone."""
+    gates = []
+    for number, (source, label) in enumerate(zip(job.sources, job.labels, strict=True)):
+        share = 1 / len(job.sources)
+        gate = gallery.add(
+            asked.name,
+            source,
+            metadata=asked.metadata,
+            keep_sound=asked.keep_sound,
+            force=asked.force,
+            label=label,
+            progress=job.report("listening", number * share, (number + 1) * share),
+        )
+        gates.append(schemas.GateOut(**asdict(gate)))
+    return schemas.AddOut(name=asked.name, recordings=gates)
+
+
+def find(job: Job, gallery: Gallery, asked: schemas.Find) -> schemas.FindOut:
+    """Whose voices are in a recording."""
+    meeting = inference.analyze(gallery.model, job.sources[0], progress=job.report("listening"))
+    found = [
+        schemas.FoundOut(
+            talker=speaker.name,
+            speech_seconds=speaker.speech_seconds,
+            identity=identity(gallery.identify(speaker.embedding_E, count=asked.count, prior=asked.prior)),
+        )
+        for speaker in meeting.speakers
+    ]
+    return schemas.FindOut(recording=job.labels[0], talkers=found)
+
+
+def identity(found: Identification) -> schemas.IdentityOut:
+    return schemas.IdentityOut(**asdict(found))
+
+
+def write_mixture(job: Job, meeting: inference.Meeting, path: Path) -> None:
+    """What was listened to, as far as it can be decoded: as long as the voices, and in step with them."""
+    blocks = Blocks(meeting.source, meeting.rate, meeting.channel_policy)
+    with audio.writing(path, meeting.rate) as put:
+        for block_N in blocks:
+            job.check()
+            put(block_N)
+
+
+def outline(job: Job, path: Path) -> list[float]:
+    """The largest magnitudes of a sound file in stretches of equal length, fine enough to look closely."""
+    header = audio.info(path)
+    wanted = min(max(PEAKS[0], round(PEAKS_A_SECOND * header.seconds)), PEAKS[1])
+    size = max(1, -(-header.frames // wanted))
+    peaks: list[NDArray[np.float32]] = []
+    for block_N in audio.stream(path, seconds=size * 64 / header.rate):
+        job.check()
+        peaks.append(np.abs(np.pad(block_N, (0, -len(block_N) % size))).reshape(-1, size).max(1))
+    return [round(float(peak), 4) for peak in np.concatenate(peaks)]
