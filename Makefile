@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/separative demo --out demo
 
 test: lint
-	$(BIN)/pytest -q --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(READY)
 	$(BIN)/ruff check .
