@@ -16,9 +16,9 @@ from pathlib import Path
 from common import PAGES, Promise, promise_lines
 
 NEED_PEERS = ("step", "embed")
-NAMES = ("metrics", "loss", "mixing", "embed", "step", "serve")
-# Made by hand, for they take hours.
-LONG = ("separation",)
+NAMES = ("metrics", "loss", "mixing", "embed", "step")
+# Made by hand: they take from minutes to hours.
+LONG = ("separation", "gallery", "serve", "shards")
 
 
 def main() -> None:
