@@ -1,9 +1,10 @@
 """A recording of hours: memory, and whether the last hour takes as long as the first.
 
-    python benchmarks/bench_recording.py --corpus speech.csv [--hours 4]   # rewrites docs/benchmarks/recording.md
+    python benchmarks/bench_recording.py --corpus speech.csv [--hours 4]
+        # rewrites docs/benchmarks/recording.md
 
-A simulated conversation of four talkers (split dev), analyzed by the model that comes with the package, and its
-voices written.
+A simulated conversation of four talkers (split dev), analyzed by the model that comes with the package, and
+its voices written.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from common import Promise, Record, arguments, forget_peak, held_mib, made_on, put, run_child
@@ -58,9 +60,7 @@ def measure(case: Record) -> Record:
         "analyzed": analyzed,
         "voices": time.perf_counter() - started,
         "seconds": meeting.seconds,
-        "parts": [
-            (b[1] - a[1]) / ((b[0] - a[0]) / model.rate / 60) for a, b in zip(marks, marks[1:], strict=False)
-        ],
+        "parts": [(b[1] - a[1]) / ((b[0] - a[0]) / model.rate / 60) for a, b in pairwise(marks)],
         "peak": peak,
         "voices_peak": held_mib("VmHWM") - before,
         "talkers": len(meeting.speakers),
