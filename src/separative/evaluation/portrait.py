@@ -65,7 +65,11 @@ def portrait(
     names = [
         c.name
         for c in CONDITIONS.values()
-        if not c.room and c.seconds is None and (noise is not None or c.snr_db is None)
+        if not c.room
+        and c.seconds is None
+        and (noise is not None or c.snr_db is None)
+        # No more talkers than the model can hear at once.
+        and len(c.sir_db) < max(2, model.streams)
     ]
     trials = build_trials(
         corpus, noise=noise, conditions=names, seed=seed, seconds=seconds, enrolments=1, tests=SIDES
