@@ -180,7 +180,7 @@ def test_embed_writes_a_whole_corpus(cli: Run, run: Path, speech: Path, tmp_path
 def test_report_makes_a_page_of_a_run_and_of_its_results(
     cli: Run, run: Path, strangers: Path, tmp_path: Path
 ) -> None:
-    done = cli("report", run, "--out", tmp_path / "run.html", "--corpus", strangers)
+    done = cli("report", run, "--out", tmp_path / "run.html", "--corpus", strangers, "--seconds", 1)
     assert done.code == 0, done.err
     page = (tmp_path / "run.html").read_text()
     assert "Training" in page and "Who is like whom" in page and page.count("<audio") == 5

@@ -20,6 +20,7 @@ def report(
     ] = None,
     noise: Annotated[Path | None, typer.Option(help="Noise clips, for conditions with noise.")] = None,
     split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
+    seconds: Annotated[float, typer.Option(min=0.5, help="Of each recording that is compared.")] = 4.0,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn from the corpus.")] = 0,
 ) -> None:
     """One self-contained page about a run or its results.
@@ -47,7 +48,9 @@ def report(
         with Bars() as bars:
             speech = load_corpus(corpus, split=split, keep_damaged=True, progress=bars.count("headers"))
             clips = None if noise is None else load_corpus(noise, split=split)
-            looks = portrait(model, speech, noise=clips, seed=seed, progress=bars.count("looking"))
+            looks = portrait(
+                model, speech, noise=clips, seed=seed, seconds=seconds, progress=bars.count("looking")
+            )
         samples = sample_mixture(model, speech, seed)
     page = write_report(
         out or folder / "report.html",
