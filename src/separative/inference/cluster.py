@@ -14,7 +14,7 @@ ROUNDS = 5
 # Share of the mean embedding of a recording that is taken off before its talkers are compared: what all of
 # them have in common (the room, the microphone) says nothing of who is who. Not all of it, or a talker alone
 # would fall apart.
-COMMON = 0.6
+COMMON = 0.5
 # Of all speech, what a talker must have at least; less is an outlier of somebody's.
 LEAST_SHARE = 0.03
 # Cosine of what is left, above which two clusters are one talker's.
