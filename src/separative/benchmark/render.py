@@ -104,7 +104,7 @@ def _sirs(conditions: list[Condition]) -> dict[str, float]:
     return {
         c.name: c.sir_db[0]
         for c in conditions
-        if len(c.sir_db) == 1 and (c.snr_db, c.seconds, c.room) == (None, None, False)
+        if len(c.sir_db) == 1 and (c.snr_db, c.seconds, c.room, c.begins) == (None, None, False, 0.0)
     }
 
 
@@ -114,7 +114,7 @@ def _lengths(conditions: list[Condition], base: str, whole: float) -> dict[str, 
     found = {
         c.name: whole if c.seconds is None else c.seconds
         for c in conditions
-        if (c.sir_db, c.snr_db, c.room) == (like.sir_db, like.snr_db, like.room)
+        if (c.sir_db, c.snr_db, c.room, c.begins) == (like.sir_db, like.snr_db, like.room, like.begins)
     }
     return dict(sorted(found.items(), key=lambda item: item[1]))
 

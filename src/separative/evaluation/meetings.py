@@ -90,7 +90,9 @@ def evaluate_meetings(
     refuse_shared(corpus.speakers, talkers_met(model))
     enrol, rest = _reserve(corpus)
     enrolled = {
-        talker: np.mean([v.audible[0].embedding_E for v in hear_side(model, [u.path for u in utterances])], 0)
+        talker: np.mean(
+            [v.audible[0].embedding_E for v in hear_side(model, [u.path for u in utterances]) if v.audible], 0
+        )
         for talker, utterances in enrol.items()
     }
     corpus_of = {talker: utterances[0].corpus for talker, utterances in enrol.items()}
