@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from separative.evaluation.portrait import Portrait, portrait
+from separative.metrics import plane
 from separative.report import write_report
-from separative.report.portrait import principal
 
 ROUNDING = 1e-5
 
@@ -52,12 +52,12 @@ def test_weights_are_those_that_the_answer_is_made_with(model) -> None:
 
 def test_principal_components_keep_distances_where_two_are_enough() -> None:
     rng = np.random.default_rng(0)
-    plane = rng.standard_normal((9, 2)) @ np.linalg.qr(rng.standard_normal((12, 2)))[0].T
-    place = principal((plane + 3).astype(np.float32))
-    for points in (plane, place):
+    flat = rng.standard_normal((9, 2)) @ np.linalg.qr(rng.standard_normal((12, 2)))[0].T
+    place, _ = plane((flat + 3).astype(np.float32))
+    for points in (flat, place):
         points -= points.mean(0)
-    np.testing.assert_allclose(place @ place.T, plane @ plane.T, atol=ROUNDING)
-    assert principal(np.ones((1, 5), np.float32)).shape == (1, 2)
+    np.testing.assert_allclose(place @ place.T, flat @ flat.T, atol=ROUNDING)
+    assert plane(np.ones((1, 5), np.float32))[0].shape == (1, 2)
 
 
 def test_the_page_shows_likeness_map_and_attention(seen: Portrait, tmp_path) -> None:

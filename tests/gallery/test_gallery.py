@@ -68,9 +68,9 @@ def test_who_is_enrolled_is_found_first_and_survives_reopening(
 
 def test_another_recording_is_another_view_of_the_same_talker(gallery: Gallery, record) -> None:
     gallery.add("a", record("a1.wav", 3.0, 1), metadata={"team": "x"}, force=True)
-    one = gallery._rows.embeddings([1])[2][0]
+    one = gallery._rows.embeddings([1])[1][0]
     gallery.add("a", record("a2.wav", 4.0, 2), metadata={"seat": 3}, force=True)
-    both = gallery._rows.embeddings([1])[2][0]
+    both = gallery._rows.embeddings([1])[1][0]
     [talker] = gallery.list()
     assert talker.recordings == 2 and talker.metadata == {"team": "x", "seat": 3}
     assert talker.seconds == pytest.approx(7.0, abs=0.2)
@@ -145,7 +145,7 @@ def test_a_removed_talker_is_in_no_file(gallery: Gallery, saved: SeparativeEncod
         path = record(f"{number}.wav", 3.0, number)
         gallery.add(f"name{number}", path, metadata={"note": f"secret{number}"}, keep_sound=True, force=True)
     held = gallery._rows.recordings(2)[0]
-    embed_E = gallery._rows.embeddings([2])[2][0]
+    embed_E = gallery._rows.embeddings([2])[1][0]
     traces = [b"name1", b"secret1", b"1.wav", held.hash.encode(), embed_E.tobytes(), held.query_E.tobytes()]
     traces += [held.sound[1000:1200], held.memory_ME.astype(np.float16)[5].tobytes()]
     content = every_byte(gallery.folder)
@@ -307,12 +307,12 @@ def test_another_model_is_refused_until_sounds_are_heard_again(
     with pytest.raises(GalleryError, match=r"the sound of b\.wav \('b'\) was not kept"):
         Gallery.reembed(gallery.folder, other)
     gallery.remove("b")
-    before = gallery._rows.embeddings([1])[2][0]
+    before = gallery._rows.embeddings([1])[1][0]
     with Gallery.reembed(gallery.folder, other) as again:
         assert [t.name for t in again.list()] == ["a"]
         speaker = analyze(other, record("a.wav", 3.0, 1)).speakers[0]
         assert again.find(speaker.embedding_E)[0] == ("a", pytest.approx(1, abs=0.01))
-        assert not np.allclose(again._rows.embeddings([1])[2][0], before)
+        assert not np.allclose(again._rows.embeddings([1])[1][0], before)
     with pytest.raises(GalleryError, match="was made with another model"):
         Gallery(gallery.folder, saved)
 

@@ -14,10 +14,10 @@ from serve_helpers import Running
 
 from separative.errors import GalleryError, SeparativeError
 from separative.inference import analyze, embed, verify
+from separative.metrics import plane
 from separative.model import EncoderConfig, SeparativeEncoder, load_model, save_model
 from separative.rttm import read_rttm
 from separative.serve import Limits, create_app
-from separative.serve.gallery_routes import plane
 
 
 def test_an_analysis_is_what_the_python_api_says(server: Running, saved, record, tmp_path: Path) -> None:

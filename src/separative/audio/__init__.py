@@ -1,6 +1,6 @@
 """Bytes to waveforms and back: decode, resample, level, write; the only room that touches a codec."""
 
-from separative.audio.archive import stamp
+from separative.audio.archive import file_bytes, stamp
 from separative.audio.files import AudioInfo, Channels, info, read, stream, write, writing
 from separative.audio.waves import Resampler, level_db, resample, with_level
 from separative.audio.whole import is_whole
@@ -9,6 +9,7 @@ __all__ = [
     "AudioInfo",
     "Channels",
     "Resampler",
+    "file_bytes",
     "info",
     "is_whole",
     "level_db",

@@ -17,14 +17,23 @@ from separative.files import address, open_binary
 OPEN = 64
 
 
+def file_bytes(path: Path) -> bytes:
+    """The bytes of a sound file, wherever it is.
+
+    Raises:
+        AudioError: as :func:`content`.
+        OSError: no such file.
+    """
+    inside = None if path.is_file() else content(path)
+    return path.read_bytes() if inside is None else inside
+
+
 def content(path: Path) -> bytes | None:
-    """The bytes of ``ARCHIVE.tar/member`` or of a file at an address; None for a plain file, or none at all.
+    """The bytes of ``ARCHIVE.tar/member`` or of a file at an address; None for any other path.
 
     Raises:
         AudioError: the archive has no such member, or the address cannot be opened.
     """
-    if path.is_file():
-        return None
     try:
         archive = next((parent for parent in path.parents if parent.suffix == ".tar"), None)
         if archive is not None and (address(archive) or archive.is_file()):

@@ -69,8 +69,9 @@ class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open for reading; whatever goes wrong while it is open becomes an AudioError naming the file."""
-    inside = content(path)
-    if inside is None and not path.is_file():
+    there = path.is_file()
+    inside = None if there else content(path)
+    if inside is None and not there:
         raise AudioError(f"{path}: {'is a folder, not a sound file' if path.is_dir() else 'no such file'}")
     try:
         with _SoundFile(str(path) if inside is None else BytesIO(inside)) as file:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
-from separative.audio.archive import content, index_of
+from separative.audio.archive import file_bytes, index_of
 from separative.corpora.cuts import CUT_FILES, save_corpus
 from separative.corpora.headers import Progress
 from separative.corpora.manifest import Corpus, Utterance
@@ -53,8 +53,7 @@ def pack_corpus(
                 path = left.popleft()
                 key = f"{len(place):08d}"
                 name = key + path.suffix.lower()
-                inside = content(path)
-                shard.add(name, path.read_bytes() if inside is None else inside)
+                shard.add(name, file_bytes(path))
                 shard.add(f"{key}.json", json.dumps([_labels(u) for u in files[path]]).encode())
                 place[path] = shard.path / name
                 if progress is not None:

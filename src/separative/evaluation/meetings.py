@@ -20,7 +20,7 @@ from separative.evaluation.results import POOLED, Results, Row
 from separative.evaluation.systems import talkers_met
 from separative.evaluation.trials import refuse_shared
 from separative.inference.meeting import Meeting, analyze, tell_apart
-from separative.inference.verify import hear_side
+from separative.inference.verify import embed_side
 from separative.inference.voices import voices
 from separative.metrics import DiarizationError, diarization_error, eer, jaccard_error, match, si_sdr, swaps
 from separative.mixtures import Conversation, ConversationConfig, Conversations
@@ -90,10 +90,7 @@ def evaluate_meetings(
     refuse_shared(corpus.speakers, talkers_met(model))
     enrol, rest = _reserve(corpus)
     enrolled = {
-        talker: np.mean(
-            [v.audible[0].embedding_E for v in hear_side(model, [u.path for u in utterances]) if v.audible], 0
-        )
-        for talker, utterances in enrol.items()
+        talker: embed_side(model, [u.path for u in utterances]) for talker, utterances in enrol.items()
     }
     corpus_of = {talker: utterances[0].corpus for talker, utterances in enrol.items()}
     clips = None if noise is None else noise.split(split)
@@ -177,7 +174,7 @@ def _judge(
         place = corpus_of[talk.names[0]]
         for talker, embed_E in enrolled.items():
             if corpus_of[talker] == place and len(embed_CE):
-                score = float((embed_CE @ embed_E).max() / max(float(np.linalg.norm(embed_E)), 1e-9))
+                score = float((embed_CE @ embed_E).max())
                 judged[row].scores.append((score, talker in talk.names))
     # Voices once: the way of listening changes whose they are, not what they sound like.
     owner = dict(zip(*(x.tolist() for x in match(reference_KT, said[name])), strict=True))

@@ -118,7 +118,6 @@ def _attention(
 ) -> tuple[Floats, Floats]:
     """Of each view's target stream: shares of attention by view, and what of them its own streams get."""
     import torch
-    from torch.nn import functional as F
 
     assert model.cross is not None
     heard = forward(model, waves, shared=True)
@@ -133,8 +132,7 @@ def _attention(
         else:
             target_V.append(int(heard.activity_BCS[v].sigmoid().mean(-1).argmax()))
     query_VE = heard.query_BCE[torch.arange(views), target_V]
-    real_BCS = heard.valid_BS.unsqueeze(1).expand(views, streams, segments) > 0
-    bias_BCS = F.logsigmoid(heard.activity_BCS).masked_fill(~real_BCS, -1e4)
+    bias_BCS = model.cross.bias(heard.activity_BCS, heard.valid_BS)
     with torch.inference_mode():
         weight_QM = model.cross.weights(
             query_VE, heard.segment_BCSE.flatten(0, 2), bias_BCS.reshape(1, -1).expand(views, -1)

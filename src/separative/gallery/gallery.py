@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,7 +116,7 @@ class Gallery:
         self._pass(gate, meeting.name, force)
         sound = sound_of(source)
         heard = heard_of(meeting, 0, hashlib.sha256(sound).hexdigest(), sound if keep_sound else None)
-        self._enrol(name, heard, metadata)
+        self._enrol(name, [heard], metadata)
         return gate
 
     def add_speaker(
@@ -137,8 +137,8 @@ class Gallery:
             raise GalleryError(f"{meeting.name}: talker {speaker} of {len(meeting.speakers)} is not there")
         gate = judge(meeting, speaker, alone=False)
         self._pass(gate, meeting.name, force)
-        mark = f"{meeting.speakers[speaker].embedding_E.tobytes()!r}".encode()
-        self._enrol(name, heard_of(meeting, speaker, hashlib.sha256(mark).hexdigest(), None), metadata)
+        mark = hashlib.sha256(meeting.speakers[speaker].embedding_E.tobytes()).hexdigest()
+        self._enrol(name, [heard_of(meeting, speaker, mark, None)], metadata)
         return gate
 
     def remove(self, *names: str) -> None:
@@ -161,7 +161,7 @@ class Gallery:
         with self._lock:
             self._refresh()
             ids = self._near.nearest(embed_E, count + SPARE)
-            names, _, embed_NE = self._rows.embeddings([int(i) for i in ids])
+            names, embed_NE = self._rows.embeddings([int(i) for i in ids])
         score_N = embed_NE @ embed_E
         return [(names[i], float(score_N[i])) for i in np.argsort(-score_N, kind="stable")[:count]]
 
@@ -211,10 +211,9 @@ class Gallery:
         with self._lock, self._rows.writing():
             for talker, recordings in talkers:
                 known = self._rows.talker(talker["name"])
-                held = {h.hash for h in self._rows.recordings(known)} if known is not None else set()
-                for heard in recordings:
-                    if heard.hash not in held:
-                        self._enrol(talker["name"], heard, talker["metadata"], talker["added"])
+                held = self._rows.hashes(known) if known is not None else set()
+                if fresh := [heard for heard in recordings if heard.hash not in held]:
+                    self._enrol(talker["name"], fresh, talker["metadata"], talker["added"])
         return len(talkers)
 
     @staticmethod
@@ -233,9 +232,11 @@ class Gallery:
         try:
             talkers = {name: rows.recordings(rows.talker(name) or 0) for name in rows.names()}
             for name, recordings in talkers.items():
-                if missing := [h.source for h in recordings if h.sound is None] or not recordings:
-                    what = missing[0] if isinstance(missing, list) else "all of it"
-                    raise GalleryError(f"the sound of {what} ('{name}') was not kept: enrol that talker anew")
+                lost = [h.source for h in recordings if h.sound is None] if recordings else ["all of it"]
+                if lost:
+                    raise GalleryError(
+                        f"the sound of {lost[0]} ('{name}') was not kept: enrol that talker anew"
+                    )
             fresh = {}
             for number, (name, recordings) in enumerate(talkers.items(), 1):
                 fresh[name] = [heard_again(model, heard) for heard in recordings]
@@ -265,17 +266,18 @@ class Gallery:
             raise NotEnrolledError(source, gate.reasons)
 
     def _enrol(
-        self, name: str, heard: Heard, metadata: dict[str, Any] | None, added: str | None = None
+        self, name: str, fresh: Sequence[Heard], metadata: dict[str, Any] | None, added: str | None = None
     ) -> None:
         if not name.strip():
             raise GalleryError("a talker needs a name")
         added = added or datetime.now(UTC).isoformat(timespec="seconds")
         with self._lock, self._rows.writing():
             known = self._rows.talker(name)
-            views = [*(self._rows.recordings(known) if known is not None else []), heard]
+            views = [*(self._rows.recordings(known) if known is not None else []), *fresh]
             embed_E = embedding(self.model, views)
             talker = self._rows.put_talker(name, embed_E, added=added, metadata=metadata)
-            self._rows.put_recording(talker, heard)
+            for heard in fresh:
+                self._rows.put_recording(talker, heard)
 
     def _refresh(self) -> None:
         if int(self._rows.fact("change")) != self._seen:

@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from separative import audio
 from separative.gallery.rows import Heard
 from separative.inference import Audio, Meeting, analyze
 from separative.inference.cluster import mean_embedding
@@ -31,15 +32,14 @@ def heard_of(meeting: Meeting, speaker: int, mark: str, sound: bytes | None) -> 
     """What a recording says of one of its talkers."""
     views, whose_WC = meeting.views, meeting.label_WC == speaker
     speech_WC = (views.activity_WCS > 0.5).sum(-1).astype(np.float32)
-    query_E = mean_embedding(views.query_WCE[whose_WC], speech_WC[whose_WC])
-    some = np.zeros(0, np.int64)
-    if len(meeting.speakers) == 1:
-        # With others in it, the memory would be theirs too.
+    if len(meeting.speakers) > 1:
+        # The memory would be the others' too.
+        query_E, some = meeting.speakers[speaker].embedding_E, np.zeros(0, np.int64)
+    else:
+        query_E = mean_embedding(views.query_WCE[whose_WC], speech_WC[whose_WC])
         best = np.argsort(-views.memory_activity_M, kind="stable")
         best = best[views.memory_activity_M[best] > 0]
         some = np.sort(best[np.linspace(0, len(best) - 1, min(MEMORY, len(best))).astype(int)])
-    else:
-        query_E = meeting.speakers[speaker].embedding_E
     return Heard(
         Path(meeting.name).name,
         mark,
@@ -72,7 +72,7 @@ def heard_again(model: SeparativeEncoder, heard: Heard) -> Heard:
 def sound_of(source: Audio) -> bytes:
     """A sound file as it is, or a waveform as FLAC."""
     if not isinstance(source, tuple):
-        return Path(source).read_bytes()
+        return audio.file_bytes(Path(source))
     buffer, (wave, rate) = io.BytesIO(), source
     soundfile.write(buffer, np.asarray(wave).T, rate, format="FLAC")
     return buffer.getvalue()

@@ -172,6 +172,10 @@ class Rows:
             )
         ]
 
+    def hashes(self, talker: int) -> set[str]:
+        """Of all recordings that a talker is enrolled with."""
+        return {row[0] for row in self.db.execute("SELECT hash FROM recording WHERE talker = ?", [talker])}
+
     def put_talker(
         self, name: str, embed_E: Floats, *, added: str = "", metadata: dict[str, Any] | None = None
     ) -> int:
@@ -252,20 +256,16 @@ class Rows:
         finally:
             self.db.execute("COMMIT")
 
-    def embeddings(self, ids: Sequence[int]) -> tuple[list[str], list[int], Floats]:
-        """Names, ids and embeddings [N,E] of those of the ids that are still there."""
-        marks = ",".join("?" * len(ids))
-        found = self.db.execute(
-            f"SELECT name, id, embedding FROM talker WHERE id IN ({marks})", list(ids)
-        ).fetchall()
-        embed_NE = np.frombuffer(b"".join(row[2] for row in found), np.float32).reshape(-1, self.size)
-        return [row[0] for row in found], [row[1] for row in found], embed_NE
+    def embeddings(self, ids: Sequence[int]) -> tuple[list[str], Floats]:
+        """Names and embeddings [N,E] of those of the ids that are still there."""
+        return self._named(f"WHERE id IN ({','.join('?' * len(ids))})", list(ids))
 
     def some(self, count: int) -> tuple[list[str], Floats]:
         """Names and embeddings [N,E] of the first ``count`` by name."""
-        found = self.db.execute(
-            "SELECT name, embedding FROM talker ORDER BY name LIMIT ?", [count]
-        ).fetchall()
+        return self._named("ORDER BY name LIMIT ?", [count])
+
+    def _named(self, which: str, values: list[int]) -> tuple[list[str], Floats]:
+        found = self.db.execute(f"SELECT name, embedding FROM talker {which}", values).fetchall()
         embed_NE = np.frombuffer(b"".join(row[1] for row in found), np.float32).reshape(-1, self.size)
         return [row[0] for row in found], embed_NE
 

@@ -14,7 +14,7 @@ from separative import audio
 from separative.errors import AudioError, SeparativeError, choose
 from separative.inference.cluster import ALIKE, mean_embedding, talkers_of
 from separative.inference.recording import MIN_SPEECH, Audio, Blocks, ChannelPolicy, Wave
-from separative.inference.verify import evidence, hear_side
+from separative.inference.verify import embed_side, evidence
 from separative.inference.windows import Floats, Grid, Keep, Progress, Views, answers, hear
 from separative.metrics import log_odds
 from separative.rttm import Turn, turns_of
@@ -199,12 +199,7 @@ def identify(
         SeparativeError: a prior that is not between 0 and 1.
     """
     log_odds(prior)
-    voices = {}
-    for name, recordings in enrolled.items():
-        heard = [r.audible[0] for r in hear_side(model, recordings, channels) if r.audible]
-        voices[name] = mean_embedding(
-            np.stack([talker.embedding_E for talker in heard]), np.ones(len(heard), np.float32)
-        )
+    voices = {name: embed_side(model, recordings, channels) for name, recordings in enrolled.items()}
     found = []
     for speaker in meeting.speakers:
         matches = []

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from separative.errors import SeparativeError
+from separative.inference.cluster import mean_embedding
 from separative.inference.forward import need_speech, run
-from separative.inference.recording import Audio, ChannelPolicy, Recording, load
+from separative.inference.recording import Audio, ChannelPolicy, Recording, Wave, load
 from separative.metrics import Calibration, log_odds
 
 if TYPE_CHECKING:
@@ -86,6 +87,18 @@ def evidence(model: SeparativeEncoder, score: float, prior: float) -> tuple[floa
     calibration = Calibration(record["scale"], record["offset"])
     on = f"{', '.join(record['conditions'])}; {record['seconds']:g} s a side; {record['talkers']} talkers"
     return float(calibration.llr(score)), float(calibration.probability(score, prior)), on
+
+
+def embed_side(
+    model: SeparativeEncoder, side: Audio | Sequence[Audio], channels: ChannelPolicy = "mean"
+) -> Wave:
+    """The embedding [E] (unit norm) of the most talkative voice in the recordings of a side, their mean.
+
+    Raises:
+        AudioError, SeparativeError: as :func:`hear_side`.
+    """
+    embed_RE = np.stack([r.audible[0].embedding_E for r in hear_side(model, side, channels) if r.audible])
+    return mean_embedding(embed_RE, np.ones(len(embed_RE), np.float32))
 
 
 def hear_side(

@@ -4,6 +4,7 @@ from separative.metrics.activity import DiarizationError, diarization_error, jac
 from separative.metrics.calibration import Calibration, cllr, fit_calibration, log_odds, min_cllr
 from separative.metrics.identification import identification, open_set
 from separative.metrics.normalise import adaptive_snorm
+from separative.metrics.plane import plane
 from separative.metrics.quality import pesq, stoi
 from separative.metrics.roc import Roc, eer, min_dcf
 from separative.metrics.separation import sdr, si_sdr, si_sdr_improvement
@@ -27,6 +28,7 @@ __all__ = [
     "min_dcf",
     "open_set",
     "pesq",
+    "plane",
     "sdr",
     "si_sdr",
     "si_sdr_improvement",

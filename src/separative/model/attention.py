@@ -64,11 +64,16 @@ class CrossAttention(nn.Module):
             drop_BC = (chance_WBC[ranks.rank] < own_drop) & others_B.unsqueeze(1)
             reach_BCB = reach_BCB & ~(drop_BC.unsqueeze(2) & own_BB.unsqueeze(1))
 
-        weight_BCS = F.logsigmoid(activity_BCS).masked_fill(valid_BS.unsqueeze(1) == 0, _FORBIDDEN)
+        weight_BCS = self.bias(activity_BCS, valid_BS)
         open_QM = reach_BCB.reshape(batch * streams, batch, 1, 1).expand(-1, -1, streams, segments).flatten(1)
         bias_QM = weight_BCS.reshape(1, -1).masked_fill(~open_QM, _FORBIDDEN)
         answer_QE = self.gather(query_BCE.flatten(0, 1), segment_BCSE.flatten(0, 2), bias_QM)
         return answer_QE.view(batch, streams, size)
+
+    @staticmethod
+    def bias(activity_BCS: Tensor, valid_BS: Tensor) -> Tensor:
+        """What a segment's activity adds to its attention logits [B,C,S]; padding is never attended to."""
+        return F.logsigmoid(activity_BCS).masked_fill(valid_BS.unsqueeze(1) == 0, _FORBIDDEN)
 
     def gather(self, query_QE: Tensor, segment_ME: Tensor, bias_QM: Tensor) -> Tensor:
         """Answers [Q,E] of unit norm from a memory of M segments; the bias goes onto the attention logits."""

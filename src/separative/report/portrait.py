@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from separative.metrics import plane
 from separative.report.figures import picture
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def map_figure(portrait: Portrait) -> Figure:
     """Two principal components, a mark a talker."""
     from matplotlib.figure import Figure
 
-    place_U2 = principal(portrait.embedding_UE)
+    place_U2, _ = plane(portrait.embedding_UE)
     figure = Figure(figsize=(5.6, 4.0), layout="constrained")
     axes = figure.add_subplot()
     colours = [f"C{i}" for i in range(10)]
@@ -101,13 +101,3 @@ def attention_figure(portrait: Portrait) -> Figure:
     axes.set_ylabel("asked from", fontsize="small")
     figure.colorbar(image, ax=axes, label="share of attention", shrink=0.8)
     return figure
-
-
-def principal(embed_UE: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The two coordinates [U,2] in which embeddings differ most."""
-    centred = embed_UE.astype(np.float64) - embed_UE.mean(0)
-    left_UR, size_R, _ = np.linalg.svd(centred, full_matrices=False)
-    place_UR = left_UR * size_R
-    if place_UR.shape[1] < 2:
-        place_UR = np.pad(place_UR, ((0, 0), (0, 2 - place_UR.shape[1])))
-    return np.asarray(place_UR[:, :2])

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Query, Response
-from numpy.typing import NDArray
 
+from separative.metrics import plane
 from separative.serve import schemas, work
 from separative.serve.job_routes import STARTED, start
 from separative.serve.service import Service
 
-Floats = NDArray[np.float32]
 MOST = 1000
 
 
@@ -69,21 +67,3 @@ def gallery_routes(service: Service) -> APIRouter:
         return Response(status_code=204)
 
     return router
-
-
-def plane(embed_NE: Floats) -> tuple[Floats, float]:
-    """Embeddings on their first two principal components [N,2], and the share of the variance in these.
-
-    Components point where their largest entry is positive, so that the map is not mirrored by chance.
-    """
-    count = len(embed_NE)
-    place_N2 = np.zeros((count, 2), np.float32)
-    if count < 2:
-        return place_N2, 1.0
-    centred_NE = embed_NE - embed_NE.mean(0)
-    _, size_K, axis_KE = np.linalg.svd(centred_NE, full_matrices=False)
-    axis_2E = axis_KE[:2]
-    sign_2 = np.sign(axis_2E[np.arange(len(axis_2E)), np.abs(axis_2E).argmax(1)])
-    place_N2[:, : len(axis_2E)] = centred_NE @ (axis_2E * sign_2[:, None]).T
-    power_K = size_K**2
-    return place_N2, float(power_K[:2].sum() / max(float(power_K.sum()), 1e-12))
