@@ -1,5 +1,6 @@
 """Tiny real runs: the loss falls, files are there, and a run can be stopped, resumed, bounded and refused."""
 
+import dataclasses
 import json
 import math
 import os
@@ -330,3 +331,44 @@ def test_compiled_blocks_learn_the_same(recipe: Make, run: Run, tmp_path: Path) 
             assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
     assert tensors(plain).keys() == tensors(quick).keys()
     assert load_model(quick).card["training"]["steps"] == 3
+
+
+def test_training_starts_from_a_trained_model_that_may_lack_parts(
+    recipe: Make, run: Run, corpus: Corpus, seen: tuple[Path, list[Status]], tmp_path: Path
+) -> None:
+    start = load_model(seen[0])
+    plan = recipe(model={"mask_hidden": 8}, optimiser={"lr": 1e-12, "weight_decay": 0.0})
+    out = run(plan, tmp_path / "run", steps=1, start=start)
+    went_on = load_model(out)
+    mix_BN = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert (start(mix_BN).estimate_BCN - went_on(mix_BN).estimate_BCN).abs().max() < 1e-5
+    assert went_on.card["training"]["from"]["sha256"] == start.card["sha256"]
+    run(plan, out, steps=2, resume=True)
+    assert load_model(out).card["training"]["from"]["training"]["steps"] == 60
+
+    others = corpus.filter(lambda u: u.speaker not in ("t0", "t1"))
+    card = load_model(
+        run(recipe(mixtures={"batch": 4}), tmp_path / "others", others, steps=1, start=start)
+    ).card
+    assert {"t0", "t1"} <= set(card["data"]["speakers"]) and card["data"]["talkers"] == 6
+
+
+def test_a_model_of_another_shape_or_that_knows_the_watched_is_no_start(
+    recipe: Make, run: Run, corpus: Corpus, seen: tuple[Path, list[Status]], tmp_path: Path
+) -> None:
+    start = load_model(seen[0])
+    with pytest.raises(ModelError, match=r"they differ at 'enter\.weight'"):
+        run(recipe(model={"width": 16}), tmp_path / "run", steps=1, start=start)
+    turned = Corpus(
+        tuple(
+            dataclasses.replace(u, split="train" if u.split == "dev" else "dev")
+            for u in corpus
+            if u.speaker != "t0"
+        )
+    )
+    with pytest.raises(CorpusError, match="talker 't1' of split dev was heard in training"):
+        run(recipe(mixtures={"batch": 4}), tmp_path / "run", turned, steps=1, start=start)
+    with pytest.raises(SeparativeError, match="a run resumes from its own checkpoint"):
+        run(recipe(), seen[0], steps=1, start=start, resume=True)
+    assert not (tmp_path / "run").exists()

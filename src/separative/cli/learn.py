@@ -28,6 +28,9 @@ def train(
     noise: Annotated[Path | None, typer.Option(help="Noise clips, where the recipe asks for noise.")] = None,
     minutes: Minutes = None,
     steps: Steps = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Model to start from: a folder or a registered name.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of decoded audio; .cache beside --out by default.")
@@ -44,10 +47,12 @@ def train(
     """
     from separative import training
     from separative.corpora import load_corpus
+    from separative.model import load_model
     from separative.ranks import current
 
     own = str(out / "recipe.json") if resume else "small"
     chosen = training.load_recipe(recipe or own, set_ or ())
+    start = None if from_ is None else load_model(from_)
     with Bars() as bars:
         speech = load_corpus(corpus, keep_damaged=True, progress=bars.count("headers"))
         clips = None if noise is None else load_corpus(noise)
@@ -59,6 +64,7 @@ def train(
                 out=out,
                 minutes=minutes,
                 steps=steps,
+                start=start,
                 resume=resume,
                 cache=cache,
                 threads=threads,

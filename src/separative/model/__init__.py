@@ -6,7 +6,7 @@ S segments · D trunk width · E embedding size · P identities in the inventory
 
 from separative.model.config import EncoderConfig
 from separative.model.encoder import Separated, SeparativeEncoder
-from separative.model.files import Card, load_model, model_names, save_model, update_card
+from separative.model.files import Card, load_model, model_names, save_model, start_from, update_card
 
 __all__ = [
     "Card",
@@ -16,5 +16,6 @@ __all__ = [
     "load_model",
     "model_names",
     "save_model",
+    "start_from",
     "update_card",
 ]

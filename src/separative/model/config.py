@@ -44,6 +44,9 @@ class EncoderConfig(BaseModel):
     )
     embedding: int = Field(default=128, ge=4)
     cross_attention: bool = True
+    mask_hidden: int = Field(
+        default=0, ge=0, description="units by which masks also see the mixture's own features; none if 0"
+    )
     consistency: bool = Field(
         default=True, description="project the estimates so that they and a residual sum to the mixture"
     )

@@ -51,10 +51,9 @@ class SeparativeEncoder(nn.Module):
         self.shared = _stack(config, config.shared_blocks, config.width, first=0)
         self.split = nn.Linear(config.width, config.streams * config.width)
         self.per_stream = _stack(config, config.stream_blocks, config.width, first=config.shared_blocks)
-        self.separation = SeparationHead(config.width, front.mask_size, config.stack)
-        self.residual = (
-            SeparationHead(config.width, front.mask_size, config.stack) if config.consistency else None
-        )
+        masks = (config.width, front.mask_size, config.stack, front.features, config.mask_hidden)
+        self.separation = SeparationHead(*masks)
+        self.residual = SeparationHead(*masks) if config.consistency else None
         # Small branches: an untrained speaker head then passes its features on, which are worth more.
         # The trunk starts at full size, or separation starts late.
         speaker_stack = _stack(
@@ -149,8 +148,8 @@ class SeparativeEncoder(nn.Module):
         level_B1 = power_B1.sqrt().clamp(min=1e-6)
         features_BFK, represent_BFK = self._front.analyse(mix_BN / level_B1, valid_BF)
         extra = shortfall(features_BFK.shape[1], stack)
-        frames_BTD = self.enter(F.pad(features_BFK, (0, 0, 0, extra)).unflatten(1, (-1, stack)).flatten(2))
-        shared_BTD = self.shared(frames_BTD, valid_BT)
+        features_BTK = F.pad(features_BFK, (0, 0, 0, extra)).unflatten(1, (-1, stack)).flatten(2)
+        shared_BTD = self.shared(self.enter(features_BTK), valid_BT)
 
         streams = self.config.streams
         # Every stream is the shared embedding moved its own way, so all are in the one space the heads read.
@@ -168,9 +167,9 @@ class SeparativeEncoder(nn.Module):
         estimate_BCN = mix_BN.new_zeros(batch, streams, 0)
         if separate:
             stream_BCTD = stream_RTD.unflatten(0, (batch, streams))
-            raw_BCFM = self.separation(stream_BCTD, represent_BFK.shape[1])
+            raw_BCFM = self.separation(stream_BCTD, features_BTK, represent_BFK.shape[1])
             if self.residual is not None:
-                rest_B1FM = self.residual(shared_BTD.unsqueeze(1), represent_BFK.shape[1])
+                rest_B1FM = self.residual(shared_BTD.unsqueeze(1), features_BTK, represent_BFK.shape[1])
                 raw_BCFM = torch.cat([raw_BCFM, rest_B1FM], dim=1)
             estimate_BCN = self._front.synthesise(raw_BCFM, represent_BFK, samples) * level_B1.unsqueeze(2)
             if self.residual is not None:

@@ -107,6 +107,22 @@ def load_strictly(model: SeparativeEncoder, tensors: dict[str, Any], where: str)
     model.load_state_dict(tensors, strict=True)
 
 
+def start_from(model: SeparativeEncoder, origin: SeparativeEncoder) -> None:
+    """Take over the weights of a trained model; tensors that it lacks keep their start.
+
+    Raises:
+        ModelError: the trained model has a tensor that this one lacks, or has in another shape.
+    """
+    own, learnt = model.state_dict(), origin.state_dict()
+    strange = [n for n in learnt if n not in own or own[n].shape != learnt[n].shape]
+    if strange:
+        raise ModelError(
+            f"a model of this recipe cannot start from the other one: they differ at '{strange[0]}'"
+            f" ({len(strange)} in all)"
+        )
+    model.load_state_dict(own | learnt)
+
+
 def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 

@@ -99,9 +99,13 @@ def _total(x: Tensor, ranks: Ranks) -> Tensor:
 
 
 class SeparationHead(nn.Module):
-    """Raw mask values for ``stack`` front-end frames from every trunk frame of a stream."""
+    """Raw mask values for ``stack`` front-end frames from every trunk frame of a stream.
 
-    def __init__(self, width: int, mask_size: int, stack: int) -> None:
+    With ``hidden`` units, what a stream seeks also gates what the mixture holds there: the fine structure
+    of a mask need not pass through the trunk.
+    """
+
+    def __init__(self, width: int, mask_size: int, stack: int, features: int = 0, hidden: int = 0) -> None:
         super().__init__()
         self.stack = stack
         self.norm = nn.LayerNorm(width)
@@ -109,8 +113,18 @@ class SeparationHead(nn.Module):
         # Small weights: the first masks hardly differ from the front end's neutral one.
         nn.init.normal_(self.mask.weight, std=0.1 * width**-0.5)
         nn.init.zeros_(self.mask.bias)
+        self.gate = self.look = self.fine = None
+        if hidden:
+            self.gate = nn.Linear(width, hidden)
+            self.look = nn.Linear(stack * features, hidden)
+            self.fine = nn.Linear(hidden, stack * mask_size, bias=False)
+            nn.init.zeros_(self.fine.weight)
 
-    def forward(self, stream_BCTD: Tensor, frames: int) -> Tensor:
-        raw = self.mask(self.norm(stream_BCTD)).unflatten(-1, (self.stack, -1))
-        raw_BCFM: Tensor = raw.flatten(-3, -2)[..., :frames, :]
+    def forward(self, stream_BCTD: Tensor, features_BTK: Tensor, frames: int) -> Tensor:
+        """Raw masks [B,C,frames,M] of streams, from the features of the mixture's joined frames."""
+        h_BCTD = self.norm(stream_BCTD)
+        joined = self.mask(h_BCTD)
+        if self.gate is not None and self.look is not None and self.fine is not None:
+            joined = joined + self.fine(F.silu(self.gate(h_BCTD)) * self.look(features_BTK).unsqueeze(1))
+        raw_BCFM: Tensor = joined.unflatten(-1, (self.stack, -1)).flatten(-3, -2)[..., :frames, :]
         return raw_BCFM

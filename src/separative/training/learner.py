@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from separative.errors import LossError, SeparativeError
 from separative.mixtures import Batch
-from separative.model import SeparativeEncoder
+from separative.model import SeparativeEncoder, start_from
 from separative.model.blocks import Block
 from separative.objectives import build_objective
 from separative.ranks import current
@@ -59,6 +59,11 @@ class Learner:
     def modules(self) -> dict[str, nn.Module]:
         """Modules with a state, by name."""
         return {"model": self.model, "average": self.average, "objective": self.objective}
+
+    def start_from(self, model: SeparativeEncoder) -> None:
+        """Take over a trained model's weights, for the running average too."""
+        for own in (self.model, self.average):
+            start_from(own, model)
 
     def learn(self, batch: Batch, step: int, share: float) -> dict[str, float]:
         """Take step ``step`` at ``share`` of the run; returns losses, gradient norm and learning rate.

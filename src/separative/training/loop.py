@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from separative.corpora.manifest import Corpus
-from separative.errors import LossError, ModelError, RecipeError, SeparativeError
+from separative.errors import CorpusError, LossError, ModelError, RecipeError, SeparativeError
 from separative.files import sweep, write_json
 from separative.mixtures import Mixer, loader
-from separative.model import save_model
+from separative.model import SeparativeEncoder, save_model
 from separative.ranks import Ranks, current
 from separative.training import checkpoint, machine
 from separative.training.journal import Journal, Silent
@@ -30,6 +30,7 @@ from separative.training.validation import Validation
 log = logging.getLogger(__name__)
 
 RECIPE, REPLAY = "recipe.json", "replay.json"
+Origin = dict[str, Any]
 # Averages that the progress bar and the card's reader may want between two lines of the log.
 SHOWN = ("loss", "csc_answer", "separation_db", "speed")
 
@@ -42,6 +43,7 @@ def train(
     out: str | Path,
     minutes: float | None = None,
     steps: int | None = None,
+    start: SeparativeEncoder | None = None,
     resume: bool = False,
     cache: str | Path | None = None,
     threads: int | None = None,
@@ -65,6 +67,7 @@ def train(
         noise: clips, if the recipe asks for noise.
         out: the run's folder; new or empty, or that of the run to ``resume``.
         minutes, steps: stop after either; the recipe's steps if neither is given.
+        start: a trained model to start from, of the recipe's architecture or with parts of it missing.
         cache: folder of decoded audio; by default ``.cache`` beside the run's folder.
         threads, workers: in place of the recipe's.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -76,15 +79,17 @@ def train(
 
     Raises:
         RecipeError: a recipe that differs from the one of the run to resume.
-        CorpusError: a corpus unfit for the recipe.
-        ModelError: nothing to resume, or a folder that holds something already.
+        CorpusError: a corpus unfit for the recipe, or ``dev`` talkers that ``start`` was trained on.
+        ModelError: nothing to resume, a folder that holds something already, ``start`` of another shape.
         LossError: a loss that is not finite: nothing of that step is kept, and ``replay.json`` in the folder
             says how to draw its mixtures again.
-        SeparativeError: no such device.
+        SeparativeError: no such device; both ``start`` and ``resume``.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM, after saving.
     """
     out = Path(out)
     _check_folder(out, recipe, resume)
+    if resume and start is not None:
+        raise SeparativeError("a run resumes from its own checkpoint: leave out the model to start from")
     machine.prepare(threads or recipe.run.threads)
     cache = Path(cache) if cache is not None else out.parent / ".cache"
     fabric = machine.launch(device, devices=devices, nodes=nodes, precision=recipe.run.precision)
@@ -114,15 +119,19 @@ def train(
     inventory = learner.objective.inventory
 
     first, before = 0, 0.0
+    origin: Origin | None = None
     if resume:
         state = checkpoint.load_checkpoint(
             out / checkpoint.NAME, learner.modules, learner.optimiser, inventory
         )
-        first, before = state["step"], state["minutes"]
+        first, before, origin = state["step"], state["minutes"], state.get("origin")
     if minutes is None and steps is None:
         steps = recipe.run.steps
     clock = Clock(steps, minutes, before)
     workers = recipe.run.workers if workers is None else workers
+    if start is not None:
+        learner.start_from(start)
+        origin = _origin(start, corpus.split("dev") if watched else None)
     if not resume and inventory is not None and recipe.optimiser.inventory_crops:
         crops = recipe.optimiser.inventory_crops
         alone = Mixer(speech, only_one_talker(recipe.mixtures), seed=recipe.seed + 1, cache=cache)
@@ -147,13 +156,13 @@ def train(
             journal.write(step, {"minutes": clock.elapsed, **figures})
 
     def save(step: int) -> None:
-        state = {"step": step, "minutes": clock.elapsed}
+        state = {"step": step, "minutes": clock.elapsed, "origin": origin}
         checkpoint.save_checkpoint(
             out / checkpoint.NAME, learner.modules, learner.optimiser, state, inventory
         )
         if ranks.rank:
             return
-        card = _card(recipe, speech, len(mixer.identities), step, clock.elapsed, metrics)
+        card = _card(recipe, speech, origin, len(mixer.identities), step, clock.elapsed, metrics)
         save_model(learner.average, out / "model", **card)
 
     step = told_step = first
@@ -274,9 +283,34 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
         raise ModelError(f"{out} is not empty: name a new folder, or resume the run in it")
 
 
+def _origin(start: SeparativeEncoder, watched: Corpus | None) -> Origin:
+    """What the card of a model must say of the one it started from; nobody is watched whom that one knows."""
+    talkers = start.card.get("data", {}).get("speakers", [])
+    known = sorted(set(talkers) & set(() if watched is None else watched.speakers))
+    if known:
+        raise CorpusError(
+            f"talker '{known[0]}' of split dev was heard in training by the model to start from"
+            f" ({len(known)} such in all)"
+        )
+    return {
+        "sha256": start.card.get("sha256"),
+        "recipe": start.card.get("recipe", {}).get("name"),
+        "training": start.card.get("training"),
+        "speakers": talkers,
+    }
+
+
 def _card(
-    recipe: Recipe, speech: Corpus, identities: int, step: int, minutes: float, metrics: dict[str, float]
+    recipe: Recipe,
+    speech: Corpus,
+    origin: Origin | None,
+    identities: int,
+    step: int,
+    minutes: float,
+    metrics: dict[str, float],
 ) -> dict[str, Any]:
+    before = {} if origin is None else {"from": {k: v for k, v in origin.items() if k != "speakers"}}
+    heard_before = [] if origin is None else origin["speakers"]
     return {
         "recipe": recipe.model_dump(mode="json"),
         "identity": recipe.mixtures.identity,
@@ -285,7 +319,7 @@ def _card(
             "corpora": sorted({u.corpus for u in speech}),
             "talkers": len(speech.speakers),
             # By name, so that nobody judges the model on them.
-            "speakers": list(speech.speakers),
+            "speakers": sorted({*speech.speakers, *heard_before}),
             "hours": round(sum(u.seconds for u in speech) / 3600, 3),
         },
         "training": {
@@ -293,6 +327,7 @@ def _card(
             "minutes": round(minutes, 2),
             "mixture_seconds": step * recipe.mixtures.batch * recipe.mixtures.seconds,
             "machine": machine.describe(),
+            **before,
         },
         "metrics": {k: round(v, 4) for k, v in metrics.items() if k.startswith("valid/")},
     }
