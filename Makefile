@@ -25,6 +25,7 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 soak: $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[fuzz]"
 	$(BIN)/python benchmarks/soak.py
 
 # torch first and alone, so that a CPU build that pip can find is taken before anything asks for another.

@@ -100,7 +100,7 @@ def main() -> None:
             f"Synthetic embeddings of {DIMENSIONS} dimensions, drawn evenly; {QUERIES} queries, each an",
             "enrolled talker plus as much noise. Median (95th percentile) of `Gallery.find`, which reads",
             f"names and exact embeddings of its candidates from the file; recall of the exact {TOP} nearest.",
-            *made_on(loads, "usearch", "numpy"),
+            *made_on(loads, "numkong", "numpy"),
             "",
             "| talkers | find, ms | recall@10 | opening, s | filling, s | memory, MiB | disk, MiB |",
             "|---|---|---|---|---|---|---|",

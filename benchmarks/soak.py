@@ -1,6 +1,6 @@
 """What takes too long for the tests: every stop, many kills, hours.
 
-    python benchmarks/soak.py [--minutes 60] [--kills 50] [--only resume kills ranks audio hours]
+    python benchmarks/soak.py [--minutes 60] [--kills 50] [--only resume kills ranks audio fuzz hours]
 
 Speaks a corpus of synthetic voices (extra ``voices``) and rewrites docs/benchmarks/soak.md; the exit code is
 1 if anything failed.
@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+import fuzz
 import mutations_soak
 import watch
 from common import PAGES, made_on
@@ -201,13 +202,14 @@ def judge(watched: watch.Record, minutes: float) -> list[Line]:
 
 
 def main() -> None:
-    parts = ("resume", "kills", "ranks", "audio", "hours")
+    parts = ("resume", "kills", "ranks", "audio", "fuzz", "hours")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=60.0, help="of training in 'hours'")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--mutations", type=int, default=10_000, help="sound files gone wrong")
+    parser.add_argument("--fuzz-minutes", type=float, default=10.0, help="of fuzzing, in all")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--watched", type=Path, help="JSON of watch.py, judged in place of 'hours'")
     parser.add_argument("--page", type=Path, default=PAGES / "soak.md")
@@ -235,6 +237,9 @@ def main() -> None:
                 )
             elif part == "audio":
                 found = audio_in(args.mutations)
+            elif part == "fuzz":
+                each = args.fuzz_minutes / len(fuzz.TARGETS)
+                found = [(f"fuzzed {target}", *fuzz.run(target, each)) for target in fuzz.TARGETS]
             elif args.watched:
                 content = json.loads(args.watched.read_text(encoding="utf-8"))
                 found = judge(content, round(content["samples"][-1]["seconds"] / 60))

@@ -10,7 +10,10 @@ from collections.abc import Iterable
 
 
 class SeparativeError(ValueError):
-    """Base of every error that a user can cause and cure."""
+    """Base of every error that a user can cause and cure; always one printable line, whatever it quotes."""
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() else " " for c in super().__str__())
 
 
 class AudioError(SeparativeError):

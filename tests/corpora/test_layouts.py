@@ -187,3 +187,21 @@ def test_cut_mistakes(tmp_path: Path, cut: object, message: str, suffix: str) ->
 
 def test_the_registry_is_what_the_docs_say() -> None:
     assert set(LAYOUTS) == {"folders", "csv", "librispeech", "voxceleb", "kaldi", "lhotse"}
+
+
+FOREIGN = {
+    "not UTF-8": ("it.csv", b"path,speaker\n\xff\xfe.wav,ann\n"),
+    "a path without a name": ("it.csv", b"path,speaker\n/,ann\n"),
+    "lines within a column's name": ("it.csv", b'"pa\nth",speaker\na.wav,ann\n'),
+    "not compressed": ("it.jsonl.gz", b"{}\n"),
+    "compressed, and cut": ("it.jsonl.gz", gzip.compress(b'{"id": "a"}\n' * 99)[:40]),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_file_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    name, content = FOREIGN[kind]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=name) as caught:
+        load_corpus(tmp_path / name)
+    assert str(caught.value).isprintable()

@@ -92,9 +92,8 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_told_the_nearest() -> None:
-    with pytest.raises(
-        RecipeError, match=r"unknown recipe 'smal' \(did you mean 'small'\?\); valid: base, base-continued, demo"
-    ):
+    told = r"unknown recipe 'smal' \(did you mean 'small'\?\); valid: base, base-continued, demo"
+    with pytest.raises(RecipeError, match=told):
         load_recipe("smal")
 
 

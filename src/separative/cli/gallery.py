@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from separative.cli.hear import DEFAULT, Model
-from separative.cli.show import Bars, say_json, say_table
+from separative.cli.show import Bars, check_sounds, say_json, say_table
 
 if TYPE_CHECKING:
     from separative.gallery import Gallery
@@ -45,6 +45,7 @@ def add(
         if not (key and equals):
             raise GalleryError(f"--metadata '{entry}' is not of the form KEY=VALUE")
         notes[key] = value
+    check_sounds(sources, "mean")
     with Bars() as bars, _opened(gallery, model, create=True) as opened:
         for source in sources:
             gate = opened.add(
@@ -104,6 +105,7 @@ def find(
     """Whose voices are in a recording: enrolled talkers', or unknown."""
     from separative import inference
 
+    check_sounds([source], "mean")
     with Bars() as bars, _opened(gallery, model) as opened:
         meeting = inference.analyze(opened.model, source, progress=bars.count("listening"))
         found = [opened.identify(s.embedding_E, count=count, prior=prior) for s in meeting.speakers]

@@ -16,7 +16,7 @@ EXTRAS = {
     "export": "onnx",
     "bulk": "pyarrow",
     "ray": "ray",
-    "gallery": "usearch",
+    "gallery": "numkong",
     "serve": "fastapi",
 }
 

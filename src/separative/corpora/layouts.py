@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,7 +19,7 @@ from separative.corpora.trees import (
     read_librispeech,
     read_voxceleb,
 )
-from separative.errors import CorpusError, choose
+from separative.errors import CorpusError, SeparativeError, choose
 from separative.files import address
 
 LAYOUTS: dict[str, Callable[[Path], Iterable[Utterance]]] = {
@@ -62,7 +64,14 @@ def load_corpus(
     reader = LAYOUTS[
         detect_layout(source) if layout is None else choose(layout, LAYOUTS, "layout", CorpusError)
     ]
-    utterances = with_durations(reader(source), progress, keep_damaged=keep_damaged)
+    try:
+        listed = list(reader(source))
+    except SeparativeError:
+        raise
+    except (ValueError, OSError, EOFError, csv.Error, zlib.error) as error:
+        # Not text in UTF-8, not compressed as its name says, a path that no system can have.
+        raise CorpusError(f"{source} cannot be read as a corpus: {' '.join(str(error).split())}") from error
+    utterances = with_durations(listed, progress, keep_damaged=keep_damaged)
     if not utterances:
         raise CorpusError(f"{source}: no speech found; a corpus is one of: {', '.join(LAYOUTS)}")
     [(commonest, count)] = Counter(u.id for u in utterances).most_common(1)

@@ -126,7 +126,10 @@ class TrialList:
         Raises:
             SeparativeError: not such a list; names the line.
         """
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SeparativeError(f"{path} cannot be read: {error}") from error
         if not lines or lines[0] != HEADER:
             raise SeparativeError(f"{path}: not a trial list, its first line must be '{HEADER}'")
         sides: dict[str, dict[str, Side]] = {"enrolment": {}, "test": {}}

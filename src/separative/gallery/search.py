@@ -67,23 +67,18 @@ class Neighbours:
 
     def nearest(self, embed_E: Floats, count: int) -> Ids:
         """Ids of ``count`` or more that are near, in no order."""
-        usearch, code_E = _usearch(), self._codes(embed_E)
+        numkong, code_1E = _numkong(), self._codes(embed_E)[None]
         parts = max(1, min(self.threads, self.count // FEWEST))
         edges = np.linspace(0, self.count, parts + 1).astype(int)
 
         def look(part: int) -> Ids:
             low, high = edges[part], edges[part + 1]
-            if low == high:
-                return np.zeros(0, np.int64)
-            found = usearch.search(
-                self._code_NE[low:high],
-                code_E,
-                min(count, high - low),
-                usearch.MetricKind.IP,
-                exact=True,
-                threads=1,
-            )
-            ids: Ids = self._id_N[low + np.asarray(found.keys, np.int64)]
+            if high - low <= count:
+                return self._id_N[low:high].copy()
+            # Bytes are multiplied and summed as whole numbers, without rounding.
+            like_N1 = numkong.dots_packed(self._code_NE[low:high], numkong.dots_pack(code_1E))
+            best = np.argpartition(np.asarray(like_N1)[:, 0], -count)[-count:]
+            ids: Ids = self._id_N[low + best]
             return ids
 
         if parts == 1:
@@ -96,9 +91,9 @@ class Neighbours:
         return codes
 
 
-def _usearch() -> Any:
+def _numkong() -> Any:
     try:
-        import usearch.index
+        import numkong
     except ImportError as error:
         raise MissingExtraError("a gallery", "gallery") from error
-    return usearch.index
+    return numkong
