@@ -154,6 +154,19 @@ def test_what_the_page_shows_can_be_done(page: str, place: Path) -> None:
             run(words, place)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("base" not in model_names(), reason="no model comes with this version")
+@pytest.mark.parametrize("name", ["learn_from_any_speech", "what_attention_looks_at"])
+def test_a_notebook_runs_as_a_script(name: str, place: Path) -> None:
+    content = (ROOT / "docs" / "notebooks" / f"{name}.py").read_text(encoding="utf-8")
+    tiny = ", ".join(f'"{key}"' for key in TINY)
+    for long, short in (('["mixtures.identity', f'[{tiny}, "mixtures.identity'), ("minutes=60", "steps=2")):
+        content = content.replace(long, short)
+    with chdir(place):
+        exec(compile(content, name, "exec"), {})
+    assert (place / ("runs/pile/information.png" if "learn" in name else "attention.png")).is_file()
+
+
 def test_every_link_between_documents_leads_somewhere() -> None:
     missing = []
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
