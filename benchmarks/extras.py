@@ -1,0 +1,125 @@
+"""Every extra alone: installed into an environment of its own, and used.
+
+    python benchmarks/extras.py [--only voices rooms ...] [--constraints constraints.txt]
+
+A wheel is built and installed with torch into an empty environment; each extra is added to a copy of that.
+Then the extra's own job is done, with the shipped model where it needs one. Rewrites
+docs/benchmarks/extras.md; the exit code is 1 if anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import PAGES, made_on
+
+ROOT = Path(__file__).parents[1]
+SOUNDS = """
+import numpy as np
+from separative import audio
+rng, time = np.random.default_rng(0), np.arange(64000) / 16000
+for name, pitch in (("a", 110), ("b", 190)):
+    wave = sum(np.sin(2 * np.pi * pitch * k * time) / k for k in range(1, 12))
+    wave = wave * np.clip(np.sin(2 * np.pi * 3 * time) + 0.7, 0, 1)
+    audio.write(f"speech/{name}/{name}.wav", (0.05 * wave).astype(np.float32), 16000)
+"""
+# What each is for: commands, or Python where there is no command for it alone.
+JOBS = {
+    "": ["verify speech/a/a.wav speech/b/b.wav", "separate speech/a/a.wav --out out", "info base"],
+    "voices": ["corpus speak spoken --talkers 2 --utterances 1 --dev-talkers 1"],
+    "rooms": [
+        "mix --corpus speech --out mixed --count 2 --set mixtures.batch=2 --set mixtures.rooms=1"
+        " --set mixtures.room_count=2"
+    ],
+    "quality": [
+        "from separative.metrics import pesq, stoi; from separative import audio;"
+        "x = audio.read('speech/a/a.wav', 16000)[0]; assert pesq(x, x, 16000) > 4 and stoi(x, x, 16000) > 0.9"
+    ],
+    "bulk": ["embed --corpus speech --out embedded"],
+    "export": ["export base --out exported"],
+    "gallery": ["gallery add voices ann speech/a/a.wav --force", "gallery list voices"],
+    "serve": [
+        "from separative import load_model; from separative.serve import create_app, Limits;"
+        "assert create_app(load_model(), 'voices', Limits()).openapi()['paths']"
+    ],
+}
+
+
+def run(words: list[str], where: Path) -> str | None:
+    """What a command says when it fails; None if it does not."""
+    quiet = {**os.environ, "PYTHONPATH": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    done = subprocess.run(words, cwd=where, capture_output=True, text=True, env=quiet)
+    return None if done.returncode == 0 else (done.stderr or done.stdout).strip().splitlines()[-1][:200]
+
+
+def size_mib(folder: Path) -> float:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink()) / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=[n for n in JOBS if n], default=[n for n in JOBS if n])
+    parser.add_argument("--constraints", type=Path, default=ROOT / "constraints.txt")
+    parser.add_argument("--page", type=Path, default=PAGES / "extras.md")
+    args = parser.parse_args()
+    pins, rows, fine = ["-c", str(args.constraints.resolve())], [], True
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pip = [sys.executable, "-m", "pip"]
+        said = run([*pip, "wheel", "--no-deps", "-q", "-w", str(folder / "wheel"), str(ROOT)], folder)
+        if said:
+            sys.exit(f"no wheel: {said}")
+        [wheel] = (folder / "wheel").glob("*.whl")
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "plain")], check=True)
+        python = str(folder / "plain" / "bin" / "python")
+        # torch first and alone, so that a CPU build that pip can find is taken before anything asks for another.
+        for wanted in ("torch", str(wheel)):
+            said = said or run([python, "-m", "pip", "install", "-q", *pins, wanted], folder)
+        before = size_mib(folder / "plain")
+        for extra in ("", *args.only):
+            print(extra or "none", file=sys.stderr, flush=True)
+            started, home, work = time.monotonic(), folder / "plain", folder / f"work-{extra}"
+            if extra:
+                home = folder / extra
+                shutil.copytree(folder / "plain", home, symlinks=True, copy_function=os.link)
+            python = str(home / "bin" / "python")
+            if extra:
+                said = run([python, "-m", "pip", "install", "-q", *pins, f"{wheel}[{extra}]"], folder)
+            for sound in ("a", "b"):
+                (work / "speech" / sound).mkdir(parents=True)
+            said = said or run([python, "-c", SOUNDS], work)
+            for job in JOBS[extra]:
+                start = ["-c", job] if job.startswith("from ") else ["-m", "separative", *job.split()]
+                said = said or run([python, *start], work)
+            more = size_mib(home) - (before if extra else 0)
+            rows.append(
+                f"| {extra or 'none'} | {more:,.0f} | {time.monotonic() - started:.0f} | {said or 'works'} |"
+            )
+            fine, said = fine and said is None, None
+            if extra:
+                shutil.rmtree(home)
+    head = [
+        "# Extras alone",
+        "",
+        "Each installed from the wheel into an environment of its own, and used.",
+        "",
+    ]
+    table = ["", "| extra | MiB (of `none`: with torch) | seconds | its job |", "|---|---|---|---|", *rows]
+    tail = ["", "Made by `python benchmarks/extras.py`."]
+    page = [*head, *made_on([os.getloadavg()[0]], "torch"), *table, *tail]
+    args.page.write_text("\n".join(page) + "\n", encoding="utf-8")
+    print("\n".join(rows))
+    sys.exit(not fine)
+
+
+if __name__ == "__main__":
+    main()
