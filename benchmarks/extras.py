@@ -81,7 +81,7 @@ def main() -> None:
         [wheel] = (folder / "wheel").glob("*.whl")
         subprocess.run([sys.executable, "-m", "venv", str(folder / "plain")], check=True)
         python = str(folder / "plain" / "bin" / "python")
-        # torch first and alone, so that a CPU build that pip can find is taken before anything asks for another.
+        # torch first and alone, so that a CPU build that pip can find is taken before another is asked for.
         for wanted in ("torch", str(wheel)):
             said = said or run([python, "-m", "pip", "install", "-q", *pins, wanted], folder)
         before = size_mib(folder / "plain")
