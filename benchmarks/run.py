@@ -26,7 +26,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peer-python", help="interpreter of an environment with the peers")
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES, help="none: the table alone")
     args = parser.parse_args()
     for name in args.only:
         words = [sys.executable, str(Path(__file__).with_name(f"bench_{name}.py"))]

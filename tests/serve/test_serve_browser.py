@@ -6,10 +6,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from serve_helpers import Running, until
 
 from separative import audio
+from separative.corpora import load_corpus
+from separative.model import load_model
+from separative.model.files import model_names
 
 api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright (extra dev)")
 CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
@@ -158,6 +162,44 @@ def test_the_whole_way_from_a_file_to_a_known_talker(start, visit, record) -> No
     assert server.files()
     page.close(run_before_unload=False)
     until(lambda: not server.files(), seconds=20)
+
+
+@pytest.mark.skipif("base" not in model_names(), reason="no model comes with this version")
+def test_real_voices_are_told_apart_and_known_again_by_the_shipped_model(
+    visit, data: Path, tmp_path: Path
+) -> None:
+    """Two talkers of the corpora never trained on: one after the other, then both at once in part."""
+    corpus = load_corpus(data / "speech.csv", split="dev")
+    said = {}
+    for talker in [t for t in corpus.speakers if t.startswith("speechocean762")][:2]:
+        waves = [audio.read(u.path, 16000)[0] for u in corpus if u.speaker == talker]
+        level = [w / np.sqrt(np.mean(w**2)) for w in waves]
+        said[talker] = np.split(0.05 * np.concatenate(level), [8 * 16000, 20 * 16000])
+    (first, other, _), (first_other, other_other, _) = said.values()
+    audio.write(tmp_path / "turns.wav", np.concatenate([first, first_other]).astype(np.float32), 16000)
+    both = np.concatenate([other, np.zeros(6 * 16000)])
+    both[6 * 16000 :] += other_other
+    audio.write(tmp_path / "over.wav", both.astype(np.float32), 16000)
+
+    running = Running(load_model(), tmp_path / "gallery")
+    try:
+        here = visit(running.url)
+        here.analyze(tmp_path / "turns.wav")
+        lanes = here.page.locator(".lane")
+        assert lanes.count() == 3, "the mixture and two talkers"
+        for number, name in ((1, "Ada"), (2, "Grace")):
+            lanes.nth(number).get_by_label(f"Name of talker {number}").fill(name)
+            lanes.nth(number).get_by_role("button", name=f"Enrol talker {number}").click()
+            here.page.locator("#talkers-list b").filter(has_text=name).wait_for()
+        here.page.screenshot(path=PICTURES / "real-turns.png", full_page=True)
+
+        here.analyze(tmp_path / "over.wav")
+        assert lanes.count() == 3
+        best = [lanes.nth(number).locator(".match b").first.inner_text() for number in (1, 2)]
+        here.page.screenshot(path=PICTURES / "real-over.png", full_page=True)
+        assert best == ["Ada", "Grace"] and here.complaints == []
+    finally:
+        running.stop()
 
 
 def test_downloads_are_what_they_say(server: Running, visit, record, tmp_path: Path) -> None:
