@@ -93,3 +93,14 @@ def test_a_talker_alone_does_not_fall_apart() -> None:
     embed /= np.linalg.norm(embed, axis=2, keepdims=True)
     label_WC, centre_KE = talkers_of(embed.astype(np.float32), np.full((200, 1), 2.0, np.float32), same=0.5)
     assert len(centre_KE) == 1 and (label_WC == 0).all()
+
+
+def test_one_odd_window_of_a_short_recording_is_no_talker_unless_told_so() -> None:
+    embed, seconds, _ = drawn(2, 12, 0.03, seed=6)
+    embed[:, 0] = embed[0, 0]
+    seconds[:] = [3.0, 0.0]
+    embed[5, 0] = np.eye(32, dtype=np.float32)[3]
+    _, centre_KE = talkers_of(embed, seconds, same=0.5)
+    assert len(centre_KE) == 1
+    _, centre_KE = talkers_of(embed, seconds, same=0.5, talkers=2)
+    assert len(centre_KE) == 2

@@ -14,11 +14,11 @@ ROUNDS = 5
 # Share of the mean embedding of a recording that is taken off before its talkers are compared: what all of
 # them have in common (the room, the microphone) says nothing of who is who. Not all of it, or a talker alone
 # would fall apart.
-COMMON = 0.5
-# Of all speech, what a talker must have at least; less is an outlier of somebody's.
-LEAST_SHARE = 0.03
+COMMON = 0.4
+# What a talker must have at least, of all speech and in windows full of it; less is an outlier of somebody's.
+LEAST_SHARE, LEAST_WINDOWS, ENOUGH_WINDOWS = 0.03, 2.0, 10.0
 # Cosine of what is left, above which two clusters are one talker's.
-ALIKE = 0.2
+ALIKE = 0.15
 
 
 def talkers_of(
@@ -80,8 +80,10 @@ def _centres(unit_UE: Floats, weight_U: Floats, alike: float, talkers: int | Non
     if len(unit_UE) == 1:
         return unit_UE
     tree = linkage(own_part(unit_UE, weight_U), "average", metric="cosine")
-    # In a long recording a few windows' speech is enough.
-    least = min(LEAST_SHARE * float(weight_U.sum()), 10 * float(weight_U.max()))
+    full = float(weight_U.max())
+    least = min(LEAST_SHARE * float(weight_U.sum()), ENOUGH_WINDOWS * full)
+    if talkers is None:
+        least = max(least, LEAST_WINDOWS * full)
 
     def large(label_U: NDArray[np.int32]) -> list[int]:
         sums = np.bincount(label_U, weights=weight_U)
