@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,17 +34,17 @@ for name, pitch in (("a", 110), ("b", 190)):
 # What each is for: commands, or Python where there is no command for it alone.
 JOBS = {
     "": ["verify speech/a/a.wav speech/b/b.wav", "separate speech/a/a.wav --out out", "info base"],
-    "voices": ["corpus speak spoken --talkers 2 --utterances 1 --dev-talkers 1"],
+    "voices": ["corpus speak spoken --talkers 4 --utterances 2 --dev-talkers 2"],
     "rooms": [
         "mix --corpus speech --out mixed --count 2 --set mixtures.batch=2 --set mixtures.rooms=1"
-        " --set mixtures.room_count=2"
+        " --set mixtures.room_count=2 --set 'mixtures.stages=[{step: 0, noise: 0.0}]'"
     ],
     "quality": [
         "from separative.metrics import pesq, stoi; from separative import audio;"
         "x = audio.read('speech/a/a.wav', 16000)[0]; assert pesq(x, x, 16000) > 4 and stoi(x, x, 16000) > 0.9"
     ],
     "bulk": ["embed --corpus speech --out embedded"],
-    "export": ["export base --out exported"],
+    "export": ["export base exported.onnx"],
     "gallery": ["gallery add voices ann speech/a/a.wav --force", "gallery list voices"],
     "serve": [
         "from separative import load_model; from separative.serve import create_app, Limits;"
@@ -98,7 +99,7 @@ def main() -> None:
                 (work / "speech" / sound).mkdir(parents=True)
             said = said or run([python, "-c", SOUNDS], work)
             for job in JOBS[extra]:
-                start = ["-c", job] if job.startswith("from ") else ["-m", "separative", *job.split()]
+                start = ["-c", job] if job.startswith("from ") else ["-m", "separative", *shlex.split(job)]
                 said = said or run([python, *start], work)
             more = size_mib(home) - (before if extra else 0)
             rows.append(

@@ -79,8 +79,10 @@ def watch(command: Sequence[str], every: float = 5.0, **settings: Any) -> Record
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    time.sleep(1.0)
-    left = [pid for pid in members if Path(f"/proc/{pid}").exists()]
+    # Other processes of a run that several share may end a little later.
+    until = time.monotonic() + 10.0
+    while (left := [pid for pid in members if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
+        time.sleep(0.1)
     return {
         "code": child.returncode,
         "samples": samples,
