@@ -84,7 +84,7 @@ def run(target: str, minutes: float) -> tuple[str, bool]:
     done = subprocess.run(words, capture_output=True, text=True)
     count = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
     if done.returncode == 0 and count:
-        return f"{int(count[1]):,} files in {minutes:g} minutes, no other error", True
+        return f"{int(count[1]):,} files in {minutes:.3g} minutes, no other error", True
     said = [line for line in done.stderr.splitlines() if "Error" in line or "Exception" in line]
     return (said or done.stderr.strip().splitlines() or ["nothing said"])[-1][:200], False
 

@@ -16,9 +16,9 @@ ROUNDS = 5
 # would fall apart.
 COMMON = 0.4
 # What a talker must have at least, of all speech and in windows full of it; less is an outlier of somebody's.
-LEAST_SHARE, LEAST_WINDOWS, ENOUGH_WINDOWS = 0.03, 2.0, 10.0
+LEAST_SHARE, LEAST_WINDOWS, ENOUGH_WINDOWS = 0.03, 3.0, 10.0
 # Cosine of what is left, above which two clusters are one talker's.
-ALIKE = 0.15
+ALIKE = 0.2
 
 
 def talkers_of(

@@ -87,13 +87,13 @@ def analyze(
     """Who spoke when in a recording of any length, in memory that hardly grows with it.
 
     The recording goes through the model in overlapping windows. The embeddings of all streams of all windows
-    gather what answers them from the whole recording (method, section 3), and are clustered: there may be
-    more talkers than the model has streams, as long as no more speak at once.
+    are clustered: there may be more talkers than the model has streams, as long as no more speak at once. A
+    talker's embedding gathers what answers it from the whole recording (method, section 3).
 
     Args:
         source: a sound file, or a waveform with its rate.
         talkers: how many there are, if known.
-        attention: False leaves the cross-attention over windows out, to see what it does.
+        attention: False leaves the cross-attention over windows out of embeddings, to see what it does.
         alike: cosine above which two clusters of windows are of one talker, after what all of the recording
             have in common is taken off; by default what the model's card says.
         window, hop: seconds of a window, and from one to the next.
@@ -149,10 +149,9 @@ def tell_apart(
     """
     alike = float(model.card.get("alike", ALIKE)) if alike is None else alike
     speech_WC = (views.activity_WCS > 0.5).sum(-1) * np.float32(model.segment_seconds)
-    size = views.query_WCE.shape[2]
-    embed_WCE = answers(model, views.query_WCE.reshape(-1, size), views, attention=attention)
+    # By what each window says of itself: answers from one memory draw talkers together (docs/experiments.md).
     label_WC, _ = talkers_of(
-        embed_WCE.reshape(views.query_WCE.shape),
+        views.query_WCE,
         speech_WC,
         same=same_talker(model),
         alike=alike,
