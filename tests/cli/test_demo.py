@@ -74,4 +74,7 @@ def test_the_examples_of_the_readme_run(
 def test_the_recipes_of_the_readme_are_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--json"]) == 0
     recipes = json.loads(capsys.readouterr().out)["recipes"]
-    assert set(recipes) == set(re.findall(r"`(demo|small|base|galr-8k)`", README.read_text(encoding="utf-8")))
+    text = README.read_text(encoding="utf-8")
+    assert set(re.findall(r"`([a-z0-9-]+)`", text[text.index("(recipes ") :].partition(")")[0])) == set(
+        recipes
+    )

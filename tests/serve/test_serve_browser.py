@@ -168,16 +168,15 @@ def test_the_whole_way_from_a_file_to_a_known_talker(start, visit, record) -> No
 def test_real_voices_are_told_apart_and_known_again_by_the_shipped_model(
     visit, data: Path, tmp_path: Path
 ) -> None:
-    """Two talkers of the corpora never trained on: one after the other, then both at once in part."""
     corpus = load_corpus(data / "speech.csv", split="dev")
     said = {}
     for talker in [t for t in corpus.speakers if t.startswith("speechocean762")][:2]:
         waves = [audio.read(u.path, 16000)[0] for u in corpus if u.speaker == talker]
-        level = [w / np.sqrt(np.mean(w**2)) for w in waves]
-        said[talker] = np.split(0.05 * np.concatenate(level), [8 * 16000, 20 * 16000])
+        level = np.concatenate([0.05 * w / np.sqrt(np.mean(w**2)) for w in waves])
+        said[talker] = np.split(level, [8 * 16000, 20 * 16000])
     (first, other, _), (first_other, other_other, _) = said.values()
     audio.write(tmp_path / "turns.wav", np.concatenate([first, first_other]).astype(np.float32), 16000)
-    both = np.concatenate([other, np.zeros(6 * 16000)])
+    both = np.pad(other, (0, 6 * 16000))
     both[6 * 16000 :] += other_other
     audio.write(tmp_path / "over.wav", both.astype(np.float32), 16000)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -30,12 +32,12 @@ class Scratch:
     def bytes(self) -> int:
         """Of all files; a recording that a job reads too counts once."""
         held = {}
-        for path in self.folder.rglob("*"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # removed meanwhile
-                continue
-            held[status.st_ino] = status.st_size
+        # Folders and files may be removed meanwhile: os.walk passes over folders that are gone, rglob fails.
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    status = Path(folder, name).stat()
+                    held[status.st_ino] = status.st_size
         return sum(held.values())
 
     def close(self) -> None:
