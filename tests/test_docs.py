@@ -7,10 +7,8 @@ script, of installation and of what needs a cluster are left out by what they be
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from contextlib import chdir
 from pathlib import Path
 
@@ -175,23 +173,15 @@ def test_a_notebook_runs_as_a_script(name: str, place: Path) -> None:
 def test_the_api_answers_as_its_page_shows(place: Path) -> None:
     [requests] = [content for kind, content in blocks("serve.md") if "curl" in content]
     shutil.copy(place / "meeting.wav", place / "talk.wav")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [sys.executable, "-m", "separative", "serve", "served", "--port", str(port)]
-    server = subprocess.Popen(words, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "separative", "serve", "served", "--port", "0"]
+    server = subprocess.Popen(words, cwd=place, stderr=subprocess.PIPE, text=True)
     try:
-        until = time.monotonic() + 60
-        while time.monotonic() < until and server.poll() is None:
-            with socket.socket() as there:
-                if there.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        script = "set -eu\n" + requests.replace("localhost:8000", f"127.0.0.1:{port}")
+        here = re.search(r"127\.0\.0\.1:\d+", server.stderr.readline())[0]
+        script = "set -eu\n" + requests.replace("localhost:8000", here)
         done = subprocess.run(["sh", "-c", script], cwd=place, capture_output=True, text=True, timeout=120)
     finally:
         server.terminate()
-        server.wait(30)
+        server.communicate(timeout=30)
     assert done.returncode == 0, done.stderr
     assert "data: " in done.stdout and '"speech_seconds"' in done.stdout, done.stdout
     assert audio.info(place / "talker1.wav").seconds > 0

@@ -42,12 +42,9 @@ with torch.inference_mode():
     like_BC = torch.nn.functional.cosine_similarity(heard.estimate_BCN, torch.from_numpy(target), dim=-1)
     mine_B = like_BC.argmax(1)
     query_BE = heard.query_BCE[torch.arange(len(mix_BN)), mine_B]
-    views, streams, segments = heard.activity_BCS.shape
-    bias_BCS = model.cross.bias(heard.activity_BCS, heard.valid_BS)
-    weight_QM = model.cross.weights(
-        query_BE, heard.segment_BCSE.flatten(0, 2), bias_BCS.reshape(1, -1).expand(views, -1)
-    )
-weight_QBC = weight_QM.view(views, views, streams, segments).sum(-1).numpy()
+    weight_QBCS = model.cross.looked_at(query_BE, heard.segment_BCSE, heard.activity_BCS, heard.valid_BS)
+views = len(mix_BN)
+weight_QBC = weight_QBCS.sum(-1).numpy()
 on_target_QB = weight_QBC[:, np.arange(views), mine_B.numpy()]
 
 # %% [markdown]

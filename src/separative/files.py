@@ -1,5 +1,5 @@
-"""Files that are there whole or not at all: written beside their place, then moved into it; and files that
-lie elsewhere, at an address."""
+"""Files that are there whole or not at all: written beside their place, then moved into it; files of text,
+read or refused in a sentence; and files that lie elsewhere, at an address."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+
+from separative.errors import SeparativeError
 
 
 @contextmanager
@@ -62,6 +64,18 @@ def address(path: Path) -> str | None:
     """The address (``s3://bucket/speech``) that a path was made from, which drops a slash; else None."""
     found = re.match(r"([a-z][a-z0-9+.-]+):/+(.*)", str(path))
     return f"{found[1]}://{found[2]}" if found else None
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Lines of a text file in UTF-8.
+
+    Raises:
+        SeparativeError: it cannot be read, or is not such text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SeparativeError(f"{path} cannot be read: {error}") from error
 
 
 def open_binary(path: Path) -> BinaryIO:

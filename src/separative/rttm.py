@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from separative.errors import SeparativeError
-from separative.files import replace_file
+from separative.files import read_lines, replace_file
 
 # Shorter pauses are part of a turn, shorter sounds no turn at all.
 MIN_PAUSE, MIN_TURN = 0.25, 0.1
@@ -75,12 +75,8 @@ def read_rttm(path: str | Path) -> dict[str, list[Turn]]:
     Raises:
         SeparativeError: unreadable, or a line that is none of RTTM.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SeparativeError(f"{path} cannot be read: {error}") from error
     found: dict[str, list[Turn]] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         words = line.split()
         if not words or words[0] != "SPEAKER":
             continue

@@ -22,7 +22,6 @@ from separative.evaluation import (
     untrained,
 )
 from separative.evaluation.adapter import CommandSystem
-from separative.evaluation.systems import talkers_met
 
 TOLD_SECONDS = 30.0
 SIDES_AT_A_TIME = 16
@@ -56,7 +55,7 @@ def _system(job: dict[str, Any], trials: TrialList) -> tuple[System, int]:
         return CommandSystem(name, job["command"], rate=job["rate"]), job["rate"]
     if "model" in job:
         model = load_model(job["model"])
-        trials.refuse(talkers_met(model))
+        trials.refuse(model.talkers_met)
         return EncoderSystem(name, model, queries=job["queries"]), model.rate
     config = EncoderConfig.model_validate(job["architecture"])
     if job["builtin"] == "mfcc":

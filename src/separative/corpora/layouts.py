@@ -70,7 +70,7 @@ def load_corpus(
         raise
     except (ValueError, OSError, EOFError, csv.Error, zlib.error) as error:
         # Not text in UTF-8, not compressed as its name says, a path that no system can have.
-        raise CorpusError(f"{source} cannot be read as a corpus: {' '.join(str(error).split())}") from error
+        raise CorpusError(f"{source} cannot be read as a corpus: {error}") from error
     utterances = with_durations(listed, progress, keep_damaged=keep_damaged)
     if not utterances:
         raise CorpusError(f"{source}: no speech found; a corpus is one of: {', '.join(LAYOUTS)}")

@@ -16,7 +16,7 @@ from separative.evaluation.folds import FOLDS, deal_folds, enough, held_out_llr
 from separative.evaluation.listen import Progress, listen
 from separative.evaluation.score import score_lines
 from separative.evaluation.sounds import Sounds
-from separative.evaluation.systems import EncoderSystem, talkers_met
+from separative.evaluation.systems import EncoderSystem
 from separative.metrics import Floats, cllr, fit_calibration, log_odds, min_cllr
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def calibrate(
         enrolments=enrolments,
         tests=tests,
     )
-    trials.refuse(talkers_met(model).union(trained_on))
+    trials.refuse(model.talkers_met.union(trained_on))
     corpus_of = trials.corpus_of
     target_N = np.array([trial.target for trial in trials.trials])
     condition_N = np.array([trial.condition for trial in trials.trials])

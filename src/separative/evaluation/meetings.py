@@ -17,7 +17,6 @@ from separative.corpora.manifest import Corpus, Utterance
 from separative.evaluation.bootstrap import Talkers, interval
 from separative.evaluation.listen import Progress
 from separative.evaluation.results import POOLED, Results, Row
-from separative.evaluation.systems import talkers_met
 from separative.evaluation.trials import refuse_shared
 from separative.inference.meeting import Meeting, analyze, tell_apart
 from separative.inference.verify import embed_side
@@ -87,7 +86,7 @@ def evaluate_meetings(
     """
     corpus = corpus.split(split)
     corpus = corpus.filter(lambda utterance: utterance.speaker is not None)
-    refuse_shared(corpus.speakers, talkers_met(model))
+    refuse_shared(corpus.speakers, model.talkers_met)
     enrol, rest = _reserve(corpus)
     enrolled = {
         talker: embed_side(model, [u.path for u in utterances]) for talker, utterances in enrol.items()

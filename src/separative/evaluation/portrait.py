@@ -121,7 +121,7 @@ def _attention(
 
     assert model.cross is not None
     heard = forward(model, waves, shared=True)
-    views, streams, segments = heard.activity_BCS.shape
+    views, streams = heard.query_BCE.shape[:2]
     estimate_BCN = heard.estimate_BCN.float().cpu().numpy()
     target_V = []
     for v, (mix_N, source_KN) in enumerate(zip(waves, sources, strict=True)):
@@ -132,11 +132,8 @@ def _attention(
         else:
             target_V.append(int(heard.activity_BCS[v].sigmoid().mean(-1).argmax()))
     query_VE = heard.query_BCE[torch.arange(views), target_V]
-    bias_BCS = model.cross.bias(heard.activity_BCS, heard.valid_BS)
     with torch.inference_mode():
-        weight_QM = model.cross.weights(
-            query_VE, heard.segment_BCSE.flatten(0, 2), bias_BCS.reshape(1, -1).expand(views, -1)
-        )
-    weight_VBC = weight_QM.float().view(views, views, streams, segments).sum(-1).cpu().numpy()
+        weight_VBCS = model.cross.looked_at(query_VE, heard.segment_BCSE, heard.activity_BCS, heard.valid_BS)
+    weight_VBC = weight_VBCS.float().sum(-1).cpu().numpy()
     own_VV = weight_VBC[:, np.arange(views), target_V]
     return weight_VBC.sum(-1), own_VV

@@ -15,7 +15,7 @@ from separative.evaluation.listen import Progress, listen
 from separative.evaluation.results import Results
 from separative.evaluation.score import Candidates, score
 from separative.evaluation.sounds import Sounds
-from separative.evaluation.systems import EncoderSystem, MfccSystem, System, talkers_met, untrained
+from separative.evaluation.systems import EncoderSystem, MfccSystem, System, untrained
 from separative.evaluation.trials import TrialList
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def evaluate(
             enrolments=enrolments,
             tests=tests,
         )
-    trials.refuse(talkers_met(model).union(trained_on))
+    trials.refuse(model.talkers_met.union(trained_on))
     systems: list[System] = [EncoderSystem(name, model, queries=True)]
     if baselines:
         twin = untrained(model, trials.seed)

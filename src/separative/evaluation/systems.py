@@ -130,11 +130,6 @@ def taught_activity(model: SeparativeEncoder) -> bool:
     return loss.get("objective", "csc") == "csc" and bool(loss.get("activity", 1))
 
 
-def talkers_met(model: SeparativeEncoder) -> frozenset[str]:
-    """Names of the talkers that a model was trained on, by its card; none if that does not say."""
-    return frozenset(model.card.get("data", {}).get("speakers", ()))
-
-
 def untrained(model: SeparativeEncoder, seed: int) -> SeparativeEncoder:
     """A network of the same architecture with random weights, on the same device, in evaluation mode."""
     import torch

@@ -15,7 +15,7 @@ from typing import Any
 
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation.results import POOLED
-from separative.files import replace_file
+from separative.files import read_lines, replace_file
 from separative.mixtures import rooms
 
 HEADER = "# separative trials, format 2"
@@ -126,10 +126,7 @@ class TrialList:
         Raises:
             SeparativeError: not such a list; names the line.
         """
-        try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SeparativeError(f"{path} cannot be read: {error}") from error
+        lines = read_lines(path)
         if not lines or lines[0] != HEADER:
             raise SeparativeError(f"{path}: not a trial list, its first line must be '{HEADER}'")
         sides: dict[str, dict[str, Side]] = {"enrolment": {}, "test": {}}

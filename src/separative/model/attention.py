@@ -82,8 +82,16 @@ class CrossAttention(nn.Module):
         answer_QE = query_QE + self.out(found.squeeze(0).transpose(0, 1).flatten(1))
         return F.normalize(answer_QE.float(), dim=-1)
 
+    def looked_at(
+        self, query_QE: Tensor, segment_BCSE: Tensor, activity_BCS: Tensor, valid_BS: Tensor
+    ) -> Tensor:
+        """How much of each query's attention every segment of one group gets [Q,B,C,S]: to look at."""
+        bias_QM = self.bias(activity_BCS, valid_BS).reshape(1, -1).expand(len(query_QE), -1)
+        weight_QM = self.weights(query_QE, segment_BCSE.flatten(0, 2), bias_QM)
+        return weight_QM.view(len(query_QE), *activity_BCS.shape)
+
     def weights(self, query_QE: Tensor, segment_ME: Tensor, bias_QM: Tensor) -> Tensor:
-        """How much of each query's attention a segment gets [Q,M], the mean over heads: to look at."""
+        """How much of each query's attention a segment gets [Q,M], the mean over heads."""
         q, k, _ = self._heads(query_QE, segment_ME)
         logit_1HQM = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + bias_QM
         weight_QM: Tensor = logit_1HQM.softmax(-1).mean(1).squeeze(0)

@@ -79,6 +79,11 @@ class SeparativeEncoder(nn.Module):
         return self.config.streams
 
     @property
+    def talkers_met(self) -> frozenset[str]:
+        """Names of the talkers it was trained on, by its card; none if that does not say."""
+        return frozenset(self.card.get("data", {}).get("speakers", ()))
+
+    @property
     def segment_seconds(self) -> float:
         """Length of a segment of the speaker head, in seconds."""
         return self.config.segment_seconds

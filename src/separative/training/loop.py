@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,7 +16,7 @@ from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError, LossError, ModelError, RecipeError, SeparativeError
 from separative.files import sweep, write_json
 from separative.mixtures import Mixer, loader
-from separative.model import SeparativeEncoder, save_model
+from separative.model import Card, SeparativeEncoder, save_model
 from separative.ranks import Ranks, current
 from separative.training import checkpoint, machine
 from separative.training.journal import Journal, Silent
@@ -30,7 +29,6 @@ from separative.training.validation import Validation
 log = logging.getLogger(__name__)
 
 RECIPE, REPLAY = "recipe.json", "replay.json"
-Origin = dict[str, Any]
 # Averages that the progress bar and the card's reader may want between two lines of the log.
 SHOWN = ("loss", "csc_answer", "separation_db", "speed")
 
@@ -90,6 +88,7 @@ def train(
     _check_folder(out, recipe, resume)
     if resume and start is not None:
         raise SeparativeError("a run resumes from its own checkpoint: leave out the model to start from")
+    origin = None if start is None else _origin(start, corpus)
     machine.prepare(threads or recipe.run.threads)
     cache = Path(cache) if cache is not None else out.parent / ".cache"
     fabric = machine.launch(device, devices=devices, nodes=nodes, precision=recipe.run.precision)
@@ -119,19 +118,17 @@ def train(
     inventory = learner.objective.inventory
 
     first, before = 0, 0.0
-    origin: Origin | None = None
     if resume:
         state = checkpoint.load_checkpoint(
             out / checkpoint.NAME, learner.modules, learner.optimiser, inventory
         )
         first, before, origin = state["step"], state["minutes"], state.get("origin")
+    elif start is not None:
+        learner.start_from(start)
     if minutes is None and steps is None:
         steps = recipe.run.steps
     clock = Clock(steps, minutes, before)
     workers = recipe.run.workers if workers is None else workers
-    if start is not None:
-        learner.start_from(start)
-        origin = _origin(start, corpus.split("dev") if watched else None)
     if not resume and inventory is not None and recipe.optimiser.inventory_crops:
         crops = recipe.optimiser.inventory_crops
         alone = Mixer(speech, only_one_talker(recipe.mixtures), seed=recipe.seed + 1, cache=cache)
@@ -283,11 +280,9 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
         raise ModelError(f"{out} is not empty: name a new folder, or resume the run in it")
 
 
-def _origin(start: SeparativeEncoder, watched: Corpus | None) -> Origin:
+def _origin(start: SeparativeEncoder, corpus: Corpus) -> Card:
     """What the card of a model must say of the one it started from; nobody is watched whom that one knows."""
-    talkers = start.card.get("data", {}).get("speakers", [])
-    known = sorted(set(talkers) & set(() if watched is None else watched.speakers))
-    if known:
+    if known := sorted(start.talkers_met.intersection(u.speaker for u in corpus if u.split == "dev")):
         raise CorpusError(
             f"talker '{known[0]}' of split dev was heard in training by the model to start from"
             f" ({len(known)} such in all)"
@@ -296,21 +291,21 @@ def _origin(start: SeparativeEncoder, watched: Corpus | None) -> Origin:
         "sha256": start.card.get("sha256"),
         "recipe": start.card.get("recipe", {}).get("name"),
         "training": start.card.get("training"),
-        "speakers": talkers,
+        "speakers": sorted(start.talkers_met),
     }
 
 
 def _card(
     recipe: Recipe,
     speech: Corpus,
-    origin: Origin | None,
+    origin: Card | None,
     identities: int,
     step: int,
     minutes: float,
     metrics: dict[str, float],
-) -> dict[str, Any]:
-    before = {} if origin is None else {"from": {k: v for k, v in origin.items() if k != "speakers"}}
-    heard_before = [] if origin is None else origin["speakers"]
+) -> Card:
+    before = dict(origin or {})
+    known = before.pop("speakers", [])
     return {
         "recipe": recipe.model_dump(mode="json"),
         "identity": recipe.mixtures.identity,
@@ -319,7 +314,7 @@ def _card(
             "corpora": sorted({u.corpus for u in speech}),
             "talkers": len(speech.speakers),
             # By name, so that nobody judges the model on them.
-            "speakers": sorted({*speech.speakers, *heard_before}),
+            "speakers": sorted({*speech.speakers, *known}),
             "hours": round(sum(u.seconds for u in speech) / 3600, 3),
         },
         "training": {
@@ -327,7 +322,7 @@ def _card(
             "minutes": round(minutes, 2),
             "mixture_seconds": step * recipe.mixtures.batch * recipe.mixtures.seconds,
             "machine": machine.describe(),
-            **before,
+            **({"from": before} if before else {}),
         },
         "metrics": {k: round(v, 4) for k, v in metrics.items() if k.startswith("valid/")},
     }
