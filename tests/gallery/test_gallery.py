@@ -17,7 +17,7 @@ from separative.gallery import Gallery
 from separative.gallery.gates import Gate, shared_seconds
 from separative.gallery.identify import identify
 from separative.gallery.rows import FILE, Heard, Rows
-from separative.gallery.search import Neighbours
+from separative.gallery.search import Neighbours, _largest
 from separative.inference import analyze
 from separative.model import SeparativeEncoder, load_model, save_model
 from separative.rttm import Turn
@@ -186,6 +186,15 @@ def test_bytes_find_what_a_full_search_finds(threads: int, monkeypatch: pytest.M
     check(everyone)
     found = {int(i) for query in rows[:100] for i in near.nearest(query, 30)}
     assert found <= set(ids[everyone].tolist())
+
+
+@pytest.mark.parametrize("count", [1, 10, 640, 5000, 6399, 6400])
+def test_groups_by_their_best_hold_the_largest(count: int) -> None:
+    # Many are equal, and the last do not fill a group.
+    like = np.random.default_rng(count).integers(-3000, 3000, 6400 + count % 3).astype(np.int32)
+    rows = _largest(like, count)
+    assert len(set(rows.tolist())) == count
+    assert sorted(like[rows].tolist()) == sorted(like.tolist())[-count:]
 
 
 # Several processes, and being killed

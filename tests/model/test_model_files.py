@@ -45,6 +45,19 @@ def test_round_trip_is_exact(make: Make, model: SeparativeEncoder, tmp_path: Pat
             assert torch.equal(left, right)
 
 
+def test_half_the_space_for_a_thousandth_of_precision(model: SeparativeEncoder, tmp_path: Path) -> None:
+    whole = save_model(model, tmp_path / "whole", identity="speaker")
+    half = save_model(load_model(whole), tmp_path / "half", half=True, **load_model(whole).card)
+    loaded, ours = load_model(half), dict(model.named_parameters())
+    assert loaded.card["identity"] == "speaker" and loaded.card["sha256"] != load_model(whole).card["sha256"]
+    for name, weight in loaded.named_parameters():
+        assert weight.dtype is torch.float32 and torch.equal(weight, ours[name].half().float())
+    for name, buffer in loaded.named_buffers():
+        assert torch.equal(buffer, dict(model.named_buffers())[name])
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (half, whole)]
+    assert sizes[0] < 0.75 * sizes[1]
+
+
 def test_a_runs_folder_is_a_model_too(folder: Path) -> None:
     assert load_model(folder.parent).card == load_model(str(folder)).card
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]

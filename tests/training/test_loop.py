@@ -337,7 +337,9 @@ def test_training_starts_from_a_trained_model_that_may_lack_parts(
     recipe: Make, run: Run, corpus: Corpus, seen: tuple[Path, list[Status]], tmp_path: Path
 ) -> None:
     start = load_model(seen[0])
-    plan = recipe(model={"mask_hidden": 8}, optimiser={"lr": 1e-12, "weight_decay": 0.0})
+    # One more block, too, which passes on what it gets.
+    parts = {"mask_hidden": 8, "stream_blocks": start.config.stream_blocks + 1}
+    plan = recipe(model=parts, optimiser={"lr": 1e-12, "weight_decay": 0.0})
     out = run(plan, tmp_path / "run", steps=1, start=start)
     went_on = load_model(out)
     mix_BN = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))

@@ -22,6 +22,8 @@ Ids = NDArray[np.int64]
 SPAN = 6.0
 # Below so many for each thread, threads cost more than they save.
 FEWEST = 20_000
+# Rows that are judged together by the best of them.
+TOGETHER = 64
 
 
 class Neighbours:
@@ -77,8 +79,7 @@ class Neighbours:
                 return self._id_N[low:high].copy()
             # Bytes are multiplied and summed as whole numbers, without rounding.
             like_N1 = numkong.dots_packed(self._code_NE[low:high], numkong.dots_pack(code_1E))
-            best = np.argpartition(np.asarray(like_N1)[:, 0], -count)[-count:]
-            ids: Ids = self._id_N[low + best]
+            ids: Ids = self._id_N[low + _largest(np.asarray(like_N1)[:, 0], count)]
             return ids
 
         if parts == 1:
@@ -89,6 +90,20 @@ class Neighbours:
     def _codes(self, embed: Floats) -> NDArray[np.int8]:
         codes: NDArray[np.int8] = np.rint(embed * self._scale).clip(-127, 127).astype(np.int8)
         return codes
+
+
+def _largest(like_N: NDArray[np.int32], count: int) -> Ids:
+    """Rows of the ``count`` largest, in no order: they lie in the ``count`` groups of the largest maxima."""
+    groups = len(like_N) // TOGETHER
+    if groups <= count:
+        return np.argpartition(like_N, -count)[-count:]
+    # Every row of this table is a stretch, every column a group: maxima are taken of whole stretches.
+    best_G = like_N[: groups * TOGETHER].reshape(TOGETHER, groups).max(0)
+    chosen_K = np.argpartition(best_G, -count)[-count:]
+    row_M = (chosen_K + groups * np.arange(TOGETHER)[:, None]).ravel()
+    row_M = np.concatenate([row_M, np.arange(groups * TOGETHER, len(like_N))])
+    rows: Ids = row_M[np.argpartition(like_N[row_M], -count)[-count:]]
+    return rows
 
 
 def _numkong() -> Any:

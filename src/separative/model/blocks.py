@@ -78,6 +78,10 @@ class PooledAttention(nn.Module):
         return spread.repeat_interleave(self.pool, dim=1)[:, :frames]
 
 
+# What the two branches of a block end with: while it is zero, the block passes its input on.
+BRANCH_ENDS = ("local.down.weight", "local.down.bias", "across.out.weight", "across.out.bias")
+
+
 class Block(nn.Module):
     """Local, then global; both residual. What ends a branch starts ``branch`` times its usual size."""
 

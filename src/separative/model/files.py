@@ -14,6 +14,7 @@ from safetensors.torch import save as save_tensors
 
 from separative.errors import ModelError
 from separative.files import replace_file, write_json
+from separative.model.blocks import BRANCH_ENDS
 from separative.model.config import EncoderConfig
 from separative.model.encoder import SeparativeEncoder
 
@@ -32,23 +33,26 @@ def model_names() -> tuple[str, ...]:
     return tuple(sorted(p.parent.name for p in SHIPPED.glob(f"*/{CARD}")))
 
 
-def save_model(model: SeparativeEncoder, folder: str | Path, **card: Any) -> Path:
+def save_model(model: SeparativeEncoder, folder: str | Path, *, half: bool = False, **card: Any) -> Path:
     """Write weights and card into ``folder`` and return it.
 
-    ``card`` holds what the user of a model must know: identity kind, recipe, data, metrics. It is written
-    last and names the hash of the weights, so a folder is either whole or refused.
+    ``card`` holds what the user of a model must know: identity kind, recipe, data, metrics; that of a loaded
+    model may be given whole. It is written last and names the hash of the weights, so a folder is either whole
+    or refused. ``half``: weights in half precision, in half the space; they are loaded as single.
     """
     folder = Path(folder)
-    weights = save_tensors(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    )
-    record = {
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        # Running statistics, which are no parameters, may be too small for it.
+        tensors |= {name: weight.detach().cpu().half() for name, weight in model.named_parameters()}
+    weights = save_tensors(tensors)
+    own = {
         "format": FORMAT,
         "architecture": model.config.model_dump(mode="json"),
         "parameters": sum(p.numel() for p in model.parameters()),
         "sha256": hashlib.sha256(weights).hexdigest(),
-        **card,
     }
+    record = own | card | own
     replace_file(folder / WEIGHTS, weights)
     write_json(folder / CARD, record)
     return folder
@@ -110,6 +114,8 @@ def load_strictly(model: SeparativeEncoder, tensors: dict[str, Any], where: str)
 def start_from(model: SeparativeEncoder, origin: SeparativeEncoder) -> None:
     """Take over the weights of a trained model; tensors that it lacks keep their start.
 
+    Blocks that it lacks start as identities, so that a deeper model begins where the trained one ended.
+
     Raises:
         ModelError: the trained model has a tensor that this one lacks, or has in another shape.
     """
@@ -120,6 +126,9 @@ def start_from(model: SeparativeEncoder, origin: SeparativeEncoder) -> None:
             f"a model of this recipe cannot start from the other one: they differ at '{strange[0]}'"
             f" ({len(strange)} in all)"
         )
+    for name in own.keys() - learnt.keys():
+        if name.endswith(BRANCH_ENDS):
+            own[name].zero_()
     model.load_state_dict(own | learnt)
 
 
