@@ -37,8 +37,8 @@ def save_model(model: SeparativeEncoder, folder: str | Path, *, half: bool = Fal
     """Write weights and card into ``folder`` and return it.
 
     ``card`` holds what the user of a model must know: identity kind, recipe, data, metrics; that of a loaded
-    model may be given whole. It is written last and names the hash of the weights, so a folder is either whole
-    or refused. ``half``: weights in half precision, in half the space; they are loaded as single.
+    model may be given whole. It is written last and names the hash of the weights, so a folder is either
+    whole or refused. ``half``: weights in half precision, in half the space; they are loaded as single.
     """
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
