@@ -92,7 +92,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_told_the_nearest() -> None:
-    told = r"unknown recipe 'smal' \(did you mean 'small'\?\); valid: base, base-continued, demo"
+    told = r"unknown recipe 'smal' \(did you mean 'small'\?\); valid: base, base-continued, base-grown, demo"
     with pytest.raises(RecipeError, match=told):
         load_recipe("smal")
 

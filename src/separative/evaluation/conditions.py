@@ -43,6 +43,7 @@ CONDITIONS = {
         Condition("overlap-5", sir_db=(-5.0,)),
         Condition("overlap0x2", sir_db=(0.0, 0.0)),
         Condition("half0", sir_db=(0.0,), begins=0.5),
+        Condition("noisy0", sir_db=(0.0,), snr_db=10.0),
         Condition("noise10", snr_db=10.0),
         Condition("noise5", snr_db=5.0),
         Condition("noise0", snr_db=0.0),
