@@ -86,6 +86,13 @@ def test_meetings_are_judged(cli: Run, run: Path, strangers: Path, tmp_path: Pat
         row = results.find(metric, "2 talkers, 30%", model=known)
         assert row.low <= row.value <= row.high
     assert results.find("SI-SDRi", "2 talkers, 0%").trials == 2
+    alone = "trained, no attention over windows"
+    with_it, without = (results.find("window EER", "2 talkers, 30%", model=m) for m in ("trained", alone))
+    difference = results.find("window EER difference", "2 talkers, 30%", model=alone)
+    assert difference.value == pytest.approx(without.value - with_it.value, abs=1e-3)
+    assert difference.low <= difference.value <= difference.high
+    # Two conversations of 18 s: each window of 2 s, a second apart, and every talker enrolled beside it.
+    assert with_it.trials == without.trials > 100
 
 
 def test_nobody_is_judged_on_conversations_of_those_trained_on(cli: Run, run: Path, speech: Path) -> None:

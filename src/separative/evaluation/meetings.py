@@ -21,6 +21,7 @@ from separative.evaluation.trials import refuse_shared
 from separative.inference.meeting import Meeting, analyze, tell_apart
 from separative.inference.verify import embed_side
 from separative.inference.voices import voices
+from separative.inference.windows import answers
 from separative.metrics import DiarizationError, diarization_error, eer, jaccard_error, match, si_sdr, swaps
 from separative.mixtures import Conversation, ConversationConfig, Conversations
 from separative.rttm import active_frames
@@ -43,6 +44,7 @@ class Judged:
     there: int
     improvement_K: list[float] = field(default_factory=list)
     scores: list[tuple[float, bool]] = field(default_factory=list)
+    windows: list[tuple[float, bool]] = field(default_factory=list)
 
 
 def evaluate_meetings(
@@ -68,7 +70,9 @@ def evaluate_meetings(
     Rows are the model as :func:`separative.inference.analyze` uses it, the same without cross-attention over
     windows, and the same told the number of talkers. ``EER`` compares each talker's embedding over the whole
     recording with 4 s of clean enrolment of every talker of the corpus, from utterances that are in no
-    conversation; the likeliest talker of a recording counts. Intervals are over conversations.
+    conversation; the likeliest talker of a recording counts. ``window EER`` compares what every window says
+    of each of its talkers in the same way: who is this, now? Intervals are over conversations, also those
+    of differences to the model as it is used.
 
     Args:
         model: in evaluation mode; ``name`` is its name in the table.
@@ -110,7 +114,9 @@ def evaluate_meetings(
     rows = [
         row
         for (way, condition), some in found.items()
-        for row in _rows(some, way, condition, resamples, seed)
+        for row in _rows(
+            some, way, condition, resamples, seed, found[name, condition] if way != name else None
+        )
     ]
     settings = {
         "split": split,
@@ -175,6 +181,13 @@ def _judge(
             if corpus_of[talker] == place and len(embed_CE):
                 score = float((embed_CE @ embed_E).max())
                 judged[row].scores.append((score, talker in talk.names))
+    there_WC = _who(whole, reference_KT)
+    near = {talker: embed_E for talker, embed_E in enrolled.items() if corpus_of[talker] == place}
+    for row, attention in ((name, True), (f"{name}, no attention over windows", False)):
+        embed_UE = answers(model, whole.views.query_WCE[there_WC >= 0], whole.views, attention=attention)
+        for talker, embed_E in near.items():
+            target_U = np.array(talk.names)[there_WC[there_WC >= 0]] == talker
+            judged[row].windows += zip((embed_UE @ embed_E).tolist(), target_U.tolist(), strict=True)
     # Voices once: the way of listening changes whose they are, not what they sound like.
     owner = dict(zip(*(x.tolist() for x in match(reference_KT, said[name])), strict=True))
     voice_CN = np.concatenate(list(voices(model, whole)), axis=1)
@@ -186,6 +199,21 @@ def _judge(
     return judged
 
 
+def _who(meeting: Meeting, reference_KT: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Which talker each stream of each window is [W,C]: who speaks most while it does; −1 where it does not
+    speak for half of the window, or nobody does."""
+    grid, active_WCS = meeting.views.grid, meeting.views.activity_WCS > 0.5
+    # The frame in the middle of each segment of each window.
+    segment_WS = grid.hop * np.arange(len(active_WCS))[:, None] + np.arange(grid.window)
+    second_WS = ((segment_WS + 0.5) * grid.segment - grid.lead) / meeting.rate
+    inside_WS = (second_WS >= 0) & (second_WS < reference_KT.shape[1] * FRAME)
+    frame_WS = (second_WS / FRAME).astype(int).clip(0, reference_KT.shape[1] - 1)
+    speaks_KWS = reference_KT[:, frame_WS] & inside_WS
+    shared_WCK = np.einsum("wcs,kws->wck", active_WCS.astype(np.float32), speaks_KWS.astype(np.float32))
+    heard_WC = (active_WCS.sum(-1) >= grid.window / 2) & (shared_WCK.max(-1) > 0)
+    return np.where(heard_WC, shared_WCK.argmax(-1), -1)
+
+
 def _again(
     model: SeparativeEncoder, whole: Meeting, *, talkers: int | None = None, attention: bool = True
 ) -> Meeting:
@@ -193,8 +221,15 @@ def _again(
     return replace(whole, speakers=speakers, label_WC=label_WC)
 
 
-def _rows(some: Sequence[Judged], way: str, condition: str, resamples: int, seed: int) -> list[Row]:
-    """Figures with intervals over conversations."""
+def _rows(
+    some: Sequence[Judged],
+    way: str,
+    condition: str,
+    resamples: int,
+    seed: int,
+    usual: Sequence[Judged] | None = None,
+) -> list[Row]:
+    """Figures with intervals over conversations; of windows also the difference to the ``usual`` way."""
     draws = Talkers([str(i) for i in range(len(some))], resamples, seed)
     each_N = np.arange(len(some))
 
@@ -220,11 +255,26 @@ def _rows(some: Sequence[Judged], way: str, condition: str, resamples: int, seed
     if some[0].improvement_K:
         means["SI-SDRi"] = [float(np.mean(one.improvement_K)) for one in some]
     rows += [row(metric, draws.mean(np.array(value), each_N), len(some)) for metric, value in means.items()]
-    trial_N = np.array([n for n, one in enumerate(some) for _ in one.scores])
-    score_N = np.array([score for one in some for score, _ in one.scores])
-    target_N = np.array([target for one in some for _, target in one.scores], bool)
-    if target_N.any() and not target_N.all():
-        value = 100 * eer(score_N, target_N)
-        drawn = np.array([100 * eer(score_N, target_N, times_N[trial_N]) for times_N in draws.times_RP])
-        rows.append(row("EER", (value, *interval(drawn, value)), len(score_N)))
+    trials = {"EER": [one.scores for one in some], "window EER": [one.windows for one in some]}
+    for metric, each in trials.items():
+        if (found := _equal_error(each, draws)) is not None:
+            value, value_R = found
+            rows.append(row(metric, (value, *interval(value_R, value)), sum(map(len, each))))
+            if usual is not None and metric == "window EER":
+                base, base_R = _equal_error([one.windows for one in usual], draws) or (np.nan, value_R)
+                less, less_R = value - base, value_R - base_R
+                rows.append(row(f"{metric} difference", (less, *interval(less_R, less)), sum(map(len, each))))
     return rows
+
+
+def _equal_error(
+    trials: Sequence[Sequence[tuple[float, bool]]], draws: Talkers
+) -> tuple[float, NDArray[np.float64]] | None:
+    """EER in % over the trials of all conversations, and in each resample; None without both kinds."""
+    trial_N = np.array([n for n, some in enumerate(trials) for _ in some])
+    score_N = np.array([score for some in trials for score, _ in some])
+    target_N = np.array([target for some in trials for _, target in some], bool)
+    if not target_N.any() or target_N.all():
+        return None
+    drawn_R = np.array([100 * eer(score_N, target_N, times_N[trial_N]) for times_N in draws.times_RP])
+    return 100 * eer(score_N, target_N), drawn_R

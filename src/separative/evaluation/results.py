@@ -15,6 +15,8 @@ from separative.files import replace_file, replacing, write_json
 UNITS = {
     "EER": "%",
     "EER difference": "%",
+    "window EER": "%",
+    "window EER difference": "%",
     "minDCF0.01": "",
     "minDCF0.05": "",
     "Cllr": "bits",
@@ -40,7 +42,8 @@ UNITS = {
     "stream cosine": "",
 }
 LOWER_IS_BETTER = frozenset(
-    {"EER", "EER difference", "minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
+    {"EER", "EER difference", "window EER", "window EER difference"}
+    | {"minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
     | {"DER", "missed", "false alarm", "confusion", "JER", "swaps", "miscounted", "stream cosine"}
 )
 # What most readers look for first.
