@@ -34,6 +34,24 @@ def test_talkers_are_counted_and_told_apart(talkers: int, known: bool) -> None:
     assert spoken == sorted(spoken, reverse=True)
 
 
+def test_what_windows_make_of_each_other_tells_how_many_there_are() -> None:
+    embed, seconds, who = drawn(4, 200, 0.35, seed=4)
+    heard = seconds > 0
+    _, alone_KE = talkers_of(embed, seconds, same=0.5)
+    assert len(alone_KE) > 4
+
+    def gather(unit_UE: np.ndarray) -> np.ndarray:
+        # As attention does: each becomes a mean of all, the likest above all.
+        weight_UU = np.exp(10 * unit_UE @ embed[heard].T)
+        mean_UE = weight_UU @ embed[heard]
+        return (mean_UE / np.linalg.norm(mean_UE, axis=1, keepdims=True)).astype(np.float32)
+
+    label_WC, centre_KE = talkers_of(embed, seconds, gather=gather, same=0.5)
+    assert len(centre_KE) == 4
+    right = sum(np.bincount(label_WC[heard & (who == k)], minlength=4).max() for k in range(4))
+    assert right > 0.9 * heard.sum()
+
+
 def test_more_windows_than_are_compared_pairwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("separative.inference.cluster.MOST", 40)
     embed, seconds, who = drawn(3, 400, 0.08, seed=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,17 +16,18 @@ ROUNDS = 5
 # Share of the mean embedding of a recording that is taken off before its talkers are compared: what all of
 # them have in common (the room, the microphone) says nothing of who is who. Not all of it, or a talker alone
 # would fall apart.
-COMMON = 0.4
+COMMON = 0.65
 # What a talker must have at least, of all speech and in windows full of it; less is an outlier of somebody's.
 LEAST_SHARE, LEAST_WINDOWS, ENOUGH_WINDOWS = 0.03, 3.0, 10.0
 # Cosine of what is left, above which two clusters are one talker's.
-ALIKE = 0.2
+ALIKE = 0.15
 
 
 def talkers_of(
     embed_WCE: Floats,
     seconds_WC: Floats,
     *,
+    gather: Callable[[Floats], Floats] | None = None,
     same: float,
     alike: float = ALIKE,
     talkers: int | None = None,
@@ -32,12 +35,14 @@ def talkers_of(
 ) -> tuple[Labels, Floats]:
     """Whose each stream is [W,C] (−1: nobody's), and mean embeddings [K,E] of the talkers, by speech.
 
-    Embeddings are first clustered by average linkage. Then streams and talkers are matched anew, window by
+    What the recording's windows together make of each embedding says how many talkers there are: it is
+    clustered by average linkage. Then streams and talkers are matched anew, window by
     window and one to one, and means taken anew, a few times: two streams of a window are two talkers, unless
     they sound the same.
 
     Args:
         embed_WCE: unit norm, of each stream of each window.
+        gather: the cross-attention over windows, from embeddings [U,E] to answers; none if not given.
         seconds_WC: of speech in each; below ``least_seconds`` a stream has no say in who is there.
         same: cosine above which two streams of a window sound the same.
         alike: cosine above which two clusters, without what all have in common, are of one talker.
@@ -48,7 +53,7 @@ def talkers_of(
     if not voiced_WC.any():
         return np.full(seconds_WC.shape, -1), np.zeros((0, embed_WCE.shape[2]), np.float32)
     unit_UE, weight_U = embed_WCE[voiced_WC], seconds_WC[voiced_WC]
-    centre_KE = _centres(unit_UE, weight_U, alike, talkers)
+    centre_KE = _centres(unit_UE, weight_U, gather, alike, talkers)
     label_WC = np.full(seconds_WC.shape, -1)
     for _ in range(ROUNDS):
         before = label_WC
@@ -71,7 +76,13 @@ def talkers_of(
     return np.where(label_WC >= 0, rank[label_WC], -1), centre_KE[order]
 
 
-def _centres(unit_UE: Floats, weight_U: Floats, alike: float, talkers: int | None) -> Floats:
+def _centres(
+    unit_UE: Floats,
+    weight_U: Floats,
+    gather: Callable[[Floats], Floats] | None,
+    alike: float,
+    talkers: int | None,
+) -> Floats:
     """Mean embeddings of the clusters that hold a fair part of the speech."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
@@ -79,7 +90,8 @@ def _centres(unit_UE: Floats, weight_U: Floats, alike: float, talkers: int | Non
     unit_UE, weight_U = unit_UE[some], weight_U[some]
     if len(unit_UE) == 1:
         return unit_UE
-    tree = linkage(own_part(unit_UE, weight_U), "average", metric="cosine")
+    gathered_UE = unit_UE if gather is None else gather(unit_UE)
+    tree = linkage(own_part(gathered_UE, weight_U), "average", metric="cosine")
     full = float(weight_U.max())
     least = min(LEAST_SHARE * float(weight_U.sum()), ENOUGH_WINDOWS * full)
     if talkers is None:

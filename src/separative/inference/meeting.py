@@ -149,10 +149,12 @@ def tell_apart(
     """
     alike = float(model.card.get("alike", ALIKE)) if alike is None else alike
     speech_WC = (views.activity_WCS > 0.5).sum(-1) * np.float32(model.segment_seconds)
-    # By what each window says of itself: answers from one memory draw talkers together (docs/experiments.md).
+    # What all windows make of each says how many talkers there are; whose a window is, it says best itself:
+    # one memory draws talkers together (docs/experiments.md).
     label_WC, _ = talkers_of(
         views.query_WCE,
         speech_WC,
+        gather=lambda query_UE: answers(model, query_UE, views, attention=attention),
         same=same_talker(model),
         alike=alike,
         talkers=talkers,
