@@ -20,7 +20,9 @@ COMMON = 0.65
 # What a talker must have at least, of all speech and in windows full of it; less is an outlier of somebody's.
 LEAST_SHARE, LEAST_WINDOWS, ENOUGH_WINDOWS = 0.03, 3.0, 10.0
 # Cosine of what is left, above which two clusters are one talker's.
-ALIKE = 0.15
+ALIKE = 0.1
+# Cosine of what the recording makes of two clusters, above which they are one talker's after all.
+ONE = 0.9
 
 
 def talkers_of(
@@ -35,14 +37,15 @@ def talkers_of(
 ) -> tuple[Labels, Floats]:
     """Whose each stream is [W,C] (−1: nobody's), and mean embeddings [K,E] of the talkers, by speech.
 
-    What the recording's windows together make of each embedding says how many talkers there are: it is
-    clustered by average linkage. Then streams and talkers are matched anew, window by
+    Embeddings are first clustered by average linkage, and clusters joined of which the recording's windows
+    together make the same. Then streams and talkers are matched anew, window by
     window and one to one, and means taken anew, a few times: two streams of a window are two talkers, unless
     they sound the same.
 
     Args:
         embed_WCE: unit norm, of each stream of each window.
-        gather: the cross-attention over windows, from embeddings [U,E] to answers; none if not given.
+        gather: the cross-attention over windows, from embeddings [U,E] to answers; if not given, embeddings
+            stand for themselves.
         seconds_WC: of speech in each; below ``least_seconds`` a stream has no say in who is there.
         same: cosine above which two streams of a window sound the same.
         alike: cosine above which two clusters, without what all have in common, are of one talker.
@@ -90,8 +93,7 @@ def _centres(
     unit_UE, weight_U = unit_UE[some], weight_U[some]
     if len(unit_UE) == 1:
         return unit_UE
-    gathered_UE = unit_UE if gather is None else gather(unit_UE)
-    tree = linkage(own_part(gathered_UE, weight_U), "average", metric="cosine")
+    tree = linkage(own_part(unit_UE, weight_U), "average", metric="cosine")
     full = float(weight_U.max())
     least = min(LEAST_SHARE * float(weight_U.sum()), ENOUGH_WINDOWS * full)
     if talkers is None:
@@ -105,6 +107,8 @@ def _centres(
     if talkers is None:
         label_U = fcluster(tree, 1 - alike, "distance")
         chosen = large(label_U) or [int(np.bincount(label_U, weights=weight_U).argmax())]
+        gathered_UE = unit_UE if gather is None else gather(unit_UE)
+        label_U, chosen = _join(label_U, chosen, gathered_UE, weight_U)
     else:
         # Cut ever lower until so many large clusters are there; outliers make clusters of their own.
         wanted = min(talkers, len(unit_UE))
@@ -115,6 +119,23 @@ def _centres(
                 break
         chosen = chosen[:wanted]
     return np.stack([mean_embedding(unit_UE[label_U == k], weight_U[label_U == k]) for k in chosen])
+
+
+def _join(
+    label_U: NDArray[np.int32], chosen: list[int], gathered_UE: Floats, weight_U: Floats
+) -> tuple[NDArray[np.int32], list[int]]:
+    """The likest two clusters become one, as long as any two are one talker's."""
+    while len(chosen) > 1:
+        mean_KE = np.stack(
+            [mean_embedding(gathered_UE[label_U == k], weight_U[label_U == k]) for k in chosen]
+        )
+        cos_KK = mean_KE @ mean_KE.T - 2 * np.eye(len(chosen))
+        one, other = sorted(divmod(int(cos_KK.argmax()), len(chosen)))
+        if cos_KK[one, other] <= ONE:
+            break
+        label_U = np.where(label_U == chosen[other], chosen[one], label_U)
+        chosen = chosen[:other] + chosen[other + 1 :]
+    return label_U, chosen
 
 
 def own_part(unit_UE: Floats, weight_U: Floats) -> Floats:

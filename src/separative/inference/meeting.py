@@ -149,8 +149,8 @@ def tell_apart(
     """
     alike = float(model.card.get("alike", ALIKE)) if alike is None else alike
     speech_WC = (views.activity_WCS > 0.5).sum(-1) * np.float32(model.segment_seconds)
-    # What all windows make of each says how many talkers there are; whose a window is, it says best itself:
-    # one memory draws talkers together (docs/experiments.md).
+    # By what each window says of itself: answers from one memory draw talkers together. All windows are asked
+    # whether two clusters are one talker's (docs/experiments.md).
     label_WC, _ = talkers_of(
         views.query_WCE,
         speech_WC,
