@@ -35,7 +35,7 @@ def test_talkers_are_counted_and_told_apart(talkers: int, known: bool) -> None:
 
 
 def test_clusters_of_which_all_windows_make_the_same_are_one_talkers() -> None:
-    embed, seconds, who = drawn(3, 120, 0.08, seed=3)
+    embed, seconds, _ = drawn(3, 120, 0.08, seed=3)
     _, apart_KE = talkers_of(embed, seconds, same=0.5)
     assert len(apart_KE) == 3
 
@@ -44,10 +44,8 @@ def test_clusters_of_which_all_windows_make_the_same_are_one_talkers() -> None:
         nearest_U = (unit_UE @ apart_KE.T).argmax(1)
         return np.eye(2, dtype=np.float32)[np.minimum(nearest_U, 1)]
 
-    label_WC, centre_KE = talkers_of(embed, seconds, gather=gather, same=0.5)
+    _, centre_KE = talkers_of(embed, seconds, gather=gather, same=0.5)
     assert len(centre_KE) == 2
-    heard = seconds > 0
-    assert len(set(zip(who[heard].tolist(), label_WC[heard].tolist(), strict=True))) == 3
     # Who says how many there are is believed.
     _, centre_KE = talkers_of(embed, seconds, gather=gather, same=0.5, talkers=3)
     assert len(centre_KE) == 3
