@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from separative.training import Status
 
 PAGE, VOICES, RUN, RESULTS, SAMPLE = "report.html", "voices", "run", "results", "sample"
+# While it is there, the run is unfinished.
+BEGUN = "begun"
 SAMPLE_SECONDS = 5.0
 
 Progress = Callable[[int, int], None]
@@ -44,7 +46,7 @@ def demo(
     """Speak voices, train on them, evaluate on those held out, separate two of them; write a page about it.
 
     ``out`` gets ``voices``, ``run``, ``results``, ``sample`` and ``report.html``; voices of an earlier call
-    with equal settings are used again, everything else is made anew.
+    with equal settings are used again, and a training that was stopped goes on; all else is made anew.
 
     Args:
         out: a new or empty folder, or that of an earlier demonstration.
@@ -63,6 +65,7 @@ def demo(
     """
     from separative.model import load_model
     from separative.training import load_recipe, train
+    from separative.training.checkpoint import NAME
 
     out = Path(out)
     if out.exists() and not (out.is_dir() and ((out / VOICES).is_dir() or not any(out.iterdir()))):
@@ -77,8 +80,10 @@ def demo(
         rate=recipe.model.rate,
         progress=speaking,
     )
-    for stale in (RUN, RESULTS, SAMPLE):
+    resume = (out / BEGUN).is_file() and (out / RUN / NAME).is_file()
+    for stale in (RESULTS, SAMPLE) if resume else (RUN, RESULTS, SAMPLE):
         shutil.rmtree(out / stale, ignore_errors=True)
+    (out / BEGUN).touch()
     train(
         recipe,
         corpus=corpus,
@@ -86,8 +91,10 @@ def demo(
         minutes=minutes,
         steps=steps or recipe.run.steps,
         threads=threads,
+        resume=resume,
         progress=training,
     )
+    (out / BEGUN).unlink()
     model = load_model(out / RUN)
     evaluate(model, corpus, split="dev", seed=seed, progress=evaluating).save(out / RESULTS)
     samples = sample_mixture(model, corpus.split("dev"), seed)

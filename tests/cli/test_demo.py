@@ -1,8 +1,11 @@
 """The demonstration in small, and the examples of the README on what it leaves behind."""
 
 import json
+import os
 import re
 import shlex
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,8 @@ import pytest
 
 from separative import audio
 from separative.cli import main
+from separative.demo import demo
+from separative.training import Status
 
 README = Path(__file__).parents[2] / "README.md"
 # The recipe's batch of 24 wants as many talkers to train on.
@@ -53,6 +58,23 @@ def test_a_second_demonstration_uses_the_voices_again(place: Path) -> None:
     assert main(["demo", "--out", str(place / "demo"), *SMALL]) == 0
     assert {path: path.stat().st_mtime_ns for path in spoken} == spoken
     assert (place / "demo" / "results" / "results.json").read_text() == before
+
+
+def test_a_demonstration_that_was_stopped_goes_on(place: Path, tmp_path: Path) -> None:
+    out, steps = tmp_path / "demo", []
+    out.mkdir()
+    shutil.copytree(place / "demo" / "voices", out / "voices")
+    sizes = {"talkers": 28, "utterances": 4, "dev_talkers": 4, "steps": 6, "threads": 1}
+
+    def training(status: Status) -> None:
+        steps.append(status.step)
+        if steps == [1, 2, 3]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 3 and saved"):
+        demo(out, training=training, **sizes)
+    assert demo(out, training=training, **sizes).is_file()
+    assert steps == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_examples_of_the_readme_run(

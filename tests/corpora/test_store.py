@@ -1,6 +1,8 @@
 """The decoded-audio store: one set of samples, however it is kept."""
 
+import os
 import pickle
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,6 +92,16 @@ def test_second_run_decodes_nothing_and_a_changed_file_is_decoded_again(
     assert len(seen) == 2
     assert not np.array_equal(before, after)
     assert not list((tmp_path / "cache").glob("building-*"))
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, utterances: list[Utterance]) -> None:
+    for name, age in (("building-old", 7200), ("building-now", 0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "samples.i16").write_bytes(bytes(100))
+        for path in (tmp_path / name / "samples.i16", tmp_path / name):
+            os.utime(path, (time.time() - age,) * 2)
+    WaveStore(utterances, RATE, tmp_path)
+    assert [path.name for path in tmp_path.glob("building-*")] == ["building-now"]
 
 
 def test_stores_built_at_the_same_time_agree(tmp_path: Path, utterances: list[Utterance]) -> None:

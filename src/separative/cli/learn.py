@@ -79,7 +79,10 @@ def train(
         except KeyboardInterrupt as stop:
             raise Stopped(str(stop) or "interrupted") from stop
     if current().rank == 0:
-        print(f"{run}: trained; next: separative evaluate {run} --corpus {corpus}")
+        if "dev" in {u.split for u in speech}:
+            print(f"{run}: trained; next: separative evaluate {run} --corpus {corpus}")
+        else:
+            print(f"{run}: trained on everybody; to evaluate it, name a corpus of other talkers")
 
 
 def evaluate(
@@ -171,23 +174,27 @@ def demo(
     """The whole way, on synthetic voices.
 
     Speaks them, trains, evaluates on voices never trained on, separates two of them and writes
-    OUT/report.html. Needs the extra 'voices'.
+    OUT/report.html. Ctrl-C keeps what is done; the same command goes on from
+    there. Needs the extra 'voices'.
     """
     from separative import demo as demonstration
     from separative.evaluation import MAIN, Results
 
     with Bars() as bars:
-        page = demonstration.demo(
-            out,
-            talkers=talkers,
-            utterances=utterances,
-            dev_talkers=dev_talkers,
-            minutes=minutes,
-            steps=steps,
-            seed=seed,
-            threads=threads,
-            speaking=bars.count("speaking"),
-            training=bars.training("training"),
-            evaluating=bars.count("evaluating"),
-        )
+        try:
+            page = demonstration.demo(
+                out,
+                talkers=talkers,
+                utterances=utterances,
+                dev_talkers=dev_talkers,
+                minutes=minutes,
+                steps=steps,
+                seed=seed,
+                threads=threads,
+                speaking=bars.count("speaking"),
+                training=bars.training("training"),
+                evaluating=bars.count("evaluating"),
+            )
+        except KeyboardInterrupt as stop:
+            raise Stopped(f"{stop}; the same command goes on" if str(stop) else "interrupted") from stop
     print(f"{Results.load(page.parent / demonstration.RESULTS).table(MAIN)}\n{page}")

@@ -35,7 +35,7 @@ def benchmark(
 ) -> None:
     """Train, evaluate and compare every row of a plan.
 
-    Ctrl-C keeps what is done; the same command goes on from there. OUT gets the table as results.json and
+    Ctrl-C keeps what is done; the same command goes on from there. OUT/table gets results.json,
     results.md, every score, and one page.
     """
     from separative import benchmark as table

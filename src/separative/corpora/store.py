@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ BAD_SHARE = 0.01
 LRU_BYTES = 256 << 20
 # -120 dB full scale, below any converter's noise.
 SILENT_PEAK = 1e-6
+STALE_SECONDS = 3600.0
 # Files in flight at once while building: bounds the memory, large enough to keep every core busy.
 BUILD_CHUNK = 256
 
@@ -151,6 +154,12 @@ class WaveStore:
 
     def _build(self, target: Path, progress: Progress | None) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob("building-*"):
+            # Of a process that was killed, if nobody has written to it for long.
+            with suppress(FileNotFoundError):
+                written = max(path.stat().st_mtime for path in (left, *left.glob("*")))
+                if time.time() - written > STALE_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
         building = Path(tempfile.mkdtemp(prefix="building-", dir=target.parent))
         total = len(self._utterances)
         length_U = np.zeros(total, np.int64)

@@ -175,8 +175,10 @@ def train(
                 break
             if step > first and elapsed - validated >= recipe.run.validate_minutes:
                 validate(step)
-                # Validation is no part of the speed of training.
-                validated, waited, told, told_step = elapsed, 0.0, time.monotonic(), step
+                # Validation is no part of the speed of training, nor of the time to the next one: on a busy
+                # machine it may take as long.
+                (_, validated), _ = ranks.agree([0.0, clock.elapsed], False)
+                waited, told, told_step = 0.0, time.monotonic(), step
             if step > first and elapsed - saved >= recipe.run.checkpoint_minutes:
                 save(step)
                 saved = elapsed
