@@ -86,7 +86,8 @@ def run(target: str, minutes: float) -> tuple[str, bool]:
     if done.returncode == 0 and count:
         return f"{int(count[1]):,} files in {minutes:.3g} minutes, no other error", True
     said = [line for line in done.stderr.splitlines() if "Error" in line or "Exception" in line]
-    return (said or done.stderr.strip().splitlines() or ["nothing said"])[-1][:200], False
+    last = (said or done.stderr.strip().splitlines() or ["nothing said"])[-1][:200]
+    return f"exit code {done.returncode}: {last}", False
 
 
 def main() -> None:
