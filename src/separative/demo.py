@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from separative.training import Status
 
 PAGE, VOICES, RUN, RESULTS, SAMPLE = "report.html", "voices", "run", "results", "sample"
-# While it is there, the run is unfinished.
-BEGUN = "begun"
 SAMPLE_SECONDS = 5.0
 
 Progress = Callable[[int, int], None]
@@ -46,7 +44,8 @@ def demo(
     """Speak voices, train on them, evaluate on those held out, separate two of them; write a page about it.
 
     ``out`` gets ``voices``, ``run``, ``results``, ``sample`` and ``report.html``; voices of an earlier call
-    with equal settings are used again, and a training that was stopped goes on; all else is made anew.
+    with equal settings are used again, and what was stopped before its results goes on; all else is made
+    anew.
 
     Args:
         out: a new or empty folder, or that of an earlier demonstration.
@@ -80,10 +79,10 @@ def demo(
         rate=recipe.model.rate,
         progress=speaking,
     )
-    resume = (out / BEGUN).is_file() and (out / RUN / NAME).is_file()
+    # Results go first and come last: a run without them is unfinished.
+    resume = (out / RUN / NAME).is_file() and not (out / RESULTS).exists()
     for stale in (RESULTS, SAMPLE) if resume else (RUN, RESULTS, SAMPLE):
         shutil.rmtree(out / stale, ignore_errors=True)
-    (out / BEGUN).touch()
     train(
         recipe,
         corpus=corpus,
@@ -94,7 +93,6 @@ def demo(
         resume=resume,
         progress=training,
     )
-    (out / BEGUN).unlink()
     model = load_model(out / RUN)
     evaluate(model, corpus, split="dev", seed=seed, progress=evaluating).save(out / RESULTS)
     samples = sample_mixture(model, corpus.split("dev"), seed)

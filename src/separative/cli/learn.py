@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from separative.cli.show import Bars, Stopped
+from separative.cli.show import Bars, telling_what_is_kept
 
 Minutes = Annotated[float | None, typer.Option(min=0.01, help="Stop after so many minutes of training.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
@@ -56,7 +56,7 @@ def train(
     with Bars() as bars:
         speech = load_corpus(corpus, keep_damaged=True, progress=bars.count("headers"))
         clips = None if noise is None else load_corpus(noise)
-        try:
+        with telling_what_is_kept():
             run = training.train(
                 chosen,
                 corpus=speech,
@@ -76,8 +76,6 @@ def train(
                 decoding=bars.count("decoding"),
                 hearing=bars.count("hearing everyone"),
             )
-        except KeyboardInterrupt as stop:
-            raise Stopped(str(stop) or "interrupted") from stop
     if current().rank == 0:
         if "dev" in {u.split for u in speech}:
             print(f"{run}: trained; next: separative evaluate {run} --corpus {corpus}")
@@ -174,27 +172,23 @@ def demo(
     """The whole way, on synthetic voices.
 
     Speaks them, trains, evaluates on voices never trained on, separates two of them and writes
-    OUT/report.html. Ctrl-C keeps what is done; the same command goes on from
-    there. Needs the extra 'voices'.
+    OUT/report.html. Ctrl-C keeps what is done; the same command goes on from there. Needs the extra 'voices'.
     """
     from separative import demo as demonstration
     from separative.evaluation import MAIN, Results
 
-    with Bars() as bars:
-        try:
-            page = demonstration.demo(
-                out,
-                talkers=talkers,
-                utterances=utterances,
-                dev_talkers=dev_talkers,
-                minutes=minutes,
-                steps=steps,
-                seed=seed,
-                threads=threads,
-                speaking=bars.count("speaking"),
-                training=bars.training("training"),
-                evaluating=bars.count("evaluating"),
-            )
-        except KeyboardInterrupt as stop:
-            raise Stopped(f"{stop}; the same command goes on" if str(stop) else "interrupted") from stop
+    with Bars() as bars, telling_what_is_kept("; the same command goes on"):
+        page = demonstration.demo(
+            out,
+            talkers=talkers,
+            utterances=utterances,
+            dev_talkers=dev_talkers,
+            minutes=minutes,
+            steps=steps,
+            seed=seed,
+            threads=threads,
+            speaking=bars.count("speaking"),
+            training=bars.training("training"),
+            evaluating=bars.count("evaluating"),
+        )
     print(f"{Results.load(page.parent / demonstration.RESULTS).table(MAIN)}\n{page}")

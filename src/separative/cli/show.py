@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,15 @@ LINE_SECONDS = 60.0
 
 class Stopped(Exception):  # noqa: N818 (not an error)
     """Interrupted by the user; the message says what was kept."""
+
+
+@contextmanager
+def telling_what_is_kept(then: str = "") -> Iterator[None]:
+    """An interruption that says what it kept ends the verb with that sentence, and ``then``."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"{stop}{then}" if str(stop) else "interrupted") from stop
 
 
 def say_json(record: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from separative.cli.show import Stopped
+from separative.cli.show import telling_what_is_kept
 
 
 def benchmark(
@@ -35,8 +35,8 @@ def benchmark(
 ) -> None:
     """Train, evaluate and compare every row of a plan.
 
-    Ctrl-C keeps what is done; the same command goes on from there. OUT/table gets results.json,
-    results.md, every score, and one page.
+    Ctrl-C keeps what is done; the same command goes on from there. OUT/table gets results.json, results.md,
+    every score, and one page.
     """
     from separative import benchmark as table
     from separative.errors import SeparativeError
@@ -51,7 +51,7 @@ def benchmark(
             if value is None:
                 raise SeparativeError(f"benchmark needs {name}; or --render with a results folder")
         assert plan is not None and corpus is not None and out is not None
-        try:
+        with telling_what_is_kept():
             page = table.benchmark(
                 table.load_plan(plan),
                 corpus=corpus,
@@ -65,6 +65,4 @@ def benchmark(
                 command=sys.argv[1:],
                 tell=tell,
             )
-        except KeyboardInterrupt as stop:
-            raise Stopped(str(stop) or "interrupted") from stop
     print(page)

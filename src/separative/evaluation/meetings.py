@@ -98,7 +98,7 @@ def evaluate_meetings(
     corpus_of = {talker: utterances[0].corpus for talker, utterances in enrol.items()}
     clips = None if noise is None else noise.split(split)
     folder = None if cache is None else Path(cache)
-    found: dict[tuple[str, str], list[Judged]] = {}
+    found: dict[str, dict[str, list[Judged]]] = {}
     conditions = [(k, share) for k in talkers for share in overlaps]
     for number, (k, share) in enumerate(conditions):
         config = ConversationConfig(
@@ -108,16 +108,16 @@ def evaluate_meetings(
         for index in range(count):
             talk = source.conversation(index)
             for row, judged in _judge(model, talk, name, enrolled, corpus_of).items():
-                found.setdefault((row, f"{k} talkers, {share:.0%}"), []).append(judged)
+                ways = found.setdefault(f"{k} talkers, {share:.0%}", {})
+                ways.setdefault(row, []).append(judged)
             if progress is not None:
                 progress(number * count + index + 1, len(conditions) * count)
-    rows = [
-        row
-        for (way, condition), some in found.items()
-        for row in _rows(
-            some, way, condition, resamples, seed, found[name, condition] if way != name else None
-        )
-    ]
+    draws = Talkers([str(i) for i in range(count)], resamples, seed)
+    rows: list[Row] = []
+    for condition, ways in found.items():
+        for way, some in ways.items():
+            rows += _rows(some, way, condition, draws, seed)
+        rows += _window_rows(ways, condition, draws, seed)
     settings = {
         "split": split,
         "seconds": seconds,
@@ -164,6 +164,8 @@ def _judge(
         f"{name}, no attention over windows": _again(model, whole, attention=False),
         f"{name}, number of talkers known": _again(model, whole, talkers=len(talk.voices)),
     }
+    place = corpus_of[talk.names[0]]
+    near = {talker: embed_E for talker, embed_E in enrolled.items() if corpus_of[talker] == place}
     judged, said = {}, {}
     for row, meeting in ways.items():
         names = [speaker.name for speaker in meeting.speakers]
@@ -176,17 +178,16 @@ def _judge(
             len(talk.voices),
         )
         embed_CE = np.array([speaker.embedding_E for speaker in meeting.speakers])
-        place = corpus_of[talk.names[0]]
-        for talker, embed_E in enrolled.items():
-            if corpus_of[talker] == place and len(embed_CE):
-                score = float((embed_CE @ embed_E).max())
-                judged[row].scores.append((score, talker in talk.names))
+        for talker, embed_E in near.items() if len(embed_CE) else ():
+            score = float((embed_CE @ embed_E).max())
+            judged[row].scores.append((score, talker in talk.names))
     there_WC = _who(whole, reference_KT)
-    near = {talker: embed_E for talker, embed_E in enrolled.items() if corpus_of[talker] == place}
+    heard_WC = there_WC >= 0
+    talker_U = np.array(talk.names)[there_WC[heard_WC]]
     for row, attention in ((name, True), (f"{name}, no attention over windows", False)):
-        embed_UE = answers(model, whole.views.query_WCE[there_WC >= 0], whole.views, attention=attention)
+        embed_UE = answers(model, whole.views.query_WCE[heard_WC], whole.views, attention=attention)
         for talker, embed_E in near.items():
-            target_U = np.array(talk.names)[there_WC[there_WC >= 0]] == talker
+            target_U = talker_U == talker
             judged[row].windows += zip((embed_UE @ embed_E).tolist(), target_U.tolist(), strict=True)
     # Voices once: the way of listening changes whose they are, not what they sound like.
     owner = dict(zip(*(x.tolist() for x in match(reference_KT, said[name])), strict=True))
@@ -221,16 +222,8 @@ def _again(
     return replace(whole, speakers=speakers, label_WC=label_WC)
 
 
-def _rows(
-    some: Sequence[Judged],
-    way: str,
-    condition: str,
-    resamples: int,
-    seed: int,
-    usual: Sequence[Judged] | None = None,
-) -> list[Row]:
-    """Figures with intervals over conversations; of windows also the difference to the ``usual`` way."""
-    draws = Talkers([str(i) for i in range(len(some))], resamples, seed)
+def _rows(some: Sequence[Judged], way: str, condition: str, draws: Talkers, seed: int) -> list[Row]:
+    """Figures with intervals over conversations."""
     each_N = np.arange(len(some))
 
     def row(metric: str, figures: tuple[float, float, float], count: int) -> Row:
@@ -255,15 +248,30 @@ def _rows(
     if some[0].improvement_K:
         means["SI-SDRi"] = [float(np.mean(one.improvement_K)) for one in some]
     rows += [row(metric, draws.mean(np.array(value), each_N), len(some)) for metric, value in means.items()]
-    trials = {"EER": [one.scores for one in some], "window EER": [one.windows for one in some]}
-    for metric, each in trials.items():
-        if (found := _equal_error(each, draws)) is not None:
-            value, value_R = found
-            rows.append(row(metric, (value, *interval(value_R, value)), sum(map(len, each))))
-            if usual is not None and metric == "window EER":
-                base, base_R = _equal_error([one.windows for one in usual], draws) or (np.nan, value_R)
-                less, less_R = value - base, value_R - base_R
-                rows.append(row(f"{metric} difference", (less, *interval(less_R, less)), sum(map(len, each))))
+    trials = [one.scores for one in some]
+    if (found := _equal_error(trials, draws)) is not None:
+        value, value_R = found
+        rows.append(row("EER", (value, *interval(value_R, value)), sum(map(len, trials))))
+    return rows
+
+
+def _window_rows(ways: dict[str, list[Judged]], condition: str, draws: Talkers, seed: int) -> list[Row]:
+    """EER of single windows, and its difference to that of the first way."""
+    rows: list[Row] = []
+    usual: tuple[float, NDArray[np.float64]] | None = None
+    for way, some in ways.items():
+        trials = [one.windows for one in some]
+        if (found := _equal_error(trials, draws)) is None:
+            continue
+        figures = {"window EER": found}
+        if usual is None:
+            usual = found
+        else:
+            figures["window EER difference"] = found[0] - usual[0], found[1] - usual[1]
+        rows += [
+            Row(way, condition, metric, value, *interval(value_R, value), sum(map(len, trials)), POOLED, seed)
+            for metric, (value, value_R) in figures.items()
+        ]
     return rows
 
 

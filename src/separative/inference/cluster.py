@@ -38,15 +38,14 @@ def talkers_of(
     """Whose each stream is [W,C] (−1: nobody's), and mean embeddings [K,E] of the talkers, by speech.
 
     Embeddings are first clustered by average linkage, and clusters joined of which the recording's windows
-    together make the same. Then streams and talkers are matched anew, window by
-    window and one to one, and means taken anew, a few times: two streams of a window are two talkers, unless
-    they sound the same.
+    together make the same. Then streams and talkers are matched anew, window by window and one to one, and
+    means taken anew, a few times: two streams of a window are two talkers, unless they sound the same.
 
     Args:
         embed_WCE: unit norm, of each stream of each window.
+        seconds_WC: of speech in each; below ``least_seconds`` a stream has no say in who is there.
         gather: the cross-attention over windows, from embeddings [U,E] to answers; if not given, embeddings
             stand for themselves.
-        seconds_WC: of speech in each; below ``least_seconds`` a stream has no say in who is there.
         same: cosine above which two streams of a window sound the same.
         alike: cosine above which two clusters, without what all have in common, are of one talker.
         talkers: how many there are, if known.

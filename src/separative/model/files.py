@@ -52,6 +52,7 @@ def save_model(model: SeparativeEncoder, folder: str | Path, *, half: bool = Fal
         "parameters": sum(p.numel() for p in model.parameters()),
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
+    # Its own entries stand first, and hold whatever the given card says of another file.
     record = own | card | own
     replace_file(folder / WEIGHTS, weights)
     write_json(folder / CARD, record)

@@ -167,7 +167,7 @@ def train(
     usual: float | None = None
     with Stop() as stop, closing(journal), _together(ranks, out):
         # The first process's clock is everybody's, and whoever is asked to stop stops all.
-        (_, validated), _ = ranks.agree([0.0, clock.elapsed], False)
+        (validated,), _ = ranks.agree([clock.elapsed], False)
         saved = validated
         while True:
             (share, elapsed), asked_to_stop = ranks.agree([clock.share(step), clock.elapsed], stop.asked)
@@ -177,7 +177,7 @@ def train(
                 validate(step)
                 # Validation is no part of the speed of training, nor of the time to the next one: on a busy
                 # machine it may take as long.
-                (_, validated), _ = ranks.agree([0.0, clock.elapsed], False)
+                (validated,), _ = ranks.agree([clock.elapsed], False)
                 waited, told, told_step = 0.0, time.monotonic(), step
             if step > first and elapsed - saved >= recipe.run.checkpoint_minutes:
                 save(step)
