@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from separative import audio
+from separative.benchmark.plan import Plan, RowPlan, load_plan
 from separative.cli import main
 from separative.model.files import model_names
 
@@ -185,6 +186,17 @@ def test_the_api_answers_as_its_page_shows(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "data: " in done.stdout and '"speech_seconds"' in done.stdout, done.stdout
     assert audio.info(place / "talker1.wav").seconds > 0
+
+
+def test_the_page_of_plans_knows_every_key_and_its_example_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs/table.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(example)
+    assert len(load_plan(tmp_path / "mine.yaml").rows) == 5
+    for kind, head in ((Plan, "the plan"), (RowPlan, "a row")):
+        table = page.split(f"| key of {head} |")[1].split("\n\n")[0]
+        told = {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+        assert told - {"extends"} == set(kind.model_fields)
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:

@@ -110,6 +110,23 @@ def test_rows_may_be_added_but_not_changed(done, speech, tmp_path) -> None:
             benchmark(plan, corpus=speech, out=done.folder, tell=lambda line: None)
 
 
+def test_a_row_is_told_whose_objective_was_edited_since(done, speech) -> None:
+    record = done.folder / "rows/csc/trained.json"
+    text = record.read_text()
+    content = json.loads(text)
+    assert len(content["objective_sha256"]) == 64
+    record.write_text(json.dumps(content | {"objective_sha256": "0" * 64}))
+    lines: list[str] = []
+    try:
+        benchmark(load_plan(done.plan), corpus=speech, out=done.folder, only=["CSC"], tell=lines.append)
+    finally:
+        record.write_text(text)
+    assert lines[0].startswith("CSC: its objective's file has changed since it was trained; without ")
+    lines.clear()
+    benchmark(load_plan(done.plan), corpus=speech, out=done.folder, only=["CSC"], tell=lines.append)
+    assert not any("has changed" in line for line in lines)
+
+
 def test_other_data_are_refused(done, speech, tmp_path) -> None:
     fewer = speech.with_name("fewer.csv")
     fewer.write_text("\n".join(speech.read_text().splitlines()[:-1]) + "\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from separative.benchmark import tasks
 from separative.benchmark.folder import Folder
 from separative.benchmark.tasks import Task, run_tasks
 from separative.errors import SeparativeError
@@ -85,6 +86,13 @@ def test_a_failure_takes_along_only_what_needs_it(tmp_path, run) -> None:
         "unmade": "its recipe is wrong",
     }
     assert rows[1].done()
+
+
+def test_what_a_command_prints_is_told_now_and_then(tmp_path, run, monkeypatch) -> None:
+    monkeypatch.setattr(tasks, "TELL_SECONDS", 0.5)
+    code = "import time; print('step 1', flush=True); time.sleep(2); " + MARK
+    assert run([task(tmp_path, "slow", code)]) == {}
+    assert run.lines[:2] == ["slow: working", "slow: … step 1"] and len(run.lines) == 3
 
 
 def test_no_more_processes_than_jobs(tmp_path, run) -> None:

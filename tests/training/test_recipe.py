@@ -1,5 +1,6 @@
 """Recipes: what is wrong with one is said in a sentence that names the key and the nearest valid one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,8 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_told_the_nearest() -> None:
-    told = r"unknown recipe 'smal' \(did you mean 'small'\?\); valid: base, base-continued, base-grown, demo"
+    told = r"unknown recipe 'smal' \(did you mean 'small'\?\); valid: base, base-continued, base-grown, "
+    told += "base-longer, demo"
     with pytest.raises(RecipeError, match=told):
         load_recipe("smal")
 
@@ -124,6 +126,18 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, names: str) ->
     path = written(tmp_path, "mixtures: {stages: [{step: 0}, {step: 9}]}\nseed: 1")
     with pytest.raises(RecipeError, match=names):
         load_recipe(path, [override])
+
+
+def test_errors_name_the_override_they_are_in_or_else_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: -1")
+    for overrides, start in (
+        (["name=other"], f"{path}: 'seed': "),
+        (["seed=1", "model.width=wide", "run.steps=5"], "override 'model.width=wide': 'model.width': "),
+        (["seed=1", "loss={objective: csk}"], "override 'loss={objective: csk}': 'loss.objective': "),
+        (["seed=1", "run={stepz: 5}"], "override 'run={stepz: 5}': unknown key 'run.stepz'"),
+    ):
+        with pytest.raises(RecipeError, match="^" + re.escape(start)):
+            load_recipe(path, overrides)
 
 
 def test_a_recipe_survives_its_own_dump(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from separative.corpora import Corpus
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import TrialList, build_trials
 from separative.files import replace_file
+from separative.objectives import objective_class
+from separative.training import Recipe
 from separative.training.recipe import parse_recipe
 
 # What may differ when a benchmark goes on: the page and the intervals are made anew.
@@ -72,6 +75,26 @@ def check_recipes(commands: Commands) -> None:
                 raise SeparativeError(
                     f"row '{row.name}' was trained by a recipe with another '{differ[0]}'; name a new folder"
                 )
+
+
+def edited(commands: Commands) -> Iterator[tuple[str, Path]]:
+    """Rows that have been trained by an objective whose file is another today, and their folders.
+
+    Whether what changed there matters, only a reader can say.
+    """
+    for row in (row for row in commands.plan.rows if row.ours):
+        stage = commands.folder.full(row)
+        if stage.trained.is_file() and stage.recipe.is_file():
+            before = read_json(stage.trained).get("objective_sha256")
+            now = objective_digest(parse_recipe(read_json(stage.recipe), str(stage.recipe)))
+            if before is not None and before != now:
+                yield row.name, stage.folder
+
+
+def objective_digest(recipe: Recipe) -> str:
+    """SHA-256 of the file that a recipe's objective is written in."""
+    source = Path(inspect.getfile(objective_class(recipe.loss)))
+    return hashlib.sha256(source.read_bytes()).hexdigest()
 
 
 def keep_plan(plan: Plan, folder: Folder) -> None:

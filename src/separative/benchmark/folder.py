@@ -106,6 +106,18 @@ class Folder:
     def scores(self, row: RowPlan) -> Path:
         return self.root / "scores" / f"{row.slug}.jsonl.gz"
 
+    @property
+    def failed(self) -> Path:
+        """Why rows are missing; absent if none is."""
+        return self.root / "failed.json"
+
+    def keep_failed(self, why: dict[str, str]) -> None:
+        """Say why rows, by name, are missing."""
+        if why:
+            write_json(self.failed, why)
+        else:
+            self.failed.unlink(missing_ok=True)
+
     @contextmanager
     def alone(self) -> Iterator[int]:
         """Hold the folder's lock; children that inherit the descriptor hold it too, should this process die.

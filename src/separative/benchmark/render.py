@@ -59,8 +59,7 @@ def results_conditions(results: Results) -> list[str]:
 
 
 def _absence(folder: Folder, row: RowPlan) -> str:
-    path = folder.root / "failed.json"
-    problems = read_json(path) if path.is_file() else {}
+    problems = read_json(folder.failed) if folder.failed.is_file() else {}
     return str(problems.get(row.name, "not run"))
 
 

@@ -11,7 +11,15 @@ from typing import Any
 
 from separative.benchmark.choose import choose_rate
 from separative.benchmark.commands import Commands
-from separative.benchmark.data import check_recipes, check_same, describe_data, keep_plan, trial_lists
+from separative.benchmark.data import (
+    check_recipes,
+    check_same,
+    describe_data,
+    edited,
+    keep_plan,
+    objective_digest,
+    trial_lists,
+)
 from separative.benchmark.figures import heard_rows
 from separative.benchmark.folder import Folder, Record, Stage, read_json
 from separative.benchmark.plan import Plan, RowPlan
@@ -20,6 +28,7 @@ from separative.benchmark.tasks import Task, Tell, run_tasks
 from separative.corpora import load_corpus
 from separative.errors import SeparativeError, choose
 from separative.files import write_json
+from separative.training.recipe import parse_recipe
 
 
 def benchmark(
@@ -84,14 +93,14 @@ def benchmark(
         write_json(folder.data, described)
         for path in (path for path in lists if not path.is_file()):
             lists[path].write(path)
+        for name, place in edited(commands):
+            tell(f"{name}: its objective's file has changed since it was trained; without {place} it is anew")
         absent = {row.name: why for row in wanted if (why := commands.absent(row))}
         for name, why in absent.items():
             tell(f"{name}: not run, {why}")
         tasks = _tasks(commands, [row for row in wanted if row.name not in absent])
         failed = run_tasks(tasks, jobs=jobs, threads=threads, keep_open=lock, tell=tell)
-        write_json(
-            folder.root / "failed.json", failed | {name: f"not run: {why}" for name, why in absent.items()}
-        )
+        folder.keep_failed(failed | {name: f"not run: {why}" for name, why in absent.items()})
         page = render(folder.root, tell=tell) if heard_rows(plan, folder) else folder.root
     if failed:
         raise SeparativeError(
@@ -221,6 +230,8 @@ def trained_record(
         card = read_json(stage.model / "model" / "model.json")
         losses = [line["loss"] for line in _json_lines(stage.model / "log.jsonl") if "loss" in line]
         record |= {key: card["training"][key] for key in ("mixture_seconds", "minutes", "steps")}
+        recipe = parse_recipe(read_json(stage.recipe), str(stage.recipe))
+        record["objective_sha256"] = objective_digest(recipe)
         return record | {"parameters": card["parameters"], "loss": losses[-1] if losses else None}
     said = list(_json_lines(stage.log))
     return record | {k: v for k, v in (said[-1] if said else {}).items() if isinstance(v, int | float)}

@@ -17,6 +17,8 @@ from separative.training.pace import Stop
 POLL_SECONDS = 0.1
 # How long a process that was asked to end may take: a training saves, which includes a step under way.
 PATIENCE_SECONDS = 120.0
+# How often is told what a running command last printed: how far a training is, or the decoding before it.
+TELL_SECONDS = 60.0
 
 Tell = Callable[[str], None]
 
@@ -48,6 +50,8 @@ class _Running:
     process: subprocess.Popen[bytes]
     output: IO[bytes]
     started: float
+    told: float
+    last: str = ""
 
 
 def run_tasks(
@@ -60,7 +64,7 @@ def run_tasks(
     Args:
         jobs: processes at a time; each may use ``threads`` threads.
         keep_open: a file descriptor that the processes inherit.
-        tell: called with a line whenever something starts, ends or fails.
+        tell: called with a line whenever something starts, ends or fails, and now and then on how far it is.
 
     Raises:
         KeyboardInterrupt: stopped by SIGINT or SIGTERM, after the processes have saved and ended.
@@ -88,6 +92,8 @@ def run_tasks(
                         failed[task.row] = str(error)
                         tell(f"{task.row}: failed: {error}")
                 time.sleep(POLL_SECONDS)
+                for one in running:
+                    _tell_last(one, tell)
                 for one in [r for r in running if r.process.poll() is not None]:
                     running.remove(one)
                     problem = _end(one)
@@ -121,7 +127,24 @@ def _start(task: Task, threads: int, keep_open: int) -> _Running:
         pass_fds=(keep_open,),
         env=os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
     )
-    return _Running(task, process, output, time.monotonic())
+    now = time.monotonic()
+    return _Running(task, process, output, started=now, told=now)
+
+
+def _tell_last(one: _Running, tell: Tell) -> None:
+    """What the command last printed, if it is time for that and something new."""
+    if time.monotonic() - one.told < TELL_SECONDS:
+        return
+    one.told = time.monotonic()
+    last = _last_line(one.task.log)
+    if last not in (one.last, "") and not last.startswith("$ "):
+        one.last = last
+        tell(f"{one.task.row}: … {last}")
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 def _end(one: _Running) -> str:
@@ -131,7 +154,7 @@ def _end(one: _Running) -> str:
     if code == 0:
         one.task.finish(time.monotonic() - one.started)
         return ""
-    last = [line for line in one.task.log.read_text(errors="replace").splitlines() if line.strip()][-1]
+    last = _last_line(one.task.log)
     said = "without a word" if last.startswith("$ ") else last.removeprefix("separative: ")
     return f"killed by signal {-code}" if code < 0 else f"{said} (exit code {code})"
 

@@ -145,7 +145,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     content = read_keys(path, "recipe")
     for override in overrides:
         _apply(content, override)
-    return parse_recipe(content, str(path))
+    return parse_recipe(content, str(path), overrides)
 
 
 def read_keys(path: Path, what: str) -> dict[str, Any]:
@@ -165,17 +165,28 @@ def read_keys(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
-def parse_recipe(content: dict[str, Any], where: str) -> Recipe:
-    """Validate the content of a recipe; errors name the key, and ``where`` it stands."""
+def parse_recipe(content: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Validate the content of a recipe; errors name the key, and ``where`` or in which override it stands."""
     section = content.get("loss", {})
     try:
         kind = _recipe_class(objective_config(section if isinstance(section, dict) else {}))
     except SeparativeError as error:
-        raise RecipeError(f"{where}: 'loss.objective': {error}") from error
+        raise RecipeError(
+            f"{_origin('loss.objective', where, overrides)}: 'loss.objective': {error}"
+        ) from error
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {sentence(error, kind)}") from error
+        origin = _origin(_key(error), where, overrides)
+        raise RecipeError(f"{origin}: {sentence(error, kind)}") from error
+
+
+def _origin(key: str, where: str, overrides: Sequence[str]) -> str:
+    """The last override that sets the key or its section, or else ``where``."""
+    for override in reversed(overrides):
+        if f"{key}.".startswith(f"{override.partition('=')[0]}."):
+            return f"override '{override}'"
+    return where
 
 
 @functools.cache
@@ -218,8 +229,7 @@ def _entry(entries: list[Any], key: str, override: str) -> int:
 
 def sentence(error: ValidationError, root: type[BaseModel]) -> str:
     """The first problem as one sentence; for an unknown key of ``root``, the nearest valid one."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    first, key = error.errors()[0], _key(error)
     if first["type"] == "extra_forbidden":
         valid = _fields(root, first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.4)
@@ -227,6 +237,10 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
         return f"unknown key '{key}'{hint}; valid: {', '.join(sorted(valid))}"
     message = first["msg"].removeprefix("Value error, ")
     return f"'{key}': {message}" if key else message
+
+
+def _key(error: ValidationError) -> str:
+    return ".".join(str(part) for part in error.errors()[0]["loc"])
 
 
 def _fields(root: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
