@@ -50,7 +50,10 @@ def main() -> None:
 
         def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
             target_B = batch.identity_BC[:, 0]
-            cosine_BP = classes(network(batch.mix_BN).unsqueeze(1)).squeeze(1)
+            embedding_BE = network(batch.mix_BN).float()
+            # A margin of angles wants all digits, whatever the network's precision.
+            with torch.autocast("cpu", enabled=False):
+                cosine_BP = classes(embedding_BE.unsqueeze(1)).squeeze(1)
             right = (cosine_BP.argmax(1) == target_B).float().mean().item()
             return margin_softmax(cosine_BP.unsqueeze(1), target_B.unsqueeze(1)), {"accuracy": right}
 

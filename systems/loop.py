@@ -44,7 +44,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0, help="processes that draw mixtures")
-    parser.add_argument("--recipe", default="small", help="whose mixtures section is the basis")
+    parser.add_argument("--recipe", default="small", help="whose mixtures are the basis, whose precision and compilation are used")
     parser.add_argument("--cache", type=Path, help="folder of decoded audio; .cache beside --out by default")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, if there is one")
     return parser
@@ -85,17 +85,19 @@ def train(
     from separative.errors import SeparativeError
     from separative.files import replace_file
     from separative.mixtures import Mixer, loader
-    from separative.training import machine
+    from separative.training import load_recipe, machine
     from separative.training.checkpoint import load_checkpoint, save_checkpoint
     from separative.training.pace import Stop
 
     machine.prepare(args.threads)
     torch.set_flush_denormal(True)
+    run = load_recipe(args.recipe).run
     settings = settings | {
         "seconds": args.seconds,
         "lr": args.lr,
         "seed": args.seed,
         "schedule": SCHEDULE,
+        "precision": run.precision,
         "mixtures": config.model_dump(mode="json"),
     }
     path, settings_path = args.out / "checkpoint.safetensors", args.out / "settings.json"
@@ -132,13 +134,17 @@ def train(
     )
     for module in modules.values():
         module.train()
+    if run.compile:
+        model.compile()
     batches = iter(loader(mixer, first_step=first, steps=steps - first, workers=args.workers))
     started = saved = told = time.monotonic()
     sums: dict[str, float] = {}
     step, count = first, 0
     with Stop() as stop:
         while step < steps and not stop.asked:
-            value, figures = loss(next(batches))
+            batch = next(batches)
+            with torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bf16-mixed"):
+                value, figures = loss(batch)
             optimiser.param_groups[0]["lr"] = args.lr * share_of_rate((step + 1) / (steps + 1))
             optimiser.zero_grad(set_to_none=True)
             value.backward()
