@@ -44,7 +44,9 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0, help="processes that draw mixtures")
-    parser.add_argument("--recipe", default="small", help="whose mixtures are the basis, whose precision and compilation are used")
+    parser.add_argument(
+        "--recipe", default="small", help="whose mixtures, precision and compilation are used"
+    )
     parser.add_argument("--cache", type=Path, help="folder of decoded audio; .cache beside --out by default")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, if there is one")
     return parser
