@@ -22,27 +22,25 @@ LENGTHS = (3.0, 10.0, 60.0)
 GROWTH = (10.0, 60.0, 180.0, 600.0)
 RESEMBLYZER, ECAPA = "Resemblyzer VoiceEncoder", "SpeechBrain ECAPA-TDNN (1024)"
 PEERS = (RESEMBLYZER, ECAPA)
-EXPORTED = "`small`, every talker, exported to ONNX"
+MINE, PARTING = "`base`, every talker", "`base`, every talker and voice"
+EXPORTED = "`base`, every talker, exported to ONNX"
 # Against whom each length is promised to be as fast.
 PROMISED = {3.0: ECAPA, 10.0: RESEMBLYZER, 60.0: RESEMBLYZER}
 
 
 def ours(batch: int, separate: bool) -> Callable[[object], object]:
-    """The network as ``embed`` runs it, or as ``separate`` does, with waveforms."""
+    """The model that is shipped as ``embed`` runs it, or as ``separate`` does, with waveforms."""
     import numpy as np
-    import torch
 
     from separative.inference.forward import forward
-    from separative.model import SeparativeEncoder
-    from separative.training import load_recipe
+    from separative.model import load_model
 
-    torch.manual_seed(0)
-    model = SeparativeEncoder(load_recipe("small").model).eval()
+    model = load_model()
     return lambda wave_N: forward(model, [np.asarray(wave_N)] * batch, separate=separate).answer_BCE
 
 
 def exported(path: str, threads: int) -> Callable[[object], object]:
-    """The same network as ONNX."""
+    """The same model as ONNX."""
     import numpy as np
     import onnxruntime
 
@@ -53,14 +51,10 @@ def exported(path: str, threads: int) -> Callable[[object], object]:
 
 
 def export_to(path: Path) -> None:
-    import torch
-
     from separative.inference.export import export
-    from separative.model import SeparativeEncoder
-    from separative.training import load_recipe
+    from separative.model import load_model
 
-    torch.manual_seed(0)
-    export(SeparativeEncoder(load_recipe("small").model).eval(), path, separate=False)
+    export(load_model(), path, separate=False)
 
 
 def resemblyzer() -> Callable[[object], object]:
@@ -110,15 +104,14 @@ def main() -> None:
     if args.case:
         print(json.dumps(measure(json.loads(args.case))))
         return
-    mine, parting = "`small`, every talker", "`small`, every talker and voice"
-    names = [(mine, sys.executable), (EXPORTED, sys.executable)]
+    names = [(MINE, sys.executable), (EXPORTED, sys.executable)]
     names += [(p, args.peer_python) for p in PEERS if args.peer_python]
     keys = [(name, seconds, 1) for name, _ in names for seconds in LENGTHS]
-    keys += [(mine, seconds, 1) for seconds in GROWTH if seconds not in LENGTHS]
-    keys += [(parting, seconds, 1) for seconds in GROWTH] + [(mine, 10.0, 8)]
-    python = dict(names) | {parting: sys.executable}
+    keys += [(MINE, seconds, 1) for seconds in GROWTH if seconds not in LENGTHS]
+    keys += [(PARTING, seconds, 1) for seconds in GROWTH] + [(MINE, 10.0, 8)]
+    python = dict(names) | {PARTING: sys.executable}
     folder = tempfile.TemporaryDirectory()
-    onnx = Path(folder.name) / "small.onnx"
+    onnx = Path(folder.name) / "base.onnx"
     export_to(onnx)
     cases = [
         (
@@ -127,7 +120,7 @@ def main() -> None:
                 "name": name,
                 "seconds": seconds,
                 "batch": batch,
-                "separate": name == parting,
+                "separate": name == PARTING,
                 "onnx": str(onnx),
                 "runs": args.runs if seconds <= 60 else 2,
                 "threads": args.threads,
@@ -157,10 +150,10 @@ def main() -> None:
         lines.append(f"| {name} | {cells} | {' / '.join(f'{factor(name, s):.4f}' for s in LENGTHS)} |")
     promises = []
     for seconds, peer in PROMISED.items() if args.peer_python else ():
-        ratio = factor(mine, seconds) / factor(peer, seconds)
+        ratio = factor(MINE, seconds) / factor(peer, seconds)
         what = f"embedding {seconds:g} s, every talker: real-time factor over that of {peer}"
         promises.append(Promise(what, f"{ratio:.2f}", "≤ 1", ratio <= 1))
-    for name, what in ((mine, "embedding"), (parting, "separation")):
+    for name, what in ((MINE, "embedding"), (PARTING, "separation")):
         alone = {seconds: found[name, seconds, 1] for seconds in GROWTH}
         slope = exponent(list(GROWTH), [median(one, "wall_s") for one in alone.values()])
         growth = ", ".join(
@@ -175,8 +168,8 @@ def main() -> None:
         promises.append(Promise(grows, f"{slope:.2f}", "≤ 1.05", slope <= 1.05))
     lines += [
         "",
-        f"Eight recordings of 10 s in a batch: real-time factor {factor(mine, 10.0, 8):.4f}, alone"
-        f" {factor(mine, 10.0):.4f}.",
+        f"Eight recordings of 10 s in a batch: real-time factor {factor(MINE, 10.0, 8):.4f}, alone"
+        f" {factor(MINE, 10.0):.4f}.",
         "",
         f"Medians (lowest–highest) of {args.rounds * args.runs} runs in {args.rounds} processes, each after",
         "two to warm up.",
