@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 
 class SeparativeError(ValueError):
@@ -75,3 +79,32 @@ def choose(
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
     raise error(f"unknown {what} '{value}'{hint}; valid: {', '.join(names)}")
+
+
+def sentence(error: ValidationError, root: type[BaseModel]) -> str:
+    """The first problem as one sentence; for an unknown key of ``root``, the nearest valid one."""
+    first, key = error.errors()[0], key_of(error)
+    if first["type"] == "extra_forbidden":
+        valid = _fields(root, first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.4)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        return f"unknown key '{key}'{hint}; valid: {', '.join(sorted(valid))}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"'{key}': {message}" if key else message
+
+
+def key_of(error: ValidationError) -> str:
+    """The key that the first problem of a section is with, a.b for one inside another."""
+    return ".".join(str(part) for part in error.errors()[0]["loc"])
+
+
+def _fields(root: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
+    """Valid keys of the section at ``where``."""
+    section: Any = root
+    for part in where:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation
+        # A tuple of sections (the stages of the curriculum) has the section as its first argument.
+        section = annotation if hasattr(annotation, "model_fields") else annotation.__args__[0]
+    return list(section.model_fields)

@@ -100,7 +100,7 @@ def _long(path: Path) -> None:
         (_implausible_rate, "100 Hz is not plausible"),
         (_silent, "silent throughout"),
         (_short, "lasts 0.10 s"),
-        (_long, "recordings up to 60 s are taken"),
+        (_long, "lasts over 60 s; recordings up to that"),
     ],
 )
 @pytest.mark.parametrize("verb", ["embed", "separate", "verify"])
@@ -205,6 +205,32 @@ def test_a_device_that_is_not_there(cli: Run, speech: Path, recipe: Path, tmp_pa
     if torch.cuda.is_available():
         pytest.skip("a GPU is there")
     assert "'cuda'" in refused(cli, *train(speech, recipe, tmp_path / "out", "--device", "cuda"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("evaluate-meetings", "base", "--talkers", "2,x"), "--talkers '2,x': numbers with commas"),
+        (("evaluate-meetings", "base", "--overlaps", ""), "--overlaps '': numbers with commas"),
+        (
+            ("evaluate-meetings", "base", "--talkers", "9"),
+            "'talkers': Input should be less",
+        ),
+        (("evaluate-meetings", "base", "--overlaps", "0.8"), "'overlap': overlap is a share"),
+    ],
+)
+def test_conversations_that_there_are_not(
+    cli: Run, speech: Path, words: tuple[str, ...], sentence: str
+) -> None:
+    assert sentence in refused(cli, *words, "--corpus", speech, "--split", "train")
+
+
+def test_a_prior_that_is_none_is_refused_before_listening(cli: Run, run: Path, tmp_path: Path) -> None:
+    sound = tmp_path / "a.wav"
+    audio.write(sound, hum(0, 0, 3.0), RATE)
+    words = ("analyze", sound, "--model", run, "--out", tmp_path / "out", "--prior", "2")
+    assert "a prior is a probability between 0 and 1" in refused(cli, *words)
     assert not (tmp_path / "out").exists()
 
 

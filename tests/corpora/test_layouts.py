@@ -82,7 +82,7 @@ def test_kaldi(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (data / "wav.scp").write_text(f"rec1 {tmp_path / 'long.wav'}\nrec2 ../long.wav\n")
-    (data / "utt2spk").write_text("rec1 ann\nrec2 bob\nu1 ann\nu2 bob\n")
+    (data / "utt2spk").write_text("rec1\tann\nrec2 \t bob\nu1 ann\nu2 bob\n")
     whole = load_corpus(data)
     assert [(u.id, u.speaker, u.seconds) for u in whole] == [("rec1", "ann", 3.0), ("rec2", "bob", 3.0)]
     assert {u.path for u in whole} == {tmp_path / "long.wav"}

@@ -2,12 +2,13 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from separative.corpora import load_corpus
+from separative.corpora import Corpus, load_corpus
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import Results, Row, TrialList, build_trials, eer_figure, evaluate
 from separative.model import EncoderConfig, SeparativeEncoder
@@ -97,6 +98,12 @@ def test_without_noise_the_noisy_conditions_are_left_out(model, speech):
     assert {row.condition for row in done.rows} == {"clean", "overlap+5", "overlap0", "overlap-5"}
     assert done.settings["rows"] == ["csc", "csc (query)"]
     assert done.settings["candidates"] == "all"
+
+
+def test_files_that_cannot_be_read_are_in_no_trial(speech):
+    lost = [replace(u, id=f"lost-{u.id}", path=u.path.with_name("lost.wav"), seconds=0.0) for u in speech]
+    settings = {"conditions": ["clean", "overlap0"], "seconds": 1.2}
+    assert build_trials(Corpus((*lost, *speech)), **settings) == build_trials(speech, **settings)
 
 
 def test_what_a_user_gets_wrong(model, speech, noise):

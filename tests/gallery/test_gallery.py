@@ -309,7 +309,7 @@ def test_another_model_is_refused_until_sounds_are_heard_again(
         other = load_model(save_model(model, tmp_path / "first"))
         next(other.speaker.parameters()).mul_(1.5)
     other = load_model(save_model(other, tmp_path / "second"))
-    gallery.add("a", record("a.wav", 3.0, 1), keep_sound=True, force=True)
+    gallery.add("a", record("a.wav", 3.0, 1), keep_sound=True, force=True, label="../ä" * 99)
     gallery.add("b", record("b.wav", 3.0, 2), force=True)
     with pytest.raises(GalleryError, match="was made with another model"):
         Gallery(gallery.folder, other)
@@ -317,6 +317,15 @@ def test_another_model_is_refused_until_sounds_are_heard_again(
         Gallery.reembed(gallery.folder, other)
     gallery.remove("b")
     before = gallery._rows.embeddings([1])[1][0]
+
+    def meanwhile(done: int, total: int) -> None:
+        with Gallery(gallery.folder, saved) as another:
+            another.add("c", record("c.wav", 3.0, 3), keep_sound=True, force=True)
+
+    with pytest.raises(GalleryError, match="was changed meanwhile: it stays as it is now"):
+        Gallery.reembed(gallery.folder, other, progress=meanwhile)
+    assert [t.name for t in gallery.list()] == ["a", "c"]
+    gallery.remove("c")
     with Gallery.reembed(gallery.folder, other) as again:
         assert [t.name for t in again.list()] == ["a"]
         speaker = analyze(other, record("a.wav", 3.0, 1)).speakers[0]
@@ -324,6 +333,11 @@ def test_another_model_is_refused_until_sounds_are_heard_again(
         assert not np.allclose(again._rows.embeddings([1])[1][0], before)
     with pytest.raises(GalleryError, match="was made with another model"):
         Gallery(gallery.folder, saved)
+    # Nor does one that was open all the while go on with the old model.
+    with pytest.raises(GalleryError, match="was made with another model"):
+        gallery.find(speaker.embedding_E)
+    with pytest.raises(GalleryError, match="was made with another model"):
+        gallery.add("d", record("b.wav", 3.0, 2), force=True)
 
 
 def test_what_is_no_gallery_is_refused(saved: SeparativeEncoder, tmp_path: Path) -> None:

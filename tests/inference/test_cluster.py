@@ -121,3 +121,11 @@ def test_one_odd_window_of_a_short_recording_is_no_talker_unless_told_so() -> No
     assert len(centre_KE) == 1
     _, centre_KE = talkers_of(embed, seconds, same=0.5, talkers=2)
     assert len(centre_KE) == 2
+
+
+@pytest.mark.parametrize(("windows", "talkers"), [(120, 8), (300, 10), (3, 100), (1, 2)])
+def test_more_talkers_than_are_heard_are_not_found(windows: int, talkers: int) -> None:
+    embed, seconds, _ = drawn(2, windows, 0.08)
+    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5, talkers=talkers)
+    assert 1 <= len(centre_KE) <= talkers
+    assert label_WC.max() == len(centre_KE) - 1

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from separative import audio
+from separative.errors import AudioError
 from separative.inference.forward import forward
 from separative.inference.listen import Listener
 
@@ -86,4 +87,14 @@ def test_listening_goes_on_from_its_state(model, record) -> None:
     second.state = first.state
     updates += second.push(wave_N[31_000:]) + second.finish()
     for one, other in zip(whole(whole_time), whole(updates), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_samples_that_are_no_numbers_are_refused_and_spoil_nothing(model, record) -> None:
+    wave_N, _ = audio.read(record("nan.wav", seconds=6.0))
+    listener = Listener(model, same=0.9)
+    with pytest.raises(AudioError, match="NaN or infinite"):
+        listener.push(np.array([0.1, np.nan], np.float32))
+    updates = listener.push(wave_N) + listener.finish()
+    for one, other in zip(whole(updates), whole(told(model, wave_N, [])), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -56,6 +56,7 @@ def test_two_recordings_are_not_mistaken_for_a_waveform_with_its_rate(model, rec
     path = record("w.wav", seed=6)
     wave, rate = audio.read(path)
     assert verify(model, (wave, rate), [path]).score == pytest.approx(1, abs=FLOAT)
+    assert verify(model, (wave, np.int64(rate)), [path]).score == pytest.approx(1, abs=FLOAT)
     assert verify(model, [path, path], [(wave, rate)]).left_recording in (0, 1)
 
 

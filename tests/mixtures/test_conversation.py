@@ -118,6 +118,15 @@ def test_what_cannot_be_drawn_is_said(speech: Corpus) -> None:
         config(overlap=0.9)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"turn_seconds": (8, 0.8)}, {"turn_seconds": (0, 8)}, {"rt60": (0.05, 0.3)}, {"snr_db": (9, 3)}],
+)
+def test_ranges_that_are_none_are_refused(settings: dict[str, tuple[float, float]]) -> None:
+    with pytest.raises(ValidationError):
+        ConversationConfig(**settings)
+
+
 def test_one_talker_alone_is_a_monologue(speech: Corpus) -> None:
     talk = Conversations(speech, config(talkers=1, overlap=0.0), seed=9).conversation(0)
     assert talk.overlap == 0.0 and {t.talker for t in talk.turns} == {0}

@@ -9,10 +9,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from separative.errors import RecipeError, choose
+from separative.errors import RecipeError, choose, sentence
 from separative.evaluation import CONDITIONS
 from separative.evaluation.conditions import condition_named
-from separative.training.recipe import read_keys, sentence
+from separative.training.recipe import read_keys
 
 GROUPS = ("ours", "ablation", "objective", "system")
 PEER_PYTHON = "peer_python"

@@ -95,7 +95,7 @@ def speak(
     talkers: Annotated[int, typer.Option(help="How many.")] = 80,
     utterances: Annotated[int, typer.Option(help="Sentences of each talker, 3 to 6 s long.")] = 20,
     dev_talkers: Annotated[int, typer.Option(help="Of the talkers, those of the split dev.")] = 20,
-    seed: Annotated[int, typer.Option(help="Equal seeds speak equal files.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds speak equal files.")] = 0,
     rate: Annotated[int, typer.Option(help="Hertz.")] = 16000,
 ) -> None:
     """Speak a corpus of synthetic talkers.
@@ -126,7 +126,7 @@ def mix(
         list[str] | None, typer.Option("--set", help="Override of the recipe: key.key=value.")
     ] = None,
     split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "train",
-    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="How many mixtures.")] = 10,
     first: Annotated[
         int | None,

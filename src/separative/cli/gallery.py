@@ -104,7 +104,9 @@ def find(
 ) -> None:
     """Whose voices are in a recording: enrolled talkers', or unknown."""
     from separative import inference
+    from separative.metrics.calibration import log_odds
 
+    log_odds(prior)
     check_sounds([source], "mean")
     with Bars() as bars, _opened(gallery, model) as opened:
         meeting = inference.analyze(opened.model, source, progress=bars.count("listening"))

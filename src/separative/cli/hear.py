@@ -185,6 +185,7 @@ def analyze(
     from separative import inference
     from separative.errors import AudioError, SeparativeError
     from separative.files import write_json
+    from separative.metrics.calibration import log_odds
     from separative.model import load_model
     from separative.report.timeline import write_picture, write_timeline
     from separative.rttm import write_rttm
@@ -195,6 +196,7 @@ def analyze(
         if not (name and equals and file):
             raise SeparativeError(f"--enrol '{entry}' is not of the form NAME=FILE")
         enrolled.setdefault(name, []).append(Path(file))
+    log_odds(prior)
     check_sounds([source, *(path for paths in enrolled.values() for path in paths)], channels)
     loaded = load_model(model)
     with Bars() as bars:
@@ -208,7 +210,11 @@ def analyze(
             keep=kept,
             progress=bars.count("listening"),
         )
-        matches = inference.identify(loaded, meeting, enrolled, prior=prior) if enrolled else None
+        matches = (
+            inference.identify(loaded, meeting, enrolled, prior=prior, channels=channels)
+            if enrolled
+            else None
+        )
         record = inference.describe_meeting(meeting, matches)
         # What is known is kept before the longer work begins.
         write_rttm(out / f"{source.stem}.rttm", source.stem, meeting.turns)

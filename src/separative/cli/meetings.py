@@ -5,18 +5,20 @@ from __future__ import annotations
 import json as json_text
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
 from separative.cli.hear import DEFAULT, Model
 from separative.cli.show import Bars
+from separative.errors import SeparativeError
 
 if TYPE_CHECKING:
     from separative.audio import Resampler
     from separative.inference import Listener, Update
     from separative.inference.recording import Wave
 
+Number = TypeVar("Number", int, float)
 Rooms = Annotated[int, typer.Option(min=0, help="Simulated rooms to choose from; extra 'rooms'.")]
 Snr = Annotated[float | None, typer.Option(help="Speech over noise, dB; no noise by default.")]
 
@@ -31,7 +33,7 @@ def converse(
     overlap: Annotated[float, typer.Option(min=0, max=0.7, help="Share of the time with speech.")] = 0.2,
     snr: Snr = None,
     rooms: Rooms = 0,
-    rate: Annotated[int, typer.Option(help="Hertz.")] = 16000,
+    rate: Annotated[int, typer.Option(min=4000, help="Hertz.")] = 16000,
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 1,
     cache: Annotated[Path | None, typer.Option(help="Folder of decoded speech and rooms.")] = None,
@@ -121,6 +123,14 @@ def _updates(listener: Listener, change: Resampler, source: BinaryIO, rate: int)
     yield from listener.finish()
 
 
+def _numbers(text: str, kind: Callable[[str], Number], option: str) -> list[Number]:
+    """Numbers with commas between."""
+    try:
+        return [kind(word) for word in text.split(",")]
+    except ValueError as error:
+        raise SeparativeError(f"{option} '{text}': numbers with commas between are wanted") from error
+
+
 def evaluate_meetings(
     model: Annotated[str, typer.Argument(help="Folder of a model or a run, or a registered name.")],
     corpus: Annotated[Path, typer.Option(help="Speech of talkers that were not trained on.")],
@@ -153,8 +163,8 @@ def evaluate_meetings(
             load_corpus(corpus, keep_damaged=True, progress=bars.count("headers")),
             noise=None if noise is None else load_corpus(noise),
             split=split,
-            talkers=[int(word) for word in talkers.split(",")],
-            overlaps=[float(word) for word in overlaps.split(",")],
+            talkers=_numbers(talkers, int, "--talkers"),
+            overlaps=_numbers(overlaps, float, "--overlaps"),
             count=count,
             seconds=60 * minutes,
             snr_db=None if snr is None else (snr, snr),

@@ -100,10 +100,10 @@ def _pairs(path: Path) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
-        name, _, rest = line.strip().partition(" ")
-        if not rest.strip():
+        name, *rest = line.split(maxsplit=1)
+        if not rest:
             raise CorpusError(f"{path}, line {number}: expected a name and a value, found '{line.strip()}'")
-        yield name, rest.strip()
+        yield name, rest[0].strip()
 
 
 def _kaldi_path(source: Path, rest: str) -> Path:

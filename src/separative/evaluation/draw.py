@@ -47,6 +47,8 @@ def build_trials(
     if noise is None and any(c.snr_db is not None for c in (*heard, enrol_as)):
         raise CorpusError("a condition with noise needs a noise corpus; give one or leave the condition out")
     pools: dict[str, dict[str, tuple[Utterance, ...]]] = {}
+    # Files that cannot be read last no time.
+    corpus = corpus.filter(lambda utterance: utterance.seconds > 0)
     for talker, utterances in corpus.by_speaker.items():
         pools.setdefault(utterances[0].corpus, {})[talker] = utterances
     enrolled: list[Side] = []

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from separative import audio
 from separative.corpora.manifest import Corpus, Utterance
+from separative.errors import SeparativeError, sentence
 from separative.evaluation.bootstrap import Talkers, interval
 from separative.evaluation.listen import Progress
 from separative.evaluation.results import POOLED, Results, Row
@@ -89,11 +92,14 @@ def evaluate_meetings(
         SeparativeError: talkers that the model was trained on, a number of talkers or a share out of range.
     """
     corpus = corpus.split(split)
-    corpus = corpus.filter(lambda utterance: utterance.speaker is not None)
+    corpus = corpus.filter(lambda utterance: utterance.speaker is not None and utterance.seconds > 0)
     refuse_shared(corpus.speakers, model.talkers_met)
     enrol, rest = _reserve(corpus)
     enrolled = {
-        talker: embed_side(model, [u.path for u in utterances]) for talker, utterances in enrol.items()
+        talker: embed_side(
+            model, [audio.read(u.path, model.rate, start=u.start, seconds=u.seconds) for u in utterances]
+        )
+        for talker, utterances in enrol.items()
     }
     corpus_of = {talker: utterances[0].corpus for talker, utterances in enrol.items()}
     clips = None if noise is None else noise.split(split)
@@ -101,9 +107,12 @@ def evaluate_meetings(
     found: dict[str, dict[str, list[Judged]]] = {}
     conditions = [(k, share) for k in talkers for share in overlaps]
     for number, (k, share) in enumerate(conditions):
-        config = ConversationConfig(
-            rate=model.rate, seconds=seconds, talkers=k, overlap=share, snr_db=snr_db, rooms=rooms
-        )
+        try:
+            config = ConversationConfig(
+                rate=model.rate, seconds=seconds, talkers=k, overlap=share, snr_db=snr_db, rooms=rooms
+            )
+        except ValidationError as error:
+            raise SeparativeError(sentence(error, ConversationConfig)) from error
         source = Conversations(rest, config, seed=seed, noise=clips, cache=folder)
         for index in range(count):
             talk = source.conversation(index)
@@ -131,10 +140,15 @@ def evaluate_meetings(
 
 
 def _reserve(corpus: Corpus) -> tuple[dict[str, list[Utterance]], Corpus]:
-    """Utterances to enrol each talker with, ENROL_SECONDS or a little more, at most half; and all others."""
+    """Utterances to enrol each talker with, ENROL_SECONDS or a little more, at most half; and their others.
+
+    A talker of a single utterance is left out.
+    """
     enrol: dict[str, list[Utterance]] = {}
     rest: list[Utterance] = []
     for talker, utterances in corpus.by_speaker.items():
+        if len(utterances) < 2:
+            continue
         seconds = 0.0
         mine: list[Utterance] = []
         for utterance in utterances:
@@ -143,8 +157,7 @@ def _reserve(corpus: Corpus) -> tuple[dict[str, list[Utterance]], Corpus]:
                 seconds += utterance.seconds
             else:
                 rest.append(utterance)
-        if mine:
-            enrol[talker] = mine
+        enrol[talker] = mine
     return enrol, Corpus(tuple(rest))
 
 

@@ -53,13 +53,11 @@ class Gallery:
         self._hash, size = str(model.card.get("sha256")), model.config.embedding
         self._rows = Rows(self.folder, model=self._hash, size=size, create=create)
         self._near, self._seen = Neighbours(size), 0
-        made_by = self._rows.fact("model")
-        if made_by != self._hash:
+        try:
+            self._check_model()
+        except GalleryError:
             self._rows.close()
-            raise GalleryError(
-                f"{self.folder} was made with another model ({made_by[:12]}, not {self._hash[:12]}): use that"
-                " one, or hear its recordings again with this one (gallery reembed)"
-            )
+            raise
 
     def __enter__(self) -> Gallery:
         return self
@@ -224,12 +222,14 @@ class Gallery:
             progress: called with (done, total) talkers.
 
         Raises:
-            GalleryError: a recording whose sound was not kept; nothing is changed then.
+            GalleryError: a recording whose sound was not kept, or in which the model hears nobody; a gallery
+                that others changed meanwhile; nothing is changed then.
         """
         rows = Rows(Path(folder), model="", size=1, create=False)
         rows.size = int(rows.fact("size"))
         size, made = model.config.embedding, str(model.card.get("sha256"))
         try:
+            before = rows.fact("change")
             talkers = {name: rows.recordings(rows.talker(name) or 0) for name in rows.names()}
             for name, recordings in talkers.items():
                 lost = [h.source for h in recordings if h.sound is None] if recordings else ["all of it"]
@@ -243,6 +243,8 @@ class Gallery:
                 if progress is not None:
                     progress(number, len(talkers))
             with rows.writing():
+                if rows.fact("change") != before:
+                    raise GalleryError(f"{folder} was changed meanwhile: it stays as it is now, try again")
                 rows.size = size
                 rows.set_fact("model", made)
                 rows.set_fact("size", str(size))
@@ -272,6 +274,7 @@ class Gallery:
             raise GalleryError("a talker needs a name")
         added = added or datetime.now(UTC).isoformat(timespec="seconds")
         with self._lock, self._rows.writing():
+            self._check_model()
             known = self._rows.talker(name)
             views = [*(self._rows.recordings(known) if known is not None else []), *fresh]
             embed_E = embedding(self.model, views)
@@ -279,7 +282,17 @@ class Gallery:
             for heard in fresh:
                 self._rows.put_recording(talker, heard)
 
+    def _check_model(self) -> None:
+        made_by = self._rows.fact("model")
+        if made_by != self._hash:
+            raise GalleryError(
+                f"{self.folder} was made with another model ({made_by[:12]}, not {self._hash[:12]}): use that"
+                " one, or hear its recordings again with this one (gallery reembed)"
+            )
+
     def _refresh(self) -> None:
         if int(self._rows.fact("change")) != self._seen:
+            # Another process may have had all recordings heard by another model.
+            self._check_model()
             ids, embed_NE, gone, self._seen = self._rows.changed_since(self._seen)
             self._near.update(ids, embed_NE, gone)

@@ -6,6 +6,7 @@ import base64
 import io
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from separative import audio
+from separative.errors import GalleryError
 from separative.gallery.rows import Heard
 from separative.inference import Audio, Meeting, analyze
 from separative.inference.cluster import mean_embedding
@@ -60,12 +62,19 @@ def embedding(model: SeparativeEncoder, views: Sequence[Heard]) -> Floats:
 
 
 def heard_again(model: SeparativeEncoder, heard: Heard) -> Heard:
-    """The same recording, whose sound was kept, as another model hears it."""
+    """The same recording, whose sound was kept, as another model hears it.
+
+    Raises:
+        GalleryError: it hears nobody there.
+    """
     assert heard.sound is not None
     with tempfile.TemporaryDirectory() as beside:
-        path = Path(beside) / heard.source
+        # A label may be no file's name.
+        path = Path(beside) / "sound"
         path.write_bytes(heard.sound)
-        meeting = analyze(model, path)
+        meeting = replace(analyze(model, path), name=heard.source)
+    if not meeting.speakers:
+        raise GalleryError(f"{heard.source}: nobody is heard in it by the other model")
     return heard_of(meeting, 0, heard.hash, heard.sound)
 
 

@@ -109,11 +109,13 @@ def _centres(
         gathered_UE = unit_UE if gather is None else gather(unit_UE)
         label_U, chosen = _join(label_U, chosen, gathered_UE, weight_U)
     else:
-        # Cut ever lower until so many large clusters are there; outliers make clusters of their own.
-        wanted = min(talkers, len(unit_UE))
+        # Cut ever lower until so many large clusters are there; outliers make clusters of their own. Where
+        # there never are, the cut that has most.
+        wanted, chosen = min(talkers, len(unit_UE)), []
         for count in range(wanted, len(unit_UE) + 1):
-            label_U = fcluster(tree, count, "maxclust")
-            chosen = large(label_U)
+            cut_U = fcluster(tree, count, "maxclust")
+            if not chosen or len(large(cut_U)) > len(chosen):
+                label_U, chosen = cut_U, large(cut_U) or [int(np.bincount(cut_U, weights=weight_U).argmax())]
             if len(chosen) >= wanted:
                 break
         chosen = chosen[:wanted]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from separative.errors import AudioError
 from separative.inference.cluster import match_streams
 from separative.inference.forward import forward
 from separative.inference.meeting import same_talker
@@ -83,7 +84,13 @@ class Listener:
         return (self._ahead + self._hop) / self.model.rate
 
     def push(self, wave_N: Wave) -> list[Update]:
-        """Take the next samples (float32, at the model's rate); returns what they complete, often nothing."""
+        """Take the next samples (float32, at the model's rate); returns what they complete, often nothing.
+
+        Raises:
+            AudioError: samples that are no numbers; nothing of them is taken, more may be pushed.
+        """
+        if not np.isfinite(wave_N).all():
+            raise AudioError("the samples pushed hold NaN or infinite values")
         state = self.state
         state.samples_N = np.concatenate([state.samples_N, np.asarray(wave_N, np.float32)])
         state.pushed += len(wave_N)

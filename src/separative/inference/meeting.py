@@ -283,7 +283,4 @@ def _header(source: Audio) -> tuple[str, float, int]:
 
 def _fingerprint(model: SeparativeEncoder, path: Path, channels: ChannelPolicy, grid: Grid) -> str:
     """What the windows' figures depend on, in one string."""
-    status = path.stat()
-    return (
-        f"{model.card.get('sha256')} {path.resolve()} {status.st_size} {status.st_mtime_ns} {channels} {grid}"
-    )
+    return f"{model.card.get('sha256')} {path.resolve()} {audio.stamp(path)} {channels} {grid}"

@@ -106,12 +106,12 @@ def load(
         if not np.isfinite(wave).all():
             raise AudioError(f"{name} holds NaN or infinite samples")
     else:
-        name, header = str(source), audio.info(source)
+        name, header = str(source), audio.info(source, longest=longest)
         count, seconds = header.channels, header.seconds
     # Judged by the header: nothing that will be refused is decoded.
     if longest is not None and seconds > longest:
         raise AudioError(
-            f"{name} lasts {seconds:.0f} s; recordings up to {longest:.0f} s are taken whole: analyze it"
+            f"{name} lasts over {longest:.0f} s; recordings up to that are taken whole: analyze it"
         )
     if isinstance(source, tuple):
         mono_N = wave if wave.ndim == 1 else wave.mean(0) if channels == "mean" else wave[0]

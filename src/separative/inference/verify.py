@@ -110,7 +110,9 @@ def hear_side(
         AudioError: a recording cannot be taken, or no stream holds MIN_SPEECH seconds of speech.
         SeparativeError: no recording.
     """
-    one = isinstance(side, str | Path) or (len(side) == 2 and isinstance(side[1], int))
+    one = isinstance(side, str | Path) or (
+        isinstance(side, tuple) and len(side) == 2 and isinstance(side[1], int | np.integer)
+    )
     sources: Sequence[Audio] = [side] if one else side  # type: ignore[list-item, assignment]
     if not sources:
         raise SeparativeError("a side of a verification needs at least one recording")

@@ -4,7 +4,7 @@ from separative.mixtures.batch import Batch, ConditionGroup, Mixture
 from separative.mixtures.channel import Channel
 from separative.mixtures.config import MixtureConfig, Stage
 from separative.mixtures.conversation import Conversation, ConversationConfig, Conversations
-from separative.mixtures.gains import Mixed, gain_for, mix_at, ratio_db, scale_to_sir, scale_to_snr
+from separative.mixtures.gains import Mixed, gain_for, mix_at, ratio_db
 from separative.mixtures.loader import loader
 from separative.mixtures.mixer import Mixer
 from separative.mixtures.rooms import RoomBank
@@ -26,6 +26,4 @@ __all__ = [
     "loader",
     "mix_at",
     "ratio_db",
-    "scale_to_sir",
-    "scale_to_snr",
 ]

@@ -13,6 +13,20 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Range = tuple[float, float]
 
 
+def in_order(limits: Range) -> Range:
+    """A range whose ends are the right way round; ValueError for others."""
+    if not limits[0] <= limits[1]:
+        raise ValueError(f"a range is (low, high), not ({limits[0]:g}, {limits[1]:g})")
+    return limits
+
+
+def possible_rt60(rt60: Range) -> Range:
+    """Reverberation times that rooms are simulated for; ValueError for others."""
+    if rt60[0] < 0.1 or rt60[1] > 1.5:
+        raise ValueError("reverberation times lie from 0.1 to 1.5 seconds")
+    return rt60
+
+
 class Stage(BaseModel):
     """A point of the curriculum; shares are linear in the step between points, ``views`` changes at points.
 
@@ -106,9 +120,7 @@ class MixtureConfig(BaseModel):
     @field_validator("sir_db", "level_db", "snr_db", "rt60", "overlap")
     @classmethod
     def _in_order(cls, limits: Range) -> Range:
-        if limits[0] > limits[1]:
-            raise ValueError(f"a range is (low, high), not ({limits[0]:g}, {limits[1]:g})")
-        return limits
+        return in_order(limits)
 
     @field_validator("overlap")
     @classmethod
@@ -120,9 +132,7 @@ class MixtureConfig(BaseModel):
     @field_validator("rt60")
     @classmethod
     def _possible_rt60(cls, rt60: Range) -> Range:
-        if rt60[0] < 0.1 or rt60[1] > 1.5:
-            raise ValueError("reverberation times lie from 0.1 to 1.5 seconds")
-        return rt60
+        return possible_rt60(rt60)
 
     @field_validator("speeds")
     @classmethod

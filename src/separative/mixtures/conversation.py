@@ -22,7 +22,7 @@ from separative.corpora.manifest import Corpus
 from separative.corpora.store import FRAMES_PER_SECOND, Progress, WaveStore
 from separative.errors import CorpusError
 from separative.files import write_json
-from separative.mixtures.config import MixtureConfig, Range, Share, Stage
+from separative.mixtures.config import MixtureConfig, Range, Share, Stage, in_order, possible_rt60
 from separative.mixtures.gains import power
 from separative.mixtures.rooms import RoomBank
 from separative.mixtures.voices import Voices, cut
@@ -70,6 +70,23 @@ class ConversationConfig(BaseModel):
     snr_db: Range | None = None
     rooms: int = Field(default=0, ge=0)
     rt60: Range = (0.3, 0.6)
+
+    @field_validator("turn_seconds", "level_db", "snr_db", "rt60")
+    @classmethod
+    def _in_order(cls, limits: Range | None) -> Range | None:
+        return None if limits is None else in_order(limits)
+
+    @field_validator("turn_seconds")
+    @classmethod
+    def _of_some_length(cls, turn_seconds: Range) -> Range:
+        if turn_seconds[0] < 0.1:
+            raise ValueError("turns last 0.1 seconds or more")
+        return turn_seconds
+
+    @field_validator("rt60")
+    @classmethod
+    def _possible_rt60(cls, rt60: Range) -> Range:
+        return possible_rt60(rt60)
 
     @field_validator("overlap")
     @classmethod

@@ -55,16 +55,6 @@ def gain_for(reference_N: Wave, wave_N: Wave, db: float) -> float:
     return float(10.0 ** ((current - db) / 20.0))
 
 
-def scale_to_sir(target_N: Wave, interferer_N: Wave, db: float) -> Wave:
-    """The interferer, scaled so that the target's mean power is ``db`` decibels above its own."""
-    return interferer_N * np.float32(gain_for(target_N, interferer_N, db))
-
-
-def scale_to_snr(target_N: Wave, noise_N: Wave, db: float) -> Wave:
-    """The noise, scaled so that the target's mean power is ``db`` decibels above its own."""
-    return noise_N * np.float32(gain_for(target_N, noise_N, db))
-
-
 def mix_at(
     target_N: Wave,
     interferers: Sequence[Wave] = (),

@@ -65,7 +65,8 @@ class EncoderConfig(BaseModel):
             )
         if self.window % self.hop:
             raise ValueError(
-                f"window_ms ({self.window_ms}) must be a whole multiple of hop_ms ({self.hop_ms})"
+                f"window_ms and hop_ms are {self.window} and {self.hop} samples at {self.rate} Hz: the first "
+                "must be a whole multiple of the second"
             )
         for name in ("width", "speaker_width", "embedding"):
             if getattr(self, name) % self.heads:

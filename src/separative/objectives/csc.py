@@ -154,7 +154,6 @@ class SeparativeObjective(Objective):
         parts["activity"] = loss.detach()
         if w.spread > 0:
             total = total - w.spread * self.inventory.spread()
-        parts["loss"] = total.detach()
         return Losses(total, parts, order_BK)
 
 

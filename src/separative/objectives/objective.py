@@ -99,7 +99,7 @@ def activity_and_heard(
 def mean_of(name: str, loss_R: Tensor) -> Losses:
     """The mean of ``loss_R`` (0 of none) as the only part."""
     total = loss_R.sum() / max(1, loss_R.numel())
-    return Losses(total, {name: total.detach(), "loss": total.detach()})
+    return Losses(total, {name: total.detach()})
 
 
 def similarity(embed_RE: Tensor, temperature: float) -> Tensor:

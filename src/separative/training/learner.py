@@ -69,7 +69,8 @@ class Learner:
         """Take step ``step`` at ``share`` of the run; returns losses, gradient norm and learning rate.
 
         Raises:
-            LossError: the loss or its gradient is not finite; nothing has moved then.
+            LossError: the loss or its gradient is not finite; no weight has moved then, but running
+                statistics may have: go on from a checkpoint.
         """
         recipe, device = self.recipe, self.fabric.device
         rate = learning_rate(recipe.optimiser, step, share)
@@ -87,9 +88,10 @@ class Learner:
         self.optimiser.step()
         # A short memory at first: the average must not remember the untrained network for long.
         _follow(self.average, self.model, min(recipe.optimiser.ema, (step + 1) / (step + 11)))
-        values = torch.stack([value.float() for value in losses.parts.values()])
+        parts = {**losses.parts, "loss": losses.total.detach()}
+        values = torch.stack([value.float() for value in parts.values()])
         means = (self.ranks.total(values) / self.ranks.world).tolist()
-        return {**dict(zip(losses.parts, means, strict=True)), "gradient": norm, "lr": rate}
+        return {**dict(zip(parts, means, strict=True)), "gradient": norm, "lr": rate}
 
     def _clip(self, largest: float) -> float:
         """Average gradients over processes where the engine does not, and clip the norm of all together."""

@@ -81,10 +81,12 @@ def train(
         ModelError: nothing to resume, a folder that holds something already, ``start`` of another shape.
         LossError: a loss that is not finite: nothing of that step is kept, and ``replay.json`` in the folder
             says how to draw its mixtures again.
-        SeparativeError: no such device; both ``start`` and ``resume``.
+        SeparativeError: no such device; both ``start`` and ``resume``; no minutes or no steps at all.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM, after saving.
     """
     out = Path(out)
+    if (minutes is not None and minutes <= 0) or (steps is not None and steps < 1):
+        raise SeparativeError("a training takes minutes, more than 0, or steps, 1 or more")
     _check_folder(out, recipe, resume)
     if resume and start is not None:
         raise SeparativeError("a run resumes from its own checkpoint: leave out the model to start from")

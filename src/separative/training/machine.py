@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from separative.errors import SeparativeError
+from separative.errors import SeparativeError, choose
 from separative.training.recipe import Precision
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def launch(
     # It brings torch's compiler: a second that whoever only reads a recipe need not wait.
     from lightning_fabric import Fabric
 
+    choose(device, ("auto", "cpu", "cuda"), "device")
     if device == "cuda" and not torch.cuda.is_available():
         raise SeparativeError("device 'cuda': torch finds no GPU here; valid: auto, cpu")
     if "TORCHELASTIC_RUN_ID" in os.environ:

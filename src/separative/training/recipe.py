@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from separative.errors import RecipeError, SeparativeError, choose
+from separative.errors import RecipeError, SeparativeError, choose, key_of, sentence
 from separative.mixtures import MixtureConfig
 from separative.model import EncoderConfig
 from separative.objectives import LossConfig, ObjectiveConfig, objective_class, objective_config
@@ -177,7 +176,7 @@ def parse_recipe(content: dict[str, Any], where: str, overrides: Sequence[str] =
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        origin = _origin(_key(error), where, overrides)
+        origin = _origin(key_of(error), where, overrides)
         raise RecipeError(f"{origin}: {sentence(error, kind)}") from error
 
 
@@ -225,31 +224,3 @@ def _entry(entries: list[Any], key: str, override: str) -> int:
             f"override '{override}': '{key}' is none of the {len(entries)} entries, counted from 0"
         )
     return int(key)
-
-
-def sentence(error: ValidationError, root: type[BaseModel]) -> str:
-    """The first problem as one sentence; for an unknown key of ``root``, the nearest valid one."""
-    first, key = error.errors()[0], _key(error)
-    if first["type"] == "extra_forbidden":
-        valid = _fields(root, first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.4)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
-        return f"unknown key '{key}'{hint}; valid: {', '.join(sorted(valid))}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"'{key}': {message}" if key else message
-
-
-def _key(error: ValidationError) -> str:
-    return ".".join(str(part) for part in error.errors()[0]["loc"])
-
-
-def _fields(root: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
-    """Valid keys of the section at ``where``."""
-    section: Any = root
-    for part in where:
-        if isinstance(part, int):
-            continue
-        annotation = section.model_fields[part].annotation
-        # A tuple of sections (the stages of the curriculum) has the section as its first argument.
-        section = annotation if hasattr(annotation, "model_fields") else annotation.__args__[0]
-    return list(section.model_fields)

@@ -24,6 +24,8 @@ from separative.objectives import best_permutation, information_bound, separatio
 Floats = NDArray[np.float32]
 SECONDS = 4.0
 STEPS = 3
+# Of more, some are drawn: crops are too few for all.
+MOST_TALKERS = 40
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,13 @@ class Validation:
         self, corpus: Corpus, config: MixtureConfig, *, seed: int = 0, cache: Path | None = None
     ) -> None:
         halves: tuple[list[Utterance], list[Utterance]] = ([], [])
-        for utterances in corpus.by_speaker.values():
-            if len(utterances) > 1:
-                for place, utterance in enumerate(utterances):
-                    halves[place % 2].append(utterance)
+        several = [utterances for utterances in corpus.by_speaker.values() if len(utterances) > 1]
+        if len(several) > MOST_TALKERS:
+            chosen = np.random.default_rng(seed).choice(len(several), MOST_TALKERS, replace=False)
+            several = [several[i] for i in np.sort(chosen)]
+        for utterances in several:
+            for place, utterance in enumerate(utterances):
+                halves[place % 2].append(utterance)
         talkers = len({u.speaker for u in halves[0]})
         if talkers < 2:
             raise CorpusError("validation needs two or more talkers with two or more utterances each")
@@ -81,15 +86,17 @@ class Validation:
         enrolled, _ = self._hear(model, self.enrol)
         # An enrolment crop holds one talker: the stream that is active most.
         first_IE = enrolled.embed_ICE[np.arange(len(enrolled.talker_IK)), enrolled.stream_IK[:, 0]]
-        names = self.enrol.identities
-        inventory_PE = np.stack([first_IE[enrolled.talker_IK[:, 0] == p].sum(0) for p in range(len(names))])
+        # Chance may have left a talker out of every crop.
+        known_P = np.unique(enrolled.talker_IK[:, 0])
+        inventory_PE = np.stack([first_IE[enrolled.talker_IK[:, 0] == p].sum(0) for p in known_P])
         inventory_PE /= np.linalg.norm(inventory_PE, axis=1, keepdims=True) + 1e-9
-        report = {"valid/mi_ceiling": float(np.log(len(names)))}
+        report = {"valid/mi_ceiling": float(np.log(len(known_P)))}
         for kind, mixer in (("clean", self.clean), ("mixed", self.mixed)):
             if mixer is None:
                 continue
             heard, improvement = self._hear(model, mixer)
-            report[f"valid/eer_{kind}"] = self._eer(inventory_PE, heard)
+            heard = _of_known(heard, known_P, len(self.enrol.identities))
+            report[f"valid/eer_{kind}"] = self._eer(inventory_PE, known_P, heard)
             report |= self._information(inventory_PE, heard, kind)
             if len(improvement):
                 report["valid/si_sdri_db"] = float(np.mean(improvement))
@@ -131,11 +138,11 @@ class Validation:
         )
         return heard, gains
 
-    def _eer(self, inventory_PE: Floats, heard: Heard) -> float:
+    def _eer(self, inventory_PE: Floats, known_P: NDArray[np.int64], heard: Heard) -> float:
         """Every enrolled talker against every crop of its corpus; the best active candidate counts (%)."""
         cos_IPC = np.einsum("pe,ice->ipc", inventory_PE, heard.embed_ICE)
         score_IP = np.where(heard.active_IC[:, None, :], cos_IPC, -2.0).max(-1)
-        label = np.array([self.corpus_of[name] for name in self.enrol.identities])
+        label = np.array([self.corpus_of[self.enrol.identities[p]] for p in known_P])
         target_IP = heard.talker_IK[:, :1] == np.arange(len(label))
         rival_IP = (heard.talker_IK[:, 1:, None] == np.arange(len(label))).any(1)
         keep_IP = (label[heard.talker_IK[:, 0]][:, None] == label[None]) & ~rival_IP
@@ -156,6 +163,15 @@ class Validation:
         loss = float(loss_R.mean())
         bound = information_bound(loss, float(np.log(len(inventory_PE))))
         return {f"valid/loss_{kind}": loss, f"valid/mi_{kind}": bound}
+
+
+def _of_known(heard: Heard, known_P: NDArray[np.int64], talkers: int) -> Heard:
+    """Crops whose target is enrolled; talkers are rows of the inventory then, −1 for all who are in none."""
+    row_T = np.full(talkers + 1, -1)
+    row_T[known_P] = np.arange(len(known_P))
+    talker_IK = row_T[heard.talker_IK]
+    kept_I = talker_IK[:, 0] >= 0
+    return Heard(heard.embed_ICE[kept_I], heard.active_IC[kept_I], talker_IK[kept_I], heard.stream_IK[kept_I])
 
 
 def _loss(squared_RP: Tensor, talker_R: Tensor, alpha: Tensor) -> Tensor:
