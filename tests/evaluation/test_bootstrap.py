@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from separative.errors import SeparativeError
 from separative.evaluation import eer
 from separative.evaluation.bootstrap import Talkers, interval
 
@@ -59,6 +60,11 @@ def test_intervals_correct_for_resamples_that_lie_to_one_side():
     np.testing.assert_allclose(plain, [-1.96, 1.96], atol=0.06)
     # An estimate half a deviation above its resamples: both ends move up by a whole one.
     np.testing.assert_allclose(interval(value_R, 0.5), [-0.96, 2.96], atol=0.25)
+
+
+def test_no_defined_resample_is_told():
+    with pytest.raises(SeparativeError, match="an interval needs more talkers"):
+        interval(np.full(5, np.nan), 1.0)
 
 
 def test_undefined_resamples_do_not_count():

@@ -1,9 +1,12 @@
 """Mixtures of a side are what their condition says, to 0.01 dB."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from separative import audio
+from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import CONDITIONS, build_trials
 from separative.evaluation.conditions import Parts, condition_named, mix
@@ -94,3 +97,23 @@ def test_unknown_names(speech, noise, sides):
             condition_named(wrong)
     with pytest.raises(CorpusError, match="u0-"):
         Sounds(noise, None, 8000, 1.2).parts(sides[0][0], rivals=0, noise=False)
+
+
+def test_half_of_a_cut_side_is_half_of_what_is_left(sides):
+    for _, parts in sides:
+        heard = mix(parts, condition_named("half0@0.6"))
+        rival_N = heard.source_KN[1]
+        half = len(rival_N) // 2
+        assert not rival_N[: half - 1].any() and rival_N[half + 1 :].any()
+
+
+def test_a_side_in_which_nothing_is_heard_is_refused():
+    wave_N = np.concatenate([np.zeros(5000, np.float32), np.ones(5000, np.float32)])
+    with pytest.raises(SeparativeError, match="silent to the last sample"):
+        mix(Parts(wave_N, (), None, -20.0, 10_000), condition_named("clean@0.5"))
+
+
+def test_one_id_for_speech_and_noise_is_refused(speech, noise):
+    clip = replace(noise.utterances[0], id=speech.utterances[0].id)
+    with pytest.raises(CorpusError, match="'u0-0' is an id of the corpus and of the noise"):
+        Sounds(speech, Corpus((clip,)), 8000, 1.2)

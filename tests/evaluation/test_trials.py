@@ -14,6 +14,7 @@ from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import CONDITIONS, Sounds, TrialList, build_trials
 from separative.evaluation.listen import mixtures
 from separative.evaluation.trials import Rooms
+from separative.mixtures.rooms import JUDGED
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +174,36 @@ def test_talkers_of_the_training_are_refused(trials, speech):
     trials.refuse({"one/lonely", "somebody else"})
     with pytest.raises(SeparativeError, match=r"talker 'one/talker 3' is heard in training.*\(2 such"):
         trials.refuse({"two/talker 7", "one/talker 3", "somebody else"})
+
+
+def test_of_cuts_that_share_sound_one_is_used(speech):
+    cuts = [replace(u, id=f"{u.id}-late", start=0.3, seconds=u.seconds - 0.3) for u in speech]
+    apart = [replace(u, id=f"{u.id}-next", start=u.start + u.seconds) for u in speech]
+    both = Corpus((*cuts, *speech))
+    settings = {"seconds": 1.2, "conditions": ["clean"]}
+    assert build_trials(both, **settings) == build_trials(speech, **settings)
+    more = build_trials(Corpus((*speech, *apart)), **settings)
+    assert any(name.endswith("-next") for side in more.tests for name in side.utterances)
+
+
+def test_rooms_to_be_judged_in_are_none_of_a_training_with_that_seed(trials):
+    assert trials.rooms.seed == JUDGED + trials.seed > 10**6
+
+
+def test_sides_that_lack_what_their_conditions_add_are_refused(trials, speech, noise):
+    ids = {u.id for u in (*speech, *noise)}
+    trials.check(ids)
+    first = trials.tests[0]
+    for side, words in (
+        (replace(first, noise=None), "'noise5' adds noise, it has none"),
+        (replace(first, rivals=()), "'overlap0' adds 1 talkers, it has 0"),
+        (replace(first, rivals=(replace(first.rivals[0], talker="one/lonely"),)), "lonely' is not enrolled"),
+        (replace(first, id=trials.enrolments[0].id), "an enrolment has that id too"),
+    ):
+        with pytest.raises(SeparativeError, match=words):
+            replace(trials, tests=(side, *trials.tests[1:])).check(ids)
+
+
+def test_a_condition_longer_than_the_sides_is_refused(speech):
+    with pytest.raises(SeparativeError, match=r"'short' is 2 s long, sides are 1\.2 s"):
+        build_trials(speech, seconds=1.2, conditions=["clean", "short"])

@@ -100,6 +100,12 @@ def test_streams_are_matched_to_talkers_and_silent_ones_to_nobody():
     assert dict(zip(talker.tolist(), stream.tolist(), strict=True)) == {0: 2, 1: 1}
 
 
+def test_where_nobody_is_found_nobody_is_swapped():
+    reference, nobody = np.ones((2, 300), bool), np.zeros((0, 300), bool)
+    assert swaps(reference, nobody, 0.01) == 0
+    assert diarization_error(reference, nobody, 0.01).rate == 1 and jaccard_error(reference, nobody) == 1
+
+
 def test_a_swap_is_a_second_of_speech_in_anothers_stream():
     reference = np.zeros((2, 40), bool)
     reference[0, :20], reference[1, 20:] = True, True

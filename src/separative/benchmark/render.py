@@ -130,7 +130,8 @@ def _facts(plan: Plan, folder: Folder, results: Results) -> list[tuple[str, str]
         ("command", shlex.join(["separative", *map(_shortened, data["command"])])),
         (
             "trained on",
-            f"{sizes['train']}; each row for {plan.mixture_seconds:g} s of mixtures, seed {plan.seed}",
+            f"{sizes['train']}; rows that were trained for this table on {plan.mixture_seconds:g} s of "
+            f"mixtures each, seed {plan.seed}",
         ),
         (
             "compared on",

@@ -87,6 +87,7 @@ def detect_layout(source: Path) -> str:
     Raises:
         CorpusError: a file that is neither a CSV nor a cut manifest.
     """
+    source = source.resolve()
     if source.is_file():
         if source.suffix.lower() == ".csv":
             return "csv"

@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from separative.errors import SeparativeError
 from separative.metrics import Floats
 
 
@@ -74,8 +75,13 @@ def interval(value_R: Floats, value: float) -> tuple[float, float]:
 
     The correction matters for error rates: with fewer different talkers the ROC's hull is more flattering, so
     resamples lie below the estimate as the estimate lies below the truth.
+
+    Raises:
+        SeparativeError: no resample is defined; there are too few talkers.
     """
     value_R = value_R[~np.isnan(value_R)]
+    if not len(value_R):
+        raise SeparativeError("an interval needs more talkers: none of the resamples has a figure")
     below = (np.mean(value_R < value) + np.mean(value_R <= value)) / 2
     normal = NormalDist()
     bias = normal.inv_cdf(float(np.clip(below, 1 / (len(value_R) + 1), 1 - 1 / (len(value_R) + 1))))

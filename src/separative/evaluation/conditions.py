@@ -20,7 +20,8 @@ from separative.mixtures.gains import mix_at
 class Condition:
     """``sir_db`` target over each interfering talker · ``snr_db`` over noise · cut to ``seconds``.
 
-    Interferers begin at that share of the side, and ratios to them hold while they talk.
+    Interferers begin at that share of the side; their power while they talk is in that ratio to the target's
+    over the whole side.
 
     With ``room``, all talkers are heard in one simulated room, each at a place of their own, and the ratios
     are those of the reverberant talkers at the microphone.
@@ -102,16 +103,18 @@ def mix(parts: Parts, condition: Condition) -> Heard:
     """Mix a side under a condition; the level is that of the mixture.
 
     Raises:
-        SeparativeError: a part that must keep a ratio is silent.
+        SeparativeError: a part that must keep a ratio, or all of it, is silent.
     """
     talkers = parts.room_KN if condition.room else (parts.target_N, *parts.rival_KN)
     target_N, *rivals = talkers[: 1 + len(condition.sir_db)]
     noise_N = parts.noise_N if condition.snr_db is not None else None
-    begin = round(condition.begins * len(target_N))
+    end = None if condition.seconds is None else round(condition.seconds * parts.rate)
+    begin = round(condition.begins * len(target_N[:end]))
     rivals = [np.concatenate([np.zeros_like(wave_N[:begin]), wave_N[begin:]]) for wave_N in rivals]
     spans = [(0, len(target_N)), *[(begin, len(target_N))] * len(rivals)]
     mixed = mix_at(target_N, rivals, condition.sir_db, noise_N, condition.snr_db or 0.0, spans)
-    end = None if condition.seconds is None else round(condition.seconds * parts.rate)
     mix_N, source_KN = mixed.mix_N[:end], mixed.source_CN[:, :end]
+    if not mix_N.any():
+        raise SeparativeError("nothing is heard: it is silent to the last sample")
     gain = np.float32(10 ** ((parts.level_db - audio.level_db(mix_N)) / 20))
     return Heard(mix_N * gain, source_KN * gain)

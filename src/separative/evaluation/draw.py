@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 
 from separative.corpora.manifest import Corpus, Utterance
-from separative.errors import CorpusError
+from separative.errors import CorpusError, SeparativeError
 from separative.evaluation.conditions import DEFAULT, MOST_RIVALS, condition_named
 from separative.evaluation.trials import Rival, Rooms, Side, Trial, TrialList
+from separative.mixtures.rooms import JUDGED
 
 LEVELS_DB = (-35.0, -18.0)
+# Times in manifests are.
+ROUNDED_SECONDS = 0.01
 
 
 def build_trials(
@@ -31,24 +35,32 @@ def build_trials(
     """Every enrolment side against every test side of the same corpus, in every condition.
 
     A talker gives up to ``enrolments`` + ``tests`` sides of ``seconds`` seconds, no utterance in two of them;
-    one without enough speech for an enrolment and a test is left out. Interferers are other such talkers of
-    the corpus. A trial is left out where the sides share a talker other than the compared one (the enrolled
-    talker is the test's interferer, say). Draws differ by ``seed`` and side, not by condition. ``rooms``: the
-    simulated ones, by default those of ``seed``.
+    one without enough speech for an enrolment and a test is left out. Of cuts of one file that overlap, the
+    first alone is used. Interferers are other such talkers of the corpus. A trial is left out where the sides
+    share a talker other than the compared one (the enrolled talker is the test's interferer, say). Draws
+    differ by ``seed`` and side, not by condition. ``rooms``: the simulated ones, by default drawn from
+    ``seed``, and none that a training draws.
 
     Raises:
         CorpusError: too few talkers with enough speech, no noise where a condition adds it.
-        SeparativeError: an unknown condition.
+        SeparativeError: an unknown condition, or one that is cut to more than ``seconds``.
     """
     heard, enrol_as = [condition_named(name) for name in conditions], condition_named(enrol)
-    rooms = rooms or Rooms(seed=seed)
+    for condition in (*heard, enrol_as):
+        if (condition.seconds or 0.0) > seconds:
+            raise SeparativeError(
+                f"condition '{condition.name}' is {condition.seconds:g} s long, sides are {seconds:g} s: "
+                "make them longer or leave the condition out"
+            )
+    rooms = rooms or Rooms(seed=JUDGED + seed)
     # The two that are compared, and as many interferers as are heard with them, all different.
     needed = 2 + len(enrol_as.sir_db) + max(len(c.sir_db) for c in heard)
     if noise is None and any(c.snr_db is not None for c in (*heard, enrol_as)):
         raise CorpusError("a condition with noise needs a noise corpus; give one or leave the condition out")
     pools: dict[str, dict[str, tuple[Utterance, ...]]] = {}
     # Files that cannot be read last no time.
-    corpus = corpus.filter(lambda utterance: utterance.seconds > 0)
+    corpus = Corpus(_apart(u for u in corpus if u.seconds > 0))
+    noise = None if noise is None else noise.filter(lambda clip: clip.seconds > 0)
     for talker, utterances in corpus.by_speaker.items():
         pools.setdefault(utterances[0].corpus, {})[talker] = utterances
     enrolled: list[Side] = []
@@ -84,6 +96,18 @@ def build_trials(
 def _plain(talker: str) -> str:
     """A talker's name without white space, still unique."""
     return quote(talker, safe="/@.,+=")
+
+
+def _apart(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
+    """Without cuts that share sound with another of the same file, in their order."""
+    listed = tuple(utterances)
+    kept: dict[Path, list[Utterance]] = {}
+    for cut in sorted(listed, key=lambda u: u.start):
+        before = kept.setdefault(cut.path, [])
+        if not before or cut.start >= before[-1].start + before[-1].seconds - ROUNDED_SECONDS:
+            before.append(cut)
+    names = {u.id for some in kept.values() for u in some}
+    return tuple(u for u in listed if u.id in names)
 
 
 def _sides(

@@ -112,7 +112,12 @@ def _heard(
         rooms=trials.rooms if any(c.room for c in wanted) else None,
     )
     for condition in wanted:
-        yield (side.id, condition.name), mix(parts, condition)
+        try:
+            heard = mix(parts, condition)
+        except SeparativeError as error:
+            noise = f", noise '{side.noise}'" if side.noise and condition.snr_db is not None else ""
+            raise SeparativeError(f"side {side.id} in '{condition.name}'{noise}: {error}") from error
+        yield (side.id, condition.name), heard
 
 
 def _enrolments(trials: TrialList) -> list[list[Side]]:
@@ -125,7 +130,7 @@ def _enrolments(trials: TrialList) -> list[list[Side]]:
 
 def _cohort(corpus: Corpus, trials: TrialList, sounds: Sounds) -> list[Floats]:
     places = set(trials.corpus_of.values())
-    near = corpus.filter(lambda u: u.corpus in places)
+    near = corpus.filter(lambda u: u.corpus in places and u.seconds > 0)
     trials.refuse(near.speakers, "the cohort")
     return list(sounds.cohort(near, MOST_COHORT))
 

@@ -171,11 +171,14 @@ def _judge(
     mix_N, source_KN = talk.render(0, talk.samples)
     frames = round(talk.samples / talk.rate / FRAME)
     reference_KT = active_frames(talk.speech(), talk.names, frames, FRAME)
+    # Of a short conversation, not all who were planned get a turn.
+    spoke_K = np.flatnonzero(reference_KT.any(1))
+    there = {talk.names[k] for k in spoke_K}
     whole = analyze(model, (mix_N, talk.rate))
     ways = {
         name: whole,
         f"{name}, no attention over windows": _again(model, whole, attention=False),
-        f"{name}, number of talkers known": _again(model, whole, talkers=len(talk.voices)),
+        f"{name}, number of talkers known": _again(model, whole, talkers=len(there)),
     }
     place = corpus_of[talk.names[0]]
     near = {talker: embed_E for talker, embed_E in enrolled.items() if corpus_of[talker] == place}
@@ -188,16 +191,17 @@ def _judge(
             jaccard_error(reference_KT, said_CT),
             swaps(reference_KT, said_CT, FRAME),
             len(names),
-            len(talk.voices),
+            len(there),
         )
-        embed_CE = np.array([speaker.embedding_E for speaker in meeting.speakers])
-        for talker, embed_E in near.items() if len(embed_CE) else ():
-            score = float((embed_CE @ embed_E).max())
-            judged[row].scores.append((score, talker in talk.names))
+        for talker, embed_E in near.items():
+            # Where nobody is found, those who are there are missed.
+            score = max((float(s.embedding_E @ embed_E) for s in meeting.speakers), default=-1.0)
+            judged[row].scores.append((score, talker in there))
     there_WC = _who(whole, reference_KT)
     heard_WC = there_WC >= 0
     talker_U = np.array(talk.names)[there_WC[heard_WC]]
-    for row, attention in ((name, True), (f"{name}, no attention over windows", False)):
+    ways_of_windows = ((name, True), (f"{name}, no attention over windows", False))
+    for row, attention in ways_of_windows if heard_WC.any() else ():
         embed_UE = answers(model, whole.views.query_WCE[heard_WC], whole.views, attention=attention)
         for talker, embed_E in near.items():
             target_U = talker_U == talker
@@ -205,10 +209,10 @@ def _judge(
     # Voices once: the way of listening changes whose they are, not what they sound like.
     owner = dict(zip(*(x.tolist() for x in match(reference_KT, said[name])), strict=True))
     voice_CN = np.concatenate(list(voices(model, whole)), axis=1)
-    for k, source_N in enumerate(source_KN):
-        before = float(si_sdr(mix_N, source_N))
+    for k in spoke_K:
+        before = float(si_sdr(mix_N, source_KN[k]))
         # A talker who was not found sounds as in the mixture.
-        after = float(si_sdr(voice_CN[owner[k]], source_N)) if k in owner else before
+        after = float(si_sdr(voice_CN[owner[k]], source_KN[k])) if k in owner else before
         judged[name].improvement_K.append(after - before)
     return judged
 

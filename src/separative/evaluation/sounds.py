@@ -22,6 +22,9 @@ class Sounds:
     """Decodes the utterances and noise clips that sides name, at ``rate`` hertz, ``seconds`` long.
 
     Simulated rooms are computed when first heard and, with a folder ``cache``, kept there.
+
+    Raises:
+        CorpusError: an utterance and a clip of one id.
     """
 
     def __init__(
@@ -32,7 +35,10 @@ class Sounds:
         seconds: float,
         cache: str | Path | None = None,
     ) -> None:
-        self.utterances = {u.id: u for u in (*corpus, *(noise or ()))}
+        clips = {u.id: u for u in noise or ()}
+        if both := sorted(u.id for u in corpus if u.id in clips):
+            raise CorpusError(f"'{both[0]}' is an id of the corpus and of the noise: give one another id")
+        self.utterances = {u.id: u for u in corpus} | clips
         self.rate, self.seconds, self.cache = rate, seconds, None if cache is None else Path(cache)
         self._banks: dict[Rooms, RoomBank] = {}
 

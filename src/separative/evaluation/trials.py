@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from separative.errors import CorpusError, SeparativeError
+from separative.evaluation.conditions import condition_named
 from separative.evaluation.results import POOLED
 from separative.files import read_lines, replace_file
 from separative.mixtures import rooms
@@ -154,15 +155,42 @@ class TrialList:
 
         Raises:
             CorpusError: a side names something that is not among ``utterances``; names line and utterance.
-            SeparativeError: see :meth:`check_kinds`.
+            SeparativeError: a side that lacks what a condition of it adds, or names somebody who is not
+                enrolled; also see :meth:`check_kinds`.
         """
         self.check_kinds()
+        self._check_sides()
         for side in (*self.enrolments, *self.tests):
             clips = () if side.noise is None else (side.noise,)
             for name in (*side.utterances, *(u for r in side.rivals for u in r.utterances), *clips):
                 if name not in utterances:
-                    place = self.lines.get(side.id, f"the trial list, side {side.id}")
-                    raise CorpusError(f"{place}: '{name}' is not in the corpus (nor the noise, if any)")
+                    raise CorpusError(
+                        f"{self._where(side)}: '{name}' is not in the corpus (nor the noise, if any)"
+                    )
+
+    def _check_sides(self) -> None:
+        enrolled = set(self.corpus_of)
+        names = {side.id for side in self.enrolments}
+        for side in self.tests:
+            if side.id in names:
+                raise SeparativeError(f"{self._where(side)}: an enrolment has that id too")
+            if strangers := {side.talker, *(rival.talker for rival in side.rivals)} - enrolled:
+                raise SeparativeError(f"{self._where(side)}: talker '{min(strangers)}' is not enrolled")
+        for sides, conditions in ((self.enrolments, (self.enrol,)), (self.tests, self.conditions)):
+            for condition in map(condition_named, conditions):
+                for side in sides:
+                    if condition.snr_db is not None and side.noise is None:
+                        raise SeparativeError(
+                            f"{self._where(side)}: '{condition.name}' adds noise, it has none"
+                        )
+                    if len(side.rivals) < len(condition.sir_db):
+                        raise SeparativeError(
+                            f"{self._where(side)}: '{condition.name}' adds {len(condition.sir_db)} talkers, "
+                            f"it has {len(side.rivals)}"
+                        )
+
+    def _where(self, side: Side) -> str:
+        return self.lines.get(side.id, f"the trial list, side {side.id}")
 
     def check_kinds(self) -> None:
         """Refuse a list that has no error rate.

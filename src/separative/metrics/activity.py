@@ -96,6 +96,8 @@ def swaps(reference_KS: NDArray[np.bool_], hypothesis_CS: NDArray[np.bool_], seg
     Only segments count in which one talker speaks and one stream does.
     """
     reference, hypothesis = _same_length(reference_KS, hypothesis_CS)
+    if not len(hypothesis):
+        return 0
     talker, stream = match(reference, hypothesis)
     owner = np.full(len(hypothesis), -1)
     owner[stream] = talker

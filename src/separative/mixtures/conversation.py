@@ -24,7 +24,7 @@ from separative.errors import CorpusError
 from separative.files import write_json
 from separative.mixtures.config import MixtureConfig, Range, Share, Stage, in_order, possible_rt60
 from separative.mixtures.gains import power
-from separative.mixtures.rooms import RoomBank
+from separative.mixtures.rooms import JUDGED, RoomBank
 from separative.mixtures.voices import Voices, cut
 from separative.rttm import Turn, turns_of, write_rttm
 
@@ -154,7 +154,7 @@ class Conversations:
             raise CorpusError("snr_db asks for noise, but there are no noise clips: name some")
         self.bank = None
         if config.rooms:
-            self.bank = RoomBank.load(config.rate, config.rt60, config.rooms, 8, seed, cache)
+            self.bank = RoomBank.load(config.rate, config.rt60, config.rooms, 8, JUDGED + seed, cache)
 
     def conversation(self, number: int) -> Conversation:
         """Conversation ``number`` of the endless row of them."""

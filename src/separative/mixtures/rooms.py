@@ -21,6 +21,8 @@ SMALLEST_M, LARGEST_M = (3.0, 3.0, 2.4), (8.0, 6.0, 3.5)
 WALL_M = 0.5
 # Half of the windowed sinc with which pyroomacoustics places a reflection between two samples.
 LEAD = 40
+# Added to the seeds of rooms that models are judged in: training draws its own from small ones.
+JUDGED = 1 << 20
 
 
 @dataclass(frozen=True)
