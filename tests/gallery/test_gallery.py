@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,46 @@ def test_probabilities_of_all_candidates_and_of_nobody_add_up(saved: SeparativeE
 
 
 # Removing
+
+
+def test_a_probability_does_not_depend_on_how_many_are_named(
+    gallery: Gallery, saved: SeparativeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibration = {"scale": 10.0, "offset": -8.0, "conditions": ["clean"], "seconds": 4.0, "talkers": 35}
+    monkeypatch.setattr(saved, "card", {**saved.card, "calibration": calibration})
+    voices = unit(12, seed=3, size=saved.config.embedding)
+    for number, row in enumerate(voices + 4 * voices[0]):
+        row /= np.linalg.norm(row)
+        heard = Heard(
+            f"{number}.wav", f"{number}", 3.0, row, np.zeros((0, len(row)), np.float32), np.zeros(0)
+        )
+        gallery.enrol(f"t{number}", [heard])
+    whole = gallery.identify(voices[0], count=12)
+    assert whole.unknown + sum(c.probability for c in whole.candidates) == pytest.approx(1)
+    for count in (1, 3):
+        few = gallery.identify(voices[0], count=count)
+        assert few.candidates == whole.candidates[:count] and few.unknown == whole.unknown
+
+
+def test_less_than_half_a_second_is_nobodys(gallery: Gallery, saved: SeparativeEncoder, record) -> None:
+    gallery.add("a", record("a.wav", 3.0, 1), force=True)
+    meeting = analyze(saved, record("a.wav", 3.0, 1))
+    little = replace(meeting.speakers[0], turns=(Turn("talker1", 0.0, 0.3),))
+    assert gallery.identify_speaker(meeting.speakers[0]).candidates
+    found = gallery.identify_speaker(little)
+    assert (found.name, found.candidates) == (None, ())
+    with pytest.raises(AudioError, match=r"0\.30 s of speech are found; an embedding needs 0\.5 s"):
+        gallery.add_speaker("b", replace(meeting, speakers=(little,)), 0, force=True)
+    assert gallery.list()[0].name == "a" and len(gallery) == 1
+
+
+def test_of_several_recordings_all_are_enrolled_or_none(gallery: Gallery, record) -> None:
+    one, other = (gallery.hear(record(f"{n}.wav", 3.0, n), force=True)[1] for n in (1, 2))
+    with pytest.raises(GalleryError, match="the talker is enrolled with it already"):
+        gallery.enrol("a", [one, other, one])
+    assert len(gallery) == 0
+    gallery.enrol("a", [one, other])
+    assert gallery.list()[0].recordings == 2
 
 
 def test_a_removed_talker_is_in_no_file(gallery: Gallery, saved: SeparativeEncoder, record) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,23 @@ def test_a_gate_refuses_with_reasons(start, record) -> None:
     refused = server.client.post(f"/api/jobs/{lane['id']}/talkers/1/enrol", json={"name": "Ada"})
     assert refused.status_code == 422 and "are needed" in refused.json()["reasons"][0]
     assert server.client.get("/api/gallery").json()["count"] == 0
+
+
+def test_of_several_recordings_one_that_is_refused_keeps_out_all(saved, tmp_path: Path, record) -> None:
+    # A gallery's folder that is a word of many sentences, as from a shell.
+    with chdir(tmp_path):
+        server = Running(saved, Path("short"))
+    try:
+        ids = [
+            server.upload(record(f"serve-of{n}.wav", s, 30 + n), "short.wav") for n, s in enumerate((4, 1.2))
+        ]
+        job = server.run("gallery", name="Ada", recordings=ids)
+        assert job["status"] == 422 and job["detail"].startswith("short.wav: not enrolled: ")
+        assert server.client.get("/api/gallery").json()["count"] == 0
+        server.run("gallery", name="Ada", recordings=ids, force=True)
+        assert server.client.get("/api/gallery").json()["talkers"][0]["recordings"] == 2
+    finally:
+        server.stop()
 
 
 def test_a_job_that_cannot_be_done_says_why(server: Running, tmp_path: Path) -> None:

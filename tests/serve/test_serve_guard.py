@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from serve_helpers import Running
 
+from separative.errors import SeparativeError
 from separative.serve.guard import HEADERS
 from separative.serve.page_routes import PAGE
 
@@ -114,6 +115,12 @@ def test_a_token_is_wanted_and_goes_into_a_cookie_once(start) -> None:
     assert elsewhere.headers.get("location", "/").startswith("/") and "//" not in elsewhere.headers.get(
         "location", "/"
     )
+
+
+@pytest.mark.parametrize("token", ["", " "])
+def test_an_empty_token_is_refused(start, token: str) -> None:
+    with pytest.raises(SeparativeError, match="an empty token keeps nobody out"):
+        start(token=token)
 
 
 def test_a_token_of_a_program(start) -> None:

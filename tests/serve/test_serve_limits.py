@@ -211,6 +211,13 @@ def test_the_server_holds_only_so_much(start, record) -> None:
     assert full.status_code == 429 and full.headers["retry-after"]
 
 
+def test_results_count_as_well_as_uploads(start, record) -> None:
+    server: Running = start(Limits(gigabytes=2e-4))
+    id_ = server.upload(record("serve-results.wav", 5.0, 75))
+    job = server.run("analyze", recording=id_)
+    assert (job["state"], job["status"]) == ("failed", 429) and "as much as it may" in job["detail"]
+
+
 def test_a_server_that_was_killed_is_tidied_up_after(saved, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     code = (

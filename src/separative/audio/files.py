@@ -36,6 +36,8 @@ FORMATS = {
 UNKNOWN_FRAMES = 2**62
 # Decoding by blocks keeps a damaged header from claiming memory for frames that are not there.
 BLOCK_FRAMES = 1 << 20
+# What libsndfile calls an error that is the system's.
+SYSTEM_ERROR = 2
 # A rate beyond these is a damaged header, and resampling from it would take unbounded memory.
 RATES = (1_000, 768_000)
 # Floating point files of integers reach 2^31; beyond, sums of squares would overflow.
@@ -265,7 +267,8 @@ def writing(path: str | Path, rate: int) -> Iterator[Callable[[Wave], None]]:
     many: what is written piece by piece cannot be turned down afterwards.
 
     Raises:
-        AudioError: unknown suffix, NaN, or the file cannot be written.
+        AudioError: unknown suffix, NaN, or samples that the format cannot hold.
+        OSError: the system does not write it: no room, no permission.
     """
     path = Path(path)
     container, _ = FORMATS[
@@ -287,7 +290,7 @@ def writing(path: str | Path, rate: int) -> Iterator[Callable[[Wave], None]]:
         ):
             yield put
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: not written ({error.error_string.removeprefix('Error : ')})") from error
+        raise _unwritten(path, error) from error
     if limited:
         log.warning("%s: %d samples beyond full scale were limited", path, limited)
 
@@ -306,6 +309,7 @@ def write(path: str | Path, wave: Wave, rate: int, *, subtype: str | None = None
 
     Raises:
         AudioError: unknown suffix, a rate or subtype the format lacks, no samples, NaN, or samples beyond ±1.
+        OSError: the system does not write it: no room, no permission.
     """
     path = Path(path)
     suffix = choose(path.suffix.lower(), FORMATS, f"sound file suffix of {path}:", AudioError)
@@ -330,4 +334,10 @@ def write(path: str | Path, wave: Wave, rate: int, *, subtype: str | None = None
             else:
                 soundfile.write(beside, wave.T, rate, format=container, subtype=subtype)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: not written ({error.error_string.removeprefix('Error : ')})") from error
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: soundfile.LibsndfileError) -> Exception:
+    if error.code == SYSTEM_ERROR:
+        return OSError(f"{path}: not written, the system refuses it: is the disk full?")
+    return AudioError(f"{path}: not written ({error.error_string.removeprefix('Error : ')})")

@@ -47,15 +47,17 @@ def add(
         notes[key] = value
     check_sounds(sources, "mean")
     with Bars() as bars, _opened(gallery, model, create=True) as opened:
-        for source in sources:
-            gate = opened.add(
-                name,
+        heard = [
+            opened.hear(
                 source,
-                metadata=notes,
                 keep_sound=keep_sound,
                 force=force,
                 progress=bars.count(f"listening to {source.name}"),
             )
+            for source in sources
+        ]
+        opened.enrol(name, [view for _, view in heard], notes)
+        for source, (gate, _) in zip(sources, heard, strict=True):
             print(f"{source}: {gate.seconds:.1f} s of {name}")
 
 
@@ -110,7 +112,7 @@ def find(
     check_sounds([source], "mean")
     with Bars() as bars, _opened(gallery, model) as opened:
         meeting = inference.analyze(opened.model, source, progress=bars.count("listening"))
-        found = [opened.identify(s.embedding_E, count=count, prior=prior) for s in meeting.speakers]
+        found = [opened.identify_speaker(s, count=count, prior=prior) for s in meeting.speakers]
     if json:
         voices = zip(meeting.speakers, found, strict=True)
         say_json([{"talker": s.name, "speech_seconds": s.speech_seconds, **asdict(who)} for s, who in voices])

@@ -236,7 +236,9 @@ def analyze(
     rows = []
     for number, speaker in enumerate(meeting.speakers):
         row: list[object] = [speaker.name, f"{speaker.speech_seconds:.1f}", len(speaker.turns)]
-        if matches:
+        if matches and not matches[number]:
+            row.append("too little speech to say")
+        elif matches:
             best = matches[number][0]
             worth = "" if best.probability is None else f", probability {best.probability:.3g}"
             row.append(f"{best.name} ({best.score:.2f}{worth})")

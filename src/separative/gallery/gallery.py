@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.errors import GalleryError, NotEnrolledError, UnknownTalkerError
+from separative.errors import AudioError, GalleryError, NotEnrolledError, UnknownTalkerError
 from separative.files import write_json
 from separative.gallery.gates import Gate, judge
 from separative.gallery.heard import embedding, heard_again, heard_of, packed, sound_of, unpacked
 from separative.gallery.identify import Identification, identify
 from separative.gallery.rows import Enrolled, Heard, Rows
 from separative.gallery.search import Neighbours
-from separative.inference import Audio, Meeting, analyze
+from separative.inference import Audio, Meeting, Speaker, analyze
+from separative.inference.recording import MIN_SPEECH
+from separative.metrics import log_odds
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
@@ -34,6 +36,8 @@ Named = tuple[list[str], Floats]
 EXPORT_FORMAT = 1
 # More than asked for are looked at exactly, since bytes may swap neighbours.
 SPARE = 20
+# So many of the nearest are weighed against each other and nobody, however many are named.
+WEIGHED = 100
 
 
 class Gallery:
@@ -89,22 +93,36 @@ class Gallery:
     ) -> Gate:
         """Enrol a talker with a recording of theirs alone, or add one to a known talker.
 
-        Every recording is a view: the cross-attention gathers the talker's embedding anew over all of them.
+        :meth:`hear`, whose arguments it takes, and :meth:`enrol`; returns what the gate measured.
+
+        Raises:
+            AudioError, GalleryError: see there.
+        """
+        gate, heard = self.hear(source, keep_sound=keep_sound, force=force, label=label, progress=progress)
+        self.enrol(name, [heard], metadata)
+        return gate
+
+    def hear(
+        self,
+        source: Audio,
+        *,
+        keep_sound: bool = False,
+        force: bool = False,
+        label: str | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Gate, Heard]:
+        """Listen to a recording of one talker: what the gate measures, and what :meth:`enrol` takes.
 
         Args:
             source: a sound file of any length, or a waveform with its rate.
-            metadata: what JSON can hold; joins that of a known talker.
             keep_sound: also keep the recording, so that another model can hear it later.
-            force: enrol in spite of what the gate says.
+            force: take it in spite of what the gate says.
             label: what the recording is called; by default the name of its file.
             progress: called with (done, total) samples while it is heard.
 
-        Returns:
-            what the gate measured.
-
         Raises:
             AudioError: unreadable, or too little speech for any embedding.
-            GalleryError: the gate's reasons, an empty name, or a recording the talker has already.
+            GalleryError: the gate's reasons.
         """
         meeting = analyze(self.model, source, progress=progress)
         meeting = meeting if label is None else replace(meeting, name=label)
@@ -113,9 +131,37 @@ class Gallery:
         gate = judge(meeting, 0, alone=True)
         self._pass(gate, meeting.name, force)
         sound = sound_of(source)
-        heard = heard_of(meeting, 0, hashlib.sha256(sound).hexdigest(), sound if keep_sound else None)
-        self._enrol(name, [heard], metadata)
-        return gate
+        return gate, heard_of(meeting, 0, hashlib.sha256(sound).hexdigest(), sound if keep_sound else None)
+
+    def enrol(
+        self,
+        name: str,
+        fresh: Sequence[Heard],
+        metadata: dict[str, Any] | None = None,
+        added: str | None = None,
+    ) -> None:
+        """Enrol a talker with what :meth:`hear` said of recordings: with all of them, or none.
+
+        Every recording is a view: the cross-attention gathers the talker's embedding anew over all of them.
+
+        Args:
+            metadata: what JSON can hold; joins that of a known talker.
+            added: when; now by default.
+
+        Raises:
+            GalleryError: an empty name, or a recording the talker has already.
+        """
+        if not name.strip():
+            raise GalleryError("a talker needs a name")
+        added = added or datetime.now(UTC).isoformat(timespec="seconds")
+        with self._lock, self._rows.writing():
+            self._check_model()
+            known = self._rows.talker(name)
+            views = [*(self._rows.recordings(known) if known is not None else []), *fresh]
+            embed_E = embedding(self.model, views)
+            talker = self._rows.put_talker(name, embed_E, added=added, metadata=metadata)
+            for heard in fresh:
+                self._rows.put_recording(talker, heard)
 
     def add_speaker(
         self,
@@ -136,7 +182,7 @@ class Gallery:
         gate = judge(meeting, speaker, alone=False)
         self._pass(gate, meeting.name, force)
         mark = hashlib.sha256(meeting.speakers[speaker].embedding_E.tobytes()).hexdigest()
-        self._enrol(name, [heard_of(meeting, speaker, mark, None)], metadata)
+        self.enrol(name, [heard_of(meeting, speaker, mark, None)], metadata)
         return gate
 
     def remove(self, *names: str) -> None:
@@ -167,9 +213,18 @@ class Gallery:
         """Whose voice an embedding is: one of the enrolled talkers', or unknown.
 
         Args:
+            count: candidates to name; how probable they are does not depend on it.
             prior: probability that it is any of them, before listening.
         """
-        return identify(self.model, self.find(embed_E, count), max(1, len(self)), prior)
+        found = identify(self.model, self.find(embed_E, max(count, WEIGHED)), max(1, len(self)), prior)
+        return replace(found, candidates=found.candidates[:count])
+
+    def identify_speaker(self, speaker: Speaker, *, count: int = 10, prior: float = 0.5) -> Identification:
+        """The same for a talker of a recording; unknown, without candidates, after too little speech."""
+        if speaker.speech_seconds < MIN_SPEECH:
+            log_odds(prior)
+            return Identification(None, None, ())
+        return self.identify(speaker.embedding_E, count=count, prior=prior)
 
     def export(self, path: str | Path) -> Path:
         """Write all talkers, their recordings' evidence and kept sounds to one JSON file."""
@@ -211,7 +266,7 @@ class Gallery:
                 known = self._rows.talker(talker["name"])
                 held = self._rows.hashes(known) if known is not None else set()
                 if fresh := [heard for heard in recordings if heard.hash not in held]:
-                    self._enrol(talker["name"], fresh, talker["metadata"], talker["added"])
+                    self.enrol(talker["name"], fresh, talker["metadata"], talker["added"])
         return len(talkers)
 
     @staticmethod
@@ -266,21 +321,10 @@ class Gallery:
     def _pass(self, gate: Gate, source: str, force: bool) -> None:
         if gate.reasons and not force:
             raise NotEnrolledError(source, gate.reasons)
-
-    def _enrol(
-        self, name: str, fresh: Sequence[Heard], metadata: dict[str, Any] | None, added: str | None = None
-    ) -> None:
-        if not name.strip():
-            raise GalleryError("a talker needs a name")
-        added = added or datetime.now(UTC).isoformat(timespec="seconds")
-        with self._lock, self._rows.writing():
-            self._check_model()
-            known = self._rows.talker(name)
-            views = [*(self._rows.recordings(known) if known is not None else []), *fresh]
-            embed_E = embedding(self.model, views)
-            talker = self._rows.put_talker(name, embed_E, added=added, metadata=metadata)
-            for heard in fresh:
-                self._rows.put_recording(talker, heard)
+        if gate.seconds < MIN_SPEECH:
+            raise AudioError(
+                f"{source}: {gate.seconds:.2f} s of speech are found; an embedding needs {MIN_SPEECH} s"
+            )
 
     def _check_model(self) -> None:
         made_by = self._rows.fact("model")

@@ -191,6 +191,8 @@ def identify(
 ) -> list[list[Match]]:
     """Every enrolled talker beside each talker of a recording, the likeliest first.
 
+    Nobody beside talkers who speak for less than MIN_SPEECH: so little is no evidence.
+
     Args:
         enrolled: recordings of each by name, one or several; the most talkative voice in each counts.
         prior: probability that an enrolled talker is one of the recording's, before listening.
@@ -204,7 +206,7 @@ def identify(
     found = []
     for speaker in meeting.speakers:
         matches = []
-        for name, embed_E in voices.items():
+        for name, embed_E in voices.items() if speaker.speech_seconds >= MIN_SPEECH else ():
             score = float(embed_E @ speaker.embedding_E)
             llr, probability, _ = evidence(model, score, prior) or (None, None, None)
             matches.append(Match(name, score, llr, probability))

@@ -163,7 +163,7 @@ class Keep:
                 if str(stored["of"]) != self.of:
                     return []
                 return [{name: stored[name] for name in ("activity", "query", "memory", "logit")}]
-        except (OSError, ValueError, KeyError, BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile):
             return []
 
     def save(self, parts: list[dict[str, Floats]]) -> None:

@@ -67,9 +67,13 @@ def create_app(
 
     Raises:
         GalleryError: a folder with something else in it, or a gallery of another model.
+        SeparativeError: an empty token.
     """
+    if token is not None and not token.strip():
+        raise SeparativeError("an empty token keeps nobody out: give another, or none")
     limits = limits or Limits()
-    opened = Gallery(gallery, model)
+    # As a whole path, it is told from words in what errors say.
+    opened = Gallery(Path(gallery).resolve(), model)
     scratch = Scratch()
     service = Service(opened, limits, scratch, Recordings(scratch, limits), Jobs(scratch.jobs, limits))
 

@@ -39,17 +39,18 @@ Save = Annotated[bool, Query(description="For a browser: to save, not to show.")
 def start(service: Service, kind: str, ids: Sequence[str], do: Callable[[Job], BaseModel]) -> schemas.JobOut:
     """Put a job into the queue."""
     held = [service.recordings.get(id_) for id_ in ids]
+    service.room()
     return described(service, service.jobs.put(kind, held, do))
 
 
 def verb_routes(service: Service) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["jobs"], responses=STARTED)
-    gallery, model = service.gallery, service.gallery.model
+    model = service.gallery.model
 
     @router.post("/analyze", status_code=202)
     def analyze(asked: schemas.Analyze) -> schemas.JobOut:
         """Who spoke when, whom of the gallery they are, and each voice alone; recordings of any length."""
-        return start(service, "analyze", [asked.recording], lambda job: work.analyze(job, gallery, asked))
+        return start(service, "analyze", [asked.recording], lambda job: work.analyze(job, service, asked))
 
     @router.post("/separate", status_code=202)
     def separate(asked: schemas.One) -> schemas.JobOut:
@@ -159,6 +160,8 @@ async def _events(service: Service, job: Job) -> AsyncIterator[bytes]:
     told, at = None, time.monotonic()
     while True:
         job.used = now = time.monotonic()
+        # Asked before: it may be over by the time that its last news is sent.
+        over = job.over or job.cancelled
         # The result may be long: it is fetched once, from the job itself.
         news = described(service, job).model_dump_json(exclude={"result"})
         if news != told:
@@ -167,7 +170,7 @@ async def _events(service: Service, job: Job) -> AsyncIterator[bytes]:
         elif now - at > BEAT_SECONDS:
             at = now
             yield b": still here\n\n"
-        if job.over or job.cancelled:
+        if over:
             return
         await asyncio.sleep(LOOK_SECONDS)
 

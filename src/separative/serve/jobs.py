@@ -53,7 +53,7 @@ class Job:
         self.cancelled = False
         self.deadline = float("inf")
         folder.mkdir()
-        self.sources = [folder / f"source{number}" for number in range(len(held))]
+        self.sources = [folder / f"source{number:03}" for number in range(len(held))]
         for one, link in zip(held, self.sources, strict=True):
             os.link(one.path, link)
 

@@ -37,7 +37,7 @@ class Recordings:
     def __init__(self, scratch: Scratch, limits: Limits) -> None:
         self.scratch, self.limits = scratch, limits
         self._held: dict[str, Held] = {}
-        self._coming = 0
+        self._coming = self._announced = 0
 
     def __len__(self) -> int:
         return len(self._held)
@@ -58,13 +58,15 @@ class Recordings:
             raise too_large
         if self._coming >= limits.uploads:
             raise RefusedError(429, f"{self._coming} uploads are on their way already; try again", retry=2)
+        # What does not say how large it is may be as large as it likes, up to the limit.
+        announced = limits.bytes if size is None else size
         self._coming += 1
+        self._announced += announced
         id_ = secrets.token_hex(16)
         path, label = self.scratch.recordings / id_, label_of(name)
         kept = False
         try:
-            if await run_in_threadpool(self.scratch.bytes) + (size or 0) > limits.gigabytes * 1e9:
-                raise RefusedError(429, "the server holds as many recordings as it may; try later", retry=60)
+            await run_in_threadpool(self.room)
             async with asyncio.timeout(limits.upload_seconds):
                 count = 0
                 with path.open("xb") as file:
@@ -81,8 +83,18 @@ class Recordings:
             raise RefusedError(408, f"the upload took over {limits.upload_seconds:g} seconds") from error
         finally:
             self._coming -= 1
+            self._announced -= announced
             if not kept:
                 path.unlink(missing_ok=True)
+
+    def room(self, wanted: int = 0) -> None:
+        """Is there room for uploads on their way, and ``wanted`` bytes more?
+
+        Raises:
+            RefusedError: the server holds as much as it may (status 429).
+        """
+        if self.scratch.bytes() + self._announced + wanted > self.limits.gigabytes * 1e9:
+            raise RefusedError(429, "the server holds as much as it may; try later", retry=60)
 
     def get(self, id_: str) -> Held:
         """Raises RefusedError, status 404."""

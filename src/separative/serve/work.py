@@ -20,6 +20,7 @@ from separative.serve.jobs import Job
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
+    from separative.serve.service import Service
 
 # Of an outline: so many a second, within bounds.
 PEAKS_A_SECOND, PEAKS = 20, (1600, 8000)
@@ -28,9 +29,10 @@ CANDIDATES = 3
 MIXTURE, RTTM, RECORD = "mixture.wav", "meeting.rttm", "meeting.json"
 
 
-def analyze(job: Job, gallery: Gallery, asked: schemas.Analyze) -> schemas.AnalyzeOut:
+def analyze(job: Job, service: Service, asked: schemas.Analyze) -> schemas.AnalyzeOut:
     """Who spoke when, whom the gallery knows of them, the mixture and every voice as files."""
-    model, source = gallery.model, job.sources[0]
+    gallery, source = service.gallery, job.sources[0]
+    model = gallery.model
     meeting = inference.analyze(
         model,
         source,
@@ -38,6 +40,8 @@ def analyze(job: Job, gallery: Gallery, asked: schemas.Analyze) -> schemas.Analy
         channels=asked.channels,
         progress=job.report("listening", 0.0, 0.5),
     )
+    # The mixture and every voice, of 16 bits.
+    service.room(round(2 * meeting.seconds * meeting.rate) * (1 + len(meeting.speakers)))
     voices = inference.write_voices(
         model,
         meeting,
@@ -50,8 +54,7 @@ def analyze(job: Job, gallery: Gallery, asked: schemas.Analyze) -> schemas.Analy
     write_mixture(job, meeting, job.folder / MIXTURE)
     meeting = replace(meeting, name=job.labels[0])
     who = [
-        gallery.identify(speaker.embedding_E, count=CANDIDATES, prior=asked.prior)
-        for speaker in meeting.speakers
+        gallery.identify_speaker(speaker, count=CANDIDATES, prior=asked.prior) for speaker in meeting.speakers
     ]
     record = inference.describe_meeting(meeting)
     for talker, found in zip(record["talkers"], who, strict=True):
@@ -104,19 +107,21 @@ def verify(job: Job, model: SeparativeEncoder, asked: schemas.Verify) -> schemas
 
 def add(job: Job, gallery: Gallery, asked: schemas.Add) -> schemas.AddOut:
     """Enrol a talker with recordings of theirs alone."""
-    gates = []
+    gates, views = [], []
     for number, (source, label) in enumerate(zip(job.sources, job.labels, strict=True)):
         share = 1 / len(job.sources)
-        gate = gallery.add(
-            asked.name,
+        gate, heard = gallery.hear(
             source,
-            metadata=asked.metadata,
             keep_sound=asked.keep_sound,
             force=asked.force,
             label=label,
             progress=job.report("listening", number * share, (number + 1) * share),
         )
         gates.append(schemas.GateOut(**asdict(gate)))
+        views.append(heard)
+    # With all of them or none: whoever is refused one may try again.
+    job.check()
+    gallery.enrol(asked.name, views, asked.metadata)
     return schemas.AddOut(name=asked.name, recordings=gates)
 
 
@@ -127,7 +132,7 @@ def find(job: Job, gallery: Gallery, asked: schemas.Find) -> schemas.FindOut:
         schemas.FoundOut(
             talker=speaker.name,
             speech_seconds=speaker.speech_seconds,
-            identity=identity(gallery.identify(speaker.embedding_E, count=asked.count, prior=asked.prior)),
+            identity=identity(gallery.identify_speaker(speaker, count=asked.count, prior=asked.prior)),
         )
         for speaker in meeting.speakers
     ]

@@ -18,7 +18,8 @@ export function compareTwo(limits) {
       verdict.textContent = share === undefined ? `${words} …` : `${words} ${percent(share)} …`;
     };
     tell($('compare-problem'), '');
-    $('compare').disabled = true;
+    const able = yes => { for (const id of [...sides, 'compare']) $(id).disabled = !yes; };
+    able(false);
     const held = [];
     try {
       for (const side of sides) {
@@ -34,7 +35,7 @@ export function compareTwo(limits) {
       tell($('compare-problem'), error.message);
     } finally {
       forget(...held.map(one => `api/recordings/${one.id}`));
-      $('compare').disabled = false;
+      able(true);
     }
   });
 }

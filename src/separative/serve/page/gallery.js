@@ -69,13 +69,14 @@ function map(talkers, spread) {
   figure.hidden = talkers.length < 2;
   const xs = talkers.map(t => t.x), ys = talkers.map(t => t.y);
   // One scale for both directions: distances are what it shows.
-  const size = Math.max(Math.max(...xs) - Math.min(...xs), (Math.max(...ys) - Math.min(...ys)) * (WIDE / HIGH), 1e-6);
+  const across = all => Math.max(...all) - Math.min(...all);
+  const size = Math.max(across(xs), across(ys) * (WIDE - 2 * EDGE) / (HIGH - 2 * EDGE), 1e-6);
   const scale = (WIDE - 2 * EDGE) / size;
   const middle = all => (Math.max(...all) + Math.min(...all)) / 2;
   const points = talkers.map(talker => ({
     name: talker.name,
     x: WIDE / 2 + (talker.x - middle(xs)) * scale,
-    y: HIGH / 2 - (talker.y - middle(ys)) * scale * 0.85,
+    y: HIGH / 2 - (talker.y - middle(ys)) * scale,
   }));
   svg.replaceChildren(
     ...points.map(({ name, x, y }) => draw('circle', { cx: x, cy: y, r: 5 }, draw('title', {}, name))),

@@ -59,6 +59,7 @@ function enrolling(find, talker, identity, path, enrolled) {
   put.setAttribute('aria-label', `Enrol ${talker.toLowerCase()}`);
   field.value = identity.name ?? '';
   const enrol = async force => {
+    if (put.disabled) return;
     const name = field.value.trim();
     if (!name) {
       refusal.textContent = 'Who is it? Type a name first.';

@@ -16,9 +16,13 @@ function report(words, share) {
   else $('progress').value = share;
 }
 
+function enabled(yes) {
+  for (const id of ['file', 'record', 'talkers']) $(id).disabled = !yes;
+}
+
 function busy(yes) {
   $('work').hidden = !yes;
-  for (const id of ['file', 'record', 'talkers']) $(id).disabled = yes;
+  enabled(!yes);
 }
 
 async function analyze(file, name) {
@@ -55,18 +59,18 @@ async function analyze(file, name) {
 
 async function begin() {
   tell($('problem'), '');
-  $('record').disabled = true;
+  // From now on: while the browser asks, nothing else begins.
+  enabled(false);
   try {
-    recording = await record((seconds, level) => {
+    recording = await record((seconds, level, bytes) => {
       $('recorded').textContent = clock(seconds);
       $('level').value = level;
-      if (limits && seconds >= 60 * limits.minutes - 1) finish(true);
+      if (limits && (seconds >= 60 * limits.minutes - 1 || bytes >= limits.megabytes * 1e6 - 1e5)) finish(true);
     });
     $('microphone').hidden = false;
-    $('file').disabled = true;
     $('stop').focus();
   } catch (error) {
-    $('record').disabled = false;
+    enabled(true);
     tell($('problem'), error.message);
   }
 }
@@ -77,7 +81,7 @@ async function finish(keep) {
   if (!mine) return;
   $('microphone').hidden = true;
   $('recorded').textContent = '0:00';
-  $('record').disabled = $('file').disabled = false;
+  enabled(true);
   if (!keep) {
     await mine.discard();
     $('record').focus();
@@ -103,7 +107,7 @@ function dropping() {
   drop.addEventListener('drop', event => {
     drop.classList.remove('over');
     const [file] = event.dataTransfer.files;
-    if (file && !recording) analyze(file, file.name);
+    if (file && !$('file').disabled) analyze(file, file.name);
   });
 }
 

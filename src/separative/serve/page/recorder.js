@@ -6,7 +6,7 @@ const WHY = {
   NotReadableError: 'the microphone is in use by something else',
 };
 
-// Begins at once; report(seconds, level from 0 to 1) while it goes.
+// Begins at once; report(seconds, level from 0 to 1, bytes of the file) while it goes.
 export async function record(report) {
   if (!navigator.mediaDevices || !window.AudioWorkletNode) {
     throw new Error('recording needs a page from this machine (localhost) or over https');
@@ -41,7 +41,8 @@ export async function record(report) {
     if (data === 'end') return ended();
     pieces.push(data);
     samples += data.length;
-    report(samples / context.sampleRate, data.reduce((most, x) => Math.max(most, Math.abs(x)), 0));
+    const level = data.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    report(samples / context.sampleRate, level, 44 + 2 * samples);
   };
   await context.resume();
   return {
