@@ -1,5 +1,6 @@
 """Models on disk: bit for bit there and back, and anything else refused by name."""
 
+import copy
 import hashlib
 import json
 import pickle
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import save
 
 from separative.errors import ModelError
-from separative.model import SeparativeEncoder, load_model, save_model, update_card
+from separative.model import SeparativeEncoder, average_models, load_model, save_model, update_card
 
 Make = Callable[..., SeparativeEncoder]
 
@@ -165,3 +166,34 @@ def test_a_model_that_comes_with_the_package_needs_no_name(
 def test_no_model_there_is_said_with_what_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model at '.*nothing'.*model\.json"):
         load_model(tmp_path / "nothing")
+
+
+def test_a_mean_of_models_is_that_of_their_weights_and_met_all_talkers(make: Make, tmp_path: Path) -> None:
+    model = make()
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.add_(torch.randn_like(weight))
+    cards = [{"data": {"speakers": [name], "hours": hours}} for name, hours in (("ann", 1), ("bob", 2))]
+    one, two = (
+        load_model(save_model(m, tmp_path / str(i), calibration={"scale": 1.0}, **card))
+        for i, (m, card) in enumerate(zip((model, other), cards, strict=True))
+    )
+    mean = average_models([one, two])
+    for name, weight in mean.state_dict().items():
+        both = [m.state_dict()[name] for m in (one, two)]
+        wanted = (both[0] + both[1]) / 2 if weight.is_floating_point() else both[1]
+        torch.testing.assert_close(weight, wanted)
+    assert mean.talkers_met == {"ann", "bob"} and mean.card["data"]["hours"] == 2
+    assert mean.card["averaged"] == [one.card["sha256"], two.card["sha256"]]
+    again = load_model(save_model(mean, tmp_path / "mean", **mean.card))
+    assert "calibration" not in again.card and again.card["averaged"] == mean.card["averaged"]
+    with pytest.raises(ModelError, match="two models or more"):
+        average_models([one])
+
+
+def test_models_of_other_shapes_have_no_mean(make: Make) -> None:
+    model = make()
+    wider = SeparativeEncoder(model.config.model_copy(update={"embedding": 2 * model.config.embedding}))
+    with pytest.raises(ModelError, match="of another architecture"):
+        average_models([wider, model])

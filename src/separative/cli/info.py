@@ -1,4 +1,4 @@
-"""Verbs on models and files as they are: info, what they hold; export, for other runtimes."""
+"""Verbs on models and files as they are: info, what they hold; average; export, for other runtimes."""
 
 from __future__ import annotations
 
@@ -42,6 +42,21 @@ def info(
     import yaml
 
     print(yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=100), end="")
+
+
+def average(
+    models: Annotated[list[str], typer.Argument(help="Folders of models or runs, or registered names.")],
+    out: Annotated[Path, typer.Option(help="Folder for the new model.")],
+    half: Annotated[bool, typer.Option(help="Weights in half precision, in half the space.")] = False,
+) -> None:
+    """The mean of models' weights, as one model.
+
+    For models of one descent: one that training went on from, and what became of it.
+    """
+    from separative.model import average_models, load_model, save_model
+
+    mean = average_models([load_model(model) for model in models])
+    print(save_model(mean, out, half=half, **mean.card))
 
 
 def export(
