@@ -330,6 +330,16 @@ def test_what_is_no_export_is_refused(gallery: Gallery, tmp_path: Path, content:
         gallery.import_(tmp_path / "in.json")
 
 
+def test_a_talker_without_a_name_is_not_taken_in(gallery: Gallery, record, tmp_path: Path) -> None:
+    gallery.add("a", record("a.wav", 3.0, 1), force=True)
+    path = gallery.export(tmp_path / "out.json")
+    content = json.loads(path.read_text())
+    del content["talkers"][0]["name"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(GalleryError, match="is no export of a gallery"):
+        gallery.import_(path)
+
+
 def test_half_of_an_export_is_not_taken_in(gallery: Gallery, record, tmp_path: Path) -> None:
     gallery.add("a", record("a.wav", 3.0, 1), force=True)
     gallery.add("b", record("b.wav", 3.0, 2), force=True)

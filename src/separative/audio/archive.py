@@ -78,8 +78,9 @@ class _Archive:
         try:
             with open_binary(index_of(path)) as index:
                 self.places = {name: (start, size) for name, (start, size) in json.load(index).items()}
-        except FileNotFoundError:
-            # An archive of other makers: its headers are read, which passes over the whole of it.
+        except (FileNotFoundError, AttributeError, ValueError, TypeError):
+            # An archive of other makers, perhaps with something else under that name: its headers are read,
+            # which passes over the whole of it.
             with tarfile.open(fileobj=self.file) as tar:
                 self.places = {member.name: (member.offset_data, member.size) for member in tar}
 

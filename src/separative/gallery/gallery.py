@@ -254,19 +254,22 @@ class Gallery:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             if record["format"] != EXPORT_FORMAT or record["model"] != self._hash:
                 raise GalleryError(f"{path} is an export of another format or model")
-            talkers = [(t, [unpacked(r) for r in t["recordings"]]) for t in record["talkers"]]
-            if any(h.query_E.shape != (self._rows.size,) for _, some in talkers for h in some):
+            talkers = [
+                (str(t["name"]), t["metadata"], t["added"], [unpacked(r) for r in t["recordings"]])
+                for t in record["talkers"]
+            ]
+            if any(h.query_E.shape != (self._rows.size,) for *_, some in talkers for h in some):
                 raise GalleryError(f"{path} is damaged: its embeddings have another size")
         except (OSError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, GalleryError):
                 raise
             raise GalleryError(f"{path} is no export of a gallery: {error}") from error
         with self._lock, self._rows.writing():
-            for talker, recordings in talkers:
-                known = self._rows.talker(talker["name"])
+            for name, metadata, added, recordings in talkers:
+                known = self._rows.talker(name)
                 held = self._rows.hashes(known) if known is not None else set()
                 if fresh := [heard for heard in recordings if heard.hash not in held]:
-                    self.enrol(talker["name"], fresh, talker["metadata"], talker["added"])
+                    self.enrol(name, fresh, metadata, added)
         return len(talkers)
 
     @staticmethod

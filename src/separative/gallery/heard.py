@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from separative import audio
-from separative.errors import GalleryError
+from separative.errors import AudioError, GalleryError
 from separative.gallery.rows import Heard
 from separative.inference import Audio, Meeting, analyze
 from separative.inference.cluster import mean_embedding
@@ -79,11 +79,18 @@ def heard_again(model: SeparativeEncoder, heard: Heard) -> Heard:
 
 
 def sound_of(source: Audio) -> bytes:
-    """A sound file as it is, or a waveform as FLAC."""
+    """A sound file as it is, or a waveform as FLAC.
+
+    Raises:
+        AudioError: a waveform that FLAC does not hold, of over eight channels say.
+    """
     if not isinstance(source, tuple):
         return audio.file_bytes(Path(source))
     buffer, (wave, rate) = io.BytesIO(), source
-    soundfile.write(buffer, np.asarray(wave).T, rate, format="FLAC")
+    try:
+        soundfile.write(buffer, np.asarray(wave).T, rate, format="FLAC")
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"the waveform cannot be kept ({error.error_string})") from error
     return buffer.getvalue()
 
 
