@@ -197,7 +197,8 @@ def write_part(
             ("stream", pyarrow.int32()),
             ("seconds", pyarrow.float64()),
             ("speech_seconds", pyarrow.float64()),
-            ("embedding", pyarrow.list_(pyarrow.float32(), model.config.embedding)),
+            # Not of a fixed size, though they are: readers before Arrow 22 fail where some are missing.
+            ("embedding", pyarrow.list_(pyarrow.float32())),
             ("activity", pyarrow.list_(pyarrow.float32())),
             ("segment_seconds", pyarrow.float64()),
             ("model", pyarrow.string()),
