@@ -24,6 +24,9 @@ from separative.files import replacing
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
+# The oldest torch known to export: 2.8 does not follow the lengths.
+EXPORTS = "2.13"
+
 OUTPUTS = {
     "embedding": {0: "batch"},
     "activity": {0: "batch", 2: "segments"},
@@ -46,7 +49,7 @@ def export(model: SeparativeEncoder, path: str | Path, *, separate: bool = True)
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
-        ModelError: another suffix.
+        ModelError: another suffix, or a torch that cannot.
     """
     path = Path(path)
     if path.suffix != ".onnx":
@@ -62,16 +65,21 @@ def export(model: SeparativeEncoder, path: str | Path, *, separate: bool = True)
     shapes = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=model.config.window)},)
     with warnings.catch_warnings(), torch.no_grad(), _quiet("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            whole,
-            (example,),
-            input_names=["mixture"],
-            output_names=names,
-            dynamic_shapes=shapes,
-            dynamo=True,
-            verbose=False,
-            optimize=False,
-        )
+        try:
+            program = torch.onnx.export(
+                whole,
+                (example,),
+                input_names=["mixture"],
+                output_names=names,
+                dynamic_shapes=shapes,
+                dynamo=True,
+                verbose=False,
+                optimize=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ModelError(
+                f"torch {torch.__version__} cannot export this model; version {EXPORTS} can"
+            ) from error
     assert program is not None
     graph = program.model_proto
     entry = graph.metadata_props.add()
