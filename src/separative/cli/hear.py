@@ -84,7 +84,9 @@ def embed(
 
 def separate(
     sources: Sounds,
-    out: Annotated[Path, typer.Option(help="Folder for the talkers: <name>-talker<i>.wav.")],
+    out: Annotated[Path, typer.Option(help="Folder for the talkers: <name>-talker<i>.wav.")] = Path(
+        "talkers"
+    ),
     model: Model = DEFAULT,
     channels: Channels = "mean",
     json: Json = False,
