@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gallery_helpers import unit
 
 from separative.errors import AudioError, GalleryError
 from separative.gallery import Gallery
@@ -20,13 +21,6 @@ from separative.gallery.search import Neighbours, _largest
 from separative.inference import analyze
 from separative.model import SeparativeEncoder
 from separative.rttm import Turn
-
-SIZE = 16
-
-
-def unit(number: int, seed: int = 0, size: int = SIZE) -> np.ndarray:
-    rows = np.random.default_rng(seed).standard_normal((number, size)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def every_byte(folder: Path) -> bytes:

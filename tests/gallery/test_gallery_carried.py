@@ -6,19 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gallery_helpers import unit
 
 from separative.errors import GalleryError
 from separative.gallery import Gallery
 from separative.gallery.rows import FILE, Heard, Rows
 from separative.inference import analyze
 from separative.model import SeparativeEncoder, load_model, save_model
-
-SIZE = 16
-
-
-def unit(number: int, seed: int = 0, size: int = SIZE) -> np.ndarray:
-    rows = np.random.default_rng(seed).standard_normal((number, size)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def test_an_export_is_taken_in_again_once(

@@ -11,14 +11,13 @@ from pathlib import Path
 import yaml
 
 from separative.benchmark.commands import Commands
-from separative.benchmark.folder import Folder, Record, read_json
+from separative.benchmark.folder import Folder, Record, Stage, read_json
 from separative.benchmark.plan import Plan
 from separative.corpora import Corpus
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import TrialList, build_trials
 from separative.files import replace_file
 from separative.objectives import objective_class
-from separative.training import Recipe
 from separative.training.recipe import parse_recipe
 
 # What may differ when a benchmark goes on: the page and the intervals are made anew.
@@ -86,13 +85,13 @@ def edited(commands: Commands) -> Iterator[tuple[str, Path]]:
         stage = commands.folder.full(row)
         if stage.trained.is_file() and stage.recipe.is_file():
             before = read_json(stage.trained).get("objective_sha256")
-            now = objective_digest(parse_recipe(read_json(stage.recipe), str(stage.recipe)))
-            if before is not None and before != now:
+            if before is not None and before != objective_digest(stage):
                 yield row.name, stage.folder
 
 
-def objective_digest(recipe: Recipe) -> str:
-    """SHA-256 of the file that a recipe's objective is written in."""
+def objective_digest(stage: Stage) -> str:
+    """SHA-256 of the file that the objective of a stage's recipe is written in."""
+    recipe = parse_recipe(read_json(stage.recipe), str(stage.recipe))
     source = Path(inspect.getfile(objective_class(recipe.loss)))
     return hashlib.sha256(source.read_bytes()).hexdigest()
 

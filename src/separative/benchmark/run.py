@@ -28,7 +28,6 @@ from separative.benchmark.tasks import Task, Tell, run_tasks
 from separative.corpora import load_corpus
 from separative.errors import SeparativeError, choose
 from separative.files import write_json
-from separative.training.recipe import parse_recipe
 
 
 def benchmark(
@@ -230,8 +229,7 @@ def trained_record(
         card = read_json(stage.model / "model" / "model.json")
         losses = [line["loss"] for line in _json_lines(stage.model / "log.jsonl") if "loss" in line]
         record |= {key: card["training"][key] for key in ("mixture_seconds", "minutes", "steps")}
-        recipe = parse_recipe(read_json(stage.recipe), str(stage.recipe))
-        record["objective_sha256"] = objective_digest(recipe)
+        record["objective_sha256"] = objective_digest(stage)
         return record | {"parameters": card["parameters"], "loss": losses[-1] if losses else None}
     said = list(_json_lines(stage.log))
     return record | {k: v for k, v in (said[-1] if said else {}).items() if isinstance(v, int | float)}

@@ -68,6 +68,11 @@ class Corpus:
     def filter(self, keep: Callable[[Utterance], bool]) -> Corpus:
         return Corpus(tuple(u for u in self.utterances if keep(u)))
 
+    @property
+    def readable(self) -> Corpus:
+        """Without files that cannot be read, which last no time where a corpus is loaded with them."""
+        return self.filter(lambda u: u.seconds > 0)
+
     def split(self, name: str) -> Corpus:
         """The utterances of one split; a corpus without any split names is returned whole.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -58,9 +58,8 @@ def build_trials(
     if noise is None and any(c.snr_db is not None for c in (*heard, enrol_as)):
         raise CorpusError("a condition with noise needs a noise corpus; give one or leave the condition out")
     pools: dict[str, dict[str, tuple[Utterance, ...]]] = {}
-    # Files that cannot be read last no time.
-    corpus = Corpus(_apart(u for u in corpus if u.seconds > 0))
-    noise = None if noise is None else noise.filter(lambda clip: clip.seconds > 0)
+    corpus = _apart(corpus.readable)
+    noise = None if noise is None else noise.readable
     for talker, utterances in corpus.by_speaker.items():
         pools.setdefault(utterances[0].corpus, {})[talker] = utterances
     enrolled: list[Side] = []
@@ -98,16 +97,15 @@ def _plain(talker: str) -> str:
     return quote(talker, safe="/@.,+=")
 
 
-def _apart(utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
-    """Without cuts that share sound with another of the same file, in their order."""
-    listed = tuple(utterances)
+def _apart(corpus: Corpus) -> Corpus:
+    """Without cuts that share sound with another of the same file."""
     kept: dict[Path, list[Utterance]] = {}
-    for cut in sorted(listed, key=lambda u: u.start):
+    for cut in sorted(corpus, key=lambda u: u.start):
         before = kept.setdefault(cut.path, [])
         if not before or cut.start >= before[-1].start + before[-1].seconds - ROUNDED_SECONDS:
             before.append(cut)
     names = {u.id for some in kept.values() for u in some}
-    return tuple(u for u in listed if u.id in names)
+    return corpus.filter(lambda u: u.id in names)
 
 
 def _sides(

@@ -130,7 +130,7 @@ def _enrolments(trials: TrialList) -> list[list[Side]]:
 
 def _cohort(corpus: Corpus, trials: TrialList, sounds: Sounds) -> list[Floats]:
     places = set(trials.corpus_of.values())
-    near = corpus.filter(lambda u: u.corpus in places and u.seconds > 0)
+    near = corpus.readable.filter(lambda u: u.corpus in places)
     trials.refuse(near.speakers, "the cohort")
     return list(sounds.cohort(near, MOST_COHORT))
 

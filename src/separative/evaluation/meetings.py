@@ -92,7 +92,7 @@ def evaluate_meetings(
         SeparativeError: talkers that the model was trained on, a number of talkers or a share out of range.
     """
     corpus = corpus.split(split)
-    corpus = corpus.filter(lambda utterance: utterance.speaker is not None and utterance.seconds > 0)
+    corpus = corpus.readable.filter(lambda utterance: utterance.speaker is not None)
     refuse_shared(corpus.speakers, model.talkers_met)
     enrol, rest = _reserve(corpus)
     enrolled = {

@@ -140,11 +140,9 @@ def title(metric: str, corpus: str, settings: dict[str, Any]) -> str:
     """Heading of a table, with the unit and, for the information bound, its ceiling."""
     unit = f", {UNITS[metric]}" if UNITS.get(metric) else ""
     ceiling = f", at most {settings['mi_ceiling']:.2f}" if metric == "MI" and "mi_ceiling" in settings else ""
-    where = "within each corpus, all corpora" if corpus == POOLED else corpus
-    if metric == "MI" and corpus == POOLED:
-        # The inventory holds everybody: which corpus a talker is of is part of who it is.
-        where = "talkers of all corpora together"
-    return f"{metric}{unit}{ceiling} · {where}"
+    # The inventory of the bound holds everybody: which corpus a talker is of is part of who it is.
+    pooled = "talkers of all corpora together" if metric == "MI" else "within each corpus, all corpora"
+    return f"{metric}{unit}{ceiling} · {pooled if corpus == POOLED else corpus}"
 
 
 def _order(names: Iterable[str]) -> list[str]:

@@ -114,8 +114,9 @@ def _centres(
         wanted, chosen = min(talkers, len(unit_UE)), []
         for count in range(wanted, len(unit_UE) + 1):
             cut_U = fcluster(tree, count, "maxclust")
-            if not chosen or len(large(cut_U)) > len(chosen):
-                label_U, chosen = cut_U, large(cut_U) or [int(np.bincount(cut_U, weights=weight_U).argmax())]
+            found = large(cut_U)
+            if not chosen or len(found) > len(chosen):
+                label_U, chosen = cut_U, found or [int(np.bincount(cut_U, weights=weight_U).argmax())]
             if len(chosen) >= wanted:
                 break
         chosen = chosen[:wanted]

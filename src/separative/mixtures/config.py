@@ -5,26 +5,28 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from separative.corpora.manifest import IdentityKind
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Range = tuple[float, float]
 
 
-def in_order(limits: Range) -> Range:
-    """A range whose ends are the right way round; ValueError for others."""
+def _in_order(limits: tuple[float, float]) -> tuple[float, float]:
     if not limits[0] <= limits[1]:
         raise ValueError(f"a range is (low, high), not ({limits[0]:g}, {limits[1]:g})")
     return limits
 
 
-def possible_rt60(rt60: Range) -> Range:
-    """Reverberation times that rooms are simulated for; ValueError for others."""
+def _possible_rt60(rt60: tuple[float, float]) -> tuple[float, float]:
     if rt60[0] < 0.1 or rt60[1] > 1.5:
         raise ValueError("reverberation times lie from 0.1 to 1.5 seconds")
     return rt60
+
+
+# Lowest and highest; and those of reverberation times that rooms are simulated for.
+Range = Annotated[tuple[float, float], AfterValidator(_in_order)]
+RT60 = Annotated[Range, AfterValidator(_possible_rt60)]
 
 
 class Stage(BaseModel):
@@ -92,7 +94,7 @@ class MixtureConfig(BaseModel):
     snr_db: Range = (0.0, 20.0)
     speeds: tuple[float, ...] = Field(default=(1.0,), min_length=1)
     rooms: Share = 0.0
-    rt60: Range = (0.2, 0.6)
+    rt60: RT60 = (0.2, 0.6)
     room_count: int = Field(default=32, ge=1)
     channel: Share = 0.0
     overlap: Range = (1.0, 1.0)
@@ -117,22 +119,12 @@ class MixtureConfig(BaseModel):
         talkers = tuple(between(a, b) for a, b in zip(*padded, strict=True))
         return Stage(step=step, views=low.views, talkers=talkers, noise=between(low.noise, high.noise))
 
-    @field_validator("sir_db", "level_db", "snr_db", "rt60", "overlap")
-    @classmethod
-    def _in_order(cls, limits: Range) -> Range:
-        return in_order(limits)
-
     @field_validator("overlap")
     @classmethod
     def _audible_overlap(cls, overlap: Range) -> Range:
         if overlap[0] < 0.1 or overlap[1] > 1.0:
             raise ValueError("overlap is a share of the crop from 0.1 to 1")
         return overlap
-
-    @field_validator("rt60")
-    @classmethod
-    def _possible_rt60(cls, rt60: Range) -> Range:
-        return possible_rt60(rt60)
 
     @field_validator("speeds")
     @classmethod

@@ -22,7 +22,7 @@ from separative.corpora.manifest import Corpus
 from separative.corpora.store import FRAMES_PER_SECOND, Progress, WaveStore
 from separative.errors import CorpusError
 from separative.files import write_json
-from separative.mixtures.config import MixtureConfig, Range, Share, Stage, in_order, possible_rt60
+from separative.mixtures.config import RT60, MixtureConfig, Range, Share, Stage
 from separative.mixtures.gains import power
 from separative.mixtures.rooms import JUDGED, RoomBank
 from separative.mixtures.voices import Voices, cut
@@ -69,12 +69,7 @@ class ConversationConfig(BaseModel):
     level_db: Range = (-3.0, 3.0)
     snr_db: Range | None = None
     rooms: int = Field(default=0, ge=0)
-    rt60: Range = (0.3, 0.6)
-
-    @field_validator("turn_seconds", "level_db", "snr_db", "rt60")
-    @classmethod
-    def _in_order(cls, limits: Range | None) -> Range | None:
-        return None if limits is None else in_order(limits)
+    rt60: RT60 = (0.3, 0.6)
 
     @field_validator("turn_seconds")
     @classmethod
@@ -82,11 +77,6 @@ class ConversationConfig(BaseModel):
         if turn_seconds[0] < 0.1:
             raise ValueError("turns last 0.1 seconds or more")
         return turn_seconds
-
-    @field_validator("rt60")
-    @classmethod
-    def _possible_rt60(cls, rt60: Range) -> Range:
-        return possible_rt60(rt60)
 
     @field_validator("overlap")
     @classmethod

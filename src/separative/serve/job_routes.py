@@ -39,7 +39,7 @@ Save = Annotated[bool, Query(description="For a browser: to save, not to show.")
 def start(service: Service, kind: str, ids: Sequence[str], do: Callable[[Job], BaseModel]) -> schemas.JobOut:
     """Put a job into the queue."""
     held = [service.recordings.get(id_) for id_ in ids]
-    service.room()
+    service.recordings.room()
     return described(service, service.jobs.put(kind, held, do))
 
 

@@ -28,10 +28,6 @@ class Service:
         self.recordings.expire()
         self.jobs.expire()
 
-    def room(self, wanted: int = 0) -> None:
-        """Is there room for ``wanted`` bytes more? Raises RefusedError, status 429."""
-        self.recordings.room(wanted)
-
     def plain(self, sentence: str) -> str:
         """A sentence without the places of this machine."""
         folders = {self.gallery.folder: "the gallery", self.scratch.folder: "the server's folder"}

@@ -41,7 +41,7 @@ def analyze(job: Job, service: Service, asked: schemas.Analyze) -> schemas.Analy
         progress=job.report("listening", 0.0, 0.5),
     )
     # The mixture and every voice, of 16 bits.
-    service.room(round(2 * meeting.seconds * meeting.rate) * (1 + len(meeting.speakers)))
+    service.recordings.room(round(2 * meeting.seconds * meeting.rate) * (1 + len(meeting.speakers)))
     voices = inference.write_voices(
         model,
         meeting,

@@ -1,0 +1,10 @@
+"""Embeddings for galleries."""
+
+import numpy as np
+
+SIZE = 16
+
+
+def unit(number: int, seed: int = 0, size: int = SIZE) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((number, size)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
