@@ -23,8 +23,7 @@ def drawn(talkers: int, windows: int, spread: float, seed: int = 0) -> tuple[np.
 @pytest.mark.parametrize("known", [False, True])
 def test_talkers_are_counted_and_told_apart(talkers: int, known: bool) -> None:
     embed, seconds, who = drawn(talkers, 120, 0.08)
-    # Directions drawn by chance may be 0.3 alike.
-    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5, alike=0.4, talkers=talkers if known else None)
+    label_WC, centre_KE = talkers_of(embed, seconds, seconds, same=0.5, talkers=talkers if known else None)
     assert len(centre_KE) == talkers
     heard = seconds > 0
     assert (label_WC[~heard] == -1).all()
@@ -34,27 +33,33 @@ def test_talkers_are_counted_and_told_apart(talkers: int, known: bool) -> None:
     assert spoken == sorted(spoken, reverse=True)
 
 
-def test_clusters_of_which_all_windows_make_the_same_are_one_talkers() -> None:
-    embed, seconds, _ = drawn(3, 120, 0.08, seed=3)
-    _, apart_KE = talkers_of(embed, seconds, same=0.5)
-    assert len(apart_KE) == 3
-
-    def gather(unit_UE: np.ndarray) -> np.ndarray:
-        # To the memory, two of the three are one voice.
-        nearest_U = (unit_UE @ apart_KE.T).argmax(1)
-        return np.eye(2, dtype=np.float32)[np.minimum(nearest_U, 1)]
-
-    _, centre_KE = talkers_of(embed, seconds, gather=gather, same=0.5)
+def test_few_windows_are_told_apart_by_their_cosines() -> None:
+    embed, seconds, who = drawn(2, 5, 0.05)
+    seconds[:] = 3.0
+    label_WC, centre_KE = talkers_of(embed, seconds, np.zeros_like(seconds), same=0.5)
     assert len(centre_KE) == 2
-    # Who says how many there are is believed.
-    _, centre_KE = talkers_of(embed, seconds, gather=gather, same=0.5, talkers=3)
-    assert len(centre_KE) == 3
+    assert len(set(zip(who.flat, label_WC.flat, strict=True))) == 2
+    _, centre_KE = talkers_of(embed, seconds, np.zeros_like(seconds), same=0.5, alike=-0.9)
+    assert len(centre_KE) == 1
+
+
+def test_who_is_there_is_judged_by_those_who_speak_alone() -> None:
+    """Streams that speak together are drawn towards each other: a voice between the two is nobody's."""
+    embed, seconds, _ = drawn(3, 200, 0.08, seed=3)
+    between = embed.sum(1, keepdims=True) * np.float32(0.7)
+    embed[100:] = (between / np.linalg.norm(between, axis=2, keepdims=True))[100:]
+    seconds[100:] = 2.0
+    alone = seconds.copy()
+    alone[100:] = 0.0
+    alone[:100][seconds[:100].min(1) > 0] = 0.0
+    assert len(talkers_of(embed, seconds, alone, same=0.5)[1]) == 3
+    assert len(talkers_of(embed, seconds, seconds, same=0.5)[1]) > 3
 
 
 def test_more_windows_than_are_compared_pairwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("separative.inference.cluster.MOST", 40)
     embed, seconds, who = drawn(3, 400, 0.08, seed=1)
-    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5)
+    label_WC, centre_KE = talkers_of(embed, seconds, seconds, same=0.5)
     heard = seconds > 0
     assert len(centre_KE) == 3
     assert len(set(zip(who[heard].tolist(), label_WC[heard].tolist(), strict=True))) == 3
@@ -67,10 +72,10 @@ def test_two_streams_of_a_window_are_two_talkers_unless_they_sound_the_same() ->
     # A second stream that leans towards the first one's talker, but is another voice.
     near[0, 1] = 0.75 * near[0, 0] + 0.6 * near[0, 1]
     near[0, 1] /= np.linalg.norm(near[0, 1])
-    label_WC, _ = talkers_of(near, seconds, same=0.95)
+    label_WC, _ = talkers_of(near, seconds, seconds, same=0.95)
     assert label_WC[0, 0] != label_WC[0, 1]
     near[0, 1] = near[0, 0]
-    label_WC, _ = talkers_of(near, seconds, same=0.95)
+    label_WC, _ = talkers_of(near, seconds, seconds, same=0.95)
     assert label_WC[0, 0] == label_WC[0, 1]
 
 
@@ -79,16 +84,16 @@ def test_outliers_are_no_talkers_and_silence_is_nobody() -> None:
     rng = np.random.default_rng(4)
     embed[7, 0] = rng.standard_normal(32)
     embed[7, 0] /= np.linalg.norm(embed[7, 0])
-    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5)
+    label_WC, centre_KE = talkers_of(embed, seconds, seconds, same=0.5)
     assert len(centre_KE) == 2 and label_WC[7, 0] >= 0
-    label_WC, centre_KE = talkers_of(embed, np.zeros_like(seconds), same=0.5)
+    label_WC, centre_KE = talkers_of(embed, np.zeros_like(seconds), np.zeros_like(seconds), same=0.5)
     assert (label_WC == -1).all() and len(centre_KE) == 0
 
 
 def test_one_short_word_is_one_talker() -> None:
     embed, seconds, _ = drawn(2, 1, 0.0)
     seconds[:] = [[0.3, 0.0]]
-    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5)
+    label_WC, centre_KE = talkers_of(embed, seconds, seconds, same=0.5)
     assert label_WC.tolist() == [[0, -1]] and len(centre_KE) == 1
 
 
@@ -98,7 +103,7 @@ def test_what_all_have_in_common_is_not_what_tells_them_apart() -> None:
     room_E = np.random.default_rng(9).standard_normal(32)
     coloured = embed + 0.8 * room_E / np.linalg.norm(room_E)
     coloured = (coloured / np.linalg.norm(coloured, axis=2, keepdims=True)).astype(np.float32)
-    label_WC, centre_KE = talkers_of(coloured, seconds, same=0.95)
+    label_WC, centre_KE = talkers_of(coloured, seconds, seconds, same=0.95)
     heard = seconds > 0
     assert len(centre_KE) == 3 and (centre_KE @ centre_KE.T).min() > 0.1
     assert len(set(zip(who[heard].tolist(), label_WC[heard].tolist(), strict=True))) == 3
@@ -108,24 +113,24 @@ def test_a_talker_alone_does_not_fall_apart() -> None:
     rng = np.random.default_rng(4)
     embed = np.eye(1, 64) + 0.08 * rng.standard_normal((200, 1, 64))
     embed /= np.linalg.norm(embed, axis=2, keepdims=True)
-    label_WC, centre_KE = talkers_of(embed.astype(np.float32), np.full((200, 1), 2.0, np.float32), same=0.5)
+    seconds = np.full((200, 1), 2.0, np.float32)
+    label_WC, centre_KE = talkers_of(embed.astype(np.float32), seconds, seconds, same=0.5)
     assert len(centre_KE) == 1 and (label_WC == 0).all()
 
 
-def test_one_odd_window_of_a_short_recording_is_no_talker_unless_told_so() -> None:
-    embed, seconds, _ = drawn(2, 12, 0.03, seed=6)
-    embed[:, 0] = embed[0, 0]
-    seconds[:] = [3.0, 0.0]
-    embed[5, 0] = np.eye(32, dtype=np.float32)[3]
-    _, centre_KE = talkers_of(embed, seconds, same=0.5)
-    assert len(centre_KE) == 1
-    _, centre_KE = talkers_of(embed, seconds, same=0.5, talkers=2)
-    assert len(centre_KE) == 2
+@pytest.mark.parametrize(("windows", "found"), [(12, 2), (60, 1)])
+def test_a_voice_in_one_window_is_a_talker_of_a_short_recording_only(windows: int, found: int) -> None:
+    rng = np.random.default_rng(6)
+    embed = np.eye(1, 32) + 0.05 * rng.standard_normal((windows, 1, 32))
+    embed[5, 0] = np.eye(32)[3]
+    embed = (embed / np.linalg.norm(embed, axis=2, keepdims=True)).astype(np.float32)
+    seconds = np.full((windows, 1), 2.0, np.float32)
+    assert len(talkers_of(embed, seconds, seconds, same=0.5)[1]) == found
 
 
 @pytest.mark.parametrize(("windows", "talkers"), [(120, 8), (300, 10), (3, 100), (1, 2)])
 def test_more_talkers_than_are_heard_are_not_found(windows: int, talkers: int) -> None:
     embed, seconds, _ = drawn(2, windows, 0.08)
-    label_WC, centre_KE = talkers_of(embed, seconds, same=0.5, talkers=talkers)
+    label_WC, centre_KE = talkers_of(embed, seconds, seconds, same=0.5, talkers=talkers)
     assert 1 <= len(centre_KE) <= talkers
     assert label_WC.max() == len(centre_KE) - 1

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
-# Pairwise distances of this many embeddings at most; the others go to the nearest talker.
-MOST = 1500
+# Embeddings that are compared pairwise at most; the others go to the nearest talker.
+MOST = 400
+# Fewer embeddings than this have no neighbourhoods: clusters alone say how many talkers there are.
+FEW = 20
+# Cosine above which two clusters are one talker's.
+ALIKE = 0.3
+# What a cluster must have of all speech to be a talker's, and as many full windows are enough; less is an
+# outlier of somebody's.
+LEAST_SHARE, ENOUGH_WINDOWS = 0.03, 10.0
+# Neighbours of every embedding that are tried: shares of all embeddings, but not fewer than these.
+NEIGHBOURS = np.linspace(0.05, 0.35, 10)
+FEWEST_NEIGHBOURS = 6
+# Talkers that a recording can be found to have.
+MOST_TALKERS = 20
 ROUNDS = 5
-# Share of the mean embedding of a recording that is taken off before its talkers are compared: what all of
-# them have in common (the room, the microphone) says nothing of who is who. Not all of it, or a talker alone
-# would fall apart.
-COMMON = 0.65
-# What a talker must have at least, of all speech and in windows full of it; less is an outlier of somebody's.
-LEAST_SHARE, LEAST_WINDOWS, ENOUGH_WINDOWS = 0.03, 3.0, 10.0
-# Cosine of what is left, above which two clusters are one talker's.
-ALIKE = 0.1
-# Cosine of what the recording makes of two clusters, above which they are one talker's after all.
-ONE = 0.9
 
 
 def talkers_of(
     embed_WCE: Floats,
     seconds_WC: Floats,
+    alone_WC: Floats,
     *,
-    gather: Callable[[Floats], Floats] | None = None,
     same: float,
     alike: float = ALIKE,
     talkers: int | None = None,
@@ -37,25 +37,27 @@ def talkers_of(
 ) -> tuple[Labels, Floats]:
     """Whose each stream is [W,C] (−1: nobody's), and mean embeddings [K,E] of the talkers, by speech.
 
-    Embeddings are first clustered by average linkage, and clusters joined of which the recording's windows
-    together make the same. Then streams and talkers are matched anew, window by window and one to one, and
-    means taken anew, a few times: two streams of a window are two talkers, unless they sound the same.
+    Talkers are first found among streams that speak while no other does, if there are enough of them. Then
+    streams and talkers are matched, window by window and one to one, and means taken anew, a few times: two
+    streams of a window are two talkers, unless they sound the same.
 
     Args:
         embed_WCE: unit norm, of each stream of each window.
         seconds_WC: of speech in each; below ``least_seconds`` a stream has no say in who is there.
-        gather: the cross-attention over windows, from embeddings [U,E] to answers; if not given, embeddings
-            stand for themselves.
+        alone_WC: seconds of it while no other stream of the window speaks.
         same: cosine above which two streams of a window sound the same.
-        alike: cosine above which two clusters, without what all have in common, are of one talker.
+        alike: cosine above which two clusters of streams are of one talker.
         talkers: how many there are, if known.
     """
     voiced_WC = seconds_WC >= min(least_seconds, float(seconds_WC.max()) if seconds_WC.size else 0.0)
     voiced_WC &= seconds_WC > 0
     if not voiced_WC.any():
         return np.full(seconds_WC.shape, -1), np.zeros((0, embed_WCE.shape[2]), np.float32)
-    unit_UE, weight_U = embed_WCE[voiced_WC], seconds_WC[voiced_WC]
-    centre_KE = _centres(unit_UE, weight_U, gather, alike, talkers)
+    clear_WC = alone_WC >= least_seconds
+    if clear_WC.sum() >= FEW:
+        centre_KE = _centres(embed_WCE[clear_WC], alone_WC[clear_WC], alike, talkers)
+    else:
+        centre_KE = _centres(embed_WCE[voiced_WC], seconds_WC[voiced_WC], alike, talkers)
     label_WC = np.full(seconds_WC.shape, -1)
     for _ in range(ROUNDS):
         before = label_WC
@@ -78,76 +80,79 @@ def talkers_of(
     return np.where(label_WC >= 0, rank[label_WC], -1), centre_KE[order]
 
 
-def _centres(
-    unit_UE: Floats,
-    weight_U: Floats,
-    gather: Callable[[Floats], Floats] | None,
-    alike: float,
-    talkers: int | None,
-) -> Floats:
-    """Mean embeddings of the clusters that hold a fair part of the speech."""
+def _centres(unit_UE: Floats, weight_U: Floats, alike: float, talkers: int | None) -> Floats:
+    """Mean embeddings of the talkers among embeddings [U,E] with so much speech [U].
+
+    Few embeddings are clustered by average linkage. More are cut up where their neighbourhoods hang together
+    least, and the eigenvalues of the graph say how many parts there are: one talker's utterances differ, but
+    not as islands do. Where that finds several talkers it may miss one; linkage may add it.
+    """
     from scipy.cluster.hierarchy import fcluster, linkage
 
     some = np.linspace(0, len(unit_UE) - 1, min(MOST, len(unit_UE))).astype(int)
     unit_UE, weight_U = unit_UE[some], weight_U[some]
     if len(unit_UE) == 1:
         return unit_UE
-    tree = linkage(own_part(unit_UE, weight_U), "average", metric="cosine")
-    full = float(weight_U.max())
-    least = min(LEAST_SHARE * float(weight_U.sum()), ENOUGH_WINDOWS * full)
-    if talkers is None:
-        least = max(least, LEAST_WINDOWS * full)
-
-    def large(label_U: NDArray[np.int32]) -> list[int]:
-        sums = np.bincount(label_U, weights=weight_U)
-        order = np.argsort(-sums)
-        return [int(k) for k in order if sums[k] >= least and k > 0]
-
-    if talkers is None:
-        label_U = fcluster(tree, 1 - alike, "distance")
-        chosen = large(label_U) or [int(np.bincount(label_U, weights=weight_U).argmax())]
-        gathered_UE = unit_UE if gather is None else gather(unit_UE)
-        label_U, chosen = _join(label_U, chosen, gathered_UE, weight_U)
-    else:
-        # Cut ever lower until so many large clusters are there; outliers make clusters of their own. Where
-        # there never are, the cut that has most.
-        wanted, chosen = min(talkers, len(unit_UE)), []
-        for count in range(wanted, len(unit_UE) + 1):
-            cut_U = fcluster(tree, count, "maxclust")
-            found = large(cut_U)
-            if not chosen or len(found) > len(chosen):
-                label_U, chosen = cut_U, found or [int(np.bincount(cut_U, weights=weight_U).argmax())]
-            if len(chosen) >= wanted:
-                break
-        chosen = chosen[:wanted]
-    return np.stack([mean_embedding(unit_UE[label_U == k], weight_U[label_U == k]) for k in chosen])
-
-
-def _join(
-    label_U: NDArray[np.int32], chosen: list[int], gathered_UE: Floats, weight_U: Floats
-) -> tuple[NDArray[np.int32], list[int]]:
-    """The likest two clusters become one, as long as any two are one talker's."""
-    while len(chosen) > 1:
-        mean_KE = np.stack(
-            [mean_embedding(gathered_UE[label_U == k], weight_U[label_U == k]) for k in chosen]
-        )
-        cos_KK = mean_KE @ mean_KE.T - 2 * np.eye(len(chosen))
-        one, other = sorted(divmod(int(cos_KK.argmax()), len(chosen)))
-        if cos_KK[one, other] <= ONE:
-            break
-        label_U = np.where(label_U == chosen[other], chosen[one], label_U)
-        chosen = chosen[:other] + chosen[other + 1 :]
-    return label_U, chosen
-
-
-def own_part(unit_UE: Floats, weight_U: Floats) -> Floats:
-    """Embeddings without the larger part of their mean, at unit norm: what tells talkers of one recording
-    apart."""
-    rest_UE = unit_UE - COMMON * np.average(unit_UE, axis=0, weights=weight_U)
-    own_UE: Floats = (rest_UE / np.maximum(np.linalg.norm(rest_UE, axis=1, keepdims=True), 1e-9)).astype(
-        np.float32
+    tree = linkage(unit_UE, "average", metric="cosine")
+    label_U = fcluster(tree, 1 - alike, "distance")
+    if len(unit_UE) >= FEW:
+        graph = Neighbourhoods(unit_UE)
+        if talkers is None:
+            full, sums_K = float(weight_U.max()), np.bincount(label_U, weights=weight_U)
+            large = int((sums_K >= min(LEAST_SHARE * sums_K.sum(), ENOUGH_WINDOWS * full)).sum())
+            islands = graph.count()
+            talkers = 1 if islands == 1 else int(np.clip(large, islands, islands + 1))
+        label_U = graph.parts(talkers)
+    elif talkers is not None:
+        label_U = fcluster(tree, talkers, "maxclust")
+    return np.stack(
+        [mean_embedding(unit_UE[label_U == k], weight_U[label_U == k]) for k in np.unique(label_U)]
     )
-    return own_UE
+
+
+class Neighbourhoods:
+    """Graphs that join every embedding to those it is most like; to how many, the spectrum decides.
+
+    Spectral clustering by the normalised maximum eigengap: the best graph has few neighbours and a large gap
+    between eigenvalues of its Laplacian (Park, Han, Kumar, Narayanan, "Auto-tuning spectral clustering for
+    speaker diarization using normalized maximum eigengap", IEEE SPL 2020).
+    """
+
+    def __init__(self, unit_UE: Floats) -> None:
+        size = len(unit_UE)
+        self._order_UU = np.argsort(-(unit_UE @ unit_UE.T), axis=1)
+        self._tried = np.unique(np.clip((NEIGHBOURS * size).astype(int), FEWEST_NEIGHBOURS, size))
+        value_PU = np.stack([np.linalg.eigvalsh(self._laplacian(p)) for p in self._tried])
+        gap_PK = np.diff(value_PU[:, : MOST_TALKERS + 1], axis=1)
+        # Of each number of neighbours and of talkers: how little speaks for it.
+        self._against_PK = self._tried[:, None] / np.maximum(gap_PK / value_PU[:, -1:], 1e-9)
+
+    def count(self) -> int:
+        """How many talkers there are."""
+        best = int(self._against_PK.min(1).argmin())
+        return int(self._against_PK[best].argmin()) + 1
+
+    def parts(self, count: int) -> Labels:
+        """Which of so many parts, or fewer, each embedding is in [U]."""
+        from scipy.cluster.vq import kmeans, vq
+
+        if count == 1:
+            return np.zeros(len(self._order_UU), np.int64)
+        count = min(count, len(self._order_UU))
+        best = self._against_PK[:, min(count, self._against_PK.shape[1]) - 1].argmin()
+        _, vector_UU = np.linalg.eigh(self._laplacian(int(self._tried[best])))
+        place_UK = vector_UU[:, :count]
+        place_UK = place_UK / np.maximum(np.linalg.norm(place_UK, axis=1, keepdims=True), 1e-9)
+        code_KK, _ = kmeans(place_UK, count, iter=10, seed=np.random.default_rng(0))
+        label_U: Labels = vq(place_UK, code_KK)[0].astype(np.int64)
+        return label_U
+
+    def _laplacian(self, neighbours: int) -> NDArray[np.float64]:
+        joined_UU = np.zeros(self._order_UU.shape)
+        np.put_along_axis(joined_UU, self._order_UU[:, :neighbours], 1.0, axis=1)
+        joined_UU = (joined_UU + joined_UU.T) / 2
+        laplacian_UU: NDArray[np.float64] = np.diag(joined_UU.sum(1)) - joined_UU
+        return laplacian_UU
 
 
 def mean_embedding(unit_UE: Floats, weight_U: Floats) -> Floats:

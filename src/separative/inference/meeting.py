@@ -94,8 +94,8 @@ def analyze(
         source: a sound file, or a waveform with its rate.
         talkers: how many there are, if known.
         attention: False leaves the cross-attention over windows out of embeddings, to see what it does.
-        alike: cosine above which two clusters of windows are of one talker, after what all of the recording
-            have in common is taken off; by default what the model's card says.
+        alike: cosine above which two clusters of windows are of one talker; by default what the model's card
+            says.
         window, hop: seconds of a window, and from one to the next.
         keep: a file (.npz) for what was heard so far, of sound files only: a call that was stopped goes on
             from there. It stays, and serves later calls for the same recording.
@@ -148,13 +148,14 @@ def tell_apart(
     Arguments as of :func:`analyze`.
     """
     alike = float(model.card.get("alike", ALIKE)) if alike is None else alike
-    speech_WC = (views.activity_WCS > 0.5).sum(-1) * np.float32(model.segment_seconds)
-    # By what each window says of itself: answers from one memory draw talkers together. All windows are asked
-    # whether two clusters are one talker's (docs/experiments.md).
+    active_WCS = views.activity_WCS > 0.5
+    alone_WCS = active_WCS & (active_WCS.sum(1, keepdims=True) == 1)
+    speech_WC, alone_WC = (x.sum(-1) * np.float32(model.segment_seconds) for x in (active_WCS, alone_WCS))
+    # By what each window says of itself: answers from one memory draw talkers together (docs/experiments.md).
     label_WC, _ = talkers_of(
         views.query_WCE,
         speech_WC,
-        gather=lambda query_UE: answers(model, query_UE, views, attention=attention),
+        alone_WC,
         same=same_talker(model),
         alike=alike,
         talkers=talkers,
