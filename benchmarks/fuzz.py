@@ -85,8 +85,10 @@ def run(target: str, minutes: float) -> tuple[str, bool]:
     count = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
     if done.returncode == 0 and count:
         return f"{int(count[1]):,} files in {minutes:.3g} minutes, no other error", True
-    said = [line for line in done.stderr.splitlines() if "Error" in line or "Exception" in line]
-    last = (said or done.stderr.strip().splitlines() or ["nothing said"])[-1][:200]
+    # The exception goes to standard output, what libFuzzer itself has to say to standard error.
+    output = [*done.stderr.splitlines(), *done.stdout.splitlines()]
+    said = [line for line in output if re.match(r"\w+(Error|Exception)\b", line) or "ERROR" in line]
+    last = (said or output or ["nothing said"])[-1][:200]
     return f"exit code {done.returncode}: {last}", False
 
 

@@ -39,8 +39,6 @@ def test_few_windows_are_told_apart_by_their_cosines() -> None:
     label_WC, centre_KE = talkers_of(embed, seconds, np.zeros_like(seconds), same=0.5)
     assert len(centre_KE) == 2
     assert len(set(zip(who.flat, label_WC.flat, strict=True))) == 2
-    _, centre_KE = talkers_of(embed, seconds, np.zeros_like(seconds), same=0.5, alike=-0.9)
-    assert len(centre_KE) == 1
 
 
 def test_who_is_there_is_judged_by_those_who_speak_alone() -> None:
@@ -126,6 +124,17 @@ def test_a_voice_in_one_window_is_a_talker_of_a_short_recording_only(windows: in
     embed = (embed / np.linalg.norm(embed, axis=2, keepdims=True)).astype(np.float32)
     seconds = np.full((windows, 1), 2.0, np.float32)
     assert len(talkers_of(embed, seconds, seconds, same=0.5)[1]) == found
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_talker_who_says_little_is_one(known: bool) -> None:
+    embed, seconds, who = drawn(3, 300, 0.08, seed=5)
+    rare = who[:, 0] == 2
+    kept = ~(who == 2).any(1) | (np.cumsum(rare) <= 4) & rare
+    embed, seconds, who = embed[kept, :1], seconds[kept, :1], who[kept, :1]
+    assert (who == 2).sum() == 4 and len(who) > 80
+    label_WC, centre_KE = talkers_of(embed, seconds, seconds, same=0.5, talkers=3 if known else None)
+    assert len(centre_KE) == 3 and (label_WC[who == 2] == 2).all()
 
 
 @pytest.mark.parametrize(("windows", "talkers"), [(120, 8), (300, 10), (3, 100), (1, 2)])

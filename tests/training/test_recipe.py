@@ -92,6 +92,25 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
         load_recipe(written(tmp_path, "optimiser: {lr: 0.1, lr: 0.2}"))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{!x [a, b]: 1}",
+        "? [a]\n: 1",
+        "seed: !!int x",
+        "seed: !!bool x",
+        "a: !!timestamp x",
+        "a: 2026-13-45",
+        "[" * 3000,
+    ],
+)
+def test_whatever_yaml_stumbles_on_is_one_sentence(tmp_path: Path, content: str) -> None:
+    with pytest.raises(RecipeError, match=r"own\.yaml is not YAML: [^\n]+$"):
+        load_recipe(written(tmp_path, content))
+    with pytest.raises(RecipeError, match=r"^[^\n]+$"):
+        load_recipe("small", [f"seed={content}"])
+
+
 def test_an_unknown_name_is_told_the_nearest() -> None:
     told = r"unknown recipe 'smal' \(did you mean 'small'\?\); valid: base, base-continued, base-grown, "
     told += "base-longer, demo"

@@ -12,11 +12,10 @@ Labels = NDArray[np.int64]
 MOST = 400
 # Fewer embeddings than this have no neighbourhoods: clusters alone say how many talkers there are.
 FEW = 20
-# Cosine above which two clusters are one talker's.
-ALIKE = 0.3
-# What a cluster must have of all speech to be a talker's, and as many full windows are enough; less is an
-# outlier of somebody's.
-LEAST_SHARE, ENOUGH_WINDOWS = 0.03, 10.0
+# Mean cosine above which two clusters of embeddings are one talker's; of their means, it is higher.
+ALIKE, KNOWN = 0.25, 0.7
+# Full windows that make a talker of a cluster; fewer are an outlier of somebody's.
+LEAST_WINDOWS = 3.0
 # Neighbours of every embedding that are tried: shares of all embeddings, but not fewer than these.
 NEIGHBOURS = np.linspace(0.05, 0.35, 10)
 FEWEST_NEIGHBOURS = 6
@@ -31,7 +30,6 @@ def talkers_of(
     alone_WC: Floats,
     *,
     same: float,
-    alike: float = ALIKE,
     talkers: int | None = None,
     least_seconds: float = 1.0,
 ) -> tuple[Labels, Floats]:
@@ -46,7 +44,6 @@ def talkers_of(
         seconds_WC: of speech in each; below ``least_seconds`` a stream has no say in who is there.
         alone_WC: seconds of it while no other stream of the window speaks.
         same: cosine above which two streams of a window sound the same.
-        alike: cosine above which two clusters of streams are of one talker.
         talkers: how many there are, if known.
     """
     voiced_WC = seconds_WC >= min(least_seconds, float(seconds_WC.max()) if seconds_WC.size else 0.0)
@@ -55,9 +52,9 @@ def talkers_of(
         return np.full(seconds_WC.shape, -1), np.zeros((0, embed_WCE.shape[2]), np.float32)
     clear_WC = alone_WC >= least_seconds
     if clear_WC.sum() >= FEW:
-        centre_KE = _centres(embed_WCE[clear_WC], alone_WC[clear_WC], alike, talkers)
+        centre_KE = _centres(embed_WCE[clear_WC], alone_WC[clear_WC], talkers)
     else:
-        centre_KE = _centres(embed_WCE[voiced_WC], seconds_WC[voiced_WC], alike, talkers)
+        centre_KE = _centres(embed_WCE[voiced_WC], seconds_WC[voiced_WC], talkers)
     label_WC = np.full(seconds_WC.shape, -1)
     for _ in range(ROUNDS):
         before = label_WC
@@ -80,12 +77,12 @@ def talkers_of(
     return np.where(label_WC >= 0, rank[label_WC], -1), centre_KE[order]
 
 
-def _centres(unit_UE: Floats, weight_U: Floats, alike: float, talkers: int | None) -> Floats:
+def _centres(unit_UE: Floats, weight_U: Floats, talkers: int | None) -> Floats:
     """Mean embeddings of the talkers among embeddings [U,E] with so much speech [U].
 
     Few embeddings are clustered by average linkage. More are cut up where their neighbourhoods hang together
-    least, and the eigenvalues of the graph say how many parts there are: one talker's utterances differ, but
-    not as islands do. Where that finds several talkers it may miss one; linkage may add it.
+    least, and the eigenvalues of the graph say into how many parts: one talker's utterances differ, but not
+    as islands do. Who says too little to be an island is a cluster like none of them.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
@@ -94,20 +91,49 @@ def _centres(unit_UE: Floats, weight_U: Floats, alike: float, talkers: int | Non
     if len(unit_UE) == 1:
         return unit_UE
     tree = linkage(unit_UE, "average", metric="cosine")
-    label_U = fcluster(tree, 1 - alike, "distance")
-    if len(unit_UE) >= FEW:
-        graph = Neighbourhoods(unit_UE)
-        if talkers is None:
-            full, sums_K = float(weight_U.max()), np.bincount(label_U, weights=weight_U)
-            large = int((sums_K >= min(LEAST_SHARE * sums_K.sum(), ENOUGH_WINDOWS * full)).sum())
-            islands = graph.count()
-            talkers = 1 if islands == 1 else int(np.clip(large, islands, islands + 1))
-        label_U = graph.parts(talkers)
-    elif talkers is not None:
-        label_U = fcluster(tree, talkers, "maxclust")
-    return np.stack(
-        [mean_embedding(unit_UE[label_U == k], weight_U[label_U == k]) for k in np.unique(label_U)]
-    )
+    cluster_U = fcluster(tree, 1 - ALIKE, "distance")
+    if len(unit_UE) < FEW:
+        cut_U = cluster_U if talkers is None else fcluster(tree, talkers, "maxclust")
+        return _means(unit_UE, weight_U, cut_U)
+    graph, enough = Neighbourhoods(unit_UE), LEAST_WINDOWS * float(weight_U.max())
+    if talkers is not None:
+        # Islands divide the talkative before they show who says little; linkage may take an utterance for a
+        # talker. Where talkers are least alike, nobody is divided.
+        ways = [graph.parts(talkers), _cut(tree, weight_U, talkers, enough)]
+        found = [_means(unit_UE, weight_U, label_U) for label_U in ways]
+        return min(found, key=lambda centre_KE: (-len(centre_KE), _likeness(centre_KE)))
+    centre_KE = _means(unit_UE, weight_U, graph.parts(graph.count()))
+    mean_JE, spoken_J = _means(unit_UE, weight_U, cluster_U), np.bincount(cluster_U, weights=weight_U)[1:]
+    for j in np.argsort(-spoken_J, kind="stable"):
+        if spoken_J[j] >= enough and (centre_KE @ mean_JE[j]).max() < KNOWN:
+            centre_KE = np.concatenate([centre_KE, mean_JE[j : j + 1]])
+    return centre_KE
+
+
+def _cut(tree: NDArray[np.float64], weight_U: Floats, talkers: int, enough: float) -> Labels:
+    """Clusters of so many talkers, and −1 for outliers: cut ever lower until so many have enough speech."""
+    from scipy.cluster.hierarchy import fcluster
+
+    label_U: Labels
+    for count in (*range(min(talkers, len(weight_U)), len(weight_U) + 1), talkers):
+        label_U = fcluster(tree, count, "maxclust").astype(np.int64)
+        spoken_J = np.bincount(label_U, weights=weight_U)
+        large = np.argsort(-spoken_J, kind="stable")[:talkers]
+        if spoken_J[large[-1]] >= enough:
+            label_U[~np.isin(label_U, large)] = -1
+            break
+    return label_U  # where there never are so many, cut at so many
+
+
+def _means(unit_UE: Floats, weight_U: Floats, label_U: Labels) -> Floats:
+    """Mean embeddings of those of each label but −1."""
+    mine = [label_U == k for k in np.unique(label_U[label_U >= 0])]
+    return np.stack([mean_embedding(unit_UE[mine_U], weight_U[mine_U]) for mine_U in mine])
+
+
+def _likeness(centre_KE: Floats) -> float:
+    """The largest cosine between two talkers; of fewer talkers than two, the least there is."""
+    return float((centre_KE @ centre_KE.T - 2 * np.eye(len(centre_KE))).max())
 
 
 class Neighbourhoods:

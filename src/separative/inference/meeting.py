@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError, choose
-from separative.inference.cluster import ALIKE, mean_embedding, talkers_of
+from separative.inference.cluster import mean_embedding, talkers_of
 from separative.inference.recording import MIN_SPEECH, Audio, Blocks, ChannelPolicy, Wave
 from separative.inference.verify import embed_side, evidence
 from separative.inference.windows import Floats, Grid, Keep, Progress, Views, answers, hear
@@ -77,7 +77,6 @@ def analyze(
     *,
     talkers: int | None = None,
     attention: bool = True,
-    alike: float | None = None,
     channels: ChannelPolicy = "mean",
     window: float = WINDOW,
     hop: float = HOP,
@@ -94,8 +93,6 @@ def analyze(
         source: a sound file, or a waveform with its rate.
         talkers: how many there are, if known.
         attention: False leaves the cross-attention over windows out of embeddings, to see what it does.
-        alike: cosine above which two clusters of windows are of one talker; by default what the model's card
-            says.
         window, hop: seconds of a window, and from one to the next.
         keep: a file (.npz) for what was heard so far, of sound files only: a call that was stopped goes on
             from there. It stays, and serves later calls for the same recording.
@@ -119,7 +116,7 @@ def analyze(
     views = hear(model, blocks, grid, round(seconds * model.rate), keep=held, progress=progress)
     if not views.activity_WCS.any():
         raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH} s of speech")
-    speakers, label_WC = tell_apart(model, views, talkers=talkers, attention=attention, alike=alike)
+    speakers, label_WC = tell_apart(model, views, talkers=talkers, attention=attention)
     return Meeting(
         name,
         source,
@@ -141,13 +138,11 @@ def tell_apart(
     *,
     talkers: int | None = None,
     attention: bool = True,
-    alike: float | None = None,
 ) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
     """The talkers of a recording that was heard, and whose each stream of each window is [W,C].
 
     Arguments as of :func:`analyze`.
     """
-    alike = float(model.card.get("alike", ALIKE)) if alike is None else alike
     active_WCS = views.activity_WCS > 0.5
     alone_WCS = active_WCS & (active_WCS.sum(1, keepdims=True) == 1)
     speech_WC, alone_WC = (x.sum(-1) * np.float32(model.segment_seconds) for x in (active_WCS, alone_WCS))
@@ -157,7 +152,6 @@ def tell_apart(
         speech_WC,
         alone_WC,
         same=same_talker(model),
-        alike=alike,
         talkers=talkers,
     )
     return _speakers(model, views, label_WC, speech_WC, attention), label_WC

@@ -125,11 +125,21 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             if key.value in seen:
                 problem = f"the key '{key.value}' stands twice in one section"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _parsed(text: str) -> Any:
+    """The content of YAML; a ValueError of one line says what is wrong with it."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except Exception as error:  # values with a tag that is not theirs raise whatever their conversion does
+        raise ValueError(" ".join(f"{error}".split()) or type(error).__name__) from error
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -154,11 +164,11 @@ def read_keys(path: Path, what: str) -> dict[str, Any]:
         RecipeError: unreadable, not YAML, a key that stands twice, no keys.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
+        content = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path} is not a {what}: it holds no keys")
     return content
@@ -212,8 +222,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
                 f"override '{override}': '{'.'.join(parents[: index + 1])}' is a value, not a section"
             )
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        parsed = _parsed(value)
+    except ValueError as error:
         raise RecipeError(f"override '{override}': its value is not YAML") from error
     place[last if isinstance(place, dict) else _entry(place, last, override)] = parsed
 
