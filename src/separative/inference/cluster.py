@@ -12,8 +12,8 @@ Labels = NDArray[np.int64]
 MOST = 400
 # Fewer embeddings than this have no neighbourhoods: clusters alone say how many talkers there are.
 FEW = 20
-# Mean cosine above which two clusters of embeddings are one talker's; of their means, it is higher.
-ALIKE, KNOWN = 0.25, 0.7
+# Mean cosine above which two clusters of many or of few embeddings are one talker's; of means, it is higher.
+ALIKE, ALIKE_IF_FEW, KNOWN = 0.25, 0.3, 0.7
 # Full windows that make a talker of a cluster; fewer are an outlier of somebody's.
 LEAST_WINDOWS = 3.0
 # Neighbours of every embedding that are tried: shares of all embeddings, but not fewer than these.
@@ -91,10 +91,9 @@ def _centres(unit_UE: Floats, weight_U: Floats, talkers: int | None) -> Floats:
     if len(unit_UE) == 1:
         return unit_UE
     tree = linkage(unit_UE, "average", metric="cosine")
-    cluster_U = fcluster(tree, 1 - ALIKE, "distance")
     if len(unit_UE) < FEW:
-        cut_U = cluster_U if talkers is None else fcluster(tree, talkers, "maxclust")
-        return _means(unit_UE, weight_U, cut_U)
+        far, by = (1 - ALIKE_IF_FEW, "distance") if talkers is None else (talkers, "maxclust")
+        return _means(unit_UE, weight_U, fcluster(tree, far, by))
     graph, enough = Neighbourhoods(unit_UE), LEAST_WINDOWS * float(weight_U.max())
     if talkers is not None:
         # Islands divide the talkative before they show who says little; linkage may take an utterance for a
@@ -103,6 +102,7 @@ def _centres(unit_UE: Floats, weight_U: Floats, talkers: int | None) -> Floats:
         found = [_means(unit_UE, weight_U, label_U) for label_U in ways]
         return min(found, key=lambda centre_KE: (-len(centre_KE), _likeness(centre_KE)))
     centre_KE = _means(unit_UE, weight_U, graph.parts(graph.count()))
+    cluster_U = fcluster(tree, 1 - ALIKE, "distance")
     mean_JE, spoken_J = _means(unit_UE, weight_U, cluster_U), np.bincount(cluster_U, weights=weight_U)[1:]
     for j in np.argsort(-spoken_J, kind="stable"):
         if spoken_J[j] >= enough and (centre_KE @ mean_JE[j]).max() < KNOWN:
