@@ -9,7 +9,7 @@ import pytest
 
 from separative import audio, embed, load_corpus, load_model, separate, verify
 from separative.cli import main
-from separative.inference import analyze
+from separative.inference import Listener, analyze
 from separative.metrics import eer, si_sdr_improvement
 from separative.model.files import DEFAULT, SHIPPED, WEIGHTS, model_names
 
@@ -106,3 +106,22 @@ def test_it_separates_and_says_who_is_there(model, data: Path) -> None:
     assert np.mean(gains) > 2.5 and right >= 5
     turns = np.concatenate([waves[2], np.zeros(8000, np.float32), waves[7]])
     assert len(analyze(model, (turns, 16000), talkers=2).speakers) == 2
+
+
+@pytest.mark.data
+def test_a_stream_tells_two_talkers_apart_and_knows_the_first_again(model, data: Path) -> None:
+    corpus = load_corpus(data / "speech.csv", keep_damaged=True).split("dev")
+    said = []
+    for talker in ("speechocean762/0461", "speechocean762/3068"):
+        waves = [audio.read(u.path, 16000)[0] for u in corpus.by_speaker[talker]]
+        said.append(np.concatenate([0.05 * w / np.sqrt(np.mean(w**2)) for w in waves]))
+    seconds = 8 * 16000
+    turns = [said[0][:seconds], said[1][:seconds], said[0][seconds : 2 * seconds]]
+    listener = Listener(model)
+    updates = listener.push(np.concatenate(turns).astype(np.float32)) + listener.finish()
+    most = [
+        max((float(u.activity_KS[k].sum()), k) for u in some for k in range(len(u.activity_KS)))[1]
+        for start in (0, 8, 16)
+        if (some := [u for u in updates if start + 3 <= u.start < start + 7])
+    ]
+    assert len(updates[-1].embedding_KE) == 2 and most[0] == most[2] != most[1]
