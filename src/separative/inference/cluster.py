@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,10 +53,8 @@ def talkers_of(
     if not voiced_WC.any():
         return np.full(seconds_WC.shape, -1), np.zeros((0, embed_WCE.shape[2]), np.float32)
     clear_WC = alone_WC >= least_seconds
-    if clear_WC.sum() >= FEW:
-        centre_KE = _centres(embed_WCE[clear_WC], alone_WC[clear_WC], talkers)
-    else:
-        centre_KE = _centres(embed_WCE[voiced_WC], seconds_WC[voiced_WC], talkers)
+    judged_WC, weight_WC = (clear_WC, alone_WC) if clear_WC.sum() >= FEW else (voiced_WC, seconds_WC)
+    centre_KE = _centres(embed_WCE[judged_WC], weight_WC[judged_WC], talkers)
     label_WC = np.full(seconds_WC.shape, -1)
     for _ in range(ROUNDS):
         before = label_WC
@@ -84,7 +84,7 @@ def _centres(unit_UE: Floats, weight_U: Floats, talkers: int | None) -> Floats:
     least, and the eigenvalues of the graph say into how many parts: one talker's utterances differ, but not
     as islands do. Who says too little to be an island is a cluster like none of them.
     """
-    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.cluster.hierarchy import linkage
 
     some = np.linspace(0, len(unit_UE) - 1, min(MOST, len(unit_UE))).astype(int)
     unit_UE, weight_U = unit_UE[some], weight_U[some]
@@ -93,7 +93,7 @@ def _centres(unit_UE: Floats, weight_U: Floats, talkers: int | None) -> Floats:
     tree = linkage(unit_UE, "average", metric="cosine")
     if len(unit_UE) < FEW:
         far, by = (1 - ALIKE_IF_FEW, "distance") if talkers is None else (talkers, "maxclust")
-        return _means(unit_UE, weight_U, fcluster(tree, far, by))
+        return _means(unit_UE, weight_U, _clusters(tree, far, by))
     graph, enough = Neighbourhoods(unit_UE), LEAST_WINDOWS * float(weight_U.max())
     if talkers is not None:
         # Islands divide the talkative before they show who says little; linkage may take an utterance for a
@@ -102,7 +102,7 @@ def _centres(unit_UE: Floats, weight_U: Floats, talkers: int | None) -> Floats:
         found = [_means(unit_UE, weight_U, label_U) for label_U in ways]
         return min(found, key=lambda centre_KE: (-len(centre_KE), _likeness(centre_KE)))
     centre_KE = _means(unit_UE, weight_U, graph.parts(graph.count()))
-    cluster_U = fcluster(tree, 1 - ALIKE, "distance")
+    cluster_U = _clusters(tree, 1 - ALIKE, "distance")
     mean_JE, spoken_J = _means(unit_UE, weight_U, cluster_U), np.bincount(cluster_U, weights=weight_U)[1:]
     for j in np.argsort(-spoken_J, kind="stable"):
         if spoken_J[j] >= enough and (centre_KE @ mean_JE[j]).max() < KNOWN:
@@ -110,19 +110,23 @@ def _centres(unit_UE: Floats, weight_U: Floats, talkers: int | None) -> Floats:
     return centre_KE
 
 
-def _cut(tree: NDArray[np.float64], weight_U: Floats, talkers: int, enough: float) -> Labels:
-    """Clusters of so many talkers, and −1 for outliers: cut ever lower until so many have enough speech."""
+def _clusters(tree: NDArray[np.float64], far: float, by: str) -> Labels:
     from scipy.cluster.hierarchy import fcluster
 
-    label_U: Labels
-    for count in (*range(min(talkers, len(weight_U)), len(weight_U) + 1), talkers):
-        label_U = fcluster(tree, count, "maxclust").astype(np.int64)
+    label_U: Labels = fcluster(tree, far, by).astype(np.int64)
+    return label_U
+
+
+def _cut(tree: NDArray[np.float64], weight_U: Floats, talkers: int, enough: float) -> Labels:
+    """Clusters of so many talkers, and −1 for outliers: cut ever lower until so many have enough speech."""
+    for count in range(min(talkers, len(weight_U)), len(weight_U) + 1):
+        label_U = _clusters(tree, count, "maxclust")
         spoken_J = np.bincount(label_U, weights=weight_U)
         large = np.argsort(-spoken_J, kind="stable")[:talkers]
         if spoken_J[large[-1]] >= enough:
-            label_U[~np.isin(label_U, large)] = -1
-            break
-    return label_U  # where there never are so many, cut at so many
+            return np.where(np.isin(label_U, large), label_U, -1)
+    # There never are so many.
+    return _clusters(tree, talkers, "maxclust")
 
 
 def _means(unit_UE: Floats, weight_U: Floats, label_U: Labels) -> Floats:
@@ -167,8 +171,7 @@ class Neighbourhoods:
         count = min(count, len(self._order_UU))
         best = self._against_PK[:, min(count, self._against_PK.shape[1]) - 1].argmin()
         _, vector_UU = np.linalg.eigh(self._laplacian(int(self._tried[best])))
-        place_UK = vector_UU[:, :count]
-        place_UK = place_UK / np.maximum(np.linalg.norm(place_UK, axis=1, keepdims=True), 1e-9)
+        place_UK = unit_rows(vector_UU[:, :count])
         code_KK, _ = kmeans(place_UK, count, iter=10, seed=np.random.default_rng(0))
         label_U: Labels = vq(place_UK, code_KK)[0].astype(np.int64)
         return label_U
@@ -181,11 +184,15 @@ class Neighbourhoods:
         return laplacian_UU
 
 
+def unit_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows [...,E] at unit norm; those of zeros stay so."""
+    found: NDArray[Any] = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
+    return found
+
+
 def mean_embedding(unit_UE: Floats, weight_U: Floats) -> Floats:
     """The direction of a weighted sum of embeddings, at unit norm."""
-    sum_E = (unit_UE * weight_U[:, None]).sum(0)
-    mean_E: Floats = (sum_E / max(float(np.linalg.norm(sum_E)), 1e-9)).astype(np.float32)
-    return mean_E
+    return unit_rows((unit_UE * weight_U[:, None]).sum(0)).astype(np.float32)
 
 
 def match_streams(

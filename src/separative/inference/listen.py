@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from separative.errors import AudioError
-from separative.inference.cluster import match_streams
+from separative.inference.cluster import match_streams, unit_rows
 from separative.inference.forward import forward
 from separative.inference.meeting import same_talker
 from separative.inference.recording import MIN_SPEECH, Wave
@@ -137,7 +137,7 @@ class Listener:
         start = state.window * self._hop
         state.window += 1
         rate = self.model.rate
-        embed_KE = _unit(state.embed_sum_KE)
+        embed_KE = unit_rows(state.embed_sum_KE)
         return Update(start / rate, (start + self._hop) / rate, activity_KS, piece_KN, embed_KE)
 
     def _who(self, heard: Separated, wave_N: Wave) -> tuple[Floats, list[int]]:
@@ -162,7 +162,7 @@ class Listener:
         seconds_C = (activity_CS > 0.5).sum(1) * self.model.segment_seconds
         known_KE = state.embed_sum_KE.reshape(-1, size)
         certain_C = seconds_C >= 2 * MIN_SPEECH
-        label_C = match_streams(embed_CE, seconds_C > 0, _unit(known_KE), self.same, new_C=certain_C)
+        label_C = match_streams(embed_CE, seconds_C > 0, unit_rows(known_KE), self.same, new_C=certain_C)
         for c in np.flatnonzero(label_C >= 0):
             k = int(label_C[c])
             if k == len(known_KE):
@@ -171,11 +171,6 @@ class Listener:
                 known_KE[k] += embed_CE[c] * np.float32(seconds_C[c])
         state.embed_sum_KE = known_KE
         return activity_CS, [int(k) for k in label_C]
-
-
-def _unit(sum_KE: Floats) -> Floats:
-    unit_KE: Floats = sum_KE / np.maximum(np.linalg.norm(sum_KE, axis=1, keepdims=True), 1e-9)
-    return unit_KE
 
 
 def _cut(update: Update, pushed: int, rate: int) -> Update:

@@ -147,13 +147,7 @@ def tell_apart(
     alone_WCS = active_WCS & (active_WCS.sum(1, keepdims=True) == 1)
     speech_WC, alone_WC = (x.sum(-1) * np.float32(model.segment_seconds) for x in (active_WCS, alone_WCS))
     # By what each window says of itself: answers from one memory draw talkers together (docs/experiments.md).
-    label_WC, _ = talkers_of(
-        views.query_WCE,
-        speech_WC,
-        alone_WC,
-        same=same_talker(model),
-        talkers=talkers,
-    )
+    label_WC, _ = talkers_of(views.query_WCE, speech_WC, alone_WC, same=same_talker(model), talkers=talkers)
     return _speakers(model, views, label_WC, speech_WC, attention), label_WC
 
 

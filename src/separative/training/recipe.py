@@ -139,7 +139,7 @@ def _parsed(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
     except Exception as error:  # values with a tag that is not theirs raise whatever their conversion does
-        raise ValueError(" ".join(f"{error}".split()) or type(error).__name__) from error
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
