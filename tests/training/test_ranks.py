@@ -22,14 +22,18 @@ from separative.training.loop import _check_ranks
 PER_STEP = 1e-4
 STEPS = 50
 SCRIPT = """
-import json, sys
+import json, os, signal, sys
 from pathlib import Path
 from separative.corpora.manifest import Corpus, Utterance
+from separative.errors import SeparativeError
 from separative.training import load_recipe, train
 
 told = json.loads(sys.argv[1])
 speech = Corpus(tuple(Utterance(id, Path(path), 2.0, speaker=who) for id, path, who in told.pop("speech")))
-train(load_recipe(told.pop("recipe")), corpus=speech, device="cpu", **told)
+try:
+    train(load_recipe(told.pop("recipe")), corpus=speech, device="cpu", **told)
+except SeparativeError:
+    os.kill(os.getpid(), signal.SIGKILL)  # as a launcher may, before a traceback is written
 """
 
 

@@ -260,10 +260,13 @@ def _together(ranks: Ranks, out: Path) -> Iterator[None]:
     except RuntimeError as error:
         if ranks.world == 1:
             raise
-        raise SeparativeError(
+        lost = (
             f"process {ranks.rank} of {ranks.world} lost the others ({str(error).splitlines()[0]});"
             f" the run goes on from its last checkpoint: train with resume on {out}"
-        ) from error
+        )
+        # Said at once too: a launcher may end this process before whoever catches the error can show it.
+        log.error(lost)
+        raise SeparativeError(lost) from error
 
 
 def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
