@@ -24,6 +24,28 @@ def test_short_pauses_are_part_of_a_turn_and_short_sounds_are_none() -> None:
     assert turns_of(np.zeros((1, 9), bool), ["a"], 0.02) == []
 
 
+def test_speech_may_fill_only_half_of_the_frames_at_its_ends() -> None:
+    rng, frame = np.random.default_rng(1), 0.064
+    true, found, inset = [], [], []
+    for _ in range(300):
+        start, end = 1 + rng.random(), 3 + rng.random()
+        # Frames that hold any speech, as the network is taught to find them.
+        edge_T = np.arange(80) * frame
+        active_1T = ((edge_T + frame > start) & (edge_T < end))[None]
+        true.append((start, end))
+        found.append(turns_of(active_1T, ["a"], frame)[0][1:])
+        inset.append(turns_of(active_1T, ["a"], frame, inset=frame / 2)[0][1:])
+    bias, mended = (np.mean(np.array(x) - np.array(true), axis=0) for x in (found, inset))
+    assert bias == pytest.approx([-frame / 2, frame / 2], abs=0.005)
+    assert mended == pytest.approx([0, 0], abs=0.005)
+    # Nothing is cut off at the ends of a recording, and pauses are what they are without the frames' excess.
+    all_1T = np.ones((1, 10), bool)
+    assert turns_of(all_1T, ["a"], 0.1, inset=0.05) == [Turn("a", 0.0, 1.0)]
+    pause_1T = np.ones((1, 20), bool)
+    pause_1T[0, 8:10] = False
+    assert len(turns_of(pause_1T, ["a"], 0.1)) == 1 and len(turns_of(pause_1T, ["a"], 0.1, inset=0.05)) == 2
+
+
 def test_files_come_back(tmp_path: Path) -> None:
     turns = [Turn("a b", 0.0, 1.5), Turn("c", 1.25, 2.0)]
     write_rttm(tmp_path / "x.rttm", "my talk", turns)

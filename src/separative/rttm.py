@@ -31,12 +31,18 @@ def turns_of(
     *,
     min_pause: float = MIN_PAUSE,
     min_turn: float = MIN_TURN,
+    inset: float = 0.0,
 ) -> list[Turn]:
-    """Turns by start from which frames each talker speaks in; pauses and turns that are too short go."""
-    turns = []
+    """Turns by start from which frames each talker speaks in; pauses and turns that are too short go.
+
+    ``inset``: seconds by which speech begins after, and ends before, the frames that hold any of it; not at
+    the ends of the recording.
+    """
+    turns, stop = [], active_KT.shape[1]
     for name, active_T in zip(names, active_KT, strict=True):
         edge = np.flatnonzero(np.diff(active_T.astype(np.int8), prepend=0, append=0))
-        starts, ends = edge[0::2] * frame_seconds, edge[1::2] * frame_seconds
+        starts = edge[0::2] * frame_seconds + inset * (edge[0::2] > 0)
+        ends = edge[1::2] * frame_seconds - inset * (edge[1::2] < stop)
         long = np.flatnonzero(starts[1:] - ends[:-1] >= min_pause)
         firsts, lasts = np.r_[0, long + 1], np.r_[long, len(starts) - 1]
         for first, last in zip(firsts, lasts, strict=True) if len(starts) else ():

@@ -252,10 +252,11 @@ def _speakers(
         query_KE[k] = mean_embedding(views.query_WCE[label_WC == k], speech_WC[label_WC == k])
     embed_KE = answers(model, query_KE, views, attention=attention) if count else query_KE
     names = [f"talker{k + 1}" for k in range(count)]
-    shift = grid.lead / model.rate
+    shift, length = grid.lead / model.rate, grid.segment / model.rate
+    # A segment counts as speech if any of it is loud: on average half of the first and of the last is not.
     turns = [
         Turn(t.talker, max(0.0, t.start - shift), min(views.samples / model.rate, t.end - shift))
-        for t in turns_of(activity_KT > 0.5, names, grid.segment / model.rate)
+        for t in turns_of(activity_KT > 0.5, names, length, inset=length / 2)
     ]
     return tuple(
         Speaker(name, tuple(t for t in turns if t.talker == name), embed_E, activity_T)

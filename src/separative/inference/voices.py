@@ -47,7 +47,7 @@ def write_voices(
         start = 0
         for done, voice_KN in enumerate(voices(model, meeting), 1):
             for put, speaker, voice_N in zip(puts, meeting.speakers, voice_KN, strict=True):
-                put(voice_N * _gate(speaker, start, len(voice_N), meeting.rate) if active_only else voice_N)
+                put(voice_N * _gate(meeting, speaker, start, len(voice_N)) if active_only else voice_N)
             start += voice_KN.shape[1]
             if progress is not None:
                 progress(done, len(meeting.label_WC) // _skip(meeting.views.grid) + 1)
@@ -79,13 +79,17 @@ def voices(model: SeparativeEncoder, meeting: Meeting) -> Iterator[Floats]:
         yield before_KN[:, :left]
 
 
-def _gate(speaker: Speaker, start: int, count: int, rate: int) -> Wave:
-    """1 within the talker's turns, 0 outside, FADE_SECONDS from one to the other."""
-    time_N = (start + np.arange(count)) / rate
+def _gate(meeting: Meeting, speaker: Speaker, start: int, count: int) -> Wave:
+    """1 within the talker's turns, 0 outside, FADE_SECONDS from one to the other.
+
+    Turns are half a segment longer here at both ends: speech may begin as much before, and end as much after.
+    """
+    time_N = (start + np.arange(count)) / meeting.rate
     gate_N = np.zeros(count, np.float32)
     for turn in speaker.turns:
-        if turn.end + FADE_SECONDS > time_N[0] and turn.start - FADE_SECONDS < time_N[-1]:
-            inside_N = np.minimum(time_N - turn.start, turn.end - time_N) / FADE_SECONDS
+        first, last = turn.start - meeting.segment_seconds / 2, turn.end + meeting.segment_seconds / 2
+        if last + FADE_SECONDS > time_N[0] and first - FADE_SECONDS < time_N[-1]:
+            inside_N = np.minimum(time_N - first, last - time_N) / FADE_SECONDS
             gate_N = np.maximum(gate_N, np.clip(1 + inside_N, 0, 1).astype(np.float32))
     return gate_N
 
