@@ -18,7 +18,7 @@ from common import PAGES, Promise, promise_lines
 NEED_PEERS = ("step", "embed")
 NAMES = ("metrics", "loss", "mixing", "embed", "step")
 # Made by hand: they take from minutes to hours.
-LONG = ("separation", "recording", "gallery", "serve", "shards")
+LONG = ("separation", "recording", "listen", "gallery", "serve", "shards")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A server on a free port, and a client that knows what to wait for."""
+"""A server on a free port, a client that knows what to wait for, and a visitor with a browser."""
 
 import socket
 import threading
@@ -62,6 +62,46 @@ class Running:
         """All that is temporary."""
         folder = self.service.scratch.folder
         return [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
+
+
+class Visitor:
+    """A page, and all that its console complained of."""
+
+    def __init__(self, browser, url: str, **options: object) -> None:
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.complaints: list[str] = []
+        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.foreign: list[str] = []
+        self.home = url.partition("?")[0].rstrip("/")
+        self.page.on("request", self._request)
+        # Sounds are no elements of the page: kept hold of, to see what plays.
+        self.page.add_init_script(
+            "window.sounds = []; const Plain = window.Audio;"
+            " window.Audio = function (source) { const s = new Plain(source); sounds.push(s); return s; };"
+        )
+        self.page.goto(url)
+        self.page.locator("#about").filter(has_text="model").wait_for()
+
+    def _request(self, request) -> None:
+        if not request.url.startswith((self.home, "blob:")):
+            self.foreign.append(request.url)
+
+    def analyze(self, path: Path) -> None:
+        # The lanes of an earlier recording are gone before the new ones come.
+        self.page.set_input_files("#file", path)
+        self.page.locator("#meeting").wait_for()
+
+    def heard(self) -> list[int]:
+        """Numbers of the sounds that play and can be heard."""
+        return self.page.evaluate(
+            "() => sounds.flatMap((s, i) => !s.paused && !s.muted && s.currentTime > 0 ? [i] : [])"
+        )
+
+    def text(self, selector: str) -> str:
+        return self.page.locator(selector).first.inner_text()
 
 
 def until(holds: Any, seconds: float = 60.0) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serve_helpers import Running, until
+from serve_helpers import Running, Visitor, until
 
 from separative import audio
 from separative.corpora import load_corpus
@@ -42,46 +42,6 @@ def browser(playwright) -> Iterator[object]:
     opened = launch(playwright)
     yield opened
     opened.close()
-
-
-class Visitor:
-    """A page, and all that its console complained of."""
-
-    def __init__(self, browser, url: str, **options: object) -> None:
-        self.context = browser.new_context(**options)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(60_000)
-        self.complaints: list[str] = []
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.foreign: list[str] = []
-        self.home = url.partition("?")[0].rstrip("/")
-        self.page.on("request", self._request)
-        # Sounds are no elements of the page: kept hold of, to see what plays.
-        self.page.add_init_script(
-            "window.sounds = []; const Plain = window.Audio;"
-            " window.Audio = function (source) { const s = new Plain(source); sounds.push(s); return s; };"
-        )
-        self.page.goto(url)
-        self.page.locator("#about").filter(has_text="model").wait_for()
-
-    def _request(self, request) -> None:
-        if not request.url.startswith((self.home, "blob:")):
-            self.foreign.append(request.url)
-
-    def analyze(self, path: Path) -> None:
-        # The lanes of an earlier recording are gone before the new ones come.
-        self.page.set_input_files("#file", path)
-        self.page.locator("#meeting").wait_for()
-
-    def heard(self) -> list[int]:
-        """Numbers of the sounds that play and can be heard."""
-        return self.page.evaluate(
-            "() => sounds.flatMap((s, i) => !s.paused && !s.muted && s.currentTime > 0 ? [i] : [])"
-        )
-
-    def text(self, selector: str) -> str:
-        return self.page.locator(selector).first.inner_text()
 
 
 @pytest.fixture
@@ -338,6 +298,16 @@ def test_cancel_stops_the_job(start, visit, record) -> None:
     here.page.locator("#said").filter(has_text="Cancelled").wait_for()
     assert here.page.locator("#meeting").is_hidden()
     until(lambda: not server.files())
+
+
+def test_a_server_that_goes_away_is_told_of(start, visit, record) -> None:
+    server: Running = start()
+    here = visit(server.url)
+    here.page.set_input_files("#file", record("page-gone.wav", 300.0, 87))
+    here.page.locator("#stage").filter(has_text=re.compile("Listening|Separating")).wait_for()
+    server.stop()
+    here.page.locator("#problem").filter(has_text="the server cannot be reached").wait_for()
+    assert here.page.locator("#cancel").is_hidden()
 
 
 def test_two_recordings_are_compared(server: Running, visit, record) -> None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from separative.errors import AudioError
-from separative.inference.cluster import match_streams, unit_rows
+from separative.inference.cluster import ALIKE_IF_FEW, match_streams, unit_rows
 from separative.inference.forward import forward
-from separative.inference.meeting import same_talker
 from separative.inference.recording import MIN_SPEECH, Wave
 from separative.inference.voices import FADE_SECONDS
 from separative.inference.windows import Floats, Grid, fade_in, gather
@@ -45,11 +44,16 @@ class Update:
 
 @dataclass
 class State:
-    """All that listening remembers; whoever keeps it can go on later. ``samples_N`` are still needed."""
+    """All that listening remembers; whoever keeps it can go on later. ``samples_N`` are still needed.
+
+    ``query_sum_KE`` of the windows' own embeddings, by which talkers are known again, and ``embed_sum_KE`` of
+    what the cross-attention has made of them, by seconds of speech.
+    """
 
     samples_N: Wave
     window: int = 0
     pushed: int = 0
+    query_sum_KE: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     embed_sum_KE: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     memory_ME: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     memory_activity_M: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -64,12 +68,11 @@ class Listener:
 
     Args:
         model: in evaluation mode.
-        same: cosine above which two windows' talkers are one; by default what the model's card says.
+        same: cosine above which a window's own embedding is a talker's, or two streams of it sound the same.
     """
 
-    def __init__(self, model: SeparativeEncoder, *, same: float | None = None) -> None:
-        self.model = model
-        self.same = same_talker(model) if same is None else same
+    def __init__(self, model: SeparativeEncoder, *, same: float = ALIKE_IF_FEW) -> None:
+        self.model, self.same = model, same
         self.grid = Grid.of(model, WINDOW, HOP)
         self._hop = self.grid.hop * self.grid.segment
         self._size = self.grid.window * self.grid.segment
@@ -158,18 +161,18 @@ class Listener:
         state.memory_activity_M = np.concatenate(
             [state.memory_activity_M, np.where(loud_S, logit_CS, -30.0)[:, new_S].reshape(-1)]
         )[-MEMORY:].astype(np.float32)
-        embed_CE = gather(self.model, query_CE, state.memory_ME, state.memory_activity_M)
-        seconds_C = (activity_CS > 0.5).sum(1) * self.model.segment_seconds
-        known_KE = state.embed_sum_KE.reshape(-1, size)
-        certain_C = seconds_C >= 2 * MIN_SPEECH
-        label_C = match_streams(embed_CE, seconds_C > 0, unit_rows(known_KE), self.same, new_C=certain_C)
-        for c in np.flatnonzero(label_C >= 0):
-            k = int(label_C[c])
-            if k == len(known_KE):
-                known_KE = np.concatenate([known_KE, np.zeros((1, size), np.float32)])
-            if seconds_C[c] >= MIN_SPEECH:
-                known_KE[k] += embed_CE[c] * np.float32(seconds_C[c])
-        state.embed_sum_KE = known_KE
+        # Whose streams are, windows say of themselves (docs/experiments.md); the past betters embeddings.
+        answer_CE = gather(self.model, query_CE, state.memory_ME, state.memory_activity_M)
+        seconds_C = (activity_CS > 0.5).sum(1) * np.float32(self.model.segment_seconds)
+        sum_2KE = np.stack([state.query_sum_KE, state.embed_sum_KE]).reshape(2, -1, size)
+        label_C = match_streams(
+            query_CE, seconds_C > 0, unit_rows(sum_2KE[0]), self.same, new_C=seconds_C >= 2 * MIN_SPEECH
+        )
+        new = max(0, int(label_C.max()) + 1 - sum_2KE.shape[1])
+        sum_2KE = np.pad(sum_2KE, ((0, 0), (0, new), (0, 0)))
+        for c in np.flatnonzero((label_C >= 0) & (seconds_C >= MIN_SPEECH)):
+            sum_2KE[:, label_C[c]] += np.stack([query_CE[c], answer_CE[c]]) * seconds_C[c]
+        state.query_sum_KE, state.embed_sum_KE = sum_2KE
         return activity_CS, [int(k) for k in label_C]
 
 

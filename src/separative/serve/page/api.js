@@ -112,15 +112,18 @@ export async function run(verb, body, signal, report) {
 function follow(path, signal, report) {
   return new Promise((resolve, reject) => {
     const events = new EventSource(`${path}/events`);
+    let lost = 0;
     const end = (settle, value) => { events.close(); settle(value); };
     signal?.addEventListener('abort', () => end(reject, new DOMException('stopped', 'AbortError')), { once: true });
     events.onmessage = event => {
+      lost = 0;
       const job = JSON.parse(event.data);
       if (['done', 'failed', 'cancelled'].includes(job.state)) return end(resolve);
       if (job.state === 'waiting') report(`Waiting: ${job.ahead} before this`, undefined);
       else report(STAGES[job.stage] ?? 'Working', job.progress);
     };
-    // It reconnects by itself unless the server says no; then the job itself tells why.
-    events.onerror = () => { if (events.readyState === EventSource.CLOSED) end(resolve); };
+    // It reconnects by itself, every few seconds, unless the server says no. Then, and after some tries, asking
+    // for the job itself tells why.
+    events.onerror = () => { if (events.readyState === EventSource.CLOSED || ++lost > 4) end(resolve); };
   });
 }
