@@ -116,8 +116,9 @@ def main() -> None:
         [
             "# While they speak",
             "",
-            f"{args.count} simulated conversations of {SECONDS:.0f} s of each kind (seed {SEED}), of talkers that"
-            f" the model was not trained on. `listen` says {latency:.2f} s after a moment who spoke in it"
+            f"{args.count} simulated conversations of {SECONDS:.0f} s of each kind (seed {SEED}), of talkers"
+            f" that the model was not trained on.",
+            f"`listen` says {latency:.2f} s after a moment who spoke in it"
             f" and takes nothing back; `analyze` hears all of the recording first. {args.threads} threads.",
             *made_on(loads, "torch"),
             "",
