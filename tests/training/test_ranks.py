@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,17 +60,32 @@ def command(plan: Recipe, speech: Corpus, folder: Path, **told: object) -> list[
     return [str(folder / "script.py"), json.dumps(told, default=str)]
 
 
-def together(count: int, words: list[str]) -> subprocess.Popen[str]:
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", "0"]
-    launcher += ["--standalone"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.Popen(
-        [sys.executable, *launcher, *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
+Start = Callable[[int, list[str]], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def together() -> Iterator[Start]:
+    """Starts so many processes; none outlives the test, however it ends."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(count: int, words: list[str]) -> subprocess.Popen[str]:
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", "0"]
+        children.append(
+            subprocess.Popen(
+                [sys.executable, *launcher, "--standalone", *words],
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+                start_new_session=True,
+            )
+        )
+        return children[-1]
+
+    yield start
+    for child in children:
+        # The launcher passes it on to those it has started, and waits for them.
+        child.terminate()
+        child.communicate(timeout=60)
 
 
 def losses(folder: Path) -> dict[int, dict[str, float]]:
@@ -78,7 +93,7 @@ def losses(folder: Path) -> dict[int, dict[str, float]]:
     return {line["step"]: line for line in lines}
 
 
-def test_two_processes_are_one(plan: Recipe, corpus: Corpus, tmp_path: Path) -> None:
+def test_two_processes_are_one(plan: Recipe, corpus: Corpus, together: Start, tmp_path: Path) -> None:
     speech = corpus.split("train")
     child = together(2, command(plan, speech, tmp_path, out=tmp_path / "two", steps=STEPS))
     whole = train(plan, corpus=speech, out=tmp_path / "one", cache=tmp_path / "cache", device="cpu")
@@ -119,7 +134,7 @@ def test_two_processes_are_one(plan: Recipe, corpus: Corpus, tmp_path: Path) -> 
 
 
 def test_a_process_that_dies_ends_the_others_with_a_sentence(
-    plan: Recipe, corpus: Corpus, tmp_path: Path
+    plan: Recipe, corpus: Corpus, together: Start, tmp_path: Path
 ) -> None:
     speech, out = corpus.split("train"), tmp_path / "run"
     quick = plan.model_copy(update={"run": plan.run.model_copy(update={"checkpoint_minutes": 1e-9})})
