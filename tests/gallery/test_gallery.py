@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -273,6 +274,26 @@ def test_a_killed_writer_loses_no_committed_row(tmp_path: Path) -> None:
         done = {f"{number}-{i}" for i in range(len(told) - (not told[-1].endswith("\n")))}
         assert done <= kept
         assert len({name for name in kept if name.startswith(f"{number}-")} - done) <= 1
+
+
+def test_a_file_that_another_keeps_to_itself_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("separative.gallery.rows.PATIENCE", 0.1)
+    rows = Rows(tmp_path / "g", model="m", size=16)
+    # As a transaction does that outgrows the other's memory.
+    other = sqlite3.connect(rows.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    reads = [rows.listed, rows.names, rows.count, lambda: rows.talker("a"), lambda: rows.changed_since(0)]
+    for read in reads:
+        with pytest.raises(GalleryError, match=r"gallery\.sqlite cannot be read now \(database is locked\)"):
+            read()
+    with pytest.raises(GalleryError, match=r"nothing was written \(database is locked\)"):
+        rows.set_fact("change", "1")
+    other.execute("ROLLBACK")
+    other.close()
+    assert rows.listed() == [] and rows.changed_since(0)[3] == 0
+    rows.close()
 
 
 def test_another_process_sees_changes_at_once(gallery: Gallery, saved: SeparativeEncoder, record) -> None:

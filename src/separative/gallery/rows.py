@@ -132,7 +132,7 @@ class Rows:
             raise GalleryError(f"{self.path}: nothing was written ({error})") from error
 
     def fact(self, name: str) -> str:
-        return str(self.db.execute("SELECT value FROM fact WHERE name = ?", [name]).fetchone()[0])
+        return str(self._found("SELECT value FROM fact WHERE name = ?", [name])[0][0])
 
     def set_fact(self, name: str, value: str) -> None:
         with self.writing():
@@ -144,18 +144,18 @@ class Rows:
         return int(self.fact("change"))
 
     def talker(self, name: str) -> int | None:
-        row = self.db.execute("SELECT id FROM talker WHERE name = ?", [name]).fetchone()
-        return None if row is None else int(row[0])
+        found = self._found("SELECT id FROM talker WHERE name = ?", [name])
+        return int(found[0][0]) if found else None
 
     def names(self) -> list[str]:
-        return [row[0] for row in self.db.execute("SELECT name FROM talker ORDER BY name")]
+        return [row[0] for row in self._found("SELECT name FROM talker ORDER BY name")]
 
     def count(self) -> int:
-        return int(self.db.execute("SELECT COUNT(*) FROM talker").fetchone()[0])
+        return int(self._found("SELECT COUNT(*) FROM talker")[0][0])
 
     def listed(self) -> list[Enrolled]:
         """All talkers by name."""
-        found = self.db.execute(
+        found = self._found(
             "SELECT name, COUNT(recording.id), COALESCE(SUM(seconds), 0), added, metadata FROM talker"
             " LEFT JOIN recording ON talker.id = recording.talker GROUP BY talker.id ORDER BY name"
         )
@@ -165,7 +165,7 @@ class Rows:
         """What was heard of a talker, in the order of enrolment."""
         return [
             Heard(source, hash_, seconds, *self._arrays(query, memory, logit), sound)
-            for source, hash_, seconds, query, memory, logit, sound in self.db.execute(
+            for source, hash_, seconds, query, memory, logit, sound in self._found(
                 "SELECT source, hash, seconds, query, memory, logit, sound FROM recording"
                 " WHERE talker = ? ORDER BY id",
                 [talker],
@@ -174,7 +174,7 @@ class Rows:
 
     def hashes(self, talker: int) -> set[str]:
         """Of all recordings that a talker is enrolled with."""
-        return {row[0] for row in self.db.execute("SELECT hash FROM recording WHERE talker = ?", [talker])}
+        return {row[0] for row in self._found("SELECT hash FROM recording WHERE talker = ?", [talker])}
 
     def put_talker(
         self, name: str, embed_E: Floats, *, added: str = "", metadata: dict[str, Any] | None = None
@@ -192,8 +192,8 @@ class Rows:
                 return int(made.lastrowid or 0)
             self.db.execute("UPDATE talker SET embedding = ?, change = ? WHERE id = ?", [blob, change, known])
             if metadata:
-                old = self.db.execute("SELECT metadata FROM talker WHERE id = ?", [known]).fetchone()[0]
-                new = json.dumps(json.loads(old) | metadata)
+                old = self._found("SELECT metadata FROM talker WHERE id = ?", [known])
+                new = json.dumps(json.loads(old[0][0]) | metadata)
                 self.db.execute("UPDATE talker SET metadata = ? WHERE id = ?", [new, known])
             return known
 
@@ -235,10 +235,8 @@ class Rows:
     def changed_since(self, change: int) -> tuple[NDArray[np.int64], Floats, list[int], int]:
         """Ids and embeddings [N,E] that are new or other since that change, ids that are gone, and now."""
         with self.reading():
-            found = self.db.execute(
-                "SELECT id, embedding FROM talker WHERE change > ? ORDER BY id", [change]
-            ).fetchall()
-            gone = [row[0] for row in self.db.execute("SELECT id FROM gone WHERE change > ?", [change])]
+            found = self._found("SELECT id, embedding FROM talker WHERE change > ? ORDER BY id", [change])
+            gone = [row[0] for row in self._found("SELECT id FROM gone WHERE change > ?", [change])]
             now = int(self.fact("change"))
         ids = np.array([row[0] for row in found], np.int64)
         embed_NE = np.frombuffer(b"".join(row[1] for row in found), np.float32).reshape(-1, self.size)
@@ -265,9 +263,20 @@ class Rows:
         return self._named("ORDER BY name LIMIT ?", [count])
 
     def _named(self, which: str, values: list[int]) -> tuple[list[str], Floats]:
-        found = self.db.execute(f"SELECT name, embedding FROM talker {which}", values).fetchall()
+        found = self._found(f"SELECT name, embedding FROM talker {which}", values)
         embed_NE = np.frombuffer(b"".join(row[1] for row in found), np.float32).reshape(-1, self.size)
         return [row[0] for row in found], embed_NE
+
+    def _found(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows that answer a question.
+
+        Raises:
+            GalleryError: another process has kept the file to itself for longer than PATIENCE.
+        """
+        try:
+            return self.db.execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise GalleryError(f"{self.path} cannot be read now ({error})") from error
 
     def _arrays(self, query: bytes, memory: bytes, logit: bytes) -> tuple[Floats, Floats, Floats]:
         return (
