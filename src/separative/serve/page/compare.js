@@ -1,7 +1,7 @@
 // Is the same talker heard in two recordings?
 
 import { forget, run, upload } from './api.js';
-import { $, make, percent, signed, tell } from './dom.js';
+import { $, enable, make, percent, signed, tell } from './dom.js';
 
 export function compareTwo(limits) {
   const sides = ['left', 'right'];
@@ -18,8 +18,8 @@ export function compareTwo(limits) {
       verdict.textContent = share === undefined ? `${words} …` : `${words} ${percent(share)} …`;
     };
     tell($('compare-problem'), '');
-    const able = yes => { for (const id of [...sides, 'compare']) $(id).disabled = !yes; };
-    able(false);
+    const controls = [...sides, 'compare'];
+    enable(false, controls);
     const held = [];
     try {
       for (const side of sides) {
@@ -35,7 +35,7 @@ export function compareTwo(limits) {
       tell($('compare-problem'), error.message);
     } finally {
       forget(...held.map(one => `api/recordings/${one.id}`));
-      able(true);
+      enable(true, controls);
     }
   });
 }

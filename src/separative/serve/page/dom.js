@@ -38,6 +38,10 @@ export function tell(element, text) {
   element.hidden = !text;
 }
 
+export function enable(yes, ids) {
+  for (const id of ids) $(id).disabled = !yes;
+}
+
 // Asks in a dialog; resolves to true or false.
 export function sure(words, yes) {
   const dialog = $('sure');

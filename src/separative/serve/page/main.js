@@ -2,7 +2,7 @@
 
 import { ask, forget, run, upload } from './api.js';
 import { compareTwo } from './compare.js';
-import { $, clock, count, percent, tell } from './dom.js';
+import { $, clock, count, enable, percent, tell } from './dom.js';
 import { showGallery } from './gallery.js';
 import { record } from './recorder.js';
 import { Timeline } from './timeline.js';
@@ -16,13 +16,11 @@ function report(words, share) {
   else $('progress').value = share;
 }
 
-function enabled(yes) {
-  for (const id of ['file', 'record', 'talkers']) $(id).disabled = !yes;
-}
+const CONTROLS = ['file', 'record', 'talkers'];
 
 function busy(yes) {
   $('work').hidden = !yes;
-  enabled(!yes);
+  enable(!yes, CONTROLS);
 }
 
 async function analyze(file, name) {
@@ -60,7 +58,7 @@ async function analyze(file, name) {
 async function begin() {
   tell($('problem'), '');
   // From now on: while the browser asks, nothing else begins.
-  enabled(false);
+  enable(false, CONTROLS);
   try {
     recording = await record((seconds, level, bytes) => {
       $('recorded').textContent = clock(seconds);
@@ -70,7 +68,7 @@ async function begin() {
     $('microphone').hidden = false;
     $('stop').focus();
   } catch (error) {
-    enabled(true);
+    enable(true, CONTROLS);
     tell($('problem'), error.message);
   }
 }
@@ -81,7 +79,7 @@ async function finish(keep) {
   if (!mine) return;
   $('microphone').hidden = true;
   $('recorded').textContent = '0:00';
-  enabled(true);
+  enable(true, CONTROLS);
   if (!keep) {
     await mine.discard();
     $('record').focus();
