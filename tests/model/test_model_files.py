@@ -192,6 +192,25 @@ def test_a_mean_of_models_is_that_of_their_weights_and_met_all_talkers(make: Mak
         average_models([one])
 
 
+def test_a_mean_may_keep_half_of_what_attention_adds(make: Make) -> None:
+    model = make()
+    with torch.no_grad():
+        for weight in model.cross.out.parameters():
+            weight.normal_(std=0.1)
+    whole, half, none = (average_models([model, model], attention=share) for share in (1.0, 0.5, 0.0))
+    assert half.card["attention"] == 0.5
+    query_QE = torch.nn.functional.normalize(torch.randn(3, model.config.embedding), dim=1)
+    memory_ME, bias_QM = torch.randn(9, model.config.embedding), torch.zeros(3, 9)
+    answers = [m.cross.gather(query_QE, memory_ME, bias_QM) for m in (whole, half, none)]
+    torch.testing.assert_close(answers[2], query_QE)
+    # What is added points one way: the half answer lies between query and answer, in their plane.
+    for query_E, answer_E, half_E in zip(query_QE, *answers[:2], strict=True):
+        assert query_E @ answer_E < query_E @ half_E < 1
+        assert torch.linalg.svdvals(torch.stack([query_E, answer_E, half_E]))[-1] < 1e-5
+    with pytest.raises(ModelError, match="a share from 0 to 1"):
+        average_models([model, model], attention=1.5)
+
+
 def test_models_of_other_shapes_have_no_mean(make: Make) -> None:
     model = make()
     wider = SeparativeEncoder(model.config.model_copy(update={"embedding": 2 * model.config.embedding}))

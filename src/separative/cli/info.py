@@ -47,6 +47,9 @@ def info(
 def average(
     models: Annotated[list[str], typer.Argument(help="Folders of models or runs, or registered names.")],
     out: Annotated[Path, typer.Option(help="Folder for the new model.")],
+    attention: Annotated[
+        float, typer.Option(min=0, max=1, help="How much of what the cross-attention adds is kept.")
+    ] = 1.0,
     half: Annotated[bool, typer.Option(help="Weights in half precision, in half the space.")] = False,
 ) -> None:
     """The mean of models' weights, as one model.
@@ -55,7 +58,7 @@ def average(
     """
     from separative.model import average_models, load_model, save_model
 
-    mean = average_models([load_model(model) for model in models])
+    mean = average_models([load_model(model) for model in models], attention=attention)
     print(save_model(mean, out, half=half, **mean.card))
 
 
