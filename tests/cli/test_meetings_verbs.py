@@ -91,6 +91,9 @@ def test_meetings_are_judged(cli: Run, run: Path, strangers: Path, tmp_path: Pat
     difference = results.find("window EER difference", "2 talkers, 30%", model=alone)
     assert difference.value == pytest.approx(without.value - with_it.value, abs=1e-3)
     assert difference.low <= difference.value <= difference.high
+    errors = [results.find("DER", "2 talkers, 30%", model=m).value for m in ("trained", alone)]
+    difference = results.find("DER difference", "2 talkers, 30%", model=alone)
+    assert difference.value == pytest.approx(errors[1] - errors[0], abs=1e-3)
     # Two conversations of 18 s: each window of 2 s, a second apart, and every talker enrolled beside it.
     assert with_it.trials == without.trials > 100
 

@@ -54,6 +54,28 @@ def test_who_is_there_is_judged_by_those_who_speak_alone() -> None:
     assert len(talkers_of(embed, seconds, seconds, same=0.5)[1]) > 3
 
 
+def test_answers_say_whose_a_stream_is_and_not_who_is_there() -> None:
+    embed, seconds, who = drawn(3, 150, 0.08, seed=4)
+    seconds[:] = 3.0
+    # Some streams hardly know themselves whose they are; what answers them does.
+    rng = np.random.default_rng(5)
+    blurred = embed + 0.8 * rng.standard_normal(embed.shape).astype(np.float32) * (
+        rng.random((150, 2, 1)) < 0.2
+    )
+    blurred /= np.linalg.norm(blurred, axis=2, keepdims=True)
+    own_WC, own_KE = talkers_of(blurred, seconds, seconds, same=0.5, talkers=3)
+    label_WC, centre_KE = talkers_of(blurred, seconds, seconds, same=0.5, talkers=3, answer_WCE=embed)
+    assert len(own_KE) == len(centre_KE) == 3
+    whose = {k: np.bincount(who[own_WC == k]).argmax() for k in range(3)}
+    again = {k: np.bincount(who[label_WC == k]).argmax() for k in range(3)}
+    assert set(whose.values()) == set(again.values()) == {0, 1, 2}
+    wrong = [
+        np.mean([names[k] for k in found.flat] != who.flat)
+        for names, found in ((whose, own_WC), (again, label_WC))
+    ]
+    assert wrong[0] > 0.01 and wrong[1] == 0
+
+
 def test_more_windows_than_are_compared_pairwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("separative.inference.cluster.MOST", 40)
     embed, seconds, who = drawn(3, 400, 0.08, seed=1)

@@ -126,7 +126,7 @@ def evaluate_meetings(
     for condition, ways in found.items():
         for way, some in ways.items():
             rows += _rows(some, way, condition, draws, seed)
-        rows += _window_rows(ways, condition, draws, seed)
+        rows += _difference_rows(ways, condition, draws, seed)
     settings = {
         "split": split,
         "seconds": seconds,
@@ -272,24 +272,35 @@ def _rows(some: Sequence[Judged], way: str, condition: str, draws: Talkers, seed
     return rows
 
 
-def _window_rows(ways: dict[str, list[Judged]], condition: str, draws: Talkers, seed: int) -> list[Row]:
-    """EER of single windows, and its difference to that of the first way."""
+def _difference_rows(ways: dict[str, list[Judged]], condition: str, draws: Talkers, seed: int) -> list[Row]:
+    """EER of single windows; and the differences of that and of DER to the first way's."""
     rows: list[Row] = []
-    usual: tuple[float, NDArray[np.float64]] | None = None
+    usual, *others = ways
+    total_N = np.array([one.error.total for one in ways[usual]])
+    wrong_N, each_N = _wrong(ways[usual]), np.arange(len(total_N))
+    for way in others:
+        figures = draws.ratio(100 * (_wrong(ways[way]) - wrong_N), total_N, each_N)
+        rows.append(Row(way, condition, "DER difference", *figures, len(total_N), POOLED, seed))
+    heard: tuple[float, NDArray[np.float64]] | None = None
     for way, some in ways.items():
         trials = [one.windows for one in some]
         if (found := _equal_error(trials, draws)) is None:
             continue
-        figures = {"window EER": found}
-        if usual is None:
-            usual = found
+        metrics = {"window EER": found}
+        if heard is None:
+            heard = found
         else:
-            figures["window EER difference"] = found[0] - usual[0], found[1] - usual[1]
+            metrics["window EER difference"] = found[0] - heard[0], found[1] - heard[1]
         rows += [
             Row(way, condition, metric, value, *interval(value_R, value), sum(map(len, trials)), POOLED, seed)
-            for metric, (value, value_R) in figures.items()
+            for metric, (value, value_R) in metrics.items()
         ]
     return rows
+
+
+def _wrong(some: Sequence[Judged]) -> NDArray[np.float64]:
+    """Seconds of error in each conversation [N]."""
+    return np.array([one.error.rate * one.error.total for one in some])
 
 
 def _equal_error(

@@ -30,6 +30,7 @@ UNITS = {
     "PESQ": "",
     "STOI": "",
     "DER": "%",
+    "DER difference": "points",
     "missed": "%",
     "false alarm": "%",
     "confusion": "%",
@@ -42,9 +43,19 @@ UNITS = {
     "stream cosine": "",
 }
 LOWER_IS_BETTER = frozenset(
-    {"EER", "EER difference", "window EER", "window EER difference"}
+    {"EER", "EER difference", "window EER", "window EER difference", "DER difference"}
     | {"minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
-    | {"DER", "missed", "false alarm", "confusion", "JER", "swaps", "miscounted", "stream cosine"}
+    | {
+        "DER",
+        "DER difference",
+        "missed",
+        "false alarm",
+        "confusion",
+        "JER",
+        "swaps",
+        "miscounted",
+        "stream cosine",
+    }
 )
 # What most readers look for first.
 MAIN = ("EER", "SI-SDRi", "DER", "MI")

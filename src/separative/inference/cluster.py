@@ -34,6 +34,7 @@ def talkers_of(
     same: float,
     talkers: int | None = None,
     least_seconds: float = 1.0,
+    answer_WCE: Floats | None = None,
 ) -> tuple[Labels, Floats]:
     """Whose each stream is [W,C] (−1: nobody's), and mean embeddings [K,E] of the talkers, by speech.
 
@@ -47,6 +48,7 @@ def talkers_of(
         alone_WC: seconds of it while no other stream of the window speaks.
         same: cosine above which two streams of a window sound the same.
         talkers: how many there are, if known.
+        answer_WCE: other embeddings of the streams, for matching them once more with the talkers then found.
     """
     voiced_WC = seconds_WC >= min(least_seconds, float(seconds_WC.max()) if seconds_WC.size else 0.0)
     voiced_WC &= seconds_WC > 0
@@ -55,17 +57,11 @@ def talkers_of(
     clear_WC = alone_WC >= least_seconds
     judged_WC, weight_WC = (clear_WC, alone_WC) if clear_WC.sum() >= FEW else (voiced_WC, seconds_WC)
     centre_KE = _centres(embed_WCE[judged_WC], weight_WC[judged_WC], talkers)
-    label_WC = np.full(seconds_WC.shape, -1)
-    for _ in range(ROUNDS):
-        before = label_WC
-        label_WC = _match(embed_WCE, voiced_WC, centre_KE, same)
-        kept = [k for k in range(len(centre_KE)) if (label_WC == k).any()]
-        centre_KE = np.stack(
-            [mean_embedding(embed_WCE[label_WC == k], seconds_WC[label_WC == k]) for k in kept]
-        )
-        label_WC = np.where(label_WC >= 0, np.searchsorted(kept, label_WC), -1)
-        if np.array_equal(label_WC, before):
-            break
+    label_WC, centre_KE = _settle(embed_WCE, seconds_WC, voiced_WC, centre_KE, same)
+    if answer_WCE is not None:
+        embed_WCE = answer_WCE
+        centre_KE = _means(embed_WCE[voiced_WC], seconds_WC[voiced_WC], label_WC[voiced_WC])
+        label_WC, centre_KE = _settle(embed_WCE, seconds_WC, voiced_WC, centre_KE, same)
     # Streams with too little speech to judge a talker by still belong to whoever they are nearest to.
     label_WC = np.where(
         (label_WC < 0) & (seconds_WC > 0), _match(embed_WCE, seconds_WC > 0, centre_KE, same), label_WC
@@ -75,6 +71,21 @@ def talkers_of(
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return np.where(label_WC >= 0, rank[label_WC], -1), centre_KE[order]
+
+
+def _settle(
+    embed_WCE: Floats, seconds_WC: Floats, voiced_WC: NDArray[np.bool_], centre_KE: Floats, same: float
+) -> tuple[Labels, Floats]:
+    """Streams are matched with talkers and means taken anew, until nothing changes; who has none is gone."""
+    label_WC = np.full(seconds_WC.shape, -1)
+    for _ in range(ROUNDS):
+        before = label_WC
+        label_WC = _match(embed_WCE, voiced_WC, centre_KE, same)
+        label_WC[voiced_WC] = np.unique(label_WC[voiced_WC], return_inverse=True)[1]
+        centre_KE = _means(embed_WCE[voiced_WC], seconds_WC[voiced_WC], label_WC[voiced_WC])
+        if np.array_equal(label_WC, before):
+            break
+    return label_WC, centre_KE
 
 
 def _centres(unit_UE: Floats, weight_U: Floats, talkers: int | None) -> Floats:

@@ -92,7 +92,7 @@ def analyze(
     Args:
         source: a sound file, or a waveform with its rate.
         talkers: how many there are, if known.
-        attention: False leaves the cross-attention over windows out of embeddings, to see what it does.
+        attention: False leaves the cross-attention over windows out, to see what it does.
         window, hop: seconds of a window, and from one to the next.
         keep: a file (.npz) for what was heard so far, of sound files only: a call that was stopped goes on
             from there. It stays, and serves later calls for the same recording.
@@ -146,8 +146,15 @@ def tell_apart(
     active_WCS = views.activity_WCS > 0.5
     alone_WCS = active_WCS & (active_WCS.sum(1, keepdims=True) == 1)
     speech_WC, alone_WC = (x.sum(-1) * np.float32(model.segment_seconds) for x in (active_WCS, alone_WCS))
-    # By what each window says of itself: answers from one memory draw talkers together (docs/experiments.md).
-    label_WC, _ = talkers_of(views.query_WCE, speech_WC, alone_WC, same=same_talker(model), talkers=talkers)
+    # Who is there, each window says of itself: answers from one memory draw talkers together. Whose a stream
+    # is, answers then say better (docs/experiments.md).
+    query_WCE = views.query_WCE
+    answer_WCE = None
+    if attention:
+        answer_WCE = answers(model, query_WCE.reshape(-1, query_WCE.shape[2]), views).reshape(query_WCE.shape)
+    label_WC, _ = talkers_of(
+        query_WCE, speech_WC, alone_WC, same=same_talker(model), talkers=talkers, answer_WCE=answer_WCE
+    )
     return _speakers(model, views, label_WC, speech_WC, attention), label_WC
 
 
