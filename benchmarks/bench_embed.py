@@ -9,13 +9,24 @@ ship.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from common import Promise, Record, arguments, exponent, made_on, median, put, spread, take_turns, timed
+from common import (
+    Promise,
+    Record,
+    arguments,
+    exponent,
+    made_on,
+    median,
+    parsed,
+    put,
+    spread,
+    take_turns,
+    timed,
+)
 
 RATE = 16000
 LENGTHS = (3.0, 10.0, 60.0)
@@ -100,10 +111,7 @@ def measure(case: Record) -> Record:
 def main() -> None:
     parser = arguments(__doc__, "embed.md", runs=4, rounds=2)
     parser.add_argument("--peer-python", help="interpreter of an environment with the peers")
-    args = parser.parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
+    args = parsed(parser, measure)
     names = [(MINE, sys.executable), (EXPORTED, sys.executable)]
     names += [(p, args.peer_python) for p in PEERS if args.peer_python]
     keys = [(name, seconds, 1) for name, _ in names for seconds in LENGTHS]

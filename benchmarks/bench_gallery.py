@@ -8,7 +8,6 @@ talkers heard again, at a cosine of 0.7 or so.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import Promise, Record, arguments, exponent, held_mib, made_on, put, run_child
+from common import Promise, Record, arguments, exponent, held_mib, made_on, parsed, put, run_child
 
 DIMENSIONS, QUERIES, TOP = 128, 200, 10
 
@@ -81,10 +80,7 @@ def measure(case: Record) -> Record:
 def main() -> None:
     parser = arguments(__doc__, "gallery.md", runs=1, rounds=1)
     parser.add_argument("--size", type=int, default=1_000_000)
-    args = parser.parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
+    args = parsed(parser, measure)
     loads, rows, sizes, medians = [os.getloadavg()[0]], [], [], []
     for size in (args.size // 1000, args.size // 100, args.size // 10, args.size):
         with tempfile.TemporaryDirectory() as folder:

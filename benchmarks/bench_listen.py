@@ -7,14 +7,13 @@ Simulated conversations of five minutes (split dev), by the model that comes wit
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common import Promise, Record, arguments, made_on, put, run_child
+from common import Promise, Record, arguments, made_on, parsed, put, run_child
 
 if TYPE_CHECKING:
     from separative.inference import Update
@@ -94,14 +93,8 @@ def main() -> None:
     parser.add_argument("--corpus", help="speech with the split dev")
     parser.add_argument("--model", default="base")
     parser.add_argument("--count", type=int, default=4, help="conversations of each kind")
-    args = parser.parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
-    if not args.corpus:
-        parser.error("--corpus is needed")
-    loads, lines, pieces = [os.getloadavg()[0]], [], []
-    latency = 0.0
+    args = parsed(parser, measure, needed=["corpus"])
+    loads, lines, pieces, latency = [os.getloadavg()[0]], [], [], 0.0
     for talkers, overlap in KINDS:
         case = {"talkers": talkers, "overlap": overlap}
         case |= {key: getattr(args, key) for key in ("corpus", "model", "count", "threads")}
@@ -109,8 +102,8 @@ def main() -> None:
         kind = f"{talkers} talkers, {overlap:.0%} overlap"
         lines += [row(kind, way, found[way]) for way in ("listen", "analyze")]
         pieces += found["piece_s"]
-        latency = found["latency"]
-    usual, slow = np.quantile(pieces, [0.5, 0.99])
+        latency = max(latency, found["latency"])
+    usual, slow = np.quantile(pieces, [0.5, 0.99]).tolist()
     put(
         args.page,
         [

@@ -8,7 +8,6 @@ Beside it, in the same run, the naive loss (all logits at once) and its matrix p
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 
@@ -19,6 +18,7 @@ from common import (
     exponent,
     made_on,
     median,
+    parsed,
     put,
     run_child,
     spread,
@@ -72,10 +72,7 @@ def measure(case: Record) -> Record:
 
 
 def main() -> None:
-    args = arguments(__doc__, "loss.md", runs=8, rounds=1).parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
+    args = parsed(arguments(__doc__, "loss.md", runs=8, rounds=1), measure)
     common = {"runs": args.runs, "threads": args.threads}
     keys = [(what, size) for what in ("loss", "naive", "products") for size in SIZES]
     cases = [(sys.executable, common | {"what": what, "identities": size}) for what, size in keys]

@@ -8,10 +8,9 @@ Every metric and size runs in a child process of its own, so that its peak memor
 
 from __future__ import annotations
 
-import json
 import sys
 
-from common import Promise, Record, arguments, exponent, made_on, median, put, take_turns, timed
+from common import Promise, Record, arguments, exponent, made_on, median, parsed, put, take_turns, timed
 
 METRICS = ("eer", "min_dcf", "cllr", "min_cllr", "fit_calibration")
 SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000)
@@ -44,10 +43,7 @@ def table(found: dict[tuple[str, int], float], fitted: tuple[int, ...], digits: 
 
 
 def main() -> None:
-    args = arguments(__doc__, "metrics.md", runs=5, rounds=1).parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
+    args = parsed(arguments(__doc__, "metrics.md", runs=5, rounds=1), measure)
     keys = [(metric, size) for metric in METRICS for size in SIZES]
     cases = [(sys.executable, {"metric": metric, "size": size, "runs": args.runs}) for metric, size in keys]
     results, loads = take_turns(__file__, cases, args.rounds)

@@ -13,7 +13,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import Promise, Record, arguments, exponent, made_on, median, put, spread, take_turns, timed
+from common import (
+    Promise,
+    Record,
+    arguments,
+    exponent,
+    made_on,
+    median,
+    parsed,
+    put,
+    spread,
+    take_turns,
+    timed,
+)
 
 RATE = 16000
 FILES, FILE_SECONDS, PIECE_SECONDS = 8, 240.0, 3.0
@@ -99,10 +111,7 @@ def measure(case: Record) -> Record:
 
 
 def main() -> None:
-    args = arguments(__doc__, "mixing.md", runs=4, rounds=2).parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
+    args = parsed(arguments(__doc__, "mixing.md", runs=4, rounds=2), measure)
     keys = [("plain", 2_000), ("rooms", 2_000), ("wait", 2_000), *(("growth", size) for size in SIZES)]
     cases = [(sys.executable, {"what": what, "utterances": n, "runs": args.runs}) for what, n in keys]
     results, loads = take_turns(__file__, cases, args.rounds)

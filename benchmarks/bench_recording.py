@@ -9,14 +9,13 @@ its voices written.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
 
-from common import Promise, Record, arguments, forget_peak, held_mib, made_on, put, run_child
+from common import Promise, Record, arguments, forget_peak, held_mib, made_on, parsed, put, run_child
 
 PARTS = 4
 
@@ -73,12 +72,7 @@ def main() -> None:
     parser.add_argument("--corpus", help="speech with the split dev")
     parser.add_argument("--model", default="base")
     parser.add_argument("--hours", type=float, default=4.0)
-    args = parser.parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
-    if not args.corpus:
-        parser.error("--corpus is needed")
+    args = parsed(parser, measure, needed=["corpus"])
     loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as name:
         case = {"path": str(Path(name) / "long.wav"), "keep_freed": False}

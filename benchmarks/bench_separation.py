@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common import Promise, Record, arguments, made_on, put, run_child, training_arguments
+from common import Promise, Record, arguments, made_on, parsed, put, run_child, training_arguments
 
 OURS, PEERS = "small", ("DPRNNTasNet", "ConvTasNet")
 PEER_RATE, PEER_BATCH, PEER_LR = 8000, 8, 1e-3
@@ -146,10 +146,7 @@ def main() -> None:
     parser = arguments(__doc__, "separation.md", runs=1, rounds=1)
     parser.add_argument("--peer-python", help="interpreter of an environment with asteroid and this package")
     training_arguments(parser, minutes=30.0)
-    args = parser.parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
+    args = parsed(parser, measure)
     if not (args.peer_python and args.corpus and args.noise):
         parser.error("--peer-python, --corpus and --noise are needed")
     import os

@@ -7,7 +7,6 @@ Clips of half a second, as many as asked for, are written to a temporary folder 
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from common import Promise, Record, arguments, made_on, put, run_child
+from common import Promise, Record, arguments, made_on, parsed, put, run_child
 
 RATE, SAMPLES, EACH = 8000, 4000, 50
 BATCHES = 20
@@ -53,10 +52,7 @@ def measure(case: Record) -> Record:
 def main() -> None:
     parser = arguments(__doc__, "shards.md", runs=1, rounds=1)
     parser.add_argument("--utterances", type=int, default=100_000)
-    args = parser.parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
+    args = parsed(parser, measure)
     loads, rng = [os.getloadavg()[0]], np.random.default_rng(0)
     noise = np.round(6000 * rng.standard_normal(RATE * 60)).clip(-32768, 32767).astype(np.int16)
     with tempfile.TemporaryDirectory() as name:

@@ -9,11 +9,10 @@ drift of the machine reaches all alike. ``PEERS`` is an environment with asteroi
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 
-from common import Promise, Record, arguments, made_on, median, put, spread, take_turns, timed
+from common import Promise, Record, arguments, made_on, median, parsed, put, spread, take_turns, timed
 
 PEER, PEER_BATCH, PEER_SECONDS, PEER_RATE = "Asteroid DPRNNTasNet", 4, 4.0, 8000
 # The inventory of the recipe's usual corpus: 541 talkers at three speeds.
@@ -92,10 +91,7 @@ def row(case: Record, rounds: list[Record]) -> str:
 def main() -> None:
     parser = arguments(__doc__, "step.md", runs=3, rounds=2)
     parser.add_argument("--peer-python", help="interpreter of an environment with asteroid")
-    args = parser.parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
+    args = parsed(parser, measure)
 
     from separative.training import load_recipe
 

@@ -10,7 +10,6 @@ Not a part of ``run.py``: it takes too long. Two of the operators are candidates
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common import Record, arguments, made_on, put, run_child, training_arguments
+from common import Record, arguments, made_on, parsed, put, run_child, training_arguments
 from separative.model.blocks import Block, ConvLocal, RecurrentLocal
 from separative.model.depthwise import DepthwiseConv
 
@@ -145,10 +144,7 @@ def measure(case: Record) -> Record:
 def main() -> None:
     parser = arguments(__doc__, "trunks.md", runs=1, rounds=1)
     training_arguments(parser, minutes=15.0)
-    args = parser.parse_args()
-    if args.case:
-        print(json.dumps(measure(json.loads(args.case))))
-        return
+    args = parsed(parser, measure)
     if not (args.corpus and args.noise):
         parser.error("--corpus and --noise are needed")
     common = {key: getattr(args, key) for key in ("corpus", "noise", "cache", "minutes", "threads")}

@@ -141,6 +141,20 @@ def arguments(description: str | None, page: str, *, runs: int, rounds: int) -> 
     return parser
 
 
+def parsed(
+    parser: argparse.ArgumentParser, measure: Callable[[Record], Record], *, needed: Sequence[str] = ()
+) -> argparse.Namespace:
+    """What a benchmark was asked for; a process that is one case of it measures that, prints it and ends."""
+    args = parser.parse_args()
+    if args.case:
+        print(json.dumps(measure(json.loads(args.case))))
+        parser.exit()
+    for name in needed:
+        if not getattr(args, name):
+            parser.error(f"--{name} is needed")
+    return args
+
+
 def training_arguments(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     """Options of those that train on real speech."""
     parser.add_argument("--corpus", help="speech with the splits train and dev")

@@ -20,6 +20,7 @@ from separative.errors import SeparativeError, sentence
 from separative.evaluation.bootstrap import Talkers, interval
 from separative.evaluation.listen import Progress
 from separative.evaluation.results import POOLED, Results, Row
+from separative.evaluation.rows import errors_by_part
 from separative.evaluation.trials import refuse_shared
 from separative.inference.meeting import Meeting, analyze, tell_apart
 from separative.inference.verify import embed_side
@@ -247,14 +248,9 @@ def _rows(some: Sequence[Judged], way: str, condition: str, draws: Talkers, seed
         return Row(way, condition, metric, *figures, count, POOLED, seed)
 
     total_N = np.array([one.error.total for one in some])
-    parts = {
-        "missed": np.array([one.error.missed for one in some]),
-        "false alarm": np.array([one.error.false_alarm for one in some]),
-        "confusion": np.array([one.error.confusion for one in some]),
-    }
     rows = [
         row(metric, draws.ratio(100 * part_N, total_N, each_N), len(some))
-        for metric, part_N in {"DER": np.sum(list(parts.values()), axis=0), **parts}.items()
+        for metric, part_N in errors_by_part([one.error for one in some]).items()
     ]
     means = {
         "JER": [100 * one.jaccard for one in some],
@@ -275,11 +271,11 @@ def _rows(some: Sequence[Judged], way: str, condition: str, draws: Talkers, seed
 def _difference_rows(ways: dict[str, list[Judged]], condition: str, draws: Talkers, seed: int) -> list[Row]:
     """EER of single windows; and the differences of that and of DER to the first way's."""
     rows: list[Row] = []
+    wrong = {way: errors_by_part([one.error for one in some])["DER"] for way, some in ways.items()}
     usual, *others = ways
     total_N = np.array([one.error.total for one in ways[usual]])
-    wrong_N, each_N = _wrong(ways[usual]), np.arange(len(total_N))
     for way in others:
-        figures = draws.ratio(100 * (_wrong(ways[way]) - wrong_N), total_N, each_N)
+        figures = draws.ratio(100 * (wrong[way] - wrong[usual]), total_N, np.arange(len(total_N)))
         rows.append(Row(way, condition, "DER difference", *figures, len(total_N), POOLED, seed))
     heard: tuple[float, NDArray[np.float64]] | None = None
     for way, some in ways.items():
@@ -296,11 +292,6 @@ def _difference_rows(ways: dict[str, list[Judged]], condition: str, draws: Talke
             for metric, (value, value_R) in metrics.items()
         ]
     return rows
-
-
-def _wrong(some: Sequence[Judged]) -> NDArray[np.float64]:
-    """Seconds of error in each conversation [N]."""
-    return np.array([one.error.rate * one.error.total for one in some])
 
 
 def _equal_error(

@@ -45,17 +45,7 @@ UNITS = {
 LOWER_IS_BETTER = frozenset(
     {"EER", "EER difference", "window EER", "window EER difference", "DER difference"}
     | {"minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
-    | {
-        "DER",
-        "DER difference",
-        "missed",
-        "false alarm",
-        "confusion",
-        "JER",
-        "swaps",
-        "miscounted",
-        "stream cosine",
-    }
+    | {"DER", "missed", "false alarm", "confusion", "JER", "swaps", "miscounted", "stream cosine"}
 )
 # What most readers look for first.
 MAIN = ("EER", "SI-SDRi", "DER", "MI")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from separative.evaluation.answers import Answers
@@ -10,7 +12,7 @@ from separative.evaluation.conditions import condition_named
 from separative.evaluation.information import information_bound
 from separative.evaluation.results import Row
 from separative.evaluation.trials import TrialList
-from separative.metrics import diarization_error
+from separative.metrics import DiarizationError, Floats, diarization_error
 
 INFORMATION = ("clean", "overlap0")
 
@@ -84,15 +86,20 @@ def activity_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talke
                 errors.append(diarization_error(reference_KS, speaks_CS, voices.segment_seconds))
             talker_N = talkers.indices([side.talker for side in sides])
             total_N = np.array([e.total for e in errors])
-            wrong = {
-                "missed": np.array([e.missed for e in errors]),
-                "false alarm": np.array([e.false_alarm for e in errors]),
-                "confusion": np.array([e.confusion for e in errors]),
-            }
-            for metric, seconds_N in {"DER": np.sum(list(wrong.values()), axis=0), **wrong}.items():
+            for metric, seconds_N in errors_by_part(errors).items():
                 figures = talkers.ratio(100 * seconds_N, total_N, talker_N)
                 rows.append(Row(model, condition, metric, *figures, len(sides), trials.place, trials.seed))
     return rows
+
+
+def errors_by_part(errors: Sequence[DiarizationError]) -> dict[str, Floats]:
+    """Seconds of every part of N errors, and of all of it, by the name of the metric [N]."""
+    parts = {
+        "missed": np.array([e.missed for e in errors]),
+        "false alarm": np.array([e.false_alarm for e in errors]),
+        "confusion": np.array([e.confusion for e in errors]),
+    }
+    return {"DER": np.sum(list(parts.values()), axis=0), **parts}
 
 
 def information_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talkers) -> list[Row]:
