@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from separative.mixtures import Mixer
 from separative.model import SeparativeEncoder, load_model
 from separative.objectives import SeparativeObjective
 from separative.training import Recipe, Status, train
+from separative.training.pace import Clock
 from separative.training.start import hear_everyone, only_one_talker
 
 Make = Callable[..., Recipe]
@@ -94,6 +96,17 @@ def test_progress_tells_where_the_run_stands(seen: tuple[Path, list[Status]]) ->
     logged = lines(seen[0])[-2]
     assert statuses[-1].values["loss"] == pytest.approx(logged["loss"], rel=1e-5)
     assert statuses[-1].speed == pytest.approx(logged["speed"], rel=1e-5)
+
+
+def test_a_resumed_run_ends_when_its_own_pace_says() -> None:
+    clock = Clock(steps=100, minutes=None, first=90, before=30.0)
+    time.sleep(0.1)
+    status = clock.status(92, {})
+    # Two steps took this long, eight are left.
+    assert status.remaining == pytest.approx(4 * 60 * (status.minutes - 30.0), rel=0.02)
+    clock = Clock(steps=None, minutes=40.0, first=90, before=30.0)
+    time.sleep(0.1)
+    assert clock.status(92, {}).remaining == pytest.approx(600, rel=0.01)
 
 
 def test_rate_warms_up_in_steps_and_falls_by_a_cosine_to_a_twentieth(

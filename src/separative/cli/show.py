@@ -87,16 +87,18 @@ class Bars(AbstractContextManager["Bars"]):
     def count(self, words: str) -> Callable[[int, int], None]:
         """For work that reports (done, total): shows the rate and the time of day at which it will end."""
         report = self._report(words)
-        started: list[float] = []
+        first: tuple[float, int] | None = None
 
         def update(done: int, total: int) -> None:
-            # From the first report on: opening files and loading weights are no part of the rate.
-            started.append(time.monotonic()) if not started else None
-            seconds = time.monotonic() - started[0]
+            # From the first report on: opening files, loading weights, and what an earlier run had done are
+            # no part of the rate.
+            nonlocal first
+            first = first or (time.monotonic(), done)
+            seconds, parts = time.monotonic() - first[0], done - first[1]
             note = f"{done}/{total}"
-            if seconds > 1 and 0 < done < total:
-                left = seconds * (total - done) / done
-                note += f" · {done / seconds:.3g}/s · ends {_clock(left)}"
+            if seconds > 1 and parts > 0 and done < total:
+                rate = parts / seconds
+                note += f" · {rate:.3g}/s · ends {_clock((total - done) / rate)}"
             report(done / max(total, 1), note)
 
         return update

@@ -129,7 +129,7 @@ def train(
         learner.start_from(start)
     if minutes is None and steps is None:
         steps = recipe.run.steps
-    clock = Clock(steps, minutes, before)
+    clock = Clock(steps, minutes, first, before)
     workers = recipe.run.workers if workers is None else workers
     if not resume and inventory is not None and recipe.optimiser.inventory_crops:
         crops = recipe.optimiser.inventory_crops

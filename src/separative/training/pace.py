@@ -28,14 +28,17 @@ Progress = Callable[[Status], None]
 
 @dataclass
 class Clock:
-    """How much of a run is done, by steps or minutes, whichever limit is nearer; both go on over a resume."""
+    """How much of a run is done, by steps or minutes, whichever limit is nearer; both go on over a resume
+    (from step ``first``, after ``before`` minutes)."""
 
     steps: int | None
     minutes: float | None
+    first: int = 0
     before: float = 0.0
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
+        self.resumed = self.share(self.first)
 
     @property
     def elapsed(self) -> float:
@@ -50,7 +53,8 @@ class Clock:
     def status(self, step: int, values: dict[str, float]) -> Status:
         """For the progress bar."""
         share = self.share(step)
-        remaining = 60 * (self.elapsed - self.before) * (1 - share) / max(share, 1e-9)
+        # At the pace since the resume: what was done before it took time that is not counted here.
+        remaining = 60 * (self.elapsed - self.before) * (1 - share) / max(share - self.resumed, 1e-9)
         return Status(step, share, self.elapsed, values.get("speed", 0.0), remaining, dict(values))
 
 
