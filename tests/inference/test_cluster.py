@@ -29,8 +29,6 @@ def test_talkers_are_counted_and_told_apart(talkers: int, known: bool) -> None:
     assert (label_WC[~heard] == -1).all()
     pairs = set(zip(who[heard].tolist(), label_WC[heard].tolist(), strict=True))
     assert len(pairs) == talkers
-    spoken = [seconds[label_WC == k].sum() for k in range(talkers)]
-    assert spoken == sorted(spoken, reverse=True)
 
 
 def test_few_windows_are_told_apart_by_their_cosines() -> None:
@@ -156,7 +154,9 @@ def test_a_talker_who_says_little_is_one(known: bool) -> None:
     embed, seconds, who = embed[kept, :1], seconds[kept, :1], who[kept, :1]
     assert (who == 2).sum() == 4 and len(who) > 80
     label_WC, centre_KE = talkers_of(embed, seconds, seconds, same=0.5, talkers=3 if known else None)
-    assert len(centre_KE) == 3 and (label_WC[who == 2] == 2).all()
+    assert len(centre_KE) == 3
+    (rarely,) = set(label_WC[who == 2].tolist())
+    assert (label_WC == rarely).sum() == 4
 
 
 @pytest.mark.parametrize(("windows", "talkers"), [(120, 8), (300, 10), (3, 100), (1, 2)])

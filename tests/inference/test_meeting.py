@@ -6,9 +6,9 @@ import pytest
 from separative import audio
 from separative.errors import AudioError, SeparativeError
 from separative.inference.forward import forward
-from separative.inference.meeting import analyze
+from separative.inference.meeting import analyze, tell_apart
 from separative.inference.voices import voices, write_voices
-from separative.inference.windows import Grid, answers, hear, windows
+from separative.inference.windows import Grid, Views, answers, hear, windows
 
 RATE = 8000
 
@@ -77,6 +77,29 @@ def test_what_a_meeting_is_made_of(model, record, tmp_path) -> None:
     for voice_path in paths:
         wave_N, rate = audio.read(voice_path)
         assert (rate, len(wave_N)) == (RATE, round(meeting.seconds * RATE))
+
+
+def test_who_says_most_comes_first_though_windows_hear_another_more_often(model) -> None:
+    """The beginning lies in one window, the middle in two: the streams' seconds are not the turns'."""
+    grid = Grid.of(model, 4.0, 2.0)
+    activity_TC = np.zeros((grid.hop * 6, 2), np.float32)
+    activity_TC[: grid.hop, 1], activity_TC[grid.hop * 3 : grid.hop * 4 - 2, 0] = 1, 1
+    activity_WCS = np.stack([activity_TC[w * grid.hop :][: grid.window].T for w in range(5)])
+    query_WCE = np.zeros((5, 2, model.config.embedding), np.float32)
+    query_WCE[:, 0, 0], query_WCE[:, 1, 1] = 1, 1
+    views = Views(
+        grid,
+        activity_WCS,
+        query_WCE,
+        np.zeros((0, model.config.embedding), np.float32),
+        np.zeros(0, np.float32),
+        grid.hop * 6 * grid.segment - grid.lead,
+    )
+    speakers, label_WC = tell_apart(model, views, talkers=2)
+    assert [s.name for s in speakers] == ["talker1", "talker2"]
+    assert speakers[0].speech_seconds > speakers[1].speech_seconds > 0
+    assert speakers[0].turns[0].start == 0 and label_WC[0, 1] == 0 and label_WC[2, 0] == 1
+    assert (label_WC[1:, 1] == -1).all()
 
 
 def test_a_file_and_its_wave_say_the_same(model, record) -> None:

@@ -36,7 +36,7 @@ def talkers_of(
     least_seconds: float = 1.0,
     answer_WCE: Floats | None = None,
 ) -> tuple[Labels, Floats]:
-    """Whose each stream is [W,C] (−1: nobody's), and mean embeddings [K,E] of the talkers, by speech.
+    """Whose each stream is [W,C] (−1: nobody's), and mean embeddings [K,E] of the talkers.
 
     Talkers are first found among streams that speak while no other does, if there are enough of them. Then
     streams and talkers are matched, window by window and one to one, and means taken anew, a few times: two
@@ -63,14 +63,8 @@ def talkers_of(
         centre_KE = _means(embed_WCE[voiced_WC], seconds_WC[voiced_WC], label_WC[voiced_WC])
         label_WC, centre_KE = _settle(embed_WCE, seconds_WC, voiced_WC, centre_KE, same)
     # Streams with too little speech to judge a talker by still belong to whoever they are nearest to.
-    label_WC = np.where(
-        (label_WC < 0) & (seconds_WC > 0), _match(embed_WCE, seconds_WC > 0, centre_KE, same), label_WC
-    )
-    spoken_K = np.array([seconds_WC[label_WC == k].sum() for k in range(len(centre_KE))])
-    order = np.argsort(-spoken_K, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return np.where(label_WC >= 0, rank[label_WC], -1), centre_KE[order]
+    nearest_WC = _match(embed_WCE, seconds_WC > 0, centre_KE, same)
+    return np.where(label_WC < 0, nearest_WC, label_WC), centre_KE
 
 
 def _settle(

@@ -28,6 +28,10 @@ WINDOW, HOP = 2.0, 1.0
 SAME = 0.5
 """Cosine above which two voices are one, for a model whose card does not say."""
 
+INSET = 0.5
+"""Segments by which speech begins after, and ends before, those that hold any of it: a segment counts as
+speech if any of it is loud, and on average half of the first and of the last is not."""
+
 
 @dataclass(frozen=True)
 class Speaker:
@@ -150,12 +154,12 @@ def tell_apart(
     # is, answers then say better (docs/experiments.md).
     query_WCE = views.query_WCE
     answer_WCE = None
-    if attention:
+    if attention and model.cross is not None:
         answer_WCE = answers(model, query_WCE.reshape(-1, query_WCE.shape[2]), views).reshape(query_WCE.shape)
     label_WC, _ = talkers_of(
         query_WCE, speech_WC, alone_WC, same=same_talker(model), talkers=talkers, answer_WCE=answer_WCE
     )
-    return _speakers(model, views, label_WC, speech_WC, attention), label_WC
+    return _speakers(model, views, label_WC, speech_WC, attention)
 
 
 def same_talker(model: SeparativeEncoder) -> float:
@@ -241,10 +245,35 @@ def _speakers(
     label_WC: NDArray[np.int64],
     speech_WC: Floats,
     attention: bool,
-) -> tuple[Speaker, ...]:
+) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
+    """The talkers, the most talkative first, and labels [W,C] in their order."""
     grid, count = views.grid, int(label_WC.max(initial=-1)) + 1
-    frames = grid.segments(views.samples)
-    # Windows overlap: each segment is judged by all, those in whose middle it lies above all.
+    query_KE = np.zeros((count, views.query_WCE.shape[2]), np.float32)
+    for k in range(count):
+        query_KE[k] = mean_embedding(views.query_WCE[label_WC == k], speech_WC[label_WC == k])
+    embed_KE = answers(model, query_KE, views, attention=attention) if count else query_KE
+    activity_KT = _activity(views, label_WC, count)
+    length, end, shift = grid.segment / model.rate, views.samples / model.rate, grid.lead / model.rate
+    turns_K = [
+        [(max(0.0, t.start - shift), min(end, t.end - shift)) for t in turns]
+        for turns in (turns_of(a_T[None] > 0.5, [""], length, inset=INSET * length) for a_T in activity_KT)
+    ]
+    order = sorted(range(count), key=lambda k: sum(start - stop for start, stop in turns_K[k]))
+    speakers: list[Speaker] = []
+    for k in order:
+        name = f"talker{len(speakers) + 1}"
+        turns = tuple(Turn(name, start, stop) for start, stop in turns_K[k])
+        speakers.append(Speaker(name, turns, embed_KE[k], activity_KT[k]))
+    rank = np.array([*np.argsort(order), -1], np.int64)
+    return tuple(speakers), rank[label_WC]
+
+
+def _activity(views: Views, label_WC: NDArray[np.int64], count: int) -> Floats:
+    """Probability of speech [K,T] of each talker in each segment of the recording.
+
+    Windows overlap: each segment is judged by all, those in whose middle it lies above all.
+    """
+    grid, frames = views.grid, views.grid.segments(views.samples)
     weight_S = np.minimum(np.arange(grid.window) + 1, np.arange(grid.window, 0, -1)).astype(np.float32)
     sum_KT = np.zeros((count, frames + grid.window), np.float32)
     weight_T = np.zeros(frames + grid.window, np.float32)
@@ -253,22 +282,8 @@ def _speakers(
         weight_T[place] += weight_S
         for k in set(label_C[label_C >= 0].tolist()):
             sum_KT[k, place] += weight_S * views.activity_WCS[w, label_C == k].max(0)
-    activity_KT = (sum_KT / np.maximum(weight_T, 1e-9))[:, :frames]
-    query_KE = np.zeros((count, views.query_WCE.shape[2]), np.float32)
-    for k in range(count):
-        query_KE[k] = mean_embedding(views.query_WCE[label_WC == k], speech_WC[label_WC == k])
-    embed_KE = answers(model, query_KE, views, attention=attention) if count else query_KE
-    names = [f"talker{k + 1}" for k in range(count)]
-    shift, length = grid.lead / model.rate, grid.segment / model.rate
-    # A segment counts as speech if any of it is loud: on average half of the first and of the last is not.
-    turns = [
-        Turn(t.talker, max(0.0, t.start - shift), min(views.samples / model.rate, t.end - shift))
-        for t in turns_of(activity_KT > 0.5, names, length, inset=length / 2)
-    ]
-    return tuple(
-        Speaker(name, tuple(t for t in turns if t.talker == name), embed_E, activity_T)
-        for name, embed_E, activity_T in zip(names, embed_KE, activity_KT, strict=True)
-    )
+    sum_KT /= np.maximum(weight_T, 1e-9)
+    return sum_KT[:, :frames]
 
 
 def _header(source: Audio) -> tuple[str, float, int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from separative import audio
 from separative.inference.forward import forward
-from separative.inference.meeting import Meeting, Speaker
+from separative.inference.meeting import INSET, Meeting, Speaker
 from separative.inference.recording import Blocks, Wave
 from separative.inference.windows import BATCH, Floats, Grid, Progress, fade_in, windows
 
@@ -82,12 +82,13 @@ def voices(model: SeparativeEncoder, meeting: Meeting) -> Iterator[Floats]:
 def _gate(meeting: Meeting, speaker: Speaker, start: int, count: int) -> Wave:
     """1 within the talker's turns, 0 outside, FADE_SECONDS from one to the other.
 
-    Turns are half a segment longer here at both ends: speech may begin as much before, and end as much after.
+    Turns are longer here by what they were cut by at both ends: speech may begin and end there.
     """
+    inset = INSET * meeting.segment_seconds
     time_N = (start + np.arange(count)) / meeting.rate
     gate_N = np.zeros(count, np.float32)
     for turn in speaker.turns:
-        first, last = turn.start - meeting.segment_seconds / 2, turn.end + meeting.segment_seconds / 2
+        first, last = turn.start - inset, turn.end + inset
         if last + FADE_SECONDS > time_N[0] and first - FADE_SECONDS < time_N[-1]:
             inside_N = np.minimum(time_N - first, last - time_N) / FADE_SECONDS
             gate_N = np.maximum(gate_N, np.clip(1 + inside_N, 0, 1).astype(np.float32))
