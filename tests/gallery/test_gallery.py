@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from gallery_helpers import unit
 
+from separative import audio
 from separative.errors import AudioError, GalleryError
 from separative.gallery import Gallery
 from separative.gallery.gates import Gate, shared_seconds
@@ -86,6 +87,10 @@ def test_gates_measure_clipping_and_other_talkers(gallery: Gallery, record, tmp_
     loud = np.sign(np.sin(np.arange(8000 * 4) / 20)).astype(np.float32)
     gate = gallery.add("loud", (loud, 8000), force=True)
     assert gate.clipped > 0.9 and any("clipped" in reason for reason in gate.reasons)
+    quiet_N, _ = audio.read(record("quiet.wav", 4.0, 0))
+    audio.write(tmp_path / "second.wav", np.stack([quiet_N, np.resize(loud, len(quiet_N))]), 8000)
+    assert gallery.add("second", tmp_path / "second.wav", force=True).clipped > 0.9
+    assert gallery.add("quiet", record("quiet.wav", 4.0, 0), force=True).clipped == 0
     assert Gate(5.0, 0.1, 0.0).reasons == ()
     assert Gate(5.0, 0.3, 0.0).reasons == ("others speak as long as 30% of it, 20% are allowed",)
     own = (Turn("a", 0.0, 4.0), Turn("a", 6.0, 8.0))

@@ -144,11 +144,7 @@ def read(
         samples = _decode(file, path, first, wanted)
     if reason := _impossible(samples):
         raise AudioError(f"{path}: {reason}")
-    wave: Wave
-    if channels == "each":
-        wave = samples.T
-    else:
-        wave = _one_channel(samples, channels)
+    wave = _channels(samples, channels)
     to_rate = from_rate if rate is None else rate
     wave = resample(np.ascontiguousarray(wave), from_rate, to_rate)
     return (wave if seconds is None else wave[..., : round(seconds * to_rate)]), to_rate
@@ -157,21 +153,22 @@ def read(
 def stream(
     path: str | Path, rate: int | None = None, *, channels: Channels = "mean", seconds: float = 10.0
 ) -> Iterator[Wave]:
-    """Decode a sound file block by block, whatever its length: float32 [N], ``seconds`` each but the last.
+    """Decode a sound file block by block, whatever its length, ``seconds`` each but the last.
 
-    Together the blocks are what :func:`read` returns, to within the resampler's rounding; ``channels`` is
-    ``mean`` or ``first``.
+    Together the blocks are what :func:`read` returns, to within the resampler's rounding.
 
     Raises:
         AudioError: as of :func:`read`, when the place that is damaged is reached.
     """
     path = Path(path)
-    choose(channels, ("mean", "first"), "channel policy", AudioError)
+    choose(channels, ("mean", "first", "each"), "channel policy", AudioError)
     with _opened(path) as file:
         from_rate = int(file.samplerate)
         to_rate = from_rate if rate is None else rate
-        change = Resampler(from_rate, to_rate)
-        size, kept, frames = round(seconds * to_rate), np.zeros(0, np.float32), 0
+        change = Resampler(from_rate, to_rate, file.channels if channels == "each" else 1)
+        size, frames = round(seconds * to_rate), 0
+        nothing = _channels(np.zeros((0, file.channels), np.float32), channels)
+        kept = nothing
         damage: Exception | None = None
         # By the second, and told of after what came before: that is not lost with a damaged place.
         blocks = _blocks(file, UNKNOWN_FRAMES, from_rate)
@@ -185,14 +182,14 @@ def stream(
             if samples is None:
                 break
             frames += len(samples)
-            wave_N = np.ascontiguousarray(_one_channel(samples, channels))
-            kept = np.concatenate([kept, change(wave_N)])
-            for start in range(0, len(kept) - size + 1, size):
-                yield kept[start : start + size]
-            kept = kept[len(kept) - len(kept) % size :]
-        kept = np.concatenate([kept, change(np.zeros(0, np.float32), last=True)])
-        for start in range(0, len(kept), size):
-            yield kept[start : start + size]
+            kept = np.concatenate([kept, change(_channels(samples, channels))], axis=-1)
+            whole = kept.shape[-1] - kept.shape[-1] % size
+            for start in range(0, whole, size):
+                yield kept[..., start : start + size]
+            kept = kept[..., whole:]
+        kept = np.concatenate([kept, change(nothing, last=True)], axis=-1)
+        for start in range(0, kept.shape[-1], size):
+            yield kept[..., start : start + size]
         if damage is not None:
             raise damage
         if frames == 0:
@@ -209,8 +206,10 @@ def _impossible(samples: Wave) -> str:
     return f"damaged, a sample of {peak:.1g} is in it" if peak > LARGEST else ""
 
 
-def _one_channel(samples: Wave, channels: Channels) -> Wave:
-    """``[frames, channels]`` as ``[frames]``: the first channel, or the mean of all."""
+def _channels(samples: Wave, channels: Channels) -> Wave:
+    """``[frames, channels]`` as ``[channels, frames]``, or ``[frames]`` of the first or the mean of all."""
+    if channels == "each":
+        return samples.T
     mono: Wave = samples[:, 0] if channels == "first" or samples.shape[1] == 1 else samples.mean(axis=1)
     return mono
 

@@ -32,17 +32,19 @@ def resample(wave_N: Wave, from_rate: int, to_rate: int) -> Wave:
 
 
 class Resampler:
-    """:func:`resample` for a signal that comes in pieces."""
+    """:func:`resample` for a signal that comes in pieces, [N] or [channels,N]."""
 
-    def __init__(self, from_rate: int, to_rate: int) -> None:
+    def __init__(self, from_rate: int, to_rate: int, channels: int = 1) -> None:
         self.soxr: Any = None
         if from_rate != to_rate:
             import soxr
 
-            self.soxr = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+            self.soxr = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32", quality="HQ")
 
-    def __call__(self, wave_N: Wave, last: bool = False) -> Wave:
-        found: Wave = wave_N if self.soxr is None else self.soxr.resample_chunk(wave_N, last=last)
+    def __call__(self, wave: Wave, last: bool = False) -> Wave:
+        if self.soxr is None:
+            return wave
+        found: Wave = self.soxr.resample_chunk(np.ascontiguousarray(wave.T), last=last).T
         return found
 
 

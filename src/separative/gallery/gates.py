@@ -75,17 +75,18 @@ def shared_seconds(own: tuple[Turn, ...], others: list[Turn]) -> float:
 
 
 def _clipped(meeting: Meeting) -> float:
-    """Share of samples at full scale, where it is held for two samples or more."""
+    """Share of samples at full scale in any channel that was heard, where it is held for two or more."""
     blocks: Iterable[NDArray[np.float32]]
     if isinstance(meeting.source, tuple):
-        blocks = [np.atleast_2d(meeting.source[0])[0]]
+        blocks = [meeting.source[0]]
     else:
-        blocks = audio.stream(meeting.source, channels="first")
+        blocks = audio.stream(meeting.source, channels="each")
     clipped = total = 0
     # Of a damaged file, what can be read: it was heard no further.
     with suppress(AudioError):
-        for block_N in blocks:
-            full_N = np.abs(block_N) >= FULL_SCALE
-            clipped += int((full_N[1:] & full_N[:-1]).sum())
-            total += len(block_N)
+        for block in blocks:
+            full_CN = np.abs(np.atleast_2d(block)) >= FULL_SCALE
+            heard_CN = full_CN[:1] if meeting.channel_policy == "first" else full_CN
+            clipped += int((heard_CN[:, 1:] & heard_CN[:, :-1]).any(0).sum())
+            total += heard_CN.shape[1]
     return clipped / max(total, 1)
