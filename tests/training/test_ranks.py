@@ -22,12 +22,15 @@ from separative.training.loop import _check_ranks
 PER_STEP = 1e-4
 STEPS = 50
 SCRIPT = """
-import json, os, signal, sys
+import atexit, json, os, signal, sys
 from pathlib import Path
+from torch import distributed
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import SeparativeError
 from separative.training import load_recipe, train
 
+# Last of all that is done before the interpreter ends: threads of the group must not outlive it.
+atexit.register(lambda: os._exit(3) if distributed.is_initialized() else None)
 told = json.loads(sys.argv[1])
 speech = Corpus(tuple(Utterance(id, Path(path), 2.0, speaker=who) for id, path, who in told.pop("speech")))
 try:

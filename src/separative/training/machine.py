@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import platform
@@ -61,7 +62,17 @@ def launch(
     )
     if devices * nodes > 1:
         fabric.launch()
+        atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """Leave the group while the interpreter still stands: its threads may hold the last tensors, and whoever
+    frees one after that aborts a process that has done all its work."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def describe() -> str:
