@@ -52,10 +52,10 @@ class Clock:
 
     def status(self, step: int, values: dict[str, float]) -> Status:
         """For the progress bar."""
-        share = self.share(step)
+        share, elapsed = self.share(step), self.elapsed
         # At the pace since the resume: what was done before it took time that is not counted here.
-        remaining = 60 * (self.elapsed - self.before) * (1 - share) / max(share - self.resumed, 1e-9)
-        return Status(step, share, self.elapsed, values.get("speed", 0.0), remaining, dict(values))
+        remaining = 60 * (elapsed - self.before) * (1 - share) / max(share - self.resumed, 1e-9)
+        return Status(step, share, elapsed, values.get("speed", 0.0), remaining, dict(values))
 
 
 class Stop:
