@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import soundfile
@@ -135,7 +135,7 @@ def read(
             what is left.
     """
     path = Path(path)
-    choose(channels, ("mean", "first", "each"), "channel policy", AudioError)
+    choose(channels, get_args(Channels), "channel policy", AudioError)
     with _opened(path) as file:
         from_rate = int(file.samplerate)
         first = round(start * from_rate)
@@ -161,7 +161,7 @@ def stream(
         AudioError: as of :func:`read`, when the place that is damaged is reached.
     """
     path = Path(path)
-    choose(channels, ("mean", "first", "each"), "channel policy", AudioError)
+    choose(channels, get_args(Channels), "channel policy", AudioError)
     with _opened(path) as file:
         from_rate = int(file.samplerate)
         to_rate = from_rate if rate is None else rate

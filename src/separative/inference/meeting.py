@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ def analyze(
     """
     if talkers is not None and talkers < 1:
         raise SeparativeError(f"talkers {talkers}: a recording has one or more")
-    choose(channels, ("mean", "first"), "channel policy", AudioError)
+    choose(channels, get_args(ChannelPolicy), "channel policy", AudioError)
     name, seconds, count = _header(source)
     if seconds < MIN_SPEECH:
         raise AudioError(f"{name} lasts {seconds:.2f} s; an embedding needs {MIN_SPEECH} s of speech")

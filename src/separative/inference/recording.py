@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +98,7 @@ def load(
         AudioError: unreadable, longer than ``longest`` seconds, shorter than MIN_SPEECH, silent, NaN, an
             unknown policy.
     """
-    choose(channels, ("mean", "first"), "channel policy", AudioError)
+    choose(channels, get_args(ChannelPolicy), "channel policy", AudioError)
     if isinstance(source, tuple):
         name, (wave, own_rate) = "the waveform", source
         count = 1 if wave.ndim == 1 else len(wave)
