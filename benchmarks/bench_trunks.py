@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common import Record, arguments, made_on, parsed, put, run_child, training_arguments
-from separative.model.blocks import Block, ConvLocal, RecurrentLocal
-from separative.model.depthwise import DepthwiseConv
+from separative.model.blocks import Block, ConvLocal, DepthwiseConv, RecurrentLocal
 
 SHARES = (0.33, 0.67, 1.0)
 

@@ -89,7 +89,7 @@ def train(
     from separative.mixtures import Mixer, loader
     from separative.training import load_recipe, machine
     from separative.training.checkpoint import load_checkpoint, save_checkpoint
-    from separative.training.pace import Stop
+    from separative.training.run_log import Stop
 
     machine.prepare(args.threads)
     torch.set_flush_denormal(True)

@@ -16,12 +16,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 400
 
 # Rows of the house's table of rooms, without what follows from them; what is COMMON may serve every room.
-COMMON = {"errors", "files", "metrics", "ranks", "rttm"}
+COMMON = {"errors", "files", "metrics", "distributed", "rttm"}
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
     "metrics": set(),
-    "ranks": set(),
+    "distributed": set(),
     "rttm": set(),
     "audio": set(),
     "corpora": {"audio"},
@@ -40,7 +40,7 @@ MAY_IMPORT = {
 }
 # Rooms allowed in type annotations only, and single files that stand for a whole room.
 TYPES_ONLY = {("objectives", "model")}
-REPORT_READS = {f"separative.evaluation.{name}" for name in ("results", "figure", "portrait")}
+REPORT_READS = {f"separative.evaluation.{name}" for name in ("results", "portrait")}
 FORBIDDEN = {
     *("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"),
     *("socket", "urllib", "urllib3", "http", "requests", "httpx", "aiohttp", "ftplib"),

@@ -12,7 +12,7 @@ import pytest
 from separative import audio
 from separative.corpora import Corpus, check_corpus, load_corpus, speak_voices, voices
 from separative.corpora.sentences import sentence
-from separative.corpora.talkers import draw_talkers
+from separative.corpora.voices import draw_talkers
 from separative.errors import CorpusError, MissingExtraError
 
 RATE = 16000

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from separative.benchmark.adapter import CommandSystem
 from separative.errors import SeparativeError
-from separative.evaluation.adapter import CommandSystem
 from separative.evaluation.systems import Voices, scores
 
 README = Path(__file__).parents[2] / "systems" / "README.md"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from separative.evaluation.cost import cost, multiply_adds
+from separative.benchmark.cost import cost, multiply_adds
 from separative.model import EncoderConfig, SeparativeEncoder
 
 RATE = 8000

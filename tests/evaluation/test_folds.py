@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from separative.evaluation.folds import deal_folds, enough, held_out_llr
+from separative.evaluation.bootstrap import deal_folds, enough, held_out_llr
 from separative.metrics import cllr, fit_calibration, min_cllr
 
 EXACT = 1e-9

@@ -21,7 +21,7 @@ from separative.evaluation import (
     listen,
     score,
 )
-from separative.evaluation.listen import mixtures
+from separative.evaluation.collect import mixtures
 from separative.evaluation.trials import Rooms
 from separative.inference.forward import run
 from separative.inference.recording import load

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from separative.errors import SeparativeError
 from separative.evaluation import Answers, Voices, build_trials, score
 from separative.evaluation.bootstrap import Talkers
-from separative.evaluation.identification import identify
-from separative.evaluation.verification import Condensed
+from separative.evaluation.verification import Condensed, identify
 from separative.metrics import (
     Roc,
     adaptive_snorm,

@@ -5,12 +5,13 @@ import pytest
 import torch
 from scipy.fft import dct
 
-from separative.evaluation.mfcc import mfcc, speech_frames
 from separative.evaluation.systems import (
     EncoderSystem,
     MfccSystem,
     Voices,
+    mfcc,
     scores,
+    speech_frames,
     taught_activity,
     untrained,
 )

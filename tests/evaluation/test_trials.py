@@ -12,7 +12,7 @@ from separative.corpora import save_corpus
 from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import CONDITIONS, Sounds, TrialList, build_trials
-from separative.evaluation.listen import mixtures
+from separative.evaluation.collect import mixtures
 from separative.evaluation.trials import Rooms
 from separative.mixtures.rooms import JUDGED
 
@@ -84,7 +84,7 @@ import hashlib, sys
 from pathlib import Path
 from separative.corpora import load_corpus
 from separative.evaluation import Sounds, TrialList
-from separative.evaluation.listen import mixtures
+from separative.evaluation.collect import mixtures
 trials = TrialList.read(sys.argv[1])
 sounds = Sounds(load_corpus(sys.argv[2]), load_corpus(sys.argv[3]), 8000, trials.seconds)
 for key, heard in mixtures(trials, sounds):

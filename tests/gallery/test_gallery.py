@@ -16,10 +16,10 @@ from gallery_helpers import unit
 from separative import audio
 from separative.errors import AudioError, GalleryError
 from separative.gallery import Gallery
-from separative.gallery.gates import Gate, shared_seconds
+from separative.gallery.enrolment import Gate, shared_seconds
 from separative.gallery.identify import identify
-from separative.gallery.rows import Heard, Rows
 from separative.gallery.search import Neighbours, _largest
+from separative.gallery.store import Heard, Rows
 from separative.inference import analyze
 from separative.model import SeparativeEncoder
 from separative.rttm import Turn
@@ -231,7 +231,7 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
-from separative.gallery.rows import Heard, Rows
+from separative.gallery.store import Heard, Rows
 
 folder, writer, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 rows, rng = Rows(folder, model="m", size=16), np.random.default_rng(int(writer))
@@ -284,7 +284,7 @@ def test_a_killed_writer_loses_no_committed_row(tmp_path: Path) -> None:
 def test_a_file_that_another_keeps_to_itself_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("separative.gallery.rows.PATIENCE", 0.1)
+    monkeypatch.setattr("separative.gallery.store.PATIENCE", 0.1)
     rows = Rows(tmp_path / "g", model="m", size=16)
     # As a transaction does that outgrows the other's memory.
     other = sqlite3.connect(rows.path, isolation_level=None)

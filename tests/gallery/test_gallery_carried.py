@@ -10,7 +10,7 @@ from gallery_helpers import unit
 
 from separative.errors import GalleryError
 from separative.gallery import Gallery
-from separative.gallery.rows import FILE, Heard, Rows
+from separative.gallery.store import FILE, Heard, Rows
 from separative.inference import analyze
 from separative.model import SeparativeEncoder, load_model, save_model
 

@@ -8,8 +8,8 @@ from separative import audio
 from separative.errors import AudioError, SeparativeError
 from separative.inference import MIN_SPEECH, embed, embed_many, separate, write_waveforms
 from separative.inference.forward import run
+from separative.inference.output import describe
 from separative.inference.recording import load
-from separative.inference.write import describe
 from separative.model import SeparativeEncoder
 
 RATE = 8000

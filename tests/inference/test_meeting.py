@@ -5,9 +5,9 @@ import pytest
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError
+from separative.inference.diarize import analyze, tell_apart
 from separative.inference.forward import forward
-from separative.inference.meeting import analyze, tell_apart
-from separative.inference.voices import voices, write_voices
+from separative.inference.separated import voices, write_voices
 from separative.inference.windows import Grid, Views, answers, hear, windows
 
 RATE = 8000

@@ -6,7 +6,7 @@ import pytest
 from separative import audio
 from separative.errors import AudioError
 from separative.inference.forward import forward
-from separative.inference.listen import Listener
+from separative.inference.streaming import Listener
 
 EXACT = 1e-5
 

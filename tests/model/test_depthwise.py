@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from separative.model.depthwise import DepthwiseConv
+from separative.model.blocks import DepthwiseConv
 
 
 def reference(conv: DepthwiseConv, x_BTD: torch.Tensor) -> torch.Tensor:

@@ -150,10 +150,10 @@ def test_a_pickle_is_refused_and_never_run(folder: Path, tmp_path: Path) -> None
 def test_a_model_that_comes_with_the_package_needs_no_name(
     model: SeparativeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from separative.cli import hear
+    from separative.cli import recordings
     from separative.model import files
 
-    assert hear.DEFAULT == files.DEFAULT
+    assert recordings.DEFAULT == files.DEFAULT
     monkeypatch.setattr(files, "SHIPPED", tmp_path)
     with pytest.raises(ModelError, match="none comes with this version"):
         load_model()

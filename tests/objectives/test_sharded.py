@@ -7,8 +7,8 @@ import torch
 from torch import multiprocessing
 from torch.nn import functional as F
 
+from separative.distributed import ALONE, Together, share_of
 from separative.objectives.partition import cosines, log_partition, partition
-from separative.ranks import ALONE, Together, share_of
 
 EXACT = 1e-10  # float64
 P, E = 41, 6

@@ -13,8 +13,14 @@ import soundfile
 from separative.errors import SeparativeError
 from separative.evaluation import Results, Row
 from separative.report import Sample, write_report
-from separative.report.figures import curve_panels, curves_figure, running_mean, spectrogram_db
-from separative.report.log import find_log, read_curves
+from separative.report.figures import (
+    curve_panels,
+    curves_figure,
+    find_log,
+    read_curves,
+    running_mean,
+    spectrogram_db,
+)
 
 STEP = 2**-15
 

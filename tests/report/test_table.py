@@ -7,8 +7,8 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 from separative.evaluation.results import Results, Row
-from separative.report.table import Entry, Table, markdown, write_table
-from separative.report.table_figures import det_figure, difference_figure, sir_figure
+from separative.report.benchmark_page import Entry, Table, markdown, write_table
+from separative.report.figures import det_figure, difference_figure, sir_figure
 
 SIRS = {"overlap+5": 5.0, "overlap0": 0.0}
 

@@ -9,7 +9,7 @@ from serve_helpers import Running
 
 from separative.errors import SeparativeError
 from separative.serve.guard import HEADERS
-from separative.serve.page_routes import PAGE
+from separative.serve.routes import PAGE
 
 EVERY_KIND = [
     ("GET", "/", 200),

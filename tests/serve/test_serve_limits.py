@@ -15,8 +15,7 @@ from serve_helpers import Running, until
 
 from separative import audio
 from separative.serve import Limits
-from separative.serve.recordings import label_of
-from separative.serve.scratch import PREFIX, Scratch
+from separative.serve.uploads import PREFIX, Scratch, label_of
 
 HOSTILE = int(os.environ.get("SEPARATIVE_HOSTILE", "60"))
 NAMES = (
@@ -223,7 +222,7 @@ def test_a_server_that_was_killed_is_tidied_up_after(saved, tmp_path: Path, monk
     code = (
         "import os, signal, tempfile, sys\n"
         f"tempfile.tempdir = {str(tmp_path)!r}\n"
-        "from separative.serve.scratch import Scratch\n"
+        "from separative.serve.uploads import Scratch\n"
         "(Scratch().recordings / 'x').write_text('secret')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

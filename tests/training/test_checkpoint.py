@@ -11,7 +11,7 @@ from torch import nn
 
 from separative.errors import ModelError
 from separative.training.checkpoint import load_checkpoint, save_checkpoint
-from separative.training.journal import Journal
+from separative.training.run_log import Journal
 
 
 def parts(width: int = 4, steps: int = 0) -> tuple[dict[str, nn.Module], torch.optim.Optimizer]:

@@ -21,8 +21,8 @@ from separative.mixtures import Mixer
 from separative.model import SeparativeEncoder, load_model
 from separative.objectives import SeparativeObjective
 from separative.training import Recipe, Status, train
-from separative.training.pace import Clock
-from separative.training.start import hear_everyone, only_one_talker
+from separative.training.learner import hear_everyone, only_one_talker
+from separative.training.run_log import Clock
 
 Make = Callable[..., Recipe]
 Run = Callable[..., Path]

@@ -13,9 +13,9 @@ import pytest
 from safetensors.torch import load_file
 
 from separative.corpora.manifest import Corpus
+from separative.distributed import Ranks, share_of
 from separative.errors import RecipeError
 from separative.model import load_model
-from separative.ranks import Ranks, share_of
 from separative.training import Recipe, train
 from separative.training.loop import _check_ranks
 

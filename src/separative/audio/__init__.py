@@ -1,9 +1,8 @@
 """Bytes to waveforms and back: decode, resample, level, write; the only room that touches a codec."""
 
 from separative.audio.archive import file_bytes, stamp
-from separative.audio.files import AudioInfo, Channels, info, read, stream, write, writing
+from separative.audio.files import AudioInfo, Channels, info, is_whole, read, stream, write, writing
 from separative.audio.waves import Resampler, level_db, resample, with_level
-from separative.audio.whole import is_whole
 
 __all__ = [
     "AudioInfo",

@@ -91,7 +91,7 @@ class Commands:
         else:
             job["model"] = row.model or str(stage.model)
         write_json(stage.job, job)
-        return [sys.executable, "-m", "separative.benchmark.hear", str(stage.folder)]
+        return [sys.executable, "-m", "separative.benchmark.worker", str(stage.folder)]
 
     def _values(self, row: RowPlan, stage: Stage) -> dict[str, object]:
         models = {

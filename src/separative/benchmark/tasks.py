@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from separative.errors import SeparativeError
-from separative.training.pace import Stop
+from separative.training.run_log import Stop
 
 POLL_SECONDS = 0.1
 # How long a process that was asked to end may take: a training saves, which includes a step under way.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from separative.cli import calibrate, corpora, gallery, hear, info, learn, meetings, report, serve, table
+from separative.cli import corpora, gallery, info, meetings, models, recordings, results
 
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
@@ -34,19 +34,19 @@ app.add_typer(enrolled, name="gallery")
 
 app.command("mix")(corpora.mix)
 app.command("converse")(meetings.converse)
-app.command("train")(learn.train)
+app.command("train")(models.train)
 app.command("average")(info.average)
-app.command("evaluate")(learn.evaluate)
+app.command("evaluate")(models.evaluate)
 app.command("evaluate-meetings")(meetings.evaluate_meetings)
-app.command("benchmark")(table.benchmark)
-app.command("calibrate")(calibrate.calibrate)
-app.command("embed")(hear.embed)
-app.command("separate")(hear.separate)
-app.command("analyze")(hear.analyze)
+app.command("benchmark")(results.benchmark)
+app.command("calibrate")(models.calibrate)
+app.command("embed")(recordings.embed)
+app.command("separate")(recordings.separate)
+app.command("analyze")(recordings.analyze)
 app.command("listen")(meetings.listen)
-app.command("verify")(hear.verify)
-app.command("serve")(serve.serve)
+app.command("verify")(recordings.verify)
+app.command("serve")(info.serve)
 app.command("export")(info.export)
 app.command("info")(info.info)
-app.command("report")(report.report)
-app.command("demo")(learn.demo)
+app.command("report")(results.report)
+app.command("demo")(models.demo)

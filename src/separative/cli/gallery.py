@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from separative.cli.hear import DEFAULT, Model
+from separative.cli.recordings import DEFAULT, Model
 from separative.cli.show import Bars, check_sounds, say_json, say_table
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
-from separative.cli.hear import DEFAULT, Model
+from separative.cli.recordings import DEFAULT, Model
 from separative.cli.show import Bars
 from separative.errors import SeparativeError
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from separative import audio
 from separative.audio.waves import Wave
-from separative.corpora.headers import Progress, in_threads
-from separative.corpora.manifest import Corpus, Utterance
+from separative.corpora.manifest import Corpus, Progress, Utterance, in_threads
 from separative.errors import AudioError
 
 MIN_SPEECH = 4.0

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from separative import audio
-from separative.corpora.headers import Progress, in_threads
-from separative.corpora.manifest import Corpus, Utterance
+from separative.corpora.manifest import Corpus, Progress, Utterance, in_threads
 from separative.errors import CorpusError
 from separative.files import address, open_binary, replacing
 

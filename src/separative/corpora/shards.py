@@ -13,8 +13,7 @@ from pathlib import Path
 
 from separative.audio.archive import file_bytes, index_of
 from separative.corpora.cuts import CUT_FILES, save_corpus
-from separative.corpora.headers import Progress
-from separative.corpora.manifest import Corpus, Utterance
+from separative.corpora.manifest import Corpus, Progress, Utterance
 from separative.errors import CorpusError
 from separative.files import replacing, write_json
 

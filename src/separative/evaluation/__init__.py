@@ -1,13 +1,12 @@
 """How good is a model on talkers it has never heard? Trials, conditions, metrics and the table of them."""
 
-from separative.evaluation.answers import Answers
 from separative.evaluation.calibrate import calibrate
+from separative.evaluation.collect import listen
 from separative.evaluation.conditions import CONDITIONS, DEFAULT, Condition
 from separative.evaluation.draw import build_trials
-from separative.evaluation.figure import eer_figure
-from separative.evaluation.listen import listen
+from separative.evaluation.outputs import Answers
 from separative.evaluation.protocol import evaluate
-from separative.evaluation.results import MAIN, Results, Row
+from separative.evaluation.results import MAIN, Results, Row, eer_figure
 from separative.evaluation.score import score, score_lines
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.systems import EncoderSystem, MfccSystem, System, Voices, untrained

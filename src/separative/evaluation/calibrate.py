@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from separative.corpora.manifest import Corpus
 from separative.errors import SeparativeError
+from separative.evaluation.bootstrap import FOLDS, deal_folds, enough, held_out_llr
+from separative.evaluation.collect import Progress, listen
 from separative.evaluation.draw import build_trials
-from separative.evaluation.folds import FOLDS, deal_folds, enough, held_out_llr
-from separative.evaluation.listen import Progress, listen
 from separative.evaluation.score import score_lines
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.systems import EncoderSystem

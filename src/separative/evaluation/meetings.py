@@ -18,13 +18,13 @@ from separative import audio
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import SeparativeError, sentence
 from separative.evaluation.bootstrap import Talkers, interval
-from separative.evaluation.listen import Progress
+from separative.evaluation.collect import Progress
 from separative.evaluation.results import POOLED, Results, Row
 from separative.evaluation.rows import errors_by_part
 from separative.evaluation.trials import refuse_shared
-from separative.inference.meeting import Meeting, analyze, tell_apart
+from separative.inference.diarize import Meeting, analyze, tell_apart
+from separative.inference.separated import voices
 from separative.inference.verify import embed_side
-from separative.inference.voices import voices
 from separative.inference.windows import answers
 from separative.metrics import DiarizationError, diarization_error, eer, jaccard_error, match, si_sdr, swaps
 from separative.mixtures import Conversation, ConversationConfig, Conversations

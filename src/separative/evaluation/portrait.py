@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.corpora.manifest import Corpus
+from separative.evaluation.collect import Progress
 from separative.evaluation.conditions import CONDITIONS, mix
 from separative.evaluation.draw import build_trials
-from separative.evaluation.listen import Progress
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.trials import Side
 from separative.inference.forward import forward

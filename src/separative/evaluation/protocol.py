@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from separative.corpora.manifest import Corpus
 from separative.errors import choose
-from separative.evaluation.answers import Answers
+from separative.evaluation.collect import Progress, listen
 from separative.evaluation.conditions import CONDITIONS, DEFAULT
 from separative.evaluation.draw import build_trials
-from separative.evaluation.listen import Progress, listen
+from separative.evaluation.outputs import Answers
 from separative.evaluation.results import Results
 from separative.evaluation.score import Candidates, score
 from separative.evaluation.sounds import Sounds

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from separative.evaluation.answers import Answers
 from separative.evaluation.bootstrap import Talkers
 from separative.evaluation.conditions import condition_named
 from separative.evaluation.information import information_bound
+from separative.evaluation.outputs import Answers
 from separative.evaluation.results import Row
 from separative.evaluation.trials import TrialList
 from separative.metrics import DiarizationError, Floats, diarization_error

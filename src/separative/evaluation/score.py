@@ -8,14 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from separative.errors import SeparativeError, choose
-from separative.evaluation.answers import Answers
 from separative.evaluation.bootstrap import Talkers
-from separative.evaluation.identification import identification_rows
+from separative.evaluation.outputs import Answers
 from separative.evaluation.results import UNITS, Results, Row
 from separative.evaluation.rows import activity_rows, information_rows, separation_rows, stream_rows
 from separative.evaluation.systems import Voices, scores
 from separative.evaluation.trials import TrialList
-from separative.evaluation.verification import Enrolled, Scored, verification_rows
+from separative.evaluation.verification import Enrolled, Scored, identification_rows, verification_rows
 from separative.metrics import Floats, adaptive_snorm
 
 Candidates = Literal["active", "all"]

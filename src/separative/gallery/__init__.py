@@ -1,8 +1,8 @@
 """Enrolled talkers, kept on disk: who is this, if anyone that is known?"""
 
+from separative.gallery.enrolment import Gate
 from separative.gallery.gallery import Gallery
-from separative.gallery.gates import Gate
 from separative.gallery.identify import Candidate, Identification
-from separative.gallery.rows import Enrolled
+from separative.gallery.store import Enrolled
 
 __all__ = ["Candidate", "Enrolled", "Gallery", "Gate", "Identification"]

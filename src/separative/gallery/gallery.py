@@ -16,11 +16,19 @@ from numpy.typing import NDArray
 
 from separative.errors import AudioError, GalleryError, NotEnrolledError, UnknownTalkerError
 from separative.files import write_json
-from separative.gallery.gates import Gate, judge
-from separative.gallery.heard import embedding, heard_again, heard_of, packed, sound_of, unpacked
+from separative.gallery.enrolment import (
+    Gate,
+    embedding,
+    heard_again,
+    heard_of,
+    judge,
+    packed,
+    sound_of,
+    unpacked,
+)
 from separative.gallery.identify import Identification, identify
-from separative.gallery.rows import Enrolled, Heard, Rows
 from separative.gallery.search import Neighbours
+from separative.gallery.store import Enrolled, Heard, Rows
 from separative.inference import Audio, Meeting, Speaker, analyze
 from separative.inference.recording import MIN_SPEECH
 from separative.metrics import log_odds

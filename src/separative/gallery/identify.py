@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from separative.inference.meeting import same_talker
+from separative.inference.diarize import same_talker
 from separative.inference.verify import evidence
 from separative.metrics import log_odds
 

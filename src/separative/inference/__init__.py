@@ -1,9 +1,7 @@
 """What a model says of recordings: every talker's embedding, activity, waveform; who is who."""
 
 from separative.inference.bulk import Cut, embed_corpus
-from separative.inference.forward import embed, embed_many, separate
-from separative.inference.listen import Listener, Update
-from separative.inference.meeting import (
+from separative.inference.diarize import (
     Match,
     Meeting,
     Speaker,
@@ -11,10 +9,12 @@ from separative.inference.meeting import (
     describe_meeting,
     identify,
 )
+from separative.inference.forward import embed, embed_many, separate
+from separative.inference.output import write_embeddings, write_waveforms
 from separative.inference.recording import LONGEST, MIN_SPEECH, Audio, Recording, Talker
+from separative.inference.separated import write_voices
+from separative.inference.streaming import Listener, Update
 from separative.inference.verify import Verification, verify
-from separative.inference.voices import write_voices
-from separative.inference.write import write_embeddings, write_waveforms
 
 __all__ = [
     "LONGEST",

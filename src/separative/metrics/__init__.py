@@ -1,14 +1,11 @@
 """Figures of merit for verification, identification, separation and activity: arrays in, numbers out."""
 
-from separative.metrics.activity import DiarizationError, diarization_error, jaccard_error, match, swaps
 from separative.metrics.calibration import Calibration, cllr, fit_calibration, log_odds, min_cllr
+from separative.metrics.diarization import DiarizationError, diarization_error, jaccard_error, match, swaps
 from separative.metrics.identification import identification, open_set
-from separative.metrics.normalise import adaptive_snorm
 from separative.metrics.plane import plane
-from separative.metrics.quality import pesq, stoi
-from separative.metrics.roc import Roc, eer, min_dcf
-from separative.metrics.separation import sdr, si_sdr, si_sdr_improvement
-from separative.metrics.trials import Floats
+from separative.metrics.separation import pesq, sdr, si_sdr, si_sdr_improvement, stoi
+from separative.metrics.verification import Floats, Roc, adaptive_snorm, eer, min_dcf
 
 __all__ = [
     "Calibration",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import SeparativeError
-from separative.metrics.trials import Floats, need_finite
+from separative.metrics.verification import Floats, need_finite
 
 
 def identification(

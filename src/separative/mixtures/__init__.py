@@ -5,8 +5,7 @@ from separative.mixtures.channel import Channel
 from separative.mixtures.config import MixtureConfig, Stage
 from separative.mixtures.conversation import Conversation, ConversationConfig, Conversations
 from separative.mixtures.gains import Mixed, gain_for, mix_at, ratio_db
-from separative.mixtures.loader import loader
-from separative.mixtures.mixer import Mixer
+from separative.mixtures.mixer import Mixer, loader
 from separative.mixtures.rooms import RoomBank
 
 __all__ = [

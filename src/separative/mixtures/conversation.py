@@ -25,7 +25,7 @@ from separative.files import write_json
 from separative.mixtures.config import RT60, MixtureConfig, Range, Share, Stage
 from separative.mixtures.gains import power
 from separative.mixtures.rooms import JUDGED, RoomBank
-from separative.mixtures.voices import Voices, cut
+from separative.mixtures.sources import Voices, cut
 from separative.rttm import Turn, turns_of, write_rttm
 
 Wave = npt.NDArray[np.float32]

@@ -4,10 +4,17 @@ Axis letters: B mixtures · G condition groups · V views · C streams (talker s
 S segments · D trunk width · E embedding size · P identities in the inventory.
 """
 
-from separative.model.average import average_models
 from separative.model.config import EncoderConfig
 from separative.model.encoder import Separated, SeparativeEncoder
-from separative.model.files import Card, load_model, model_names, save_model, start_from, update_card
+from separative.model.files import (
+    Card,
+    average_models,
+    load_model,
+    model_names,
+    save_model,
+    start_from,
+    update_card,
+)
 
 __all__ = [
     "Card",

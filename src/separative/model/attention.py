@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from separative.ranks import current
+from separative.distributed import current
 
 _FORBIDDEN = -1e4  # finite, so that a row of nothing but forbidden places stays finite
 

@@ -12,11 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from separative.model.attention import CrossAttention
-from separative.model.blocks import Block, ConvLocal, PooledAttention, RecurrentLocal, Stack, frame_mask
+from separative.model.blocks import (
+    Block,
+    ConvLocal,
+    PooledAttention,
+    RecurrentLocal,
+    Stack,
+    ceil_div,
+    frame_mask,
+    shortfall,
+)
 from separative.model.config import EncoderConfig
 from separative.model.frontend import FRONT_ENDS, FrontEnd
 from separative.model.heads import SeparationHead, SpeakerHead
-from separative.model.lengths import ceil_div, shortfall
 
 
 class Separated(NamedTuple):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from separative.model.blocks import Length, ceil_div
 from separative.model.config import EncoderConfig
-from separative.model.lengths import Length, ceil_div
 
 _FLOOR = 1e-5  # of power, with the input level normalised to 1: about -50 dB
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from separative.model.blocks import Stack
-from separative.model.lengths import shortfall
-from separative.ranks import Ranks, current
+from separative.distributed import Ranks, current
+from separative.model.blocks import Stack, shortfall
 
 
 class SpeakerHead(nn.Module):

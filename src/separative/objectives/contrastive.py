@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from separative.distributed import ALONE, Ranks, share_of
 from separative.objectives.partition import at_least_single, cosines, log_partition, partition
-from separative.ranks import ALONE, Ranks, share_of
 
 DRAWN_AT_ONCE = 2**16
 

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from separative.distributed import current
 from separative.errors import SeparativeError
 from separative.objectives.contrastive import Inventory, csc_loss
 from separative.objectives.objective import Losses, Objective, ObjectiveConfig, activity_and_heard
@@ -17,7 +18,6 @@ from separative.objectives.separation import (
     reorder,
     separation_costs,
 )
-from separative.ranks import current
 
 if TYPE_CHECKING:
     from separative.model import Separated, SeparativeEncoder

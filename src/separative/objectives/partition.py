@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from separative.ranks import ALONE, Ranks
+from separative.distributed import ALONE, Ranks
 
 # Logits at once: what a processor's cache holds; on a GPU, enough to keep it busy.
 CPU_LOGITS, GPU_LOGITS = 2**19, 2**26

@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from separative.errors import SeparativeError, choose
-from separative.objectives.batchwise import (
+from separative.objectives.baselines import (
+    AamConfig,
+    Classification,
+    CpcConfig,
+    FuturePrediction,
     Ge2e,
     Ge2eConfig,
+    MaskedConfig,
+    MaskedPrediction,
     Neighbours,
     NeighboursConfig,
+    SoftmaxConfig,
     SupConConfig,
     SupervisedContrastive,
 )
-from separative.objectives.classify import AamConfig, Classification, SoftmaxConfig
 from separative.objectives.csc import LossConfig, SeparativeObjective
 from separative.objectives.objective import Objective, ObjectiveConfig
-from separative.objectives.predict import CpcConfig, FuturePrediction, MaskedConfig, MaskedPrediction
 
 OBJECTIVES: dict[str, tuple[type[ObjectiveConfig], type[Objective]]] = {
     "csc": (LossConfig, SeparativeObjective),

@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.evaluation.figure import eer_figure
-from separative.evaluation.results import LOWER_IS_BETTER, Results, Row, title
+from separative.evaluation.results import LOWER_IS_BETTER, Results, Row, eer_figure, title
 from separative.files import replace_file
-from separative.report.figures import curves_figure, picture, spectrogram_db, spectrogram_figure
-from separative.report.log import find_log, read_curves
+from separative.report.figures import (
+    curves_figure,
+    find_log,
+    picture,
+    read_curves,
+    spectrogram_db,
+    spectrogram_figure,
+)
 from separative.report.portrait import portrait_html
 from separative.report.style import STYLE
 

@@ -17,17 +17,12 @@ from starlette.concurrency import run_in_threadpool
 from separative.errors import NotEnrolledError, SeparativeError
 from separative.gallery import Gallery
 from separative.serve import schemas
-from separative.serve.gallery_routes import gallery_routes
-from separative.serve.guard import Guard
+from separative.serve.guard import Guard, RefusedError, status_of
 from separative.serve.job_routes import job_routes, verb_routes
-from separative.serve.jobs import Jobs
+from separative.serve.jobs import Jobs, Service
 from separative.serve.limits import Limits
-from separative.serve.page_routes import page_routes
-from separative.serve.recording_routes import recording_routes
-from separative.serve.recordings import Recordings
-from separative.serve.refusals import RefusedError, status_of
-from separative.serve.scratch import Scratch
-from separative.serve.service import Service
+from separative.serve.routes import gallery_routes, page_routes, recording_routes
+from separative.serve.uploads import Recordings, Scratch
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder

@@ -16,9 +16,8 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel
 
 from separative.serve import schemas, work
-from separative.serve.jobs import Job
-from separative.serve.refusals import RefusedError
-from separative.serve.service import Service
+from separative.serve.guard import RefusedError
+from separative.serve.jobs import Job, Service
 
 STARTED: dict[int | str, dict[str, Any]] = {
     404: {"model": schemas.Problem, "description": "No such recording."},

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Literal
@@ -16,10 +17,11 @@ from typing import Literal
 from pydantic import BaseModel
 
 from separative.errors import SeparativeError
+from separative.gallery import Gallery
 from separative.inference import Meeting
+from separative.serve.guard import RefusedError, sentence_of, status_of
 from separative.serve.limits import Limits
-from separative.serve.recordings import Held
-from separative.serve.refusals import RefusedError, sentence_of, status_of
+from separative.serve.uploads import Held, Recordings, Scratch
 
 log = logging.getLogger(__name__)
 
@@ -214,3 +216,31 @@ class Jobs:
                 shutil.rmtree(job.folder, ignore_errors=True)
             # Not held until the next job comes.
             del job, work
+
+
+@dataclass(frozen=True)
+class Service:
+    """A gallery with its model, and the recordings and jobs of those who are here now."""
+
+    gallery: Gallery
+    limits: Limits
+    scratch: Scratch
+    recordings: Recordings
+    jobs: Jobs
+
+    def expire(self) -> None:
+        self.recordings.expire()
+        self.jobs.expire()
+
+    def plain(self, sentence: str) -> str:
+        """A sentence without the places of this machine."""
+        folders = {self.gallery.folder: "the gallery", self.scratch.folder: "the server's folder"}
+        for folder, words in folders.items():
+            sentence = sentence.replace(str(folder), words)
+        return sentence
+
+    def close(self) -> None:
+        """Stop working and remove all that is temporary."""
+        self.jobs.close()
+        self.scratch.close()
+        self.gallery.close()

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from separative import audio, inference
 from separative.files import write_json
 from separative.gallery import Gallery, Identification
+from separative.inference.output import describe
 from separative.inference.recording import Blocks
-from separative.inference.write import describe
 from separative.rttm import write_rttm
 from separative.serve import schemas
 from separative.serve.jobs import Job
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
-    from separative.serve.service import Service
+    from separative.serve.jobs import Service
 
 # Of an outline: so many a second, within bounds.
 PEAKS_A_SECOND, PEAKS = 20, (1600, 8000)

@@ -13,17 +13,15 @@ from pathlib import Path
 import torch
 
 from separative.corpora.manifest import Corpus
+from separative.distributed import Ranks, current
 from separative.errors import CorpusError, LossError, ModelError, RecipeError, SeparativeError
 from separative.files import sweep, write_json
 from separative.mixtures import Mixer, loader
 from separative.model import Card, SeparativeEncoder, save_model
-from separative.ranks import Ranks, current
 from separative.training import checkpoint, machine
-from separative.training.journal import Journal, Silent
-from separative.training.learner import Learner, compile_blocks
-from separative.training.pace import Clock, Progress, Stop
+from separative.training.learner import Learner, compile_blocks, hear_everyone, only_one_talker
 from separative.training.recipe import Recipe, parse_recipe
-from separative.training.start import hear_everyone, only_one_talker
+from separative.training.run_log import Clock, Journal, Progress, Silent, Stop
 from separative.training.validation import Validation
 
 log = logging.getLogger(__name__)

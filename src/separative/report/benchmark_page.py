@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from separative.evaluation.results import Results, Row, title
 from separative.files import replace_file, replacing
 from separative.metrics import Floats
-from separative.report import table_figures as figures
+from separative.report import figures
 from separative.report.figures import picture
 from separative.report.page import html_table, whole_page
 

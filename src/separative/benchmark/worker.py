@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from separative.benchmark.adapter import CommandSystem
 from separative.benchmark.folder import Stage, read_json
 from separative.corpora import load_corpus
 from separative.errors import SeparativeError
@@ -21,7 +22,6 @@ from separative.evaluation import (
     listen,
     untrained,
 )
-from separative.evaluation.adapter import CommandSystem
 
 TOLD_SECONDS = 30.0
 SIDES_AT_A_TIME = 16

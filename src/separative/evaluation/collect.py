@@ -10,13 +10,13 @@ import numpy as np
 
 from separative.corpora.manifest import Corpus
 from separative.errors import MissingExtraError, SeparativeError
-from separative.evaluation.answers import Answers, Key
 from separative.evaluation.conditions import Heard, condition_named, mix
+from separative.evaluation.outputs import Answers, Key
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.systems import Gathering, Segmenting, System, Voices
 from separative.evaluation.trials import Side, TrialList
 from separative.metrics import Floats, pesq, sdr, si_sdr, si_sdr_improvement, stoi
-from separative.metrics.quality import MODES
+from separative.metrics.separation import MODES
 
 Progress = Callable[[int, int], None]
 MOST_COHORT = 300

@@ -1,19 +1,50 @@
-"""Error rates and detection cost, from scores sorted once.
-
-They are read off the lower convex hull of the ROC: with pmiss(t) and pfa(t) at every distinct
-threshold t, plus "accept all" (0, 1) and "accept none" (1, 0), ties share one threshold, so neither the order
-of the trials nor a constant score can flatter a system (all scores equal: 50 %).
-"""
+"""What every metric of verification asks of its trials."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.metrics.trials import Floats, need_both_classes, need_finite
+from separative.errors import SeparativeError
+
+Floats = NDArray[np.floating[Any]]
+
+
+def need_finite(score: Floats, what: str = "an error rate") -> None:
+    """Refuse NaN and infinite scores, naming the first of them.
+
+    Raises:
+        SeparativeError: a score that is not finite.
+    """
+    bad = np.flatnonzero(~np.isfinite(score))
+    if len(bad):
+        place = ", ".join(str(int(i)) for i in np.unravel_index(bad[0], score.shape))
+        raise SeparativeError(
+            f"{what} needs finite scores: number {place} is {score.flat[bad[0]]} ({len(bad)} such in all)"
+        )
+
+
+def need_both_classes(target_N: NDArray[np.bool_], what: str = "an error rate") -> None:
+    """Refuse trials that are all of one kind.
+
+    Raises:
+        SeparativeError: no target trial or no non-target trial.
+    """
+    if not target_N.any() or target_N.all():
+        raise SeparativeError(f"{what} needs at least one target and one non-target trial")
+
+
+def class_shares(target_N: NDArray[np.bool_], weight_N: Floats | None = None) -> Floats:
+    """Weights [N] scaled so that those of each class sum to 1; NaN where a class has no weight."""
+    weight = np.ones(len(target_N)) if weight_N is None else np.asarray(weight_N, np.float64)
+    total = float(weight @ target_N), float(weight @ ~target_N)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share_N: Floats = weight / np.where(target_N, *total)
+    return share_N if min(total) > 0 else np.full(len(target_N), np.nan)
 
 
 @dataclass(frozen=True)
@@ -112,3 +143,40 @@ def min_dcf(score_N: Floats, target_N: NDArray[np.bool_], p_target: float = 0.05
         SeparativeError: no target or no non-target trial, or a score that is not finite.
     """
     return Roc(np.asarray(score_N), np.asarray(target_N, bool)).min_dcf(p_target)
+
+
+def adaptive_snorm(score_LR: Floats, left_LK: Floats, right_RK: Floats, top: int = 100) -> Floats:
+    """Adaptive symmetric normalisation: scores in deviations above each side's nearest strangers.
+
+    The mean of (score - mean_left)/std_left and (score - mean_right)/std_right, where mean and deviation are
+    those of the ``top`` highest scores of that side against a cohort of K other talkers (Matějka et al.,
+    Interspeech 2017; all K if there are fewer). No talker of the trials may be in the cohort.
+
+    Args:
+        score_LR: scores of L left sides against R right sides.
+        left_LK, right_RK: scores of the sides against the cohort; each may have a cohort of its own.
+
+    Raises:
+        SeparativeError: fewer than two strangers, a side that scores all of them alike, a score not finite.
+    """
+    for scores in (score_LR, left_LK, right_RK):
+        need_finite(np.asarray(scores), "score normalisation")
+    mean_L, deviation_L = _nearest(left_LK, top, "left")
+    mean_R, deviation_R = _nearest(right_RK, top, "right")
+    score = np.asarray(score_LR, np.float64)
+    left_LR = (score - mean_L[:, None]) / deviation_L[:, None]
+    normal_LR: Floats = (left_LR + (score - mean_R) / deviation_R) / 2
+    return normal_LR
+
+
+def _nearest(score_NK: Floats, top: int, side: str) -> tuple[Floats, Floats]:
+    scores = np.asarray(score_NK, np.float64)
+    count = min(top, scores.shape[1])
+    if count < 2:
+        raise SeparativeError(f"score normalisation needs a cohort and a top of at least 2, not {count}")
+    highest = np.partition(scores, scores.shape[1] - count, axis=1)[:, -count:]
+    deviation_N = highest.std(1)
+    flat = np.flatnonzero(deviation_N <= 1e-12 * np.abs(highest).max(1))
+    if len(flat):
+        raise SeparativeError(f"the {side} side number {flat[0]} scores its whole cohort alike")
+    return highest.mean(1), deviation_N

@@ -11,7 +11,7 @@ from separative.errors import AudioError
 from separative.inference.cluster import ALIKE_IF_FEW, match_streams, unit_rows
 from separative.inference.forward import forward
 from separative.inference.recording import MIN_SPEECH, Wave
-from separative.inference.voices import FADE_SECONDS
+from separative.inference.separated import FADE_SECONDS
 from separative.inference.windows import Floats, Grid, fade_in, gather
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from separative import audio
+from separative.inference.diarize import INSET, Meeting, Speaker
 from separative.inference.forward import forward
-from separative.inference.meeting import INSET, Meeting, Speaker
 from separative.inference.recording import Blocks, Wave
 from separative.inference.windows import BATCH, Floats, Grid, Progress, fade_in, windows
 

@@ -48,7 +48,7 @@ def embed(
     """
     from separative import inference
     from separative.errors import SeparativeError
-    from separative.inference.write import describe
+    from separative.inference.output import describe
 
     if (corpus is None) == (not sources):
         raise SeparativeError("embed takes sound files, or --corpus")
@@ -94,7 +94,7 @@ def separate(
     """Write the waveform of every talker."""
     from separative import inference
     from separative.errors import SeparativeError
-    from separative.inference.write import describe
+    from separative.inference.output import describe
 
     stem, number = Counter(path.stem for path in sources).most_common(1)[0]
     if number > 1:

@@ -50,7 +50,7 @@ def cost(model: SeparativeEncoder, seconds: float = 10.0) -> Cost:
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="separative-") as folder:
         save_model(model, folder)
-        code = "import sys; from separative.evaluation.cost import _child; _child(*sys.argv[1:])"
+        code = "import sys; from separative.benchmark.cost import _child; _child(*sys.argv[1:])"
         words = [sys.executable, "-c", code, folder, str(seconds), str(threads)]
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     measured = json.loads(done.stdout)
