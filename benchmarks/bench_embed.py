@@ -1,4 +1,4 @@
-"""Embedding every talker of a recording, beside encoders that give one embedding, in the same run.
+"""Embedding every speaker of a recording, beside encoders that give one embedding, in the same run.
 
     python benchmarks/bench_embed.py --peer-python PEERS/bin/python     # rewrites docs/benchmarks/embed.md
     python benchmarks/bench_embed.py --page -                           # prints the page, ours alone
@@ -33,8 +33,8 @@ LENGTHS = (3.0, 10.0, 60.0)
 GROWTH = (10.0, 60.0, 180.0, 600.0)
 RESEMBLYZER, ECAPA = "Resemblyzer VoiceEncoder", "SpeechBrain ECAPA-TDNN (1024)"
 PEERS = (RESEMBLYZER, ECAPA)
-MINE, PARTING = "`base`, every talker", "`base`, every talker and voice"
-EXPORTED = "`base`, every talker, exported to ONNX"
+MINE, PARTING = "`base`, every speaker", "`base`, every speaker and voice"
+EXPORTED = "`base`, every speaker, exported to ONNX"
 # Against whom each length is promised to be as fast.
 PROMISED = {3.0: ECAPA, 10.0: RESEMBLYZER, 60.0: RESEMBLYZER}
 
@@ -47,7 +47,7 @@ def ours(batch: int, separate: bool) -> Callable[[object], object]:
     from separative.model import load_model
 
     model = load_model()
-    return lambda wave_N: forward(model, [np.asarray(wave_N)] * batch, separate=separate).answer_BCE
+    return lambda wave_N: forward(model, [np.asarray(wave_N)] * batch, separate=separate).attended_BCE
 
 
 def exported(path: str, threads: int) -> Callable[[object], object]:
@@ -146,7 +146,7 @@ def main() -> None:
         "# Embedding a recording",
         "",
         f"From the waveform to embeddings, {args.threads} threads; real-time factor: seconds of computing",
-        "for a second of audio. Ours returns an embedding and the activity of every talker, the peers one.",
+        "for a second of audio. Ours returns an embedding and the activity of every speaker, the peers one.",
         *made_on(loads, "torch", "numpy", "onnxruntime"),
         "",
         "| system | " + " | ".join(f"{seconds:g} s, ms (lowest–highest)" for seconds in LENGTHS) + " | "
@@ -159,7 +159,7 @@ def main() -> None:
     promises = []
     for seconds, peer in PROMISED.items() if args.peer_python else ():
         ratio = factor(MINE, seconds) / factor(peer, seconds)
-        what = f"embedding {seconds:g} s, every talker: real-time factor over that of {peer}"
+        what = f"embedding {seconds:g} s, every speaker: real-time factor over that of {peer}"
         promises.append(Promise(what, f"{ratio:.2f}", "≤ 1", ratio <= 1))
     for name, what in ((MINE, "embedding"), (PARTING, "separation")):
         alone = {seconds: found[name, seconds, 1] for seconds in GROWTH}

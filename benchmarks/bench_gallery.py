@@ -1,9 +1,9 @@
-"""A gallery of very many talkers: opening it, finding ten of them, against exact search.
+"""A gallery of very many speakers: opening it, finding ten of them, against exact search.
 
     python benchmarks/bench_gallery.py [--size 1000000]      # rewrites docs/benchmarks/gallery.md
 
 Embeddings are synthetic: directions drawn evenly, so that nobody has near neighbours. Queries are enrolled
-talkers heard again, at a cosine of 0.7 or so.
+speakers heard again, at a cosine of 0.7 or so.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def measure(case: Record) -> Record:
             started = time.perf_counter()
             with gallery._rows.writing():
                 for number, row in enumerate(rows):
-                    gallery._rows.put_talker(f"talker{number}", row)
+                    gallery._rows.put_speaker(f"speaker{number}", row)
             filled = time.perf_counter() - started
             return {"filled": filled}
         heard = rows[np.linspace(0, size - 1, QUERIES).astype(int)] + directions(QUERIES, 1)
@@ -66,7 +66,7 @@ def measure(case: Record) -> Record:
             started = time.perf_counter()
             found = gallery.find(query, TOP)
             cold.append(time.perf_counter() - started)
-            hits += len({name for name, _ in found} & {f"talker{i}" for i in best})
+            hits += len({name for name, _ in found} & {f"speaker{i}" for i in best})
         return {
             "opened": opened,
             "ms": [1e3 * x for x in wall],
@@ -100,18 +100,18 @@ def main() -> None:
             "# Galleries",
             "",
             f"Synthetic embeddings of {DIMENSIONS} dimensions, drawn evenly; {QUERIES} queries, each an",
-            "enrolled talker plus as much noise. Median (95th percentile) of `Gallery.find`, which reads",
+            "enrolled speaker plus as much noise. Median (95th percentile) of `Gallery.find`, which reads",
             f"names and exact embeddings of its candidates from the file; recall of the exact {TOP} nearest.",
             "One query after another; `cold`: after as much other memory was read as an exact search reads,",
             "so that nothing lies in the processor's caches.",
             *made_on(loads, "numkong", "numpy"),
             "",
-            "| talkers | find, ms | cold, ms | recall@10 | opening, s | filling, s"
+            "| speakers | find, ms | cold, ms | recall@10 | opening, s | filling, s"
             " | memory, MiB | disk, MiB |",
             "|---|---|---|---|---|---|---|---|",
             *rows,
             "",
-            f"Time grows with the number of talkers to the power of {exponent(sizes, medians):.2f}.",
+            f"Time grows with the number of speakers to the power of {exponent(sizes, medians):.2f}.",
             "",
             f"Made by `python benchmarks/bench_gallery.py --size {args.size}`.",
         ],

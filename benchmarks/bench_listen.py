@@ -24,11 +24,11 @@ PARTS = ("missed", "false_alarm", "confusion")
 
 
 def measure(case: Record) -> Record:
-    """Conversations of one kind, heard in both ways: parts of the error in seconds, talkers, swaps, times."""
+    """Conversations of one kind, heard in both ways: parts of the error in seconds, speakers, swaps, times."""
     import torch
 
     from separative.corpora import load_corpus
-    from separative.inference import Listener, analyze
+    from separative.inference import StreamingDiarizer, diarize
     from separative.metrics import diarization_error, swaps
     from separative.mixtures import ConversationConfig, Conversations
     from separative.model import load_model
@@ -38,27 +38,27 @@ def measure(case: Record) -> Record:
     model = load_model(case["model"])
     speech = load_corpus(case["corpus"], split="dev", keep_damaged=True)
     config = ConversationConfig(
-        rate=model.rate, seconds=SECONDS, talkers=case["talkers"], overlap=case["overlap"]
+        rate=model.rate, seconds=SECONDS, speakers=case["speakers"], overlap=case["overlap"]
     )
     source = Conversations(speech.filter(lambda u: u.speaker is not None), config, seed=SEED)
-    found: Record = {"listen": [], "analyze": [], "piece_s": [], "latency": Listener(model).latency}
+    found: Record = {"listen": [], "diarize": [], "piece_s": [], "latency": StreamingDiarizer(model).latency}
     for number in range(case["count"]):
         talk = source.conversation(number)
         mix_N, _ = talk.render(0, talk.samples)
         frames = round(talk.samples / talk.rate / FRAME)
         reference_KT = active_frames(talk.speech(), talk.names, frames, FRAME)
-        listener, updates = Listener(model), []
+        listener, updates = StreamingDiarizer(model), []
         # As a microphone would, a piece at a time.
         for piece_N in np.split(mix_N, range(model.rate // 2, len(mix_N), model.rate // 2)):
             started = time.perf_counter()
             updates += listener.push(piece_N)
             found["piece_s"].append(time.perf_counter() - started)
         updates += listener.finish()
-        meeting = analyze(model, (mix_N, talk.rate))
+        meeting = diarize(model, (mix_N, talk.rate))
         names = [speaker.name for speaker in meeting.speakers]
         ways = {
             "listen": spoken(updates, frames, model.segment_seconds),
-            "analyze": active_frames(meeting.turns, names, frames, FRAME),
+            "diarize": active_frames(meeting.turns, names, frames, FRAME),
         }
         for way, said_KT in ways.items():
             error = diarization_error(reference_KT, said_KT, FRAME)
@@ -95,12 +95,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4, help="conversations of each kind")
     args = parsed(parser, measure, needed=["corpus"])
     loads, lines, pieces, latency = [os.getloadavg()[0]], [], [], 0.0
-    for talkers, overlap in KINDS:
-        case = {"talkers": talkers, "overlap": overlap}
+    for speakers, overlap in KINDS:
+        case = {"speakers": speakers, "overlap": overlap}
         case |= {key: getattr(args, key) for key in ("corpus", "model", "count", "threads")}
         found = run_child(__file__, case)
-        kind = f"{talkers} talkers, {overlap:.0%} overlap"
-        lines += [row(kind, way, found[way]) for way in ("listen", "analyze")]
+        kind = f"{speakers} speakers, {overlap:.0%} overlap"
+        lines += [row(kind, way, found[way]) for way in ("listen", "diarize")]
         pieces += found["piece_s"]
         latency = max(latency, found["latency"])
     usual, slow = np.quantile(pieces, [0.5, 0.99]).tolist()
@@ -109,10 +109,10 @@ def main() -> None:
         [
             "# While they speak",
             "",
-            f"{args.count} simulated conversations of {SECONDS:.0f} s of each kind (seed {SEED}), of talkers"
+            f"{args.count} simulated conversations of {SECONDS:.0f} s of each kind (seed {SEED}), of speakers"
             f" that the model was not trained on.",
             f"`listen` says {latency:.2f} s after a moment who spoke in it"
-            f" and takes nothing back; `analyze` hears all of the recording first. {args.threads} threads.",
+            f" and takes nothing back; `diarize` hears all of the recording first. {args.threads} threads.",
             *made_on(loads, "torch"),
             "",
             "| conversations | | DER, % | worst | missed | false alarm | confusion | count right | swaps |",

@@ -30,14 +30,14 @@ from common import (
 RATE = 16000
 FILES, FILE_SECONDS, PIECE_SECONDS = 8, 240.0, 3.0
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-TALKER_UTTERANCES = 20
+SPEAKER_UTTERANCES = 20
 STEPS, WAIT_STEPS = 5, 80
 PROMISED = {"plain": 150, "rooms": 60}
 MOST_WAIT = 0.05
 
 
 def made_up(folder: Path, utterances: int) -> object:
-    """A corpus of so many pieces of FILES files, TALKER_UTTERANCES a talker."""
+    """A corpus of so many pieces of FILES files, SPEAKER_UTTERANCES a speaker."""
     import numpy as np
 
     from separative import audio
@@ -55,7 +55,7 @@ def made_up(folder: Path, utterances: int) -> object:
             Utterance(
                 id=str(number),
                 path=paths[number % FILES],
-                speaker=f"talker{number // TALKER_UTTERANCES}",
+                speaker=f"speaker{number // SPEAKER_UTTERANCES}",
                 corpus="made up",
                 seconds=PIECE_SECONDS,
                 start=float(start),
@@ -119,7 +119,7 @@ def main() -> None:
     lines = [
         "# Drawing mixtures",
         "",
-        "The mixtures of recipe `small` (two talkers, three speeds, random channels) with 30 % noise; one",
+        "The mixtures of recipe `small` (two speakers, three speeds, random channels) with 30 % noise; one",
         "process, one core.",
         *made_on(loads, "numpy", "scipy"),
         "",

@@ -3,7 +3,7 @@
     python benchmarks/bench_recording.py --corpus speech.csv [--hours 4]
         # rewrites docs/benchmarks/recording.md
 
-A simulated conversation of four talkers (split dev), analyzed by the model that comes with the package, and
+A simulated conversation of four speakers (split dev), diarized by the model that comes with the package, and
 its voices written.
 """
 
@@ -27,7 +27,7 @@ def measure(case: Record) -> Record:
         from separative.corpora import load_corpus
         from separative.mixtures import ConversationConfig, Conversations
 
-        config = ConversationConfig(rate=16000, seconds=3600 * case["hours"], talkers=4, overlap=0.2)
+        config = ConversationConfig(rate=16000, seconds=3600 * case["hours"], speakers=4, overlap=0.2)
         speech = load_corpus(case["corpus"], split="dev", keep_damaged=True)
         labelled = speech.filter(lambda u: u.speaker is not None)
         Conversations(labelled, config, seed=0).conversation(0).write(path.parent, path.stem)
@@ -40,7 +40,7 @@ def measure(case: Record) -> Record:
     torch.set_num_threads(case["threads"])
     model = load_model(case["model"])
     # The libraries' own buffers belong to the model as loaded.
-    inference.analyze(model, (1e-3 * torch.randn(160_000).numpy(), 16000))
+    inference.diarize(model, (1e-3 * torch.randn(160_000).numpy(), 16000))
     forget_peak()
     before, marks = held_mib("VmRSS"), [(0, time.perf_counter())]
 
@@ -49,20 +49,20 @@ def measure(case: Record) -> Record:
             marks.append((done, time.perf_counter()))
 
     started = time.perf_counter()
-    meeting = inference.analyze(model, path, progress=told)
-    analyzed = time.perf_counter() - started
+    meeting = inference.diarize(model, path, progress=told)
+    diarized = time.perf_counter() - started
     peak = held_mib("VmHWM") - before
     forget_peak()
     started = time.perf_counter()
     inference.write_voices(model, meeting, path.parent)
     return {
-        "analyzed": analyzed,
+        "diarized": diarized,
         "voices": time.perf_counter() - started,
         "seconds": meeting.seconds,
         "parts": [(b[1] - a[1]) / ((b[0] - a[0]) / model.rate / 60) for a, b in pairwise(marks)],
         "peak": peak,
         "voices_peak": held_mib("VmHWM") - before,
-        "talkers": len(meeting.speakers),
+        "speakers": len(meeting.speakers),
         "turns": len(meeting.turns),
     }
 
@@ -82,18 +82,18 @@ def main() -> None:
     parts = found["parts"][:PARTS]
     drift = parts[-1] / parts[0] - 1
     factor, with_voices = (
-        seconds / found["seconds"] for seconds in (found["analyzed"], found["analyzed"] + found["voices"])
+        seconds / found["seconds"] for seconds in (found["diarized"], found["diarized"] + found["voices"])
     )
     put(
         args.page,
         [
             "# A recording of hours",
             "",
-            f"{found['seconds'] / 3600:.2f} hours of simulated conversation of four talkers, 20 % overlap,"
+            f"{found['seconds'] / 3600:.2f} hours of simulated conversation of four speakers, 20 % overlap,"
             f" {args.threads} threads.",
             *made_on(loads, "torch"),
             "",
-            "| | analyze | and voices |",
+            "| | diarize | and voices |",
             "|---|---|---|",
             f"| real-time factor | {factor:.4f} | {with_voices:.4f} |",
             f"| memory above the loaded model, MiB | {found['peak']:.0f} | {found['voices_peak']:.0f} |",

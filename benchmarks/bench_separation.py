@@ -5,8 +5,8 @@
 
 Every network trains alone on all threads: ours by its whole recipe (identities and activity too), the peers,
 at their defaults and 8 kHz, by negative SI-SDR under the best permutation (Adam, rate 1e-3 with the recipe's
-fall). The talkers, speeds, crops, channels and ratios are the recipe's. All are judged at 8 kHz on the same
-mixtures of two unseen talkers at 0 dB. Not a part of ``run.py``: it takes too long.
+fall). The speakers, speeds, crops, channels and ratios are the recipe's. All are judged at 8 kHz on the same
+mixtures of two unseen speakers at 0 dB. Not a part of ``run.py``: it takes too long.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def measure(case: Record) -> Record:
     recipe = load_recipe(OURS)
     mine = case["system"] == OURS
     changes: Record = {} if mine else {"rate": PEER_RATE, "batch": PEER_BATCH}
-    stages = [{"talkers": (0.0, 1.0)}]
+    stages = [{"speakers": (0.0, 1.0)}]
     config = type(recipe.mixtures).model_validate(recipe.mixtures.model_dump() | {"stages": stages} | changes)
     corpus = load_corpus(case["corpus"], keep_damaged=True)
     noise = load_corpus(case["noise"]).split("train")
@@ -104,7 +104,7 @@ def _peer(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def _judge(dev: Any, config: Any, cache: Path) -> Callable[[Callable[..., Any]], Record]:
-    """Mean SI-SDR improvement in dB at PEER_RATE, and its 95 % interval by bootstrap over target talkers."""
+    """Mean SI-SDR improvement in dB at PEER_RATE, and its 95 % interval by bootstrap over target speakers."""
     import numpy as np
     import soxr
     import torch
@@ -113,7 +113,7 @@ def _judge(dev: Any, config: Any, cache: Path) -> Callable[[Callable[..., Any]],
     from separative.mixtures import Mixer
 
     plain = {"seconds": JUDGED_SECONDS, "batch": 32, "sir_db": (0.0, 0.0), "speeds": (1.0,), "channel": 0.0}
-    plain |= {"stages": [{"talkers": (0.0, 1.0)}], "unlabelled": "drop"}
+    plain |= {"stages": [{"speakers": (0.0, 1.0)}], "unlabelled": "drop"}
     mixer = Mixer(dev, type(config).model_validate(config.model_dump() | plain), seed=1, cache=cache)
     batches = [mixer.batch(step) for step in range(JUDGED_STEPS)]
 
@@ -130,14 +130,18 @@ def _judge(dev: Any, config: Any, cache: Path) -> Callable[[Callable[..., Any]],
                     rated_CN = estimate_CN if estimate_CN.shape[-1] == len(mix_N) else slow(estimate_CN)
                     gain_K, _ = si_sdr_improvement(rated_CN, slow(batch.source_BCN[row]), mix_N)
                     gains.setdefault(int(batch.identity_BC[row, 0]), []).append(float(np.mean(gain_K)))
-        talkers = list(gains.values())
+        speakers = list(gains.values())
         rng = np.random.default_rng(0)
         means = [
-            np.mean([g for t in rng.integers(len(talkers), size=len(talkers)) for g in talkers[t]])
+            np.mean([g for t in rng.integers(len(speakers), size=len(speakers)) for g in speakers[t]])
             for _ in range(500)
         ]
         low, high = np.percentile(means, [2.5, 97.5])
-        return {"db": float(np.mean([g for t in talkers for g in t])), "low": float(low), "high": float(high)}
+        return {
+            "db": float(np.mean([g for t in speakers for g in t])),
+            "low": float(low),
+            "high": float(high),
+        }
 
     return judge
 
@@ -162,8 +166,8 @@ def main() -> None:
     lines = [
         "# Separation after equal time",
         "",
-        f"SI-SDR improvement in dB (95 % interval over talkers) on {32 * JUDGED_STEPS} mixtures of two",
-        f"unseen talkers at 0 dB, {JUDGED_SECONDS:g} s, judged at 8 kHz; {args.minutes:g} minutes of",
+        f"SI-SDR improvement in dB (95 % interval over speakers) on {32 * JUDGED_STEPS} mixtures of two",
+        f"unseen speakers at 0 dB, {JUDGED_SECONDS:g} s, judged at 8 kHz; {args.minutes:g} minutes of",
         f"training each, {args.threads} threads, drawing the mixtures included.",
         *made_on(loads, "torch"),
         "",

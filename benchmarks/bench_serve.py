@@ -3,7 +3,7 @@
     python benchmarks/bench_serve.py                      # rewrites docs/benchmarks/serve.md
     python benchmarks/bench_serve.py --seconds 20 --page -
 
-Each client posts a recording of 10 s, has it analyzed, fetches the result and a voice, deletes all, and
+Each client posts a recording of 10 s, has it diarized, fetches the result and a voice, deletes all, and
 begins again; where it is told to come back later, it does. Weights are random unless ``--model`` names some.
 """
 
@@ -69,7 +69,7 @@ class Client(threading.Thread):
         if held is None or held.status_code != 201:
             return False
         recording = f"/api/recordings/{held.json()['id']}"
-        started = self.ask("POST", "/api/analyze", json={"recording": held.json()["id"]})
+        started = self.ask("POST", "/api/diarize", json={"recording": held.json()["id"]})
         done = False
         if started is not None and started.status_code == 202:
             job = f"/api/jobs/{started.json()['id']}"
@@ -168,7 +168,7 @@ def main() -> None:
         "# A busy server",
         "",
         f"{args.clients} clients for {args.seconds:g} s, each posting recordings of {LENGTH:g} s to be"
-        f" analyzed by"
+        f" diarized by"
         f" {'a model with random weights, as large as `small`' if args.model is None else args.model};",
         "clients and server share the machine.",
         *made_on([load], "torch", "fastapi", "uvicorn", "httpx"),
@@ -177,7 +177,7 @@ def main() -> None:
         "|---|---|",
         *(f"| {status} | {number} |" for status, number in sorted(statuses.items())),
         "",
-        f"Recordings analyzed: {statuses['job done']}, {statuses['job done'] / args.seconds:.2f} a second."
+        f"Recordings diarized: {statuses['job done']}, {statuses['job done'] / args.seconds:.2f} a second."
         + (
             f" From post to deletion {rounds[len(rounds) // 2]:.1f} s in the median,"
             f" {rounds[-1]:.1f} s at most."

@@ -82,7 +82,7 @@ def main() -> None:
         [
             "# Shards beside files",
             "",
-            f"{args.utterances} utterances of half a second (WAV, 8 kHz, {args.utterances // EACH} talkers),",
+            f"{args.utterances} utterances of half a second (WAV, 8 kHz, {args.utterances // EACH} speakers),",
             f"on one local disk; {archives} archives, packed at {args.utterances / packed['took']:.0f} files",
             "a second. Files were just written and lie in the system's memory: what archives spare a",
             "disk or a network is not seen here.",

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from common import Promise, Record, arguments, made_on, median, parsed, put, spread, take_turns, timed
 
 PEER, PEER_BATCH, PEER_SECONDS, PEER_RATE = "Asteroid DPRNNTasNet", 4, 4.0, 8000
-# The inventory of the recipe's usual corpus: 541 talkers at three speeds.
+# The inventory of the recipe's usual corpus: 541 speakers at three speeds.
 IDENTITIES = 1623
 # Recipe, and the promise against the peer: so many times its speed, so large a part of its memory.
 PROMISES = {"small": (10, 5), "galr-8k": (2, 2)}

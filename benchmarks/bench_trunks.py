@@ -4,7 +4,7 @@
         # rewrites docs/benchmarks/trunks.md; an hour on two cores
 
 Every candidate is recipe ``small`` with another local operator in the trunk's blocks; the attention across
-the pooled grid, the heads and everything else stay. Judged by the trainer's quick figures on unseen talkers.
+the pooled grid, the heads and everything else stay. Judged by the trainer's quick figures on unseen speakers.
 Not a part of ``run.py``: it takes too long. Two of the operators are candidates only, and live here.
 """
 
@@ -109,7 +109,7 @@ def measure(case: Record) -> Record:
 
     machine.prepare(case["threads"])
     torch.manual_seed(0)
-    recipe = load_recipe("small", ["mixtures.stages=[{step: 0, talkers: [0.0, 1.0]}]"])
+    recipe = load_recipe("small", ["mixtures.stages=[{step: 0, speakers: [0.0, 1.0]}]"])
     corpus = load_corpus(case["corpus"], keep_damaged=True)
     noise = load_corpus(case["noise"]).split("train")
     cache = Path(case["cache"])
@@ -165,7 +165,7 @@ def main() -> None:
             "# Trunks at equal wall-clock",
             "",
             f"Recipe `small` on mixtures of two, {args.minutes:g} minutes each, {args.threads} threads, seed",
-            "0: quick EER on clean speech and on mixtures (%) and SI-SDR improvement (dB) of unseen talkers,",
+            "0: quick EER on clean speech and on mixtures (%) and SI-SDR improvement (dB) of unseen speakers,",
             "after a third, two thirds and all of the time.",
             *made_on(loads, "torch"),
             "",

@@ -34,7 +34,7 @@ for name, pitch in (("a", 110), ("b", 190)):
 # What each is for: commands, or Python where there is no command for it alone.
 JOBS = {
     "": ["verify speech/a/a.wav speech/b/b.wav", "separate speech/a/a.wav --out out", "info base"],
-    "voices": ["corpus speak spoken --talkers 4 --utterances 2 --dev-talkers 2"],
+    "voices": ["corpus speak spoken --speakers 4 --utterances 2 --dev-speakers 2"],
     "rooms": [
         "mix --corpus speech --out mixed --count 2 --set mixtures.batch=2 --set mixtures.rooms=1"
         " --set mixtures.room_count=2 --set 'mixtures.stages=[{step: 0, noise: 0.0}]'"

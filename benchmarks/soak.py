@@ -1,6 +1,6 @@
 """What takes too long for the tests: every stop, many kills, hours.
 
-    python benchmarks/soak.py [--minutes 60] [--kills 50] [--only resume kills ranks audio fuzz hours]
+    python benchmarks/soak.py [--minutes 60] [--kills 50] [--only resume kills processes audio fuzz hours]
 
 Speaks a corpus of synthetic voices (extra ``voices``) and rewrites docs/benchmarks/soak.md; the exit code is
 1 if anything failed.
@@ -27,7 +27,7 @@ import fuzz
 import mutations_soak
 import watch
 from common import PAGES, made_on
-from separative.corpora import Corpus, load_corpus, speak_voices
+from separative.corpora import Corpus, load_corpus, synthesize_corpus
 from separative.training import Recipe, Status, parse_recipe, train
 from separative.training.checkpoint import NAME
 
@@ -45,9 +45,9 @@ CONTENT = {
         "room_count": 4,
         "turns": 0.3,
         "stages": [
-            {"step": 0, "views": 1, "talkers": [0.0, 1.0], "noise": 0.2},
-            {"step": 4, "views": 1, "talkers": [0.2, 0.8], "noise": 0.2},
-            {"step": 9, "views": 2, "talkers": [0.4, 0.6], "noise": 0.5},
+            {"step": 0, "views": 1, "speakers": [0.0, 1.0], "noise": 0.2},
+            {"step": 4, "views": 1, "speakers": [0.2, 0.8], "noise": 0.2},
+            {"step": 9, "views": 2, "speakers": [0.4, 0.6], "noise": 0.5},
         ],
     },
     "model": {
@@ -202,7 +202,7 @@ def judge(watched: watch.Record, minutes: float) -> list[Line]:
 
 
 def main() -> None:
-    parts = ("resume", "kills", "ranks", "audio", "fuzz", "hours")
+    parts = ("resume", "kills", "processes", "audio", "fuzz", "hours")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -217,7 +217,7 @@ def main() -> None:
     recipe, lines = parse_recipe(CONTENT, "soak"), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        speak_voices(folder / "speech", talkers=15, utterances=4, dev_talkers=3, seed=0)
+        synthesize_corpus(folder / "speech", speakers=15, utterances=4, dev_speakers=3, seed=0)
         noise = noise_clips(folder / "noise")
         corpus, clips = load_corpus(folder / "speech"), load_corpus(noise)
         for part in args.only:
@@ -228,7 +228,7 @@ def main() -> None:
             elif part == "kills":
                 (folder / part).mkdir()
                 found = kills(recipe, args.kills, folder / "speech", noise, folder / part)
-            elif part == "ranks":
+            elif part == "processes":
                 found = tests(
                     "tests/training/test_ranks.py",
                     "tests/objectives/test_sharded.py",

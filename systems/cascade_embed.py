@@ -4,7 +4,7 @@
 
 SEPARATOR and ECAPA are folders of trained runs. LIST names mono wave files of 16 kHz, one a line; they are
 separated at 8 kHz and embedded at 16 kHz. OUT becomes ``.npy`` float32 ``[files, 2, 192]``, the louder
-estimate first. An estimate over 15 dB below it is the ghost of a single talker and has a row of NaN. Negative
+estimate first. An estimate over 15 dB below it is the ghost of a single speaker and has a row of NaN. Negative
 SI-SDR teaches no level, so each estimate is first scaled to its share of the mixture.
 """
 

@@ -1,10 +1,10 @@
-"""Train a reduced Conv-TasNet on our mixtures of two talkers at 8 kHz.
+"""Train a reduced Conv-TasNet on our mixtures of two speakers at 8 kHz.
 
     python systems/convtasnet_train.py --corpus speech.csv --noise noise.csv --out RUN --seconds 19200 \
         --lr 1e-3
 
-Every mixture has two talkers at the recipe's signal-to-interference ratios, and 30 % have noise at its ratios
-(so that the cascade is not helpless in noise); the estimates are trained towards the two talkers alone. The
+Every mixture has two speakers at the recipe's signal-to-interference ratios, and 30 % have noise at its ratios
+(so that the cascade is not helpless in noise); the estimates are trained towards the two speakers alone. The
 loss is Asteroid's negative SI-SDR under the best permutation.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    parser = arguments("Train a reduced Conv-TasNet on our mixtures of two talkers.")
+    parser = arguments("Train a reduced Conv-TasNet on our mixtures of two speakers.")
     parser.add_argument("--noisy", type=float, default=0.3, help="share of mixtures with noise")
     args = parser.parse_args()
 
@@ -29,7 +29,7 @@ def main() -> None:
     from asteroid.losses import PITLossWrapper, pairwise_neg_sisdr
     from convtasnet import RATE, SIZES, SYSTEM, network
 
-    stage = {"talkers": (0.0, 1.0), "noise": args.noisy}
+    stage = {"speakers": (0.0, 1.0), "noise": args.noisy}
     config = mixtures(args.recipe, rate=RATE, streams=2, stages=[stage])
     negative_sisdr = PITLossWrapper(pairwise_neg_sisdr, pit_from="pw_mtx")
 

@@ -1,11 +1,11 @@
-"""Train an ECAPA-TDNN on our mixtures, with or without other talkers and noise in them.
+"""Train an ECAPA-TDNN on our mixtures, with or without other speakers and noise in them.
 
     python systems/ecapa_train.py --corpus speech.csv --noise noise.csv --out RUN --seconds 19200 --lr 1e-3 \
         --augment overlap
 
-The loss is SpeechBrain's: additive angular margin softmax, margin 0.2, scale 30, over the target talkers at
-every speed of the recipe. ``clean``: single talkers, no noise. ``overlap``: half of the crops hold a second
-talker at a signal-to-interference ratio of -5 to 15 dB (it may be the louder one, as in the test), and 30 %
+The loss is SpeechBrain's: additive angular margin softmax, margin 0.2, scale 30, over the target speakers at
+every speed of the recipe. ``clean``: single speakers, no noise. ``overlap``: half of the crops hold a second
+speaker at a signal-to-interference ratio of -5 to 15 dB (it may be the louder one, as in the test), and 30 %
 have environmental noise at the recipe's ratios, independently; the label is the target's. Channels, levels
 and speeds are the recipe's in both.
 """
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 MARGIN, SCALE = 0.2, 30.0
 STAGES = {
-    "clean": {"talkers": (1.0,), "noise": 0.0},
-    "overlap": {"talkers": (0.5, 0.5), "noise": 0.3},
+    "clean": {"speakers": (1.0,), "noise": 0.0},
+    "overlap": {"speakers": (0.5, 0.5), "noise": 0.3},
 }
 
 

@@ -53,7 +53,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def mixtures(recipe: str, **changes: Any) -> MixtureConfig:
-    """The mixtures of a recipe (talkers x speeds, crops, channels, levels), with some settings changed."""
+    """The mixtures of a recipe (speakers x speeds, crops, channels, levels), with some settings changed."""
     from separative.mixtures import MixtureConfig
     from separative.training import load_recipe
 

@@ -4,7 +4,7 @@
 
 LIST names mono wave files of 16 kHz, one a line; OUT becomes ``.npy`` float32 ``[files, 256]``.
 Level and silence are treated by Resemblyzer's own ``preprocess_wav`` first, as its authors do: over our
-conditions it is the better for it (EER on the dev talkers, %, with it and, by ``--raw``, without: clean 6.1
+conditions it is the better for it (EER on the dev speakers, %, with it and, by ``--raw``, without: clean 6.1
 and 8.6, overlap0 24.7 and 22.8, noise5 16.6 and 21.8).
 """
 

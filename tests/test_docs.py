@@ -26,7 +26,7 @@ LEFT_OUT = ("#!/bin/bash", "pip install", "--engine ray", "ffmpeg", "make ")
 SMALLER = (
     (r"--minutes 60", "--steps 2"),
     (r"--minutes 10", "--minutes 0.3"),
-    (r"--talkers 2,3 --overlaps 0,0.2", "--talkers 2 --overlaps 0.2 --count 2 --minutes 0.3"),
+    (r"--speakers 2,3 --overlaps 0,0.2", "--speakers 2 --overlaps 0.2 --count 2 --minutes 0.3"),
     (r"benchmark (small|quick)", "benchmark PLAN"),
     (r"--devices 4", "--devices 2"),
     # So small a network hears nobody.
@@ -62,11 +62,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the documents take for granted: corpora, recordings, a trained run."""
     folder = tmp_path_factory.mktemp("docs")
     rows, number = ["path,speaker,split"], 0
-    for talker in range(14):
+    for speaker in range(14):
         for take in range(4):
-            path = folder / "speech" / f"t{talker}-{take}.wav"
-            audio.write(path, voice(90 + 14 * talker, 3.0, number), RATE)
-            rows.append(f"{path},t{talker},{'train' if talker < 8 else 'dev'}")
+            path = folder / "speech" / f"t{speaker}-{take}.wav"
+            audio.write(path, voice(90 + 14 * speaker, 3.0, number), RATE)
+            rows.append(f"{path},t{speaker},{'train' if speaker < 8 else 'dev'}")
             number += 1
     (folder / "speech.csv").write_text("\n".join(rows) + "\n")
     rows = ["path,category,split"]
@@ -185,7 +185,7 @@ def test_the_api_answers_as_its_page_shows(place: Path) -> None:
         server.communicate(timeout=30)
     assert done.returncode == 0, done.stderr
     assert "data: " in done.stdout and '"speech_seconds"' in done.stdout, done.stdout
-    assert audio.info(place / "talker1.wav").seconds > 0
+    assert audio.info(place / "speaker1.wav").seconds > 0
 
 
 def test_the_page_of_plans_knows_every_key_and_its_example_is_one(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from separative.files import replace_file, replacing, sweep, write_json
+from separative.files import atomic_path, replace_file, sweep, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -17,7 +17,7 @@ def names(folder: Path) -> list[str]:
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "cuts.jsonl.gz"
     path.write_text("old")
-    with replacing(path) as beside:
+    with atomic_path(path) as beside:
         assert beside.parent == tmp_path and beside.suffix == ".gz" and beside.name.startswith(".")
         beside.write_text("new")
         assert path.read_text() == "old"
@@ -32,7 +32,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(
     for before in (None, "old"):
         if before is not None:
             path.write_text(before)
-        with pytest.raises(error), replacing(path) as beside:
+        with pytest.raises(error), atomic_path(path) as beside:
             beside.write_text("half of it")
             raise error
         assert names(tmp_path) == ([] if before is None else ["file"])
@@ -75,8 +75,8 @@ def test_writers_at_the_same_time_do_not_collide(tmp_path: Path) -> None:
 
 def test_each_of_two_open_writers_has_a_file_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with replacing(path) as one:
-        with replacing(path) as other:
+    with atomic_path(path) as one:
+        with atomic_path(path) as other:
             one.write_text("last to end")
             other.write_text("first to end")
         assert path.read_text() == "first to end"

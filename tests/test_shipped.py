@@ -9,7 +9,7 @@ import pytest
 
 from separative import audio, embed, load_corpus, load_model, separate, verify
 from separative.cli import main
-from separative.inference import Listener, analyze
+from separative.inference import StreamingDiarizer, diarize
 from separative.metrics import eer, si_sdr_improvement
 from separative.model.files import DEFAULT, SHIPPED, WEIGHTS, model_names
 
@@ -35,7 +35,7 @@ def test_it_is_there_small_and_says_what_it_is(model) -> None:
     folder = SHIPPED / DEFAULT
     assert (folder / WEIGHTS).stat().st_size <= MOST_BYTES
     card = model.card
-    assert card["identity"] == "speaker" and card["data"]["talkers"] > 500
+    assert card["identity"] == "speaker" and card["data"]["speaker_count"] > 500
     assert card["calibration"]["held_out"]["loss"] < 0.1
     assert card["training"]["mixture_seconds"] > 0 and card["training"]["machine"]
     words = (folder / "README.md").read_text(encoding="utf-8").lower()
@@ -58,11 +58,11 @@ def test_verbs_work_without_naming_a_model_and_without_a_network(
     with chdir(tmp_path):
         assert main(["separate", a]) == 0
     assert main(["embed", a, b, "--out", str(tmp_path / "e.npz")]) == 0
-    assert len(list((tmp_path / "talkers").glob("*.wav"))) >= 1
+    assert len(list((tmp_path / "speakers").glob("*.wav"))) >= 1
 
 
 @pytest.mark.data
-def test_it_knows_talkers_it_has_never_heard(model, data: Path) -> None:
+def test_it_knows_speakers_it_has_never_heard(model, data: Path) -> None:
     """A check of sanity: the table's figures are made by `separative evaluate`."""
     corpus = load_corpus(data / "speech.csv", keep_damaged=True).split("dev")
     assert not set(corpus.speakers) & set(model.card["data"]["speakers"])
@@ -72,7 +72,7 @@ def test_it_knows_talkers_it_has_never_heard(model, data: Path) -> None:
         if us[0].corpus == "speechocean762"
     }
     heard = {
-        name: [embed(model, u.path).audible[0].embedding_E for u in us]
+        name: [embed(model, u.path).speakers[0].embedding_E for u in us]
         for name, us in sides.items()
         if len(us) == 2
     }
@@ -94,7 +94,7 @@ def test_it_separates_and_says_who_is_there(model, data: Path) -> None:
         )
         b = b * np.float32(a.std() / b.std())
         heard = separate(model, (a + b, 16000))
-        estimate_CN = np.stack([t.waveform_N for t in heard.talkers])
+        estimate_CN = np.stack([t.waveform_N for t in heard.streams])
         gains += si_sdr_improvement(estimate_CN, np.stack([a, b]), a + b)[0].tolist()
         # Single utterances may hold too little speech to enrol anybody.
         enrolled = [
@@ -105,19 +105,19 @@ def test_it_separates_and_says_who_is_there(model, data: Path) -> None:
         right += there > absent
     assert np.mean(gains) > 2.5 and right >= 5
     turns = np.concatenate([waves[2], np.zeros(8000, np.float32), waves[7]])
-    assert len(analyze(model, (turns, 16000), talkers=2).speakers) == 2
+    assert len(diarize(model, (turns, 16000), speakers=2).speakers) == 2
 
 
 @pytest.mark.data
-def test_a_stream_tells_two_talkers_apart_and_knows_the_first_again(model, data: Path) -> None:
+def test_a_stream_tells_two_speakers_apart_and_knows_the_first_again(model, data: Path) -> None:
     corpus = load_corpus(data / "speech.csv", keep_damaged=True).split("dev")
     said = []
-    for talker in ("speechocean762/0461", "speechocean762/3068"):
-        waves = [audio.read(u.path, 16000)[0] for u in corpus.by_speaker[talker]]
+    for speaker in ("speechocean762/0461", "speechocean762/3068"):
+        waves = [audio.read(u.path, 16000)[0] for u in corpus.by_speaker[speaker]]
         said.append(np.concatenate([0.05 * w / np.sqrt(np.mean(w**2)) for w in waves]))
     seconds = 8 * 16000
     turns = [said[0][:seconds], said[1][:seconds], said[0][seconds : 2 * seconds]]
-    listener = Listener(model)
+    listener = StreamingDiarizer(model)
     updates = listener.push(np.concatenate(turns).astype(np.float32)) + listener.finish()
     assert len(updates[-1].embedding_KE) == 2
     # Those who have not spoken yet are not in an update.

@@ -2,7 +2,7 @@
 # # Learn from any pile of speech
 #
 # No labels: every recording is an identity of its own, and what the network hears are mixtures of pieces of
-# them. What it learns is judged on talkers whose names are known, in a split of their own.
+# them. What it learns is judged on speakers whose names are known, in a split of their own.
 
 # %%
 import json
@@ -15,7 +15,7 @@ import separative
 CORPUS, NOISE, OUT = "speech.csv", "noise.csv", "runs/pile"
 
 # %% [markdown]
-# Any folder or table of sound files will do. In training nobody looks at the names of talkers.
+# Any folder or table of sound files will do. In training nobody looks at the names of speakers.
 
 # %%
 corpus = separative.load_corpus(CORPUS)
@@ -39,7 +39,7 @@ lines = [json.loads(line) for line in Path(OUT, "log.jsonl").read_text(encoding=
 figure, axes = plt.subplots(figsize=(7, 3.5))
 for name, label in (
     ("mi_train", "training, by recording"),
-    ("valid/mi_mixed", "others, in mixtures, by talker"),
+    ("valid/mi_mixed", "others, in mixtures, by speaker"),
 ):
     seen = [(line["minutes"], line[name]) for line in lines if name in line]
     if seen:
@@ -50,7 +50,7 @@ if axes.get_legend_handles_labels()[0]:
 figure.savefig(f"{OUT}/information.png", dpi=150, bbox_inches="tight")
 
 # %% [markdown]
-# On talkers that it never heard, beside MFCC statistics and the same network untrained.
+# On speakers that it never heard, beside MFCC statistics and the same network untrained.
 
 # %%
 model = separative.load_model(OUT)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # What does the cross-attention look at?
 #
-# One talker, heard under several conditions, is one condition group. Each condition asks with its own
+# One speaker, heard under several conditions, is one condition group. Each condition asks with its own
 # bottom-up embedding (the query), and the cross-attention gathers evidence from every stream of every
 # condition. How much of it comes from where?
 

@@ -11,11 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from separative.corpora import Corpus, Utterance, check_corpus, load_corpus, save_corpus, speak_voices
+    from separative.corpora import (
+        Corpus,
+        Utterance,
+        check_corpus,
+        load_corpus,
+        save_corpus,
+        synthesize_corpus,
+    )
     from separative.errors import SeparativeError
     from separative.evaluation import Results, evaluate
     from separative.evaluation.calibrate import calibrate
-    from separative.inference import Recording, Talker, embed, separate
+    from separative.inference import Recording, Stream, embed, separate
     from separative.inference.verify import Verification, verify
     from separative.mixtures import Mixer, MixtureConfig
     from separative.model import EncoderConfig, SeparativeEncoder, load_model, save_model, update_card
@@ -34,7 +41,7 @@ __all__ = [
     "Results",
     "SeparativeEncoder",
     "SeparativeError",
-    "Talker",
+    "Stream",
     "Utterance",
     "Verification",
     "calibrate",
@@ -47,7 +54,7 @@ __all__ = [
     "save_corpus",
     "save_model",
     "separate",
-    "speak_voices",
+    "synthesize_corpus",
     "train",
     "update_card",
     "verify",
@@ -55,10 +62,10 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "corpora": ("Corpus", "Utterance", "check_corpus", "load_corpus", "save_corpus", "speak_voices"),
+    "corpora": ("Corpus", "Utterance", "check_corpus", "load_corpus", "save_corpus", "synthesize_corpus"),
     "errors": ("SeparativeError",),
     "evaluation": ("Results", "calibrate", "evaluate"),
-    "inference": ("Recording", "Talker", "Verification", "embed", "separate", "verify"),
+    "inference": ("Recording", "Stream", "Verification", "embed", "separate", "verify"),
     "mixtures": ("Mixer", "MixtureConfig"),
     "model": ("EncoderConfig", "SeparativeEncoder", "load_model", "save_model", "update_card"),
     "report": ("write_report",),

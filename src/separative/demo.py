@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from separative import audio
-from separative.corpora import Corpus, speak_voices
+from separative.corpora import Corpus, synthesize_corpus
 from separative.errors import SeparativeError
 from separative.evaluation import evaluate, si_sdr_improvement
 from separative.inference import separate
@@ -30,9 +30,9 @@ Progress = Callable[[int, int], None]
 def demo(
     out: str | Path = "demo",
     *,
-    talkers: int = 80,
+    speakers: int = 80,
     utterances: int = 20,
-    dev_talkers: int = 20,
+    dev_speakers: int = 20,
     minutes: float | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -49,7 +49,7 @@ def demo(
 
     Args:
         out: a new or empty folder, or that of an earlier demonstration.
-        talkers, utterances, dev_talkers: synthetic talkers, sentences of each, talkers never trained on.
+        speakers, utterances, dev_speakers: synthetic speakers, sentences of each, speakers never trained on.
         minutes, steps: length of the training, whichever is reached first; the recipe's steps if None.
         seed: of the voices, the trials and the sample.
         threads: of the training.
@@ -70,11 +70,11 @@ def demo(
     if out.exists() and not (out.is_dir() and ((out / VOICES).is_dir() or not any(out.iterdir()))):
         raise SeparativeError(f"{out}: holds no demonstration; name a new folder or delete it")
     recipe = load_recipe("demo")
-    corpus = speak_voices(
+    corpus = synthesize_corpus(
         out / VOICES,
-        talkers=talkers,
+        speakers=speakers,
         utterances=utterances,
-        dev_talkers=dev_talkers,
+        dev_speakers=dev_speakers,
         seed=seed,
         rate=recipe.model.rate,
         progress=speaking,
@@ -109,21 +109,21 @@ def demo(
 
 
 def sample_mixture(model: SeparativeEncoder, corpus: Corpus, seed: int) -> list[Sample]:
-    """Two talkers of a corpus at 0 dB: the mixture, the talkers as the model separates them, the sources.
+    """Two speakers of a corpus at 0 dB: the mixture, the speakers as the model separates them, the sources.
 
-    The first mixture that the seed draws, not a chosen one; each separated talker with the source it fits.
+    The first mixture that the seed draws, not a chosen one; each separated speaker with the source it fits.
     """
     config = MixtureConfig(
         rate=model.rate,
         seconds=SAMPLE_SECONDS,
         batch=1,
-        stages=(Stage(talkers=(0.0, 1.0)),),
+        stages=(Stage(speakers=(0.0, 1.0)),),
         sir_db=(0.0, 0.0),
         level_db=(-26.0, -26.0),
     )
     mixture = Mixer(corpus, config, seed=seed).mixture(0)
     heard = separate(model, (mixture.mix_N, model.rate))
-    estimate_CN = np.stack([talker.waveform_N for talker in heard.talkers])
+    estimate_CN = np.stack([speaker.waveform_N for speaker in heard.streams])
     gain_K, stream_K = si_sdr_improvement(estimate_CN, mixture.source_CN, mixture.mix_N)
     names = [source["name"] for source in mixture.info["sources"]]
     samples = [Sample(f"mixture: {' and '.join(names)}, equally loud", mixture.mix_N, model.rate)]

@@ -1,6 +1,6 @@
 """The processes that compute together: what each must know of the others (torch.distributed).
 
-What is the same with one process and with many is written against :class:`Ranks`; one process alone
+What is the same with one process and with many is written against :class:`Processes`; one process alone
 (:data:`ALONE`) needs no communication and no launcher.
 """
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Ranks:
+class Processes:
     """One process, alone: nothing to join, nothing to add up."""
 
     rank, world = 0, 1
@@ -26,7 +26,7 @@ class Ranks:
         return x
 
     def join(self, x_R: Tensor) -> tuple[Tensor, slice]:
-        """The rows of all processes in the order of their ranks, and where one's own are; no gradient."""
+        """The rows of all processes in the order of their processes, and where one's own are; no gradient."""
         return x_R, slice(None)
 
     def agree(self, first: list[float], anyone: bool) -> tuple[list[float], bool]:
@@ -37,10 +37,10 @@ class Ranks:
         """Go on when all processes have come here."""
 
 
-ALONE = Ranks()
+ALONE = Processes()
 
 
-class Together(Ranks):
+class Together(Processes):
     """The processes of torch.distributed's default group, which must be there."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Together(Ranks):
         distributed.barrier()
 
 
-def current() -> Ranks:
+def current() -> Processes:
     """The processes of a launched job, or this one alone."""
     from torch import distributed
 
@@ -101,6 +101,6 @@ def current() -> Ranks:
     return Together() if together and distributed.get_world_size() > 1 else ALONE
 
 
-def share_of(count: int, ranks: Ranks) -> range:
+def share_of(count: int, processes: Processes) -> range:
     """Which of ``count`` things are this process's: consecutive ones, as evenly as can be."""
-    return range(count * ranks.rank // ranks.world, count * (ranks.rank + 1) // ranks.world)
+    return range(count * processes.rank // processes.world, count * (processes.rank + 1) // processes.world)

@@ -25,7 +25,7 @@ class AudioError(SeparativeError):
 
 
 class CorpusError(SeparativeError):
-    """A corpus that cannot be read or is unfit for the job; names the file or talker."""
+    """A corpus that cannot be read or is unfit for the job; names the file or speaker."""
 
 
 class RecipeError(SeparativeError):
@@ -37,15 +37,15 @@ class ModelError(SeparativeError):
 
 
 class GalleryError(SeparativeError):
-    """A gallery that is missing, damaged or of another model, or a talker it does not hold or take."""
+    """A gallery that is missing, damaged or of another model, or a speaker it does not hold or take."""
 
 
-class UnknownTalkerError(GalleryError):
-    """A talker whom a gallery does not hold; names both."""
+class UnknownSpeakerError(GalleryError):
+    """A speaker whom a gallery does not hold; names both."""
 
 
 class NotEnrolledError(GalleryError):
-    """A recording that is not good enough to enrol a talker with, and the ``reasons`` why."""
+    """A recording that is not good enough to enrol a speaker with, and the ``reasons`` why."""
 
     def __init__(self, source: str, reasons: tuple[str, ...]) -> None:
         self.reasons = reasons

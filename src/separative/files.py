@@ -16,7 +16,7 @@ from separative.errors import SeparativeError
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """A new, empty file to write to; it takes the place of ``path`` when the block ends without an error.
 
     Until then ``path`` is as it was, and so it stays if the block fails; the other file is gone then. It lies
@@ -49,7 +49,7 @@ def sweep(folder: Path) -> None:
 
 def replace_file(path: str | Path, content: bytes) -> None:
     """Write ``content`` so that ``path`` holds either the old or the new bytes, even if the machine stops."""
-    with replacing(path) as beside, beside.open("wb") as file:
+    with atomic_path(path) as beside, beside.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

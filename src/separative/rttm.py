@@ -17,9 +17,9 @@ MIN_PAUSE, MIN_TURN = 0.25, 0.1
 
 
 class Turn(NamedTuple):
-    """One talker from ``start`` to ``end``, in seconds."""
+    """One speaker from ``start`` to ``end``, in seconds."""
 
-    talker: str
+    speaker: str
     start: float
     end: float
 
@@ -33,7 +33,7 @@ def turns_of(
     min_turn: float = MIN_TURN,
     inset: float = 0.0,
 ) -> list[Turn]:
-    """Turns by start from which frames each talker speaks in; pauses and turns that are too short go.
+    """Turns by start from which frames each speaker speaks in; pauses and turns that are too short go.
 
     ``inset``: seconds by which speech begins after, and ends before, the frames that hold any of it; not at
     the ends of the recording.
@@ -48,19 +48,19 @@ def turns_of(
         for first, last in zip(firsts, lasts, strict=True) if len(starts) else ():
             if ends[last] - starts[first] >= min_turn:
                 turns.append(Turn(name, float(starts[first]), float(ends[last])))
-    return sorted(turns, key=lambda turn: (turn.start, turn.talker))
+    return sorted(turns, key=lambda turn: (turn.start, turn.speaker))
 
 
 def active_frames(
     turns: Iterable[Turn], names: Sequence[str], frames: int, frame_seconds: float
 ) -> npt.NDArray[np.bool_]:
-    """Which frames each talker speaks in [K,T]; turns of other names are left out."""
+    """Which frames each speaker speaks in [K,T]; turns of other names are left out."""
     active_KT = np.zeros((len(names), frames), bool)
     row = {name: k for k, name in enumerate(names)}
     for turn in turns:
-        if turn.talker in row:
+        if turn.speaker in row:
             first, last = round(turn.start / frame_seconds), round(turn.end / frame_seconds)
-            active_KT[row[turn.talker], first:last] = True
+            active_KT[row[turn.speaker], first:last] = True
     return active_KT
 
 
@@ -69,7 +69,7 @@ def write_rttm(path: str | Path, recording: str, turns: Iterable[Turn]) -> None:
     name = "_".join(recording.split()) or "recording"
     lines = [
         f"SPEAKER {name} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA>"
-        f" {'_'.join(turn.talker.split())} <NA> <NA>\n"
+        f" {'_'.join(turn.speaker.split())} <NA> <NA>\n"
         for turn in turns
     ]
     replace_file(path, "".join(lines).encode())

@@ -1,4 +1,4 @@
-"""Voices, a recipe and a rival system that the tests of the benchmark share."""
+"""SystemOutput, a recipe and a rival system that the tests of the benchmark share."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ RECIPE = """
 name: tiny
 mixtures:
   {rate: 8000, seconds: 1.0, streams: 2, batch: 4,
-   stages: [{step: 0, talkers: [0.5, 0.5]}, {step: 5, talkers: [0, 1]}, {step: 6, talkers: [0.1, 0.9]}]}
+   stages: [{step: 0, speakers: [0.5, 0.5]}, {step: 5, speakers: [0, 1]}, {step: 6, speakers: [0.1, 0.9]}]}
 model:
   {rate: 8000, hop_ms: 16, stack: 1, mels: 24, width: 16, heads: 2, dilations: [1, 2], shared_blocks: 1,
    stream_blocks: 1, speaker_width: 16, speaker_blocks: 1, embedding: 16}
@@ -26,7 +26,7 @@ pathlib.Path(model, "rate.txt").write_text(lr)
 print("learning at", lr)
 print(json.dumps({"parameters": 40, "loss": 0.5}))
 """
-# Spectra tell hummed talkers apart; the model of a bad learning rate knows nothing.
+# Spectra tell hummed speakers apart; the model of a bad learning rate knows nothing.
 EMBED = f"""
 import pathlib, sys
 import numpy as np, soundfile
@@ -42,11 +42,11 @@ np.save(out, np.array(rows, np.float32))
 """
 
 
-def hum(talker: int, take: int, seconds: float = 1.3) -> np.ndarray:
-    """Syllables of a pitch that belongs to the talker."""
-    rng = np.random.default_rng([talker, take])
+def hum(speaker: int, take: int, seconds: float = 1.3) -> np.ndarray:
+    """Syllables of a pitch that belongs to the speaker."""
+    rng = np.random.default_rng([speaker, take])
     time = np.arange(round(seconds * RATE)) / RATE
-    pitch = 90 + 31 * talker
+    pitch = 90 + 31 * speaker
     wave = sum(np.sin(2 * np.pi * k * pitch * time + rng.uniform(0, 6)) / k for k in range(1, 8))
     wave = wave * (0.1 + np.sin(2 * np.pi * 1.5 * time + rng.uniform(0, 6)) ** 2)
     wave += 0.01 * rng.standard_normal(len(time))

@@ -1,4 +1,4 @@
-"""Hummed talkers in two splits, a rival system made of two small programs, one whole benchmark of them."""
+"""Hummed speakers in two splits, a rival system made of two small programs, one whole benchmark of them."""
 
 import csv
 import sys
@@ -14,16 +14,16 @@ from separative.errors import SeparativeError
 
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six talkers to train on, five to compare on; two takes of each for enrolment and test."""
+    """Six speakers to train on, five to compare on; two takes of each for enrolment and test."""
     folder = tmp_path_factory.mktemp("speech")
     with (folder / "speech.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["corpus", "speaker", "path", "split"])
-        for talker in range(11):
+        for speaker in range(11):
             for take in range(4):
-                path = f"{talker}/{take}.flac"
-                audio.write(folder / path, hum(talker, take), RATE)
-                table.writerow(["hums", f"talker{talker}", path, "train" if talker < 6 else "dev"])
+                path = f"{speaker}/{take}.flac"
+                audio.write(folder / path, hum(speaker, take), RATE)
+                table.writerow(["hums", f"speaker{speaker}", path, "train" if speaker < 6 else "dev"])
     return folder / "speech.csv"
 
 

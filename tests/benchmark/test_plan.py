@@ -105,12 +105,12 @@ def test_a_recipe_is_fitted_to_its_seconds_of_mixtures(base) -> None:
     # 4 mixtures of 1 s a step; the curriculum's points at 0, 1/2 and 6/10 of the run.
     assert twice.run.steps == 20
     assert [stage.step for stage in twice.mixtures.stages] == [0, 10, 12]
-    assert [s.talkers for s in twice.mixtures.stages] == [s.talkers for s in recipe.mixtures.stages]
+    assert [s.speakers for s in twice.mixtures.stages] == [s.speakers for s in recipe.mixtures.stages]
     assert twice.optimiser.warmup == 2
     # Of points that fall together the later one counts, but training starts as it did.
     short = fitted(recipe, 8)
     assert [stage.step for stage in short.mixtures.stages] == [0, 1]
-    assert [s.talkers for s in short.mixtures.stages] == [(0.5, 0.5), (0.1, 0.9)]
+    assert [s.speakers for s in short.mixtures.stages] == [(0.5, 0.5), (0.1, 0.9)]
 
 
 def test_the_plan_of_a_folder_is_the_plan_that_was_run(done) -> None:

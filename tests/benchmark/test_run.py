@@ -1,4 +1,4 @@
-"""A whole benchmark: rates chosen, rows trained alike, compared on talkers never heard; nothing twice."""
+"""A whole benchmark: rates chosen, rows trained alike, compared on speakers never heard; nothing twice."""
 
 import gzip
 import json
@@ -79,7 +79,7 @@ def test_rows_that_fail_or_cannot_be_run_are_told(done) -> None:
     assert any(line.startswith("far away: not run, needs --peer-python") for line in done.lines)
     page = (done.folder / "table/index.html").read_text()
     assert "failed: no voice today" in page and "not run: needs --peer-python" in page
-    for words in ("Detection error", "against the other talker", "against the test", "Similarity", "Rivals"):
+    for words in ("Detection error", "against the other speaker", "against the test", "Similarity", "Rivals"):
         assert words in page
 
 
@@ -134,11 +134,11 @@ def test_other_data_are_refused(done, speech, tmp_path) -> None:
         benchmark(load_plan(done.plan), corpus=fewer, out=done.folder, tell=lambda line: None)
 
 
-def test_no_talker_may_be_trained_on_and_compared(done, base, speech, tmp_path) -> None:
+def test_no_speaker_may_be_trained_on_and_compared(done, base, speech, tmp_path) -> None:
     plan = load_plan(write_plan(tmp_path / "plan.yaml", {**base, "rows": [OURS]}))
     both = speech.with_name("both.csv")
-    both.write_text(speech.read_text().replace("talker2", "talker7"))
-    with pytest.raises(CorpusError, match="the talker 'talker7' is in training and in evaluation"):
+    both.write_text(speech.read_text().replace("speaker2", "speaker7"))
+    with pytest.raises(CorpusError, match="the speaker 'speaker7' is in training and in evaluation"):
         benchmark(plan, corpus=both, out=tmp_path / "out", tell=lambda line: None)
     # A list of trials from elsewhere is looked at as well.
     listed = {**base["trials"], "list": str(done.folder / "trials.txt")}
@@ -205,6 +205,6 @@ def test_a_stopped_benchmark_goes_on_where_it_was(base, speech, tmp_path) -> Non
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     steps = [line["step"] for line in lines if "loss" in line]
     assert steps[-1] == 300 and steps == sorted(set(steps))
-    # Trained on, indeed, with nothing of the dev talkers.
+    # Trained on, indeed, with nothing of the dev speakers.
     card = json.loads((stage.model / "model/model.json").read_text())
-    assert card["data"]["talkers"] == len(load_corpus(speech).split("train").speakers)
+    assert card["data"]["speaker_count"] == len(load_corpus(speech).split("train").speakers)

@@ -13,7 +13,7 @@ TINY = """
 name: tiny
 mixtures:
   {rate: 8000, seconds: 1.0, streams: 2, batch: 4,
-   stages: [{step: 0, talkers: [0.5, 0.5]}, {step: 3, talkers: [0, 1]}]}
+   stages: [{step: 0, speakers: [0.5, 0.5]}, {step: 3, speakers: [0, 1]}]}
 model:
   {rate: 8000, hop_ms: 16, stack: 1, mels: 24, width: 16, heads: 2, dilations: [1, 2], shared_blocks: 1,
    stream_blocks: 1, speaker_width: 16, speaker_blocks: 1, embedding: 16}
@@ -31,11 +31,11 @@ class Done(NamedTuple):
 Run = Callable[..., Done]
 
 
-def hum(talker: int, take: int, seconds: float) -> np.ndarray:
-    """Syllables of a pitch that belongs to the talker; from the tenth on, they lie between the others."""
-    rng = np.random.default_rng([talker, take])
+def hum(speaker: int, take: int, seconds: float) -> np.ndarray:
+    """Syllables of a pitch that belongs to the speaker; from the tenth on, they lie between the others."""
+    rng = np.random.default_rng([speaker, take])
     time = np.arange(round(seconds * RATE)) / RATE
-    pitch = 90 + 31 * (talker % 10) + 15 * (talker // 10)
+    pitch = 90 + 31 * (speaker % 10) + 15 * (speaker // 10)
     wave = sum(np.sin(2 * np.pi * k * pitch * time + rng.uniform(0, 6)) / k for k in range(1, 8))
     wave = wave * (0.1 + np.sin(2 * np.pi * 1.5 * time + rng.uniform(0, 6)) ** 2)
     wave += 0.01 * rng.standard_normal(len(time))
@@ -43,10 +43,10 @@ def hum(talker: int, take: int, seconds: float) -> np.ndarray:
 
 
 def write_corpus(
-    folder: Path, talkers: int = 6, takes: int = 4, seconds: float = 1.3, first: int = 0
+    folder: Path, speakers: int = 6, takes: int = 4, seconds: float = 1.3, first: int = 0
 ) -> Path:
-    """A folder per talker, FLAC."""
-    for talker in range(first, first + talkers):
+    """A folder per speaker, FLAC."""
+    for speaker in range(first, first + speakers):
         for take in range(takes):
-            audio.write(folder / f"talker{talker}" / f"{take}.flac", hum(talker, take, seconds), RATE)
+            audio.write(folder / f"speaker{speaker}" / f"{take}.flac", hum(speaker, take, seconds), RATE)
     return folder

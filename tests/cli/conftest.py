@@ -26,7 +26,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Talkers that the run has not heard."""
+    """Speakers that the run has not heard."""
     return write_corpus(tmp_path_factory.mktemp("strangers") / "speech", first=10)
 
 

@@ -107,7 +107,7 @@ def _long(path: Path) -> None:
 def test_unfit_audio(
     cli: Run, speech: Path, run: Path, tmp_path: Path, make: Callable[[Path], None], words: str, verb: str
 ) -> None:
-    good, bad, out = speech / "talker0" / "0.flac", tmp_path / "bad.flac", tmp_path / "out"
+    good, bad, out = speech / "speaker0" / "0.flac", tmp_path / "bad.flac", tmp_path / "out"
     make(bad)
     more = [] if verb == "verify" else ["--out", out / "e.npz" if verb == "embed" else out]
     sentence = refused(cli, verb, good, bad, "--model", run, *more)
@@ -117,36 +117,36 @@ def test_unfit_audio(
 
 
 def test_unfit_audio_in_a_corpus(cli: Run, recipe: Path, tmp_path: Path) -> None:
-    folder = write_corpus(tmp_path / "speech", talkers=4, takes=2)
-    (folder / "talker2" / "8.wav").write_text("no sound at all")
+    folder = write_corpus(tmp_path / "speech", speakers=4, takes=2)
+    (folder / "speaker2" / "8.wav").write_text("no sound at all")
     done = cli(*train(folder, recipe, tmp_path / "one"))
     assert done.code == 0, done.err
     assert "skipped: " in done.err and "8.wav" in done.err
     # One bad file is skipped and named; more than one, and more than 1 %, end the run before it starts.
-    (folder / "talker2" / "9.wav").write_text("no sound at all")
+    (folder / "speaker2" / "9.wav").write_text("no sound at all")
     assert "2 of 10 files are bad" in refused(cli, *train(folder, recipe, tmp_path / "two"))
     assert not (tmp_path / "two").exists()
 
 
-def test_fewer_than_two_talkers(cli: Run, run: Path, recipe: Path, tmp_path: Path) -> None:
-    folder = write_corpus(tmp_path / "speech", talkers=1)
-    assert "1 talkers" in refused(cli, *train(folder, recipe, tmp_path / "out"))
+def test_fewer_than_two_speakers(cli: Run, run: Path, recipe: Path, tmp_path: Path) -> None:
+    folder = write_corpus(tmp_path / "speech", speakers=1)
+    assert "1 speakers" in refused(cli, *train(folder, recipe, tmp_path / "out"))
     assert "at least" in refused(cli, "evaluate", run, "--corpus", folder, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     done = cli("corpus", "check", folder)
-    assert (done.code, "only one talker (speech/talker0)" in done.out) == (1, True)
+    assert (done.code, "only one speaker (speech/speaker0)" in done.out) == (1, True)
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "calibrate"])
-def test_nobody_is_judged_on_talkers_trained_on(cli: Run, speech: Path, run: Path, verb: str) -> None:
+def test_nobody_is_judged_on_speakers_trained_on(cli: Run, speech: Path, run: Path, verb: str) -> None:
     before = sorted(run.rglob("*")), (run / "model" / "model.json").read_bytes()
     sentence = refused(cli, verb, run, "--corpus", speech, "--seconds", 1, "--conditions", "clean")
-    assert "talker 'speech/talker0' is heard in training and in evaluation (6 such in all)" in sentence
+    assert "speaker 'speech/speaker0' is heard in training and in evaluation (6 such in all)" in sentence
     assert (sorted(run.rglob("*")), (run / "model" / "model.json").read_bytes()) == before
 
 
 def test_a_second_of_speech_is_too_little_for_a_trial(cli: Run, run: Path, tmp_path: Path) -> None:
-    folder = write_corpus(tmp_path / "speech", talkers=4, takes=1, seconds=1.0)
+    folder = write_corpus(tmp_path / "speech", speakers=4, takes=1, seconds=1.0)
     sentence = refused(cli, "evaluate", run, "--corpus", folder, "--out", tmp_path / "out")
     assert "two sides of 4 s" in sentence
     assert not (tmp_path / "out").exists()
@@ -157,12 +157,12 @@ def test_a_checkpoint_of_another_architecture(cli: Run, speech: Path, run: Path,
     (tmp_path / "model.safetensors").write_bytes((run / "model" / "model.safetensors").read_bytes())
     card["architecture"]["width"] = 24
     (tmp_path / "model.json").write_text(json.dumps(card))
-    sentence = refused(cli, "embed", speech / "talker0" / "0.flac", "--model", tmp_path)
+    sentence = refused(cli, "embed", speech / "speaker0" / "0.flac", "--model", tmp_path)
     assert f"{tmp_path / 'model.safetensors'} is of another architecture" in sentence
 
 
 def test_no_model_or_a_damaged_one(cli: Run, speech: Path, run: Path, tmp_path: Path) -> None:
-    sound = speech / "talker0" / "0.flac"
+    sound = speech / "speaker0" / "0.flac"
     assert "no model at 'nowhere'" in refused(cli, "embed", sound, "--model", "nowhere")
     (tmp_path / "model.json").write_bytes((run / "model" / "model.json").read_bytes())
     weights = bytearray((run / "model" / "model.safetensors").read_bytes())
@@ -173,7 +173,7 @@ def test_no_model_or_a_damaged_one(cli: Run, speech: Path, run: Path, tmp_path: 
 
 def test_a_missing_extra(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    sentence = refused(cli, "corpus", "speak", tmp_path / "voices", "--talkers", 4, "--dev-talkers", 2)
+    sentence = refused(cli, "corpus", "speak", tmp_path / "voices", "--speakers", 4, "--dev-speakers", 2)
     assert "pip install 'separative[voices]'" in sentence
     assert "separative[voices]" in refused(cli, "demo", "--out", tmp_path / "demo")
     assert list(tmp_path.iterdir()) == []
@@ -193,10 +193,10 @@ def test_wrong_names(cli: Run, speech: Path, run: Path, tmp_path: Path) -> None:
     evaluate = ("evaluate", run, "--corpus", speech, "--out", tmp_path / "out")
     assert "'overlap' (did you mean 'overlap0'?)" in refused(cli, *evaluate, "--conditions", "overlap")
     assert "needs a noise corpus" in refused(cli, *evaluate, "--conditions", "noise5", "--seconds", 1)
-    assert "'json'" not in refused(cli, *evaluate, "--trials", speech / "talker0" / "none.txt")
-    sound = speech / "talker0" / "0.flac"
+    assert "'json'" not in refused(cli, *evaluate, "--trials", speech / "speaker0" / "none.txt")
+    sound = speech / "speaker0" / "0.flac"
     assert ".npz" in refused(cli, "embed", sound, "--model", run, "--out", tmp_path / "e.txt")
-    twin = speech / "talker1" / "0.flac"
+    twin = speech / "speaker1" / "0.flac"
     assert "named '0'" in refused(cli, "separate", sound, twin, "--model", run, "--out", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -211,11 +211,11 @@ def test_a_device_that_is_not_there(cli: Run, speech: Path, recipe: Path, tmp_pa
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("evaluate-meetings", "base", "--talkers", "2,x"), "--talkers '2,x': numbers with commas"),
+        (("evaluate-meetings", "base", "--speakers", "2,x"), "--speakers '2,x': numbers with commas"),
         (("evaluate-meetings", "base", "--overlaps", ""), "--overlaps '': numbers with commas"),
         (
-            ("evaluate-meetings", "base", "--talkers", "9"),
-            "'talkers': Input should be less",
+            ("evaluate-meetings", "base", "--speakers", "9"),
+            "'speakers': Input should be less",
         ),
         (("evaluate-meetings", "base", "--overlaps", "0.8"), "'overlap': overlap is a share"),
     ],
@@ -229,7 +229,7 @@ def test_conversations_that_there_are_not(
 def test_a_prior_that_is_none_is_refused_before_listening(cli: Run, run: Path, tmp_path: Path) -> None:
     sound = tmp_path / "a.wav"
     audio.write(sound, hum(0, 0, 3.0), RATE)
-    words = ("analyze", sound, "--model", run, "--out", tmp_path / "out", "--prior", "2")
+    words = ("diarize", sound, "--model", run, "--out", tmp_path / "out", "--prior", "2")
     assert "a prior is a probability between 0 and 1" in refused(cli, *words)
     assert not (tmp_path / "out").exists()
 

@@ -17,8 +17,8 @@ from separative.demo import demo
 from separative.training import Status
 
 README = Path(__file__).parents[2] / "README.md"
-# The recipe's batch of 24 wants as many talkers to train on.
-SMALL = shlex.split("--talkers 28 --utterances 4 --dev-talkers 4 --steps 6 --threads 1")
+# The recipe's batch of 24 wants as many speakers to train on.
+SMALL = shlex.split("--speakers 28 --utterances 4 --dev-speakers 4 --steps 6 --threads 1")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_the_page_has_everything_inside(place: Path) -> None:
     # Curves, error rates, and a spectrogram of each sound.
     assert page.count("data:image/png;base64,") == 7
     assert not re.search(r"""(src|href)=["']?(https?:|/)""", page)
-    for words in ("untrained", "MFCC statistics", "overlap0", "4 talkers never trained on"):
+    for words in ("untrained", "MFCC statistics", "overlap0", "4 speakers never trained on"):
         assert words in page
     results = json.loads((place / "demo" / "results" / "results.json").read_text())
     assert {row["corpus"] for row in results["rows"]} == {"voices"}
@@ -64,7 +64,7 @@ def test_a_demonstration_that_was_stopped_goes_on(place: Path, tmp_path: Path) -
     out, steps = tmp_path / "demo", []
     out.mkdir()
     shutil.copytree(place / "demo" / "voices", out / "voices")
-    sizes = {"talkers": 28, "utterances": 4, "dev_talkers": 4, "steps": 6, "threads": 1}
+    sizes = {"speakers": 28, "utterances": 4, "dev_speakers": 4, "steps": 6, "threads": 1}
 
     def training(status: Status) -> None:
         steps.append(status.step)
@@ -90,7 +90,7 @@ def test_the_examples_of_the_readme_run(
     for line in shell.splitlines():
         program, *arguments = shlex.split(line)
         assert (program, main(arguments)) == ("separative", 0), line
-    assert (place / "talkers" / "embeddings.npz").is_file()
+    assert (place / "speakers" / "embeddings.npz").is_file()
 
 
 def test_the_recipes_of_the_readme_are_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ def talk(strangers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         RATE,
         "--minutes",
         0.4,
-        "--talkers",
+        "--speakers",
         2,
     ]
     assert main([str(word) for word in words]) == 0
@@ -37,19 +37,21 @@ def talk(strangers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_conversation_is_written_with_who_spoke_when(talk: Path) -> None:
     record = json.loads(talk.with_suffix(".json").read_text())
     turns = read_rttm(talk.with_suffix(".rttm"))["0000"]
-    assert {turn.talker for turn in turns} == set(record["talkers"])
+    assert {turn.speaker for turn in turns} == set(record["speakers"])
     assert audio.info(talk).seconds == pytest.approx(24.0)
 
 
 def test_analyze_writes_turns_embeddings_and_voices(cli: Run, run: Path, talk: Path, tmp_path: Path) -> None:
-    done = cli("analyze", talk, "--model", run, "--out", tmp_path, "--talkers", 2)
+    done = cli("diarize", talk, "--model", run, "--out", tmp_path, "--speakers", 2)
     assert done.code == 0, done.err
     record = json.loads((tmp_path / "0000.json").read_text())
-    names = [talker["name"] for talker in record["talkers"]]
-    assert names == ["talker1", "talker2"][: len(names)] and names
-    assert done.out.splitlines()[1].startswith("talker1")
+    names = [speaker["name"] for speaker in record["speakers"]]
+    assert names == ["speaker1", "speaker2"][: len(names)] and names
+    assert done.out.splitlines()[1].startswith("speaker1")
     turns = read_rttm(tmp_path / "0000.rttm")["0000"]
-    assert [t.talker for t in turns if t.start == record["talkers"][0]["turns"][0][0]].count("talker1") == 1
+    assert [t.speaker for t in turns if t.start == record["speakers"][0]["turns"][0][0]].count(
+        "speaker1"
+    ) == 1
     for name in names:
         assert audio.info(tmp_path / f"0000-{name}.wav").seconds == pytest.approx(24.0, abs=0.01)
     page = (tmp_path / "0000.html").read_text()
@@ -60,41 +62,41 @@ def test_analyze_writes_turns_embeddings_and_voices(cli: Run, run: Path, talk: P
 def test_analyze_compares_with_those_enrolled(
     cli: Run, run: Path, talk: Path, strangers: Path, tmp_path: Path
 ) -> None:
-    files = [strangers / "talker10" / f"{n}.flac" for n in range(2)]
+    files = [strangers / "speaker10" / f"{n}.flac" for n in range(2)]
     enrol = [word for path in files for word in ("--enrol", f"ann={path}")]
-    enrol += ["--enrol", f"bob={strangers / 'talker12' / '0.flac'}"]
-    done = cli("analyze", talk, "--model", run, "--out", tmp_path, "--no-voices", *enrol, "--json")
+    enrol += ["--enrol", f"bob={strangers / 'speaker12' / '0.flac'}"]
+    done = cli("diarize", talk, "--model", run, "--out", tmp_path, "--no-voices", *enrol, "--json")
     assert done.code == 0, done.err
     record = json.loads(done.out)
-    for talker in record["talkers"]:
-        assert {match["name"] for match in talker["matches"]} == {"ann", "bob"}
-        scores = [match["score"] for match in talker["matches"]]
+    for speaker in record["speakers"]:
+        assert {match["name"] for match in speaker["matches"]} == {"ann", "bob"}
+        scores = [match["score"] for match in speaker["matches"]]
         assert scores == sorted(scores, reverse=True)
     assert not list(tmp_path.glob("*.wav"))
-    done = cli("analyze", talk, "--model", run, "--out", tmp_path, "--enrol", "ann")
+    done = cli("diarize", talk, "--model", run, "--out", tmp_path, "--enrol", "ann")
     assert (done.code, done.err) == (2, "separative: --enrol 'ann' is not of the form NAME=FILE\n")
 
 
 def test_meetings_are_judged(cli: Run, run: Path, strangers: Path, tmp_path: Path) -> None:
     common = ("evaluate-meetings", run, "--corpus", strangers, "--count", 2, "--minutes", 0.3)
-    done = cli(*common, "--talkers", 2, "--overlaps", "0,0.3", "--out", tmp_path)
+    done = cli(*common, "--speakers", 2, "--overlaps", "0,0.3", "--out", tmp_path)
     assert done.code == 0, done.err
     results = Results.load(tmp_path)
-    assert {row.condition for row in results.rows} == {"2 talkers, 0%", "2 talkers, 30%"}
-    known = "trained, number of talkers known"
+    assert {row.condition for row in results.rows} == {"2 speakers, 0%", "2 speakers, 30%"}
+    known = "trained, number of speakers known"
     for metric in ("DER", "JER", "swaps", "count right"):
-        row = results.find(metric, "2 talkers, 30%", model=known)
+        row = results.find(metric, "2 speakers, 30%", model=known)
         assert row.low <= row.value <= row.high
-    assert results.find("SI-SDRi", "2 talkers, 0%").trials == 2
+    assert results.find("SI-SDRi", "2 speakers, 0%").trials == 2
     alone = "trained, no attention over windows"
-    with_it, without = (results.find("window EER", "2 talkers, 30%", model=m) for m in ("trained", alone))
-    difference = results.find("window EER difference", "2 talkers, 30%", model=alone)
+    with_it, without = (results.find("window EER", "2 speakers, 30%", model=m) for m in ("trained", alone))
+    difference = results.find("window EER difference", "2 speakers, 30%", model=alone)
     assert difference.value == pytest.approx(without.value - with_it.value, abs=1e-3)
     assert difference.low <= difference.value <= difference.high
-    errors = [results.find("DER", "2 talkers, 30%", model=m).value for m in ("trained", alone)]
-    difference = results.find("DER difference", "2 talkers, 30%", model=alone)
+    errors = [results.find("DER", "2 speakers, 30%", model=m).value for m in ("trained", alone)]
+    difference = results.find("DER difference", "2 speakers, 30%", model=alone)
     assert difference.value == pytest.approx(errors[1] - errors[0], abs=1e-3)
-    # Two conversations of 18 s: each window of 2 s, a second apart, and every talker enrolled beside it.
+    # Two conversations of 18 s: each window of 2 s, a second apart, and every speaker enrolled beside it.
     assert with_it.trials == without.trials > 100
 
 
@@ -126,7 +128,7 @@ def test_a_damaged_recording_keeps_what_came_before(cli: Run, run: Path, talk: P
     audio.write(tmp_path / "cut.flac", whole_N, rate)
     content = (tmp_path / "cut.flac").read_bytes()
     (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
-    done = cli("analyze", tmp_path / "cut.flac", "--model", run, "--out", tmp_path / "out")
+    done = cli("diarize", tmp_path / "cut.flac", "--model", run, "--out", tmp_path / "out")
     assert (
         done.code == 2 and "cut.flac" in done.err and f"what came before is in {tmp_path / 'out'}" in done.err
     )

@@ -19,7 +19,7 @@ def model(run: Path, tmp_path: Path) -> Path:
 def test_calibrate_writes_the_card_that_verify_reads(
     cli: Run, speech: Path, strangers: Path, model: Path
 ) -> None:
-    one, two = speech / "talker0" / "0.flac", speech / "talker1" / "0.flac"
+    one, two = speech / "speaker0" / "0.flac", speech / "speaker1" / "0.flac"
     weights = (model / "model.safetensors").read_bytes()
     before = json.loads((model / "model.json").read_text())
     said = cli("verify", one, two, "--model", model).out
@@ -27,7 +27,7 @@ def test_calibrate_writes_the_card_that_verify_reads(
     options = ("--corpus", strangers, "--seconds", 1, "--folds", 3)
     done = cli("calibrate", model, *options)
     assert done.code == 0, done.err
-    assert "on held-out talkers Cllr " in done.out
+    assert "on held-out speakers Cllr " in done.out
     after = json.loads((model / "model.json").read_text())
     record = after.pop("calibration")
     assert after == before and (model / "model.safetensors").read_bytes() == weights
@@ -37,20 +37,20 @@ def test_calibrate_writes_the_card_that_verify_reads(
     assert found.llr == pytest.approx(record["scale"] * found.score + record["offset"])
     said = cli("verify", one, two, "--model", model, "--prior", 0.1).out
     assert f"probability {found.probability:.4g}\n" in said
-    assert f"{found.llr:+.2f} nats; prior 0.1; calibrated on clean, overlap0; 1 s a side; 6 talkers" in said
+    assert f"{found.llr:+.2f} nats; prior 0.1; calibrated on clean, overlap0; 1 s a side; 6 speakers" in said
 
 
 def test_a_decision_at_the_prior(cli: Run, speech: Path, model: Path) -> None:
-    one = speech / "talker0" / "0.flac"
-    fixed = {"scale": 1.0, "conditions": ["clean"], "seconds": 4.0, "talkers": 9}
+    one = speech / "speaker0" / "0.flac"
+    fixed = {"scale": 1.0, "conditions": ["clean"], "seconds": 4.0, "speakers": 9}
     # The score of a recording against itself is 1.
-    for offset, words in ((1.0, "the same talker: probability 0.8808"), (-3.0, "different talkers")):
+    for offset, words in ((1.0, "the same speaker: probability 0.8808"), (-3.0, "different speakers")):
         update_card(model, calibration=fixed | {"offset": offset})
         assert words in cli("verify", one, one, "--model", model).out
 
 
 def test_several_recordings_of_a_side(cli: Run, speech: Path, model: Path) -> None:
-    one, two, three = (speech / "talker0" / f"{n}.flac" for n in range(3))
+    one, two, three = (speech / "speaker0" / f"{n}.flac" for n in range(3))
     done = cli("verify", "--left", one, "--left", two, "--right", three, "--model", model, "--json")
     said = json.loads(done.out)
     assert said["left"] == [str(one), str(two)] and said["right"] == [str(three)]
@@ -59,7 +59,7 @@ def test_several_recordings_of_a_side(cli: Run, speech: Path, model: Path) -> No
 
 
 def test_sides_that_are_not_two_are_refused(cli: Run, speech: Path, model: Path) -> None:
-    one = speech / "talker0" / "0.flac"
+    one = speech / "speaker0" / "0.flac"
     for sides in ((), (one,), (one, one, one), ("--left", one), (one, one, "--left", one, "--right", one)):
         done = cli("verify", *sides, "--model", model)
         assert (done.code, done.out) == (2, "")

@@ -38,7 +38,7 @@ def test_a_healthy_corpus(healthy: Path) -> None:
     calls: list[tuple[int, int]] = []
     report = check_corpus(load_corpus(healthy), progress=lambda done, total: calls.append((done, total)))
     assert report.problems == ()
-    assert (report.total.talkers, report.total.utterances) == (2, 4)
+    assert (report.total.speakers, report.total.utterances) == (2, 4)
     assert report.total.hours == pytest.approx(10 / 3600)
     assert report.by_corpus == {"corpus": report.total}
     assert (report.rates, report.channels) == ({RATE: 4}, {1: 4})
@@ -88,16 +88,16 @@ def test_a_fault_is_found(
     assert report.errors + report.warnings == report.problems
 
 
-def test_talkers(healthy: Path) -> None:
+def test_speakers(healthy: Path) -> None:
     corpus = load_corpus(healthy)
     assert rows(check_corpus(corpus.filter(lambda u: u.speaker == "corpus/ann")), "error") == [
-        "corpus: only one talker (corpus/ann); at least two are needed"
+        "corpus: only one speaker (corpus/ann); at least two are needed"
     ]
     short = corpus.filter(lambda u: u.id != "bob/2")
     assert rows(check_corpus(short), "warning") == ["bob: too little speech: 2.5 s active, under 4 s"]
     assert check_corpus(short, min_speech=2.0).problems == ()
     unlabelled = Corpus(tuple(replace(u, speaker=None) for u in corpus))
-    assert "no talker is labelled" in rows(check_corpus(unlabelled), "warning")[0]
+    assert "no speaker is labelled" in rows(check_corpus(unlabelled), "warning")[0]
     clips = Corpus(tuple(replace(u, speaker=None, category="rain") for u in corpus))
     assert check_corpus(clips).problems == ()
 
@@ -105,7 +105,7 @@ def test_talkers(healthy: Path) -> None:
 def test_stretches_of_one_long_file(tmp_path: Path) -> None:
     # Longer than one piece of decoding, so that pieces and stretches must both join up.
     audio.write(tmp_path / "long.wav", noise(130.0, 0), RATE)
-    halves = [Utterance(str(i), tmp_path / "long.wav", 65.0, f"talker{i}", start=65.0 * i) for i in range(2)]
+    halves = [Utterance(str(i), tmp_path / "long.wav", 65.0, f"speaker{i}", start=65.0 * i) for i in range(2)]
     report = check_corpus(Corpus(tuple(halves)))
     assert report.problems == ()
     assert report.total.hours == pytest.approx(130 / 3600)

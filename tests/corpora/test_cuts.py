@@ -92,10 +92,10 @@ def test_what_lhotse_writes_is_read(corpus: Corpus, tmp_path: Path) -> None:
     lhotse = pytest.importorskip("lhotse")
     path = corpus.utterances[0].path
     recording = lhotse.Recording.from_file(path)
-    talker = lhotse.SupervisionSegment(
+    speaker = lhotse.SupervisionSegment(
         "s", recording.id, start=0.25, duration=1.0, speaker="ann", text="hello"
     )
-    cut = lhotse.MonoCut("c", 0, 2.0, 0, supervisions=[talker], recording=recording)
+    cut = lhotse.MonoCut("c", 0, 2.0, 0, supervisions=[speaker], recording=recording)
     cuts = lhotse.CutSet.from_cuts([cut, cut.truncate(offset=0.5, duration=0.75, preserve_id=False)])
     cuts.to_file(tmp_path / "cuts.jsonl.gz")
     whole, part = load_corpus(tmp_path)

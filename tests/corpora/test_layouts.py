@@ -20,7 +20,7 @@ def tone(path: Path, seconds: float = 1.0) -> Path:
     return path
 
 
-def test_a_folder_per_talker(tmp_path: Path) -> None:
+def test_a_folder_per_speaker(tmp_path: Path) -> None:
     root = tmp_path / "mine"
     tone(root / "bob" / "b.wav", 0.5)
     tone(root / "ann" / "session" / "a.flac", 1.25)
@@ -97,7 +97,7 @@ def test_kaldi(tmp_path: Path) -> None:
 KALDI_MISTAKES = {
     "a command": ({"wav.scp": "r sph2pipe a.sph |"}, "is a command, which is never run"),
     "no utt2spk": ({"wav.scp": "r a.wav"}, "utt2spk: no such file"),
-    "no talker": ({"wav.scp": "r a.wav", "utt2spk": "x ann"}, "no talker for utterance 'r'"),
+    "no speaker": ({"wav.scp": "r a.wav", "utt2spk": "x ann"}, "no speaker for utterance 'r'"),
     "no value": ({"wav.scp": "r"}, r"wav\.scp, line 1"),
     "no recording": ({"wav.scp": "r a.wav", "utt2spk": "u ann", "segments": "u q 0 1"}, "cut from 'q'"),
     "backwards": ({"wav.scp": "r a.wav", "utt2spk": "u ann", "segments": "u r 2 1"}, "ends at 1.0 s"),
@@ -141,10 +141,10 @@ def test_csv_mistakes(tmp_path: Path, text: str, message: str) -> None:
 def test_what_is_no_corpus(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="gone: no such file or folder"):
         load_corpus(tmp_path / "gone")
-    with pytest.raises(CorpusError, match="no speech found; expected a folder per talker"):
+    with pytest.raises(CorpusError, match="no speech found; expected a folder per speaker"):
         load_corpus(tmp_path)
     wav = tone(tmp_path / "loose.wav")
-    with pytest.raises(CorpusError, match="no speech found; expected a folder per talker"):
+    with pytest.raises(CorpusError, match="no speech found; expected a folder per speaker"):
         load_corpus(tmp_path)
     with pytest.raises(CorpusError, match="not a corpus"):
         load_corpus(wav)
@@ -168,7 +168,7 @@ CUT_MISTAKES = {
     "mixed": ({"type": "MixedCut", "id": "c", "tracks": []}, "'c' is a MixedCut"),
     "a command": (MONO | {"recording": COMMAND}, "not of one plain sound file"),
     "a channel": (MONO | {"channel": 1, "recording": FILE}, r"takes channels \[1\] of \[0\]"),
-    "two talkers": (
+    "two speakers": (
         MONO | {"recording": FILE, "supervisions": [{"speaker": "a"}, {"speaker": "b"}]},
         "several",
     ),

@@ -18,7 +18,7 @@ CORPUS = Corpus(
 )
 
 
-def test_identities_are_talkers_or_recordings() -> None:
+def test_identities_are_speakers_or_recordings() -> None:
     assert CORPUS.speakers == ("ann", "bob")
     assert [u.id for u in CORPUS.identities("speaker")["ann"]] == ["1", "2"]
     recordings = CORPUS.identities("recording")

@@ -19,7 +19,7 @@ def speech() -> Corpus:
     return load_corpus(DATA / "speech.csv")
 
 
-def test_talkers_never_cross_splits(speech: Corpus) -> None:
+def test_speakers_never_cross_splits(speech: Corpus) -> None:
     train, dev = speech.split("train"), speech.split("dev")
     assert len(speech) == len(train) + len(dev)
     assert not set(train.speakers) & set(dev.speakers)

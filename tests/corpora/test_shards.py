@@ -21,19 +21,19 @@ RATE = 8000
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
-def speech(folder: Path, talkers: int = 4, each: int = 4) -> Corpus:
-    """Bursts of noise in four kinds of file; the last of a talker is two utterances."""
+def speech(folder: Path, speakers: int = 4, each: int = 4) -> Corpus:
+    """Bursts of noise in four kinds of file; the last of a speaker is two utterances."""
     rng, utterances = np.random.default_rng(0), []
-    for talker in range(talkers):
+    for speaker in range(speakers):
         for number in range(each):
-            path = folder / f"t{talker}" / f"{number}{SUFFIXES[number % len(SUFFIXES)]}"
+            path = folder / f"t{speaker}" / f"{number}{SUFFIXES[number % len(SUFFIXES)]}"
             path.parent.mkdir(parents=True, exist_ok=True)
             wave = 0.1 * rng.standard_normal(RATE + 100 * number)
             soundfile.write(path, wave.clip(-1, 1), RATE)
             parts = [(0.0, 0.5), (0.5, 0.5)] if number == each - 1 else [(0.0, 1.0)]
             for start, seconds in parts:
-                name = f"t{talker}-{number}-{start}"
-                utterances.append(Utterance(name, path, seconds, f"t{talker}", start, "made", "train"))
+                name = f"t{speaker}-{number}-{start}"
+                utterances.append(Utterance(name, path, seconds, f"t{speaker}", start, "made", "train"))
     return Corpus(tuple(utterances))
 
 

@@ -1,4 +1,4 @@
-"""Synthetic talkers: repeatable, distinct, voiced."""
+"""Synthetic speakers: repeatable, distinct, voiced."""
 
 import hashlib
 import importlib.util
@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from separative import audio
-from separative.corpora import Corpus, check_corpus, load_corpus, speak_voices, voices
+from separative.corpora import Corpus, check_corpus, load_corpus, synthesize_corpus, voices
 from separative.corpora.sentences import sentence
-from separative.corpora.voices import draw_talkers
+from separative.corpora.voices import draw_speakers
 from separative.errors import CorpusError, MissingExtraError
 
 RATE = 16000
 PITCH_TOLERANCE = 0.25  # the melody rises and falls about the middle of the voice
-SETTINGS = {"talkers": 8, "utterances": 5, "dev_talkers": 2, "seed": 3}
+SETTINGS = {"speakers": 8, "utterances": 5, "dev_speakers": 2, "seed": 3}
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None, reason="the extra 'voices' is not installed"
@@ -27,7 +27,7 @@ needs_espeak = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Corpus]:
     folder = tmp_path_factory.mktemp("voices") / "eight"
-    return folder, speak_voices(folder, **SETTINGS)
+    return folder, synthesize_corpus(folder, **SETTINGS)
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -52,7 +52,7 @@ def test_the_corpus(spoken: tuple[Path, Corpus]) -> None:
 @needs_espeak
 def test_the_same_seed_gives_the_same_files(spoken: tuple[Path, Corpus], tmp_path: Path) -> None:
     folder, _ = spoken
-    speak_voices(tmp_path / "again", **SETTINGS)
+    synthesize_corpus(tmp_path / "again", **SETTINGS)
     first, again = hashes(folder), hashes(tmp_path / "again")
     assert len(first) == 42
     assert first == again
@@ -71,39 +71,39 @@ def test_an_interrupted_run_is_finished_and_a_finished_one_kept(
     half.rename(folder / f".{half.name}")
     next((folder / f".{half.name}").iterdir()).write_text("torn")
     calls: list[tuple[int, int]] = []
-    speak_voices(folder, **SETTINGS, progress=lambda done, total: calls.append((done, total)))
+    synthesize_corpus(folder, **SETTINGS, progress=lambda done, total: calls.append((done, total)))
     assert hashes(folder) == hashes(whole)
     assert calls[-1] == (8, 8)
     dates = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
-    assert len(speak_voices(folder, **SETTINGS)) == len(corpus)
+    assert len(synthesize_corpus(folder, **SETTINGS)) == len(corpus)
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == dates
 
 
 @needs_espeak
 def test_another_folder_is_never_touched(spoken: tuple[Path, Corpus], tmp_path: Path) -> None:
     folder, _ = spoken
-    with pytest.raises(CorpusError, match=r"holds other voices \(talkers 8, .*seed 3"):
-        speak_voices(folder, **(SETTINGS | {"seed": 4}))
+    with pytest.raises(CorpusError, match=r"holds other voices \(speakers 8, .*seed 3"):
+        synthesize_corpus(folder, **(SETTINGS | {"seed": 4}))
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(CorpusError, match="is not empty"):
-        speak_voices(tmp_path, **SETTINGS)
+        synthesize_corpus(tmp_path, **SETTINGS)
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
-    with pytest.raises(CorpusError, match="each split needs at least two talkers"):
-        speak_voices(tmp_path / "new", talkers=3, dev_talkers=2)
+    with pytest.raises(CorpusError, match="each split needs at least two speakers"):
+        synthesize_corpus(tmp_path / "new", speakers=3, dev_speakers=2)
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'separative\[voices\]'"):
-        speak_voices(tmp_path / "new", **SETTINGS)
+        synthesize_corpus(tmp_path / "new", **SETTINGS)
     assert not (tmp_path / "new").exists()
 
 
 @needs_espeak
 def test_a_failing_synthesiser_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voices, "DATA", ("phondata",))
-    with pytest.raises(CorpusError, match="synthetic talker s3-000: espeak-ng failed"):
-        speak_voices(tmp_path / "new", **SETTINGS)
+    with pytest.raises(CorpusError, match="synthetic speaker s3-000: espeak-ng failed"):
+        synthesize_corpus(tmp_path / "new", **SETTINGS)
     assert json.loads((tmp_path / "new" / "voices.json").read_text())["seed"] == 3
 
 
@@ -126,9 +126,9 @@ def median_pitch(wave_N: np.ndarray) -> float:
 @needs_espeak
 def test_a_voice_has_the_pitch_it_was_drawn_with(spoken: tuple[Path, Corpus]) -> None:
     _, corpus = spoken
-    for talker in draw_talkers(8, 3):
-        heard = [median_pitch(audio.read(u.path)[0]) for u in corpus.by_speaker[f"voices/{talker.name}"][:3]]
-        assert np.median(heard) == pytest.approx(talker.pitch, rel=PITCH_TOLERANCE)
+    for speaker in draw_speakers(8, 3):
+        heard = [median_pitch(audio.read(u.path)[0]) for u in corpus.by_speaker[f"voices/{speaker.name}"][:3]]
+        assert np.median(heard) == pytest.approx(speaker.pitch, rel=PITCH_TOLERANCE)
 
 
 def cepstral_statistics(wave_N: np.ndarray) -> np.ndarray:
@@ -154,25 +154,25 @@ def equal_error(scores: np.ndarray, same: np.ndarray) -> float:
 
 @needs_espeak
 @pytest.mark.slow
-def test_sixty_talkers_are_told_apart_but_not_for_nothing(tmp_path: Path) -> None:
-    corpus = speak_voices(tmp_path / "sixty", talkers=60, utterances=4, dev_talkers=20, seed=1)
+def test_sixty_speakers_are_told_apart_but_not_for_nothing(tmp_path: Path) -> None:
+    corpus = synthesize_corpus(tmp_path / "sixty", speakers=60, utterances=4, dev_speakers=20, seed=1)
     prints = np.stack([cepstral_statistics(audio.read(u.path)[0]) for u in corpus])
     prints = (prints - prints.mean(0)) / prints.std(0)
     prints /= np.linalg.norm(prints, axis=1, keepdims=True)
     scores = prints @ prints.T
-    talker = np.array([u.speaker for u in corpus])
-    same = talker[:, None] == talker[None]
-    upper = np.triu_indices(len(talker), 1)
-    # Two different sentences each: above zero, since a talker varies, and far below chance.
+    speaker = np.array([u.speaker for u in corpus])
+    same = speaker[:, None] == speaker[None]
+    upper = np.triu_indices(len(speaker), 1)
+    # Two different sentences each: above zero, since a speaker varies, and far below chance.
     assert 0.002 < equal_error(scores[upper], same[upper]) < 0.06
     np.fill_diagonal(scores, -1)
-    assert same[np.arange(len(talker)), scores.argmax(1)].mean() > 0.9
+    assert same[np.arange(len(speaker)), scores.argmax(1)].mean() > 0.9
 
 
-def test_talkers_are_the_same_for_every_count_and_differ_by_seed() -> None:
-    many = draw_talkers(100, 0)
-    assert draw_talkers(30, 0) == many[:30]
-    assert draw_talkers(30, 1) != many[:30]
+def test_speakers_are_the_same_for_every_count_and_differ_by_seed() -> None:
+    many = draw_speakers(100, 0)
+    assert draw_speakers(30, 0) == many[:30]
+    assert draw_speakers(30, 1) != many[:30]
     assert len({t.variant.partition("pitch")[2] for t in many}) == 100
     pitches = [t.pitch for t in many]
     assert min(pitches) < 100 < 220 < max(pitches)

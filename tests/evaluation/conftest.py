@@ -11,10 +11,10 @@ from separative.model import EncoderConfig, SeparativeEncoder
 RATE = 8000
 
 
-def hum(talker: int, take: int, seconds: float) -> np.ndarray:
-    """Harmonics of a wandering pitch under two formants that belong to the talker."""
-    rng = np.random.default_rng([talker, take])
-    own = np.random.default_rng(talker)
+def hum(speaker: int, take: int, seconds: float) -> np.ndarray:
+    """Harmonics of a wandering pitch under two formants that belong to the speaker."""
+    rng = np.random.default_rng([speaker, take])
+    own = np.random.default_rng(speaker)
     pitch, formants = own.uniform(90, 260), own.uniform([300, 1200], [900, 3000])
     time = np.arange(round(seconds * RATE)) / RATE
     phase = 2 * np.pi * np.cumsum(pitch * (1 + 0.1 * np.sin(2 * np.pi * rng.uniform(0.5, 2) * time))) / RATE
@@ -29,18 +29,18 @@ def hum(talker: int, take: int, seconds: float) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Two corpora of five and four talkers, eight utterances each of 0.6 to 1 s; and one talker of one."""
+    """Two corpora of five and four speakers, eight utterances each of 0.6 to 1 s; and one speaker of one."""
     folder = tmp_path_factory.mktemp("speech")
     utterances = []
     for number in range(9):
         corpus = "one" if number < 5 else "two"
-        talker = f"{corpus}/talker {number}"
+        speaker = f"{corpus}/speaker {number}"
         for take in range(8):
             seconds = 0.6 + 0.05 * take
             path = folder / f"{number}-{take}.flac"
             audio.write(path, hum(number, take, seconds), RATE)
             utterances.append(
-                Utterance(f"u{number}-{take}", path, seconds, talker, corpus=corpus, split="dev")
+                Utterance(f"u{number}-{take}", path, seconds, speaker, corpus=corpus, split="dev")
             )
     lonely = folder / "lonely.flac"
     audio.write(lonely, hum(99, 0, 1.0), RATE)

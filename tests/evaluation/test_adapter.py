@@ -9,7 +9,7 @@ import pytest
 
 from separative.benchmark.adapter import CommandSystem
 from separative.errors import SeparativeError
-from separative.evaluation.systems import Voices, scores
+from separative.evaluation.systems import SystemOutput, scores
 
 README = Path(__file__).parents[2] / "systems" / "README.md"
 RATE = 8000
@@ -68,7 +68,7 @@ def test_a_missing_candidate_changes_no_trial(program, waves):
     found = [voices for (voices,) in program("nan = np.nan\n" + body)(waves)]
     assert [v.active_C.tolist() for v in found] == [[True, False], [True, True], [True, False]]
     np.testing.assert_allclose(found[0].embedding_CE[0], unit(rows[0, 1]), atol=ROUNDING)
-    enrolled = [Voices(unit(rng.standard_normal((1, 5))).astype(np.float32), np.array([True]))]
+    enrolled = [SystemOutput(unit(rng.standard_normal((1, 5))).astype(np.float32), np.array([True]))]
     for active_only in (True, False):
         got = scores(enrolled, found, active_only=active_only)[0]
         for score, some in zip(got, rows, strict=True):

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from separative.errors import SeparativeError
-from separative.evaluation import Answers, EncoderSystem, Sounds, build_trials, listen, score, score_lines
+from separative.evaluation import (
+    CollectedOutputs,
+    EncoderSystem,
+    Sounds,
+    build_trials,
+    listen,
+    score,
+    score_lines,
+)
 
 CONDITIONS = ("clean", "overlap0")
 
@@ -22,7 +30,7 @@ def answers(model, speech, trials):
 def test_answers_survive_the_disk(answers, trials, tmp_path):
     again = {}
     for name, answer in answers.items():
-        again[name] = Answers.load(answer.save(tmp_path / f"{len(again)}.npz"))
+        again[name] = CollectedOutputs.load(answer.save(tmp_path / f"{len(again)}.npz"))
     assert len(list(tmp_path.iterdir())) == len(answers)
     one, other = answers["csc"], again["csc"]
     assert list(one.voices) == list(other.voices)
@@ -58,7 +66,7 @@ def test_other_files_are_refused_by_name(content, tmp_path):
     path = tmp_path / "answers.npz"
     path.write_bytes(content)
     with pytest.raises(SeparativeError, match=r"answers\.npz: not the stored answers"):
-        Answers.load(path)
+        CollectedOutputs.load(path)
     np.savez(path, format=np.array(99))
     with pytest.raises(SeparativeError, match="format 99"):
-        Answers.load(path)
+        CollectedOutputs.load(path)

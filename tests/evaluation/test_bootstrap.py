@@ -1,57 +1,57 @@
-"""Resampling talkers: weights are copies of talkers, intervals are those of statistics."""
+"""Resampling speakers: weights are copies of speakers, intervals are those of statistics."""
 
 import numpy as np
 import pytest
 
 from separative.errors import SeparativeError
 from separative.evaluation import eer
-from separative.evaluation.bootstrap import Talkers, interval
+from separative.evaluation.bootstrap import SpeakerBootstrap, interval
 
 
-def test_weighted_trials_are_the_trials_of_copied_talkers():
+def test_weighted_trials_are_the_trials_of_copied_speakers():
     rng = np.random.default_rng(0)
-    talkers = Talkers(list("abcde"), resamples=20, seed=1)
+    speakers = SpeakerBootstrap(list("abcde"), resamples=20, seed=1)
     pairs = [(i, j) for i in range(5) for j in range(5) for _ in range(2)]
     left, right = np.array(pairs).T
     target = left == right
     score = rng.integers(0, 6, len(left)) + 2.0 * target
     for resample in range(20):
-        times = talkers.times_RP[resample].astype(int)
+        times = speakers.times_RP[resample].astype(int)
         copies = [(t, copy) for t in range(5) for copy in range(times[t])]
         scores, targets = [], []
         for s, i, j in zip(score, left, right, strict=True):
             for one in (c for c in copies if c[0] == i):
                 for other in (c for c in copies if c[0] == j):
-                    if i != j or one == other:  # copies of one talker never meet
+                    if i != j or one == other:  # copies of one speaker never meet
                         scores.append(s)
                         targets.append(i == j)
-        weighted = eer(score, target, talkers.trial_weights(left, right)[resample])
+        weighted = eer(score, target, speakers.trial_weights(left, right)[resample])
         if all(targets):
             assert np.isnan(weighted)
         else:
             assert weighted == pytest.approx(eer(np.array(scores), np.array(targets)), abs=1e-9)
 
 
-def test_every_stratum_keeps_its_number_of_talkers():
-    talkers = Talkers(list("abcdefg"), 50, 0, strata=list("xxxyyyy"))
-    assert (talkers.times_RP[:, :3].sum(1) == 3).all()
-    assert (talkers.times_RP[:, 3:].sum(1) == 4).all()
+def test_every_stratum_keeps_its_number_of_speakers():
+    speakers = SpeakerBootstrap(list("abcdefg"), 50, 0, strata=list("xxxyyyy"))
+    assert (speakers.times_RP[:, :3].sum(1) == 3).all()
+    assert (speakers.times_RP[:, 3:].sum(1) == 4).all()
 
 
 def test_interval_of_a_mean_is_that_of_the_central_limit():
     rng = np.random.default_rng(2)
     value = rng.standard_normal(400)
-    talkers = Talkers([str(i) for i in range(400)], 2000, 0)
-    mean, low, high = talkers.mean(value, np.arange(400))
+    speakers = SpeakerBootstrap([str(i) for i in range(400)], 2000, 0)
+    mean, low, high = speakers.mean(value, np.arange(400))
     error = value.std() / 20
     assert mean == pytest.approx(value.mean())
     assert low == pytest.approx(mean - 1.96 * error, abs=0.2 * error)
     assert high == pytest.approx(mean + 1.96 * error, abs=0.2 * error)
 
 
-def test_talkers_count_equally_however_much_they_speak():
-    talkers = Talkers(["a", "b"], 10, 0)
-    assert talkers.mean(np.array([1.0, 1.0, 1.0, 3.0]), np.array([0, 0, 0, 1]))[0] == 2.0
+def test_speakers_count_equally_however_much_they_speak():
+    speakers = SpeakerBootstrap(["a", "b"], 10, 0)
+    assert speakers.mean(np.array([1.0, 1.0, 1.0, 3.0]), np.array([0, 0, 0, 1]))[0] == 2.0
 
 
 def test_intervals_correct_for_resamples_that_lie_to_one_side():
@@ -63,7 +63,7 @@ def test_intervals_correct_for_resamples_that_lie_to_one_side():
 
 
 def test_no_defined_resample_is_told():
-    with pytest.raises(SeparativeError, match="an interval needs more talkers"):
+    with pytest.raises(SeparativeError, match="an interval needs more speakers"):
         interval(np.full(5, np.nan), 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Calibration of a model on talkers: what its record holds, what cannot be calibrated."""
+"""Calibration of a model on speakers: what its record holds, what cannot be calibrated."""
 
 import sys
 
@@ -10,14 +10,14 @@ from separative.evaluation import calibrate, score_lines
 ROUNDED = 1e-4
 
 
-def test_the_record_holds_the_fit_and_its_cost_on_other_talkers(model, speech):
+def test_the_record_holds_the_fit_and_its_cost_on_other_speakers(model, speech):
     heard = []
     record = calibrate(
         model, speech, seconds=0.6, folds=3, progress=lambda done, total: heard.append((done, total))
     )
     assert record["scale"] > 0
     assert record["conditions"] == ["clean", "overlap0"] and record["corpora"] == ["one", "two"]
-    assert (record["talkers"], record["split"], record["enrol"]) == (9, "dev", "clean")
+    assert (record["speakers"], record["split"], record["enrol"]) == (9, "dev", "clean")
     held = record["held_out"]
     assert held["folds"] == 3
     for count in ("trials", "targets"):
@@ -45,11 +45,11 @@ def test_a_model_whose_scores_mislead_is_refused(model, speech, monkeypatch):
 
     # The room's function of that name hides the file's.
     monkeypatch.setattr(sys.modules["separative.evaluation.calibrate"], "score_lines", backwards)
-    with pytest.raises(SeparativeError, match="no higher where the talkers are the same"):
+    with pytest.raises(SeparativeError, match="no higher where the speakers are the same"):
         calibrate(model, speech, seconds=0.6, folds=3)
 
 
-def test_too_few_talkers_are_told_before_anything_is_heard(model, speech):
+def test_too_few_speakers_are_told_before_anything_is_heard(model, speech):
     few = speech.filter(lambda u: u.corpus == "one")
-    with pytest.raises(SeparativeError, match="5 talkers in 5 folds are too few"):
+    with pytest.raises(SeparativeError, match="5 speakers in 5 folds are too few"):
         calibrate(model, few, seconds=0.6, progress=lambda done, total: pytest.fail("heard"))

@@ -70,7 +70,7 @@ def test_an_at_sign_cuts_any_condition(sides):
     np.testing.assert_allclose(cut.mix_N, gain * whole.mix_N[:4000], atol=ROUNDING)
 
 
-def test_talkers_of_a_room_stand_at_places_of_their_own(sides):
+def test_speakers_of_a_room_stand_at_places_of_their_own(sides):
     bank = RoomBank.load(8000, (0.3, 0.6), 2, 4, 0)
     for side, parts in sides:
         assert len(set(side.places)) == 3

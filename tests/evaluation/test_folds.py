@@ -1,4 +1,4 @@
-"""Talkers are dealt evenly, and whatever is calibrated has never been seen, nor have its talkers."""
+"""Speakers are dealt evenly, and whatever is calibrated has never been seen, nor have its speakers."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from separative.metrics import cllr, fit_calibration, min_cllr
 EXACT = 1e-9
 
 
-def test_folds_spread_every_corpus_and_hold_two_talkers_each():
+def test_folds_spread_every_corpus_and_hold_two_speakers_each():
     corpus_of = {f"a{i}": "a" for i in range(11)} | {f"b{i}": "b" for i in range(7)}
     fold = deal_folds(corpus_of, 5, seed=1)
     corpus = np.array(list(corpus_of.values()))
@@ -22,19 +22,19 @@ def test_folds_spread_every_corpus_and_hold_two_talkers_each():
     assert sorted(np.bincount(deal_folds({f"t{i}": "ab"[i % 2] for i in range(12)}))) == [2, 2, 2, 3, 3]
 
 
-def talkers_trials(seed=0, talkers=12, each=6):
-    """Scores between talkers, where every talker has a bias of their own."""
+def speakers_trials(seed=0, speakers=12, each=6):
+    """Scores between speakers, where every speaker has a bias of their own."""
     rng = np.random.default_rng(seed)
-    left, right = np.meshgrid(np.arange(talkers), np.arange(talkers), indexing="ij")
+    left, right = np.meshgrid(np.arange(speakers), np.arange(speakers), indexing="ij")
     left, right = np.repeat(left.ravel(), each), np.repeat(right.ravel(), each)
-    bias = rng.normal(size=talkers)
+    bias = rng.normal(size=speakers)
     target = left == right
     return 2.0 * target + bias[left] + bias[right] + rng.normal(size=len(left)), target, left, right
 
 
 @pytest.mark.parametrize("prior", [0.5, 0.1])
-def test_every_trial_is_calibrated_once_and_never_on_its_own_talkers(prior):
-    score, target, left, right = talkers_trials()
+def test_every_trial_is_calibrated_once_and_never_on_its_own_speakers(prior):
+    score, target, left, right = speakers_trials()
     fold = np.arange(12) % 4
     left, right = fold[left], fold[right]
     llr = held_out_llr(score, target, left, right, prior=prior)
@@ -51,8 +51,8 @@ def test_every_trial_is_calibrated_once_and_never_on_its_own_talkers(prior):
     np.testing.assert_allclose(moved[mine], expected, atol=EXACT)
 
 
-def test_where_talkers_are_alike_little_is_lost_by_not_seeing_them():
-    _, target, left, right = talkers_trials()
+def test_where_speakers_are_alike_little_is_lost_by_not_seeing_them():
+    _, target, left, right = speakers_trials()
     score = 2.0 * target + np.random.default_rng(1).standard_normal(len(target))
     fold = deal_folds({f"t{i}": "ab"[i % 2] for i in range(12)}, seed=3)
     llr = held_out_llr(score, target, fold[left], fold[right])

@@ -10,11 +10,11 @@ import torch
 from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError, MissingExtraError, SeparativeError
 from separative.evaluation import (
-    Answers,
+    CollectedOutputs,
     EncoderSystem,
     MfccSystem,
     Sounds,
-    Voices,
+    SystemOutput,
     build_trials,
     calibrate,
     evaluate,
@@ -52,7 +52,7 @@ def heard(trials, sounds):
 
 @pytest.fixture(scope="module")
 def answers(model, speech, trials, sounds):
-    # Two parts of the talker who is too short to be in the list stand for two strangers.
+    # Two parts of the speaker who is too short to be in the list stand for two strangers.
     lonely = next(u for u in speech if u.id == "lonely")
     parts = {"a": (0.0, 0.6), "b": (0.3, 0.7)}
     pair = [
@@ -73,14 +73,14 @@ def answers(model, speech, trials, sounds):
     return found
 
 
-def test_enrolments_of_a_talker_share_one_memory(answers, model, trials, heard):
+def test_enrolments_of_a_speaker_share_one_memory(answers, model, trials, heard):
     answer = answers["csc"]
     assert set(answer.together) == {(s.id, "mixed") for s in trials.enrolments}
     assert not answers["csc (query)"].together
-    own = [s.id for s in trials.enrolments if s.talker == trials.enrolments[0].talker]
+    own = [s.id for s in trials.enrolments if s.speaker == trials.enrolments[0].speaker]
     waves = [load((heard[name, "mixed"].mix_N, 8000), 8000) for name in own]
     for name, recording in zip(own, run(model, waves, shared=True), strict=True):
-        embeddings = np.stack([t.embedding_E for t in recording.talkers])
+        embeddings = np.stack([t.embedding_E for t in recording.speakers])
         np.testing.assert_allclose(answer.together[name, "mixed"].embedding_CE, embeddings, atol=ROUNDING)
         alone = answer.voices[name, "mixed"].embedding_CE
         assert not np.allclose(alone, embeddings, atol=1e-3)
@@ -112,7 +112,7 @@ def test_diarization_errors_add_up(answers, trials):
         assert missed.trials == len(trials.tests)
 
 
-def test_separation_is_judged_against_what_is_heard_of_each_talker(answers, model, trials, heard):
+def test_separation_is_judged_against_what_is_heard_of_each_speaker(answers, model, trials, heard):
     answer, side = answers["csc"], trials.tests[0].id
     for condition in ("overlap0", "mixed"):
         one = heard[side, condition]
@@ -131,12 +131,12 @@ def test_told_the_stream_the_score_is_its_cosine(answers, trials):
     told = {row.condition for row in results.rows if row.model == "csc (oracle)"}
     assert told == {"overlap0", "mixed"}
     answer = answers["csc"]
-    only = Answers()
+    only = CollectedOutputs()
     for key, voices in answer.voices.items():
         stream = answer.stream.get(key)
         test = key[0] in {s.id for s in trials.tests} and stream is not None
         active = np.arange(2) == stream[0] if test else voices.active_C
-        only.voices[key] = Voices(voices.embedding_CE, active)
+        only.voices[key] = SystemOutput(voices.embedding_CE, active)
     alone = score({"only": only}, trials, resamples=10)
     for condition in told:
         row = results.find("EER", condition, model="csc (oracle)")
@@ -144,7 +144,7 @@ def test_told_the_stream_the_score_is_its_cosine(answers, trials):
 
 
 def test_everything_survives_the_disk(answers, trials, tmp_path):
-    again = {name: Answers.load(a.save(tmp_path / "answers.npz")) for name, a in answers.items()}
+    again = {name: CollectedOutputs.load(a.save(tmp_path / "answers.npz")) for name, a in answers.items()}
     assert again["csc"].cohort_KE.shape == (2, 16)
     one, other = (score(some, trials, resamples=10, oracle=True) for some in (answers, again))
     assert [(r.model, r.metric, r.condition) for r in one.rows] == [
@@ -154,22 +154,24 @@ def test_everything_survives_the_disk(answers, trials, tmp_path):
 
 
 def test_who_cannot_be_a_stranger(model, speech, trials, sounds):
-    with pytest.raises(SeparativeError, match=r"talker 'one/talker 0' is heard in the cohort and in eval"):
+    with pytest.raises(SeparativeError, match=r"speaker 'one/speaker 0' is heard in the cohort and in eval"):
         listen(MfccSystem(8000), trials, sounds, cohort=speech)
     few = speech.filter(lambda u: u.id == "lonely")
-    with pytest.raises(CorpusError, match="a cohort of two talkers or more"):
+    with pytest.raises(CorpusError, match="a cohort of two speakers or more"):
         listen(MfccSystem(8000), trials, sounds, cohort=few)
 
 
-def test_talkers_trained_on_are_refused(model, speech, monkeypatch):
-    with pytest.raises(SeparativeError, match="talker 'two/talker 6' is heard in training"):
-        evaluate(model, speech, conditions=["clean"], seconds=1.2, trained_on={"two/talker 6"})
+def test_speakers_trained_on_are_refused(model, speech, monkeypatch):
+    with pytest.raises(SeparativeError, match="speaker 'two/speaker 6' is heard in training"):
+        evaluate(model, speech, conditions=["clean"], seconds=1.2, trained_on={"two/speaker 6"})
     for judge in (evaluate, calibrate):
-        monkeypatch.setattr(model, "card", {"data": {"talkers": 2, "speakers": ["else", "one/talker 2"]}})
-        with pytest.raises(SeparativeError, match="talker 'one/talker 2' is heard in training"):
+        monkeypatch.setattr(
+            model, "card", {"data": {"speaker_count": 2, "speakers": ["else", "one/speaker 2"]}}
+        )
+        with pytest.raises(SeparativeError, match="speaker 'one/speaker 2' is heard in training"):
             judge(model, speech, conditions=["clean"], seconds=1.2)
-        monkeypatch.setattr(model, "card", {"data": {"talkers": 2}})
-        with pytest.raises(SeparativeError, match=r"'one/talker 0' .* \(9 such in all\)"):
+        monkeypatch.setattr(model, "card", {"data": {"speaker_count": 2}})
+        with pytest.raises(SeparativeError, match=r"'one/speaker 0' .* \(9 such in all\)"):
             judge(model, speech, conditions=["clean"], seconds=1.2, trained_on=speech.speakers)
 
 
@@ -188,7 +190,7 @@ def test_who_was_not_taught_activity_has_no_error_of_it(model, speech, monkeypat
 def test_quality_of_what_is_separated(model, speech, tmp_path):
     pytest.importorskip("pesq", reason="the extra 'quality' is not installed")
     pytest.importorskip("pystoi", reason="the extra 'quality' is not installed")
-    one = speech.filter(lambda u: u.corpus == "one" and u.speaker < "one/talker 3")
+    one = speech.filter(lambda u: u.corpus == "one" and u.speaker < "one/speaker 3")
     done = evaluate(
         model,
         one,

@@ -13,7 +13,7 @@ ROUNDING = 1e-5
 
 @pytest.fixture(scope="module")
 def seen(model, speech, noise) -> Portrait:
-    return portrait(model, speech.split("dev"), noise=noise.split("dev"), talkers=3, seconds=1.0)
+    return portrait(model, speech.split("dev"), noise=noise.split("dev"), speakers=3, seconds=1.0)
 
 
 def test_attention_is_shared_out_among_conditions(seen: Portrait) -> None:
@@ -26,10 +26,10 @@ def test_attention_is_shared_out_among_conditions(seen: Portrait) -> None:
     assert seen.looked_VV.std() > 1e-4
 
 
-def test_talkers_are_of_one_corpus_and_embeddings_of_unit_norm(seen: Portrait) -> None:
-    assert len(set(seen.talker_U)) == 3 and all(name.startswith("one/") for name in seen.talker_U)
+def test_speakers_are_of_one_corpus_and_embeddings_of_unit_norm(seen: Portrait) -> None:
+    assert len(set(seen.speaker_U)) == 3 and all(name.startswith("one/") for name in seen.speaker_U)
     np.testing.assert_allclose(np.linalg.norm(seen.embedding_UE, axis=1), 1, atol=ROUNDING)
-    assert len(seen.talker_U) == len(seen.embedding_UE)
+    assert len(seen.speaker_U) == len(seen.embedding_UE)
 
 
 def test_weights_are_those_that_the_answer_is_made_with(model) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from separative.errors import SeparativeError
-from separative.evaluation import Answers, Voices, build_trials, score
-from separative.evaluation.bootstrap import Talkers
+from separative.evaluation import CollectedOutputs, SystemOutput, build_trials, score
+from separative.evaluation.bootstrap import SpeakerBootstrap
 from separative.evaluation.verification import Condensed, identify
 from separative.metrics import (
     Roc,
@@ -34,19 +34,19 @@ def unit(x):
 
 
 def made_up(trials, noise, seed, cohort=True):
-    """Answers of a system whose two candidates are the target and a stranger, each blurred by ``noise``."""
+    """CollectedOutputs of a system whose two candidates are the target and a stranger, each blurred by ``noise``."""
     rng = np.random.default_rng(seed)
-    names = sorted({side.talker for side in trials.enrolments})
+    names = sorted({side.speaker for side in trials.enrolments})
     voice = {name: unit(rng.standard_normal(16)) for name in names}
-    answers = Answers()
+    answers = CollectedOutputs()
     for side, conditions in [(s, ("clean",)) for s in trials.enrolments] + [
         (s, CONDITIONS) for s in trials.tests
     ]:
         for condition in conditions:
-            both = np.stack([voice[side.talker], unit(rng.standard_normal(16))])
+            both = np.stack([voice[side.speaker], unit(rng.standard_normal(16))])
             embedding = unit(both + noise * rng.standard_normal((2, 16))).astype(np.float32)
             active = np.array([True, condition != "clean"])
-            answers.voices[side.id, condition] = Voices(embedding, active)
+            answers.voices[side.id, condition] = SystemOutput(embedding, active)
     if cohort:
         answers.cohort_KE = unit(rng.standard_normal((40, 16))).astype(np.float32)
     return answers
@@ -85,7 +85,7 @@ def test_a_condensed_roc_has_the_figures_of_the_whole_one(data):
 
 
 def cosines(answer, trials, condition):
-    """Scores, labels, compared talkers and sides of the trials of a condition, one after the other."""
+    """Scores, labels, compared speakers and sides of the trials of a condition, one after the other."""
     sides = {s.id: s for s in (*trials.enrolments, *trials.tests)}
     rows = []
     for t in (t for t in trials.trials if t.condition == condition):
@@ -93,7 +93,7 @@ def cosines(answer, trials, condition):
         found = max(
             float(a @ b) for a in left.embedding_CE[left.active_C] for b in right.embedding_CE[right.active_C]
         )
-        rows.append((found, t.target, sides[t.enrolment].talker, sides[t.test].talker, t.enrolment, t.test))
+        rows.append((found, t.target, sides[t.enrolment].speaker, sides[t.test].speaker, t.enrolment, t.test))
     return rows
 
 
@@ -133,16 +133,16 @@ def test_a_difference_is_paired(results, answers, trials):
 def test_several_enrolments_are_the_mean_of_their_most_active_voices(results, answers, trials):
     answer, sides = answers["bad"], {}
     for side in trials.enrolments:
-        sides.setdefault(side.talker, []).append(side.id)
+        sides.setdefault(side.speaker, []).append(side.id)
     pairs = {(t.enrolment, t.test) for t in trials.trials if t.condition == "overlap0"}
     found, target = [], []
-    for talker, own in sides.items():
+    for speaker, own in sides.items():
         mean = unit(sum(answer.voices[name, "clean"].embedding_CE[0] for name in own))
         for test in trials.tests:
             if all((name, test.id) in pairs for name in own):
                 voices = answer.voices[test.id, "overlap0"]
                 found.append(max(mean @ e for e in voices.embedding_CE[voices.active_C]))
-                target.append(talker == test.talker)
+                target.append(speaker == test.speaker)
     row = results.find("EER", "overlap0", model="bad (2 recordings, average)")
     assert row.trials == len(found)
     assert row.value == pytest.approx(100 * eer(np.array(found), np.array(target)), abs=1e-3)
@@ -191,9 +191,9 @@ def test_identification_under_weights_is_that_of_copied_probes():
     found = identify(scores, true, np.vstack([np.ones(420), weight]))
     for number, times in enumerate([np.ones(420, int), *weight.astype(int)]):
         copied, own = np.repeat(scores, times, axis=0), np.repeat(true, times)
-        ranks = identification(copied, own)
-        assert found["top-1"][number] == pytest.approx(ranks[1], abs=EXACT)
-        assert found["top-5"][number] == pytest.approx(ranks[5], abs=EXACT)
+        processes = identification(copied, own)
+        assert found["top-1"][number] == pytest.approx(processes[1], abs=EXACT)
+        assert found["top-5"][number] == pytest.approx(processes[5], abs=EXACT)
         assert found["open set"][number] == pytest.approx(open_set(copied, own), abs=EXACT)
 
 
@@ -201,15 +201,15 @@ def test_the_gallery_is_the_corpus_without_the_interferers(results, answers, tri
     answer, hits = answers["bad"], []
     pairs = {(t.enrolment, t.test) for t in trials.trials if t.condition == "overlap0"}
     for test in trials.tests:
-        by_talker = {}
+        by_speaker = {}
         for side in trials.enrolments:
             if (side.id, test.id) in pairs:
                 one, other = answer.voices[side.id, "clean"], answer.voices[test.id, "overlap0"]
                 best = (one.embedding_CE[:1] @ other.embedding_CE[other.active_C].T).max()
-                by_talker.setdefault(side.talker, []).append(best)
-        assert test.rivals[0].talker not in by_talker
-        assert len(by_talker) == sum(s.corpus == test.corpus for s in trials.enrolments) // 2 - 1
-        hits.append(max(by_talker, key=lambda t: np.mean(by_talker[t])) == test.talker)
+                by_speaker.setdefault(side.speaker, []).append(best)
+        assert test.rivals[0].speaker not in by_speaker
+        assert len(by_speaker) == sum(s.corpus == test.corpus for s in trials.enrolments) // 2 - 1
+        hits.append(max(by_speaker, key=lambda t: np.mean(by_speaker[t])) == test.speaker)
     row = results.find("top-1", "overlap0", model="bad")
     assert row.value == pytest.approx(100 * np.mean(hits))
     assert row.low <= row.value <= row.high
@@ -232,8 +232,8 @@ def test_one_class_is_named(answers, trials):
 
 
 def test_ratio_is_that_of_sums():
-    talkers = Talkers(["a", "b"], 200, 0)
-    value, low, high = talkers.ratio(
+    speakers = SpeakerBootstrap(["a", "b"], 200, 0)
+    value, low, high = speakers.ratio(
         np.array([1.0, 2.0, 3.0]), np.array([4.0, 4.0, 4.0]), np.array([0, 0, 1])
     )
     assert value == 0.5

@@ -8,7 +8,7 @@ from scipy.fft import dct
 from separative.evaluation.systems import (
     EncoderSystem,
     MfccSystem,
-    Voices,
+    SystemOutput,
     mfcc,
     scores,
     speech_frames,
@@ -66,11 +66,11 @@ def test_scores_are_the_largest_cosine_of_active_candidates():
         for _ in range(count):
             embedding = rng.standard_normal((streams, 6)).astype(np.float32)
             embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
-            some.append(Voices(embedding, rng.random(streams) < 0.6))
+            some.append(SystemOutput(embedding, rng.random(streams) < 0.6))
         return some
 
     left, right = side(7, 2), side(5, 3)
-    left[0] = Voices(left[0].embedding_CE, np.zeros(2, bool))  # nobody active: everybody is a candidate
+    left[0] = SystemOutput(left[0].embedding_CE, np.zeros(2, bool))  # nobody active: everybody is a candidate
     for active_only in (True, False):
         found = scores(left, right, active_only=active_only)
         for i, one in enumerate(left):

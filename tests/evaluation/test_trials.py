@@ -22,30 +22,30 @@ def trials(speech, noise):
     return build_trials(speech, noise=noise, seconds=1.2, conditions=("clean", "overlap0", "noise5"))
 
 
-def test_every_talker_with_enough_speech_gives_both_kinds_of_sides(trials, speech):
-    talkers = set(speech.speakers) - {"one/lonely"}
-    assert {s.talker for s in trials.enrolments} == {s.talker for s in trials.tests} == talkers
+def test_every_speaker_with_enough_speech_gives_both_kinds_of_sides(trials, speech):
+    speakers = set(speech.speakers) - {"one/lonely"}
+    assert {s.speaker for s in trials.enrolments} == {s.speaker for s in trials.tests} == speakers
     assert set(trials.corpus_of.values()) == {"one", "two"}
 
 
-def test_no_utterance_is_on_two_sides_of_a_talker_and_each_side_is_long_enough(trials, speech):
+def test_no_utterance_is_on_two_sides_of_a_speaker_and_each_side_is_long_enough(trials, speech):
     by_id = {u.id: u for u in speech}
     used = [name for side in (*trials.enrolments, *trials.tests) for name in side.utterances]
     assert len(used) == len(set(used))
     for side in (*trials.enrolments, *trials.tests):
         assert sum(by_id[name].seconds for name in side.utterances) >= 1.2
-        assert {by_id[name].speaker for name in side.utterances} == {side.talker}
+        assert {by_id[name].speaker for name in side.utterances} == {side.speaker}
 
 
-def test_interferers_are_other_talkers_of_the_same_corpus(trials, speech):
+def test_interferers_are_other_speakers_of_the_same_corpus(trials, speech):
     by_id = {u.id: u for u in speech}
     for side in (*trials.enrolments, *trials.tests):
-        names = [rival.talker for rival in side.rivals]
+        names = [rival.speaker for rival in side.rivals]
         assert len(names) == len(set(names)) == 2
-        assert side.talker not in names
+        assert side.speaker not in names
         for rival in side.rivals:
             assert {by_id[u].corpus for u in rival.utterances} == {side.corpus}
-            assert {by_id[u].speaker for u in rival.utterances} == {rival.talker}
+            assert {by_id[u].speaker for u in rival.utterances} == {rival.speaker}
 
 
 def test_trials_are_all_pairs_within_a_corpus_but_for_enrolled_interferers(trials):
@@ -53,23 +53,23 @@ def test_trials_are_all_pairs_within_a_corpus_but_for_enrolled_interferers(trial
     assert len(made) == len(trials.trials)
     left_out = 0
     for one, other, condition in itertools.product(trials.enrolments, trials.tests, trials.conditions):
-        rivals = {r.talker for r in other.rivals[: len(CONDITIONS[condition].sir_db)]}
-        wanted = one.corpus == other.corpus and one.talker not in rivals
-        left_out += one.corpus == other.corpus and one.talker in rivals
+        rivals = {r.speaker for r in other.rivals[: len(CONDITIONS[condition].sir_db)]}
+        wanted = one.corpus == other.corpus and one.speaker not in rivals
+        left_out += one.corpus == other.corpus and one.speaker in rivals
         assert ((one.id, other.id, condition) in made) == wanted
         if wanted:
-            assert made[one.id, other.id, condition] == (one.talker == other.talker)
+            assert made[one.id, other.id, condition] == (one.speaker == other.speaker)
     assert left_out > 0
 
 
-def test_mixed_enrolment_shares_nobody_but_the_compared_talker(speech):
+def test_mixed_enrolment_shares_nobody_but_the_compared_speaker(speech):
     trials = build_trials(speech, seconds=1.2, conditions=("overlap0",), enrol="overlap0")
     sides = {s.id: s for s in (*trials.enrolments, *trials.tests)}
     assert any(t.target for t in trials.trials)
     for trial in trials.trials:
         one, other = sides[trial.enrolment], sides[trial.test]
-        shared = {one.talker, one.rivals[0].talker} & {other.talker, other.rivals[0].talker}
-        assert shared == ({one.talker} if trial.target else set())
+        shared = {one.speaker, one.rivals[0].speaker} & {other.speaker, other.rivals[0].speaker}
+        assert shared == ({one.speaker} if trial.target else set())
 
 
 def test_text_brings_the_list_back(trials, tmp_path):
@@ -126,9 +126,9 @@ def test_what_a_user_gets_wrong(speech, tmp_path):
         build_trials(speech, conditions=("noise5",))
     with pytest.raises(SeparativeError, match=r"did you mean 'overlap0'"):
         build_trials(speech, conditions=("overlap_0",))
-    with pytest.raises(CorpusError, match=r"at least 3 talkers with two sides of 60 s.*one, two"):
+    with pytest.raises(CorpusError, match=r"at least 3 speakers with two sides of 60 s.*one, two"):
         build_trials(speech, seconds=60.0, conditions=("overlap0",))
-    with pytest.raises(CorpusError, match="no labelled talkers"):
+    with pytest.raises(CorpusError, match="no labelled speakers"):
         build_trials(Corpus(()), conditions=("clean",))
     (tmp_path / "veri.txt").write_text("1 a b\n")
     with pytest.raises(SeparativeError, match="first line must be"):
@@ -158,10 +158,10 @@ def test_lists_that_cannot_be_scored_are_refused(trials, speech, noise, tmp_path
     path = tmp_path / "list.txt"
     trials.write(path)
     third = trials.enrolments[2]
-    with pytest.raises(
-        CorpusError, match=rf"list\.txt, line 5: '{third.utterances[0]}' is not in the corpus"
-    ):
-        TrialList.read(path).check(ids - {third.utterances[0]})
+    lost = third.utterances[0]
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if f'"{lost}"' in text)
+    with pytest.raises(CorpusError, match=rf"list\.txt, line {line}: '{lost}' is not in the corpus"):
+        TrialList.read(path).check(ids - {lost})
     with pytest.raises(CorpusError, match=rf"side {third.id}: '{third.noise}'"):
         replace(trials, enrolments=(third,), tests=()).check(ids - {third.noise})
     for kind, word in ((True, "non-target"), (False, "target")):
@@ -170,10 +170,10 @@ def test_lists_that_cannot_be_scored_are_refused(trials, speech, noise, tmp_path
             replace(trials, trials=some).check(ids)
 
 
-def test_talkers_of_the_training_are_refused(trials, speech):
+def test_speakers_of_the_training_are_refused(trials, speech):
     trials.refuse({"one/lonely", "somebody else"})
-    with pytest.raises(SeparativeError, match=r"talker 'one/talker 3' is heard in training.*\(2 such"):
-        trials.refuse({"two/talker 7", "one/talker 3", "somebody else"})
+    with pytest.raises(SeparativeError, match=r"speaker 'one/speaker 3' is heard in training.*\(2 such"):
+        trials.refuse({"two/speaker 7", "one/speaker 3", "somebody else"})
 
 
 def test_of_cuts_that_share_sound_one_is_used(speech):
@@ -196,8 +196,8 @@ def test_sides_that_lack_what_their_conditions_add_are_refused(trials, speech, n
     first = trials.tests[0]
     for side, words in (
         (replace(first, noise=None), "'noise5' adds noise, it has none"),
-        (replace(first, rivals=()), "'overlap0' adds 1 talkers, it has 0"),
-        (replace(first, rivals=(replace(first.rivals[0], talker="one/lonely"),)), "lonely' is not enrolled"),
+        (replace(first, rivals=()), "'overlap0' adds 1 speakers, it has 0"),
+        (replace(first, rivals=(replace(first.rivals[0], speaker="one/lonely"),)), "lonely' is not enrolled"),
         (replace(first, id=trials.enrolments[0].id), "an enrolment has that id too"),
     ):
         with pytest.raises(SeparativeError, match=words):

@@ -1,4 +1,4 @@
-"""Enrolled talkers: found again, told from strangers, gone when removed, safe among many writers."""
+"""Enrolled speakers: found again, told from strangers, gone when removed, safe among many writers."""
 
 import os
 import signal
@@ -18,9 +18,9 @@ from separative.errors import AudioError, GalleryError
 from separative.gallery import Gallery
 from separative.gallery.enrolment import Gate, shared_seconds
 from separative.gallery.identify import identify
-from separative.gallery.search import Neighbours, _largest
-from separative.gallery.store import Heard, Rows
-from separative.inference import analyze
+from separative.gallery.search import EmbeddingIndex, _largest
+from separative.gallery.store import EnrolledRecording, Rows
+from separative.inference import diarize
 from separative.model import SeparativeEncoder
 from separative.rttm import Turn
 
@@ -44,32 +44,32 @@ def test_who_is_enrolled_is_found_first_and_survives_reopening(
         assert [t.name for t in again.list()] == ["t0", "t1", "t2", "t3"]
         assert all(t.recordings == 1 for t in again.list())
         for number in range(4):
-            speaker = analyze(saved, record(f"{number}.wav", 3.0, number)).speakers[0]
+            speaker = diarize(saved, record(f"{number}.wav", 3.0, number)).speakers[0]
             [(name, score), *_] = again.find(speaker.embedding_E)
             assert name == f"t{number}" and score > 0.99
 
 
-def test_another_recording_is_another_view_of_the_same_talker(gallery: Gallery, record) -> None:
+def test_another_recording_is_another_view_of_the_same_speaker(gallery: Gallery, record) -> None:
     gallery.add("a", record("a1.wav", 3.0, 1), metadata={"team": "x"}, force=True)
     one = gallery._rows.embeddings([1])[1][0]
     gallery.add("a", record("a2.wav", 4.0, 2), metadata={"seat": 3}, force=True)
     both = gallery._rows.embeddings([1])[1][0]
-    [talker] = gallery.list()
-    assert talker.recordings == 2 and talker.metadata == {"team": "x", "seat": 3}
-    assert talker.seconds == pytest.approx(7.0, abs=0.2)
+    [speaker] = gallery.list()
+    assert speaker.recordings == 2 and speaker.metadata == {"team": "x", "seat": 3}
+    assert speaker.seconds == pytest.approx(7.0, abs=0.2)
     assert np.linalg.norm(both) == pytest.approx(1, abs=1e-5) and not np.allclose(one, both)
-    with pytest.raises(GalleryError, match=r"a2\.wav: the talker is enrolled with it already"):
+    with pytest.raises(GalleryError, match=r"a2\.wav: the speaker is enrolled with it already"):
         gallery.add("a", record("a2.wav", 4.0, 2), force=True)
-    assert gallery.list() == [talker]
+    assert gallery.list() == [speaker]
 
 
-def test_a_talker_of_a_recording_of_several_can_be_enrolled(
+def test_a_speaker_of_a_recording_of_several_can_be_enrolled(
     gallery: Gallery, saved: SeparativeEncoder, record
 ) -> None:
-    meeting = analyze(saved, record("m.wav", 5.0, 5))
+    meeting = diarize(saved, record("m.wav", 5.0, 5))
     gallery.add_speaker("first", meeting, 0, force=True)
     assert gallery.find(meeting.speakers[0].embedding_E)[0] == ("first", pytest.approx(1, abs=0.01))
-    with pytest.raises(GalleryError, match="talker 9 of 1 is not there"):
+    with pytest.raises(GalleryError, match="speaker 9 of 1 is not there"):
         gallery.add_speaker("nobody", meeting, 9)
 
 
@@ -78,12 +78,12 @@ def test_what_is_not_good_enough_says_why(gallery: Gallery, record) -> None:
         gallery.add("a", record("short.wav", 1.5, 0))
     with pytest.raises(AudioError, match="no such file"):
         gallery.add("a", "nowhere.wav")
-    with pytest.raises(GalleryError, match="a talker needs a name"):
+    with pytest.raises(GalleryError, match="a speaker needs a name"):
         gallery.add(" ", record("b.wav", 3.0, 0), force=True)
     assert len(gallery) == 0
 
 
-def test_gates_measure_clipping_and_other_talkers(gallery: Gallery, record, tmp_path: Path) -> None:
+def test_gates_measure_clipping_and_other_speakers(gallery: Gallery, record, tmp_path: Path) -> None:
     loud = np.sign(np.sin(np.arange(8000 * 4) / 20)).astype(np.float32)
     gate = gallery.add("loud", (loud, 8000), force=True)
     assert gate.clipped > 0.9 and any("clipped" in reason for reason in gate.reasons)
@@ -102,7 +102,7 @@ def test_gates_measure_clipping_and_other_talkers(gallery: Gallery, record, tmp_
 
 
 def test_probabilities_of_all_candidates_and_of_nobody_add_up(saved: SeparativeEncoder) -> None:
-    calibration = {"scale": 20.0, "offset": -8.0, "conditions": ["clean"], "seconds": 4, "talkers": 9}
+    calibration = {"scale": 20.0, "offset": -8.0, "conditions": ["clean"], "seconds": 4, "speakers": 9}
     try:
         saved.card["calibration"] = calibration
         found = identify(saved, [("a", 0.2), ("b", 0.9), ("c", 0.3)], enrolled=3, prior=0.6)
@@ -130,12 +130,12 @@ def test_probabilities_of_all_candidates_and_of_nobody_add_up(saved: SeparativeE
 def test_a_probability_does_not_depend_on_how_many_are_named(
     gallery: Gallery, saved: SeparativeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calibration = {"scale": 10.0, "offset": -8.0, "conditions": ["clean"], "seconds": 4.0, "talkers": 35}
+    calibration = {"scale": 10.0, "offset": -8.0, "conditions": ["clean"], "seconds": 4.0, "speakers": 35}
     monkeypatch.setattr(saved, "card", {**saved.card, "calibration": calibration})
     voices = unit(12, seed=3, size=saved.config.embedding)
     for number, row in enumerate(voices + 4 * voices[0]):
         row /= np.linalg.norm(row)
-        heard = Heard(
+        heard = EnrolledRecording(
             f"{number}.wav", f"{number}", 3.0, row, np.zeros((0, len(row)), np.float32), np.zeros(0)
         )
         gallery.enrol(f"t{number}", [heard])
@@ -148,8 +148,8 @@ def test_a_probability_does_not_depend_on_how_many_are_named(
 
 def test_less_than_half_a_second_is_nobodys(gallery: Gallery, saved: SeparativeEncoder, record) -> None:
     gallery.add("a", record("a.wav", 3.0, 1), force=True)
-    meeting = analyze(saved, record("a.wav", 3.0, 1))
-    little = replace(meeting.speakers[0], turns=(Turn("talker1", 0.0, 0.3),))
+    meeting = diarize(saved, record("a.wav", 3.0, 1))
+    little = replace(meeting.speakers[0], turns=(Turn("speaker1", 0.0, 0.3),))
     assert gallery.identify_speaker(meeting.speakers[0]).candidates
     found = gallery.identify_speaker(little)
     assert (found.name, found.candidates) == (None, ())
@@ -160,14 +160,14 @@ def test_less_than_half_a_second_is_nobodys(gallery: Gallery, saved: SeparativeE
 
 def test_of_several_recordings_all_are_enrolled_or_none(gallery: Gallery, record) -> None:
     one, other = (gallery.hear(record(f"{n}.wav", 3.0, n), force=True)[1] for n in (1, 2))
-    with pytest.raises(GalleryError, match="the talker is enrolled with it already"):
+    with pytest.raises(GalleryError, match="the speaker is enrolled with it already"):
         gallery.enrol("a", [one, other, one])
     assert len(gallery) == 0
     gallery.enrol("a", [one, other])
     assert gallery.list()[0].recordings == 2
 
 
-def test_a_removed_talker_is_in_no_file(gallery: Gallery, saved: SeparativeEncoder, record) -> None:
+def test_a_removed_speaker_is_in_no_file(gallery: Gallery, saved: SeparativeEncoder, record) -> None:
     for number in range(3):
         path = record(f"{number}.wav", 3.0, number)
         gallery.add(f"name{number}", path, metadata={"note": f"secret{number}"}, keep_sound=True, force=True)
@@ -181,7 +181,7 @@ def test_a_removed_talker_is_in_no_file(gallery: Gallery, saved: SeparativeEncod
     content = every_byte(gallery.folder)
     assert [trace for trace in traces if trace in content] == []
     assert "name1" not in [name for name, _ in gallery.find(embed_E)]
-    with pytest.raises(GalleryError, match="no talker 'name1'"):
+    with pytest.raises(GalleryError, match="no speaker 'name1'"):
         gallery.remove("name0", "name1")
     assert len(gallery) == 2
 
@@ -192,7 +192,7 @@ def test_a_removed_talker_is_in_no_file(gallery: Gallery, saved: SeparativeEncod
 @pytest.mark.parametrize("threads", [1, 3])
 def test_bytes_find_what_a_full_search_finds(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("separative.gallery.search.FEWEST", 100)
-    size, near = 64, Neighbours(64, threads)
+    size, near = 64, EmbeddingIndex(64, threads)
     rows, ids = unit(3000, size=size), np.arange(3000) * 7 + 1
     near.update(ids[:1000], rows[:1000], [])
     near.update(ids[1000:], rows[1000:], [])
@@ -231,15 +231,15 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
-from separative.gallery.store import Heard, Rows
+from separative.gallery.store import EnrolledRecording, Rows
 
 folder, writer, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 rows, rng = Rows(folder, model="m", size=16), np.random.default_rng(int(writer))
 for number in range(count):
     row = rng.standard_normal(16).astype(np.float32)
-    heard = Heard("x.wav", f"{writer}-{number}", 3.0, row, row[None], row[:1])
+    heard = EnrolledRecording("x.wav", f"{writer}-{number}", 3.0, row, row[None], row[:1])
     with rows.writing():
-        rows.put_recording(rows.put_talker(f"{writer}-{number}", row), heard)
+        rows.put_recording(rows.put_speaker(f"{writer}-{number}", row), heard)
     print(number, flush=True)
 """
 
@@ -289,7 +289,7 @@ def test_a_file_that_another_keeps_to_itself_is_told_of(
     # As a transaction does that outgrows the other's memory.
     other = sqlite3.connect(rows.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    reads = [rows.listed, rows.names, rows.count, lambda: rows.talker("a"), lambda: rows.changed_since(0)]
+    reads = [rows.listed, rows.names, rows.count, lambda: rows.speaker("a"), lambda: rows.changed_since(0)]
     for read in reads:
         with pytest.raises(GalleryError, match=r"gallery\.sqlite cannot be read now \(database is locked\)"):
             read()

@@ -10,8 +10,8 @@ from gallery_helpers import unit
 
 from separative.errors import GalleryError
 from separative.gallery import Gallery
-from separative.gallery.store import FILE, Heard, Rows
-from separative.inference import analyze
+from separative.gallery.store import FILE, EnrolledRecording, Rows
+from separative.inference import diarize
 from separative.model import SeparativeEncoder, load_model, save_model
 
 
@@ -31,18 +31,18 @@ def test_an_export_is_taken_in_again_once(
         assert other._rows.recordings(1)[0].sound == record("a.wav", 3.0, 1).read_bytes()
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 1, "model": "x", "talkers": []}'])
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 1, "model": "x", "speakers": []}'])
 def test_what_is_no_export_is_refused(gallery: Gallery, tmp_path: Path, content: str) -> None:
     (tmp_path / "in.json").write_text(content)
     with pytest.raises(GalleryError, match=r"in\.json is (no|an) export of"):
         gallery.import_(tmp_path / "in.json")
 
 
-def test_a_talker_without_a_name_is_not_taken_in(gallery: Gallery, record, tmp_path: Path) -> None:
+def test_a_speaker_without_a_name_is_not_taken_in(gallery: Gallery, record, tmp_path: Path) -> None:
     gallery.add("a", record("a.wav", 3.0, 1), force=True)
     path = gallery.export(tmp_path / "out.json")
     content = json.loads(path.read_text())
-    del content["talkers"][0]["name"]
+    del content["speakers"][0]["name"]
     path.write_text(json.dumps(content))
     with pytest.raises(GalleryError, match="is no export of a gallery"):
         gallery.import_(path)
@@ -53,7 +53,7 @@ def test_half_of_an_export_is_not_taken_in(gallery: Gallery, record, tmp_path: P
     gallery.add("b", record("b.wav", 3.0, 2), force=True)
     path = gallery.export(tmp_path / "out.json")
     content = json.loads(path.read_text())
-    del content["talkers"][1]["recordings"][0]["query"]
+    del content["speakers"][1]["recordings"][0]["query"]
     path.write_text(json.dumps(content))
     gallery.remove("a", "b")
     with pytest.raises(GalleryError):
@@ -87,7 +87,7 @@ def test_another_model_is_refused_until_sounds_are_heard_again(
     gallery.remove("c")
     with Gallery.reembed(gallery.folder, other) as again:
         assert [t.name for t in again.list()] == ["a"]
-        speaker = analyze(other, record("a.wav", 3.0, 1)).speakers[0]
+        speaker = diarize(other, record("a.wav", 3.0, 1)).speakers[0]
         assert again.find(speaker.embedding_E)[0] == ("a", pytest.approx(1, abs=0.01))
         assert not np.allclose(again._rows.embeddings([1])[1][0], before)
     with pytest.raises(GalleryError, match="was made with another model"):
@@ -114,10 +114,10 @@ def test_what_is_no_gallery_is_refused(saved: SeparativeEncoder, tmp_path: Path)
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     rows = Rows(tmp_path / "g", model="m", size=16)
     row = unit(1)[0]
-    rows.put_talker("a", row)
+    rows.put_speaker("a", row)
     rows.db.execute("PRAGMA max_page_count=12")
-    big = Heard("x", "h", 1.0, row, np.zeros((9000, 16), np.float32), np.zeros(9000, np.float32))
+    big = EnrolledRecording("x", "h", 1.0, row, np.zeros((9000, 16), np.float32), np.zeros(9000, np.float32))
     with pytest.raises(GalleryError, match=r"nothing was written .*full"), rows.writing():
-        rows.put_recording(rows.put_talker("b", row), big)
+        rows.put_recording(rows.put_speaker("b", row), big)
     assert rows.names() == ["a"] and rows.fact("change") == "1"
     rows.close()

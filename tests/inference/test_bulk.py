@@ -49,10 +49,10 @@ def test_rows_are_the_embeddings(saved, cuts: list[Cut], tmp_path: Path) -> None
     [wanted["piece"]] = embed_many(saved, [(wave_N, rate)])
     for name, recording in wanted.items():
         mine = [row for row in found if row["id"] == name]
-        assert [row["stream"] for row in mine] == [t.stream for t in recording.audible]
-        for row, talker in zip(mine, recording.audible, strict=True):
-            np.testing.assert_allclose(row["embedding"], talker.embedding_E, atol=1e-5)
-            np.testing.assert_allclose(row["activity"], talker.activity_S, atol=1e-5)
+        assert [row["stream"] for row in mine] == [t.stream for t in recording.speakers]
+        for row, speaker in zip(mine, recording.speakers, strict=True):
+            np.testing.assert_allclose(row["embedding"], speaker.embedding_E, atol=1e-5)
+            np.testing.assert_allclose(row["activity"], speaker.activity_S, atol=1e-5)
             assert row["model"] == saved.card["sha256"] and row["error"] is None
     [bad] = [row for row in found if row["id"] == "bad"]
     assert "bad.wav" in bad["error"] and bad["embedding"] is None

@@ -36,7 +36,7 @@ def test_twenty_lengths_agree(model, session) -> None:
         with torch.inference_mode():
             out = model(torch.from_numpy(mix_BN))
         wanted = {
-            "embedding": out.answer_BCE,
+            "embedding": out.attended_BCE,
             "activity": out.activity_BCS.sigmoid(),
             "query": out.query_BCE,
             "segment": out.segment_BCSE,

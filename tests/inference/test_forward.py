@@ -27,8 +27,8 @@ def silenced(model):
 
 
 def same(one, other, waves=True):
-    assert (one.name, one.seconds, len(one.talkers)) == (other.name, other.seconds, len(other.talkers))
-    for a, b in zip(one.talkers, other.talkers, strict=True):
+    assert (one.name, one.seconds, len(one.streams)) == (other.name, other.seconds, len(other.streams))
+    for a, b in zip(one.streams, other.streams, strict=True):
         assert (a.stream, a.audible) == (b.stream, b.audible)
         for name in ("embedding_E", "query_E", "activity_S", *(["waveform_N"] if waves else [])):
             np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=FLOAT)
@@ -50,36 +50,36 @@ def test_embedding_alone_goes_without_waveforms_and_says_so(model, record, tmp_p
     path = record("only.wav")
     recording = embed(model, path)
     same(recording, separate(model, path), waves=False)
-    assert all(t.waveform_N.size == 0 for t in recording.talkers)
-    assert "level_db" not in describe(recording)["talkers"][0]
-    assert describe(separate(model, path))["talkers"][0]["level_db"] < 0
+    assert all(t.waveform_N.size == 0 for t in recording.streams)
+    assert "level_db" not in describe(recording)["speakers"][0]
+    assert describe(separate(model, path))["speakers"][0]["level_db"] < 0
     with pytest.raises(SeparativeError, match=r"only.wav was embedded without waveforms; use separate"):
         write_waveforms(recording, tmp_path)
 
 
-def test_what_a_talker_is_made_of(model, record):
+def test_what_a_speaker_is_made_of(model, record):
     recording = separate(model, record("a.flac", seconds=1.5))
     assert recording.seconds == 1.5
-    assert len(recording.talkers) == model.streams
-    speech = [t.speech_seconds for t in recording.talkers]
+    assert len(recording.streams) == model.streams
+    speech = [t.speech_seconds for t in recording.streams]
     assert speech == sorted(speech, reverse=True)
-    for talker in recording.talkers:
-        assert np.linalg.norm(talker.embedding_E) == pytest.approx(1, abs=FLOAT)
-        assert np.linalg.norm(talker.query_E) == pytest.approx(1, abs=FLOAT)
-        assert len(talker.waveform_N) == 12000
-        assert len(talker.activity_S) * talker.segment_seconds == pytest.approx(1.5, abs=0.1)
-        assert ((talker.activity_S >= 0) & (talker.activity_S <= 1)).all()
-        counted = (talker.activity_S > 0.5).sum() * talker.segment_seconds
-        assert talker.speech_seconds == pytest.approx(min(1.5, counted))
-        assert talker.audible == (talker.speech_seconds >= MIN_SPEECH)
-        assert talker.level_db == pytest.approx(audio.level_db(talker.waveform_N))
+    for speaker in recording.streams:
+        assert np.linalg.norm(speaker.embedding_E) == pytest.approx(1, abs=FLOAT)
+        assert np.linalg.norm(speaker.query_E) == pytest.approx(1, abs=FLOAT)
+        assert len(speaker.waveform_N) == 12000
+        assert len(speaker.activity_S) * speaker.segment_seconds == pytest.approx(1.5, abs=0.1)
+        assert ((speaker.activity_S >= 0) & (speaker.activity_S <= 1)).all()
+        counted = (speaker.activity_S > 0.5).sum() * speaker.segment_seconds
+        assert speaker.speech_seconds == pytest.approx(min(1.5, counted))
+        assert speaker.audible == (speaker.speech_seconds >= MIN_SPEECH)
+        assert speaker.level_db == pytest.approx(audio.level_db(speaker.waveform_N))
 
 
 def test_a_file_and_its_waveform_are_one(model, record):
     path = record("b.wav")
     wave_N, rate = audio.read(path)
     for one, other in zip(
-        separate(model, path).talkers, separate(model, (wave_N, rate)).talkers, strict=True
+        separate(model, path).streams, separate(model, (wave_N, rate)).streams, strict=True
     ):
         np.testing.assert_array_equal(one.embedding_E, other.embedding_E)
 
@@ -101,17 +101,19 @@ def test_channels_become_one_by_the_policy_named(model, record):
     assert separate(model, record("mono.wav")).note == ""
     for recording, wave in ((mean, waves.mean(0)), (first, waves[0])):
         mono = separate(model, (wave, rate))
-        np.testing.assert_allclose(recording.talkers[0].embedding_E, mono.talkers[0].embedding_E, atol=FLOAT)
+        np.testing.assert_allclose(
+            recording.streams[0].embedding_E, mono.streams[0].embedding_E, atol=FLOAT
+        )
     same_wave = separate(model, (waves, rate), channels="first")
-    np.testing.assert_array_equal(same_wave.talkers[0].embedding_E, first.talkers[0].embedding_E)
+    np.testing.assert_array_equal(same_wave.streams[0].embedding_E, first.streams[0].embedding_E)
 
 
 def test_consistent_estimates_keep_the_level_of_the_input(model, record):
     wave_N, rate = audio.read(record("d.wav"))
     quiet, loud = separate(model, (0.1 * wave_N, rate)), separate(model, (wave_N, rate))
-    by_stream = {t.stream: t for t in quiet.talkers}
-    for talker in loud.talkers:
-        np.testing.assert_allclose(10 * by_stream[talker.stream].waveform_N, talker.waveform_N, atol=1e-3)
+    by_stream = {t.stream: t for t in quiet.streams}
+    for speaker in loud.streams:
+        np.testing.assert_allclose(10 * by_stream[speaker.stream].waveform_N, speaker.waveform_N, atol=1e-3)
 
 
 def test_recordings_that_cannot_be_taken_are_named(model, record, tmp_path):
@@ -137,6 +139,6 @@ def test_recordings_that_cannot_be_taken_are_named(model, record, tmp_path):
 def test_too_little_speech_is_said_not_scored(model, record):
     path = record("f.wav")
     recording = separate(silenced(model), path)
-    assert recording.audible == ()
+    assert recording.speakers == ()
     with pytest.raises(AudioError, match=r"f.wav: 0.00 s of speech found; an embedding needs 0.5 s"):
         embed(silenced(model), path)

@@ -1,4 +1,4 @@
-"""Listening to a stream: the same however it is cut, in time, and with talkers known again."""
+"""Listening to a stream: the same however it is cut, in time, and with speakers known again."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ import pytest
 from separative import audio
 from separative.errors import AudioError
 from separative.inference.forward import forward
-from separative.inference.streaming import Listener
+from separative.inference.streaming import StreamingDiarizer
 
 EXACT = 1e-5
 
 
 def told(model, wave_N, blocks):
-    listener = Listener(model, same=0.9)
+    listener = StreamingDiarizer(model, same=0.9)
     updates = []
     for block_N in np.split(wave_N, blocks):
         updates += listener.push(block_N)
@@ -20,7 +20,7 @@ def told(model, wave_N, blocks):
 
 
 def whole(updates):
-    """All samples and activities, talkers that came later silent before."""
+    """All samples and activities, speakers that came later silent before."""
     count = len(updates[-1].embedding_KE)
     pads = [((0, count - len(u.embedding_KE)), (0, 0)) for u in updates]
     voices = [np.pad(u.voice_KN, pad) for u, pad in zip(updates, pads, strict=True)]
@@ -44,7 +44,7 @@ def test_blocks_of_any_size_say_the_same(model, record) -> None:
 
 def test_what_is_said_comes_in_time(model, record) -> None:
     wave_N, rate = audio.read(record("time.wav", seconds=8.0))
-    listener = Listener(model)
+    listener = StreamingDiarizer(model)
     assert listener.latency <= 2.0
     pushed, spoken = 0, 0.0
     for block_N in np.array_split(wave_N, 200):
@@ -55,9 +55,9 @@ def test_what_is_said_comes_in_time(model, record) -> None:
 
 
 def test_a_piece_is_the_models_own_estimate(model, record) -> None:
-    """Away from the fades, what one stream says goes to its talker unchanged."""
+    """Away from the fades, what one stream says goes to its speaker unchanged."""
     wave_N, rate = audio.read(record("piece.wav", seconds=9.0))
-    listener = Listener(model, same=-2.0)  # all streams are one talker's
+    listener = StreamingDiarizer(model, same=-2.0)  # all streams are one speaker's
     updates = listener.push(wave_N)
     grid, hop = listener.grid, listener.grid.hop * listener.grid.segment
     size, stop = grid.window * grid.segment, round(updates[-1].end * rate)
@@ -73,7 +73,7 @@ def test_a_piece_is_the_models_own_estimate(model, record) -> None:
 def test_silence_is_nobody_and_short_signals_end_well(model) -> None:
     updates = told(model, np.zeros(30_000, np.float32), [10_000])
     assert all(len(u.embedding_KE) == 0 and u.voice_KN.shape[0] == 0 for u in updates)
-    assert Listener(model).finish() == []
+    assert StreamingDiarizer(model).finish() == []
     few = told(model, 0.1 * np.ones(100, np.float32), [50])
     assert len(few) == 1 and few[0].end == pytest.approx(100 / model.rate)
 
@@ -81,9 +81,9 @@ def test_silence_is_nobody_and_short_signals_end_well(model) -> None:
 def test_listening_goes_on_from_its_state(model, record) -> None:
     wave_N, _ = audio.read(record("state.wav", seconds=7.0))
     whole_time = told(model, wave_N, [31_000])
-    first = Listener(model, same=0.9)
+    first = StreamingDiarizer(model, same=0.9)
     updates = first.push(wave_N[:31_000])
-    second = Listener(model, same=0.9)
+    second = StreamingDiarizer(model, same=0.9)
     second.state = first.state
     updates += second.push(wave_N[31_000:]) + second.finish()
     for one, other in zip(whole(whole_time), whole(updates), strict=True):
@@ -92,7 +92,7 @@ def test_listening_goes_on_from_its_state(model, record) -> None:
 
 def test_samples_that_are_no_numbers_are_refused_and_spoil_nothing(model, record) -> None:
     wave_N, _ = audio.read(record("nan.wav", seconds=6.0))
-    listener = Listener(model, same=0.9)
+    listener = StreamingDiarizer(model, same=0.9)
     with pytest.raises(AudioError, match="NaN or infinite"):
         listener.push(np.array([0.1, np.nan], np.float32))
     updates = listener.push(wave_N) + listener.finish()

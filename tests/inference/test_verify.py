@@ -1,4 +1,4 @@
-"""Scores are cosines of audible talkers; only the views of one side share a memory. Results on disk."""
+"""Scores are cosines of audible speakers; only the views of one side share a memory. Results on disk."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ def test_the_score_is_the_largest_cosine_and_names_its_streams(model, record):
     found = verify(model, left, right)
     pairs = {
         (a.stream, b.stream): float(a.embedding_E @ b.embedding_E)
-        for a, b in itertools.product(separate(model, left).audible, separate(model, right).audible)
+        for a, b in itertools.product(separate(model, left).speakers, separate(model, right).speakers)
     }
     assert found.score == pytest.approx(max(pairs.values()), abs=FLOAT)
     assert pairs[found.left_stream, found.right_stream] == pytest.approx(found.score, abs=FLOAT)
@@ -45,7 +45,7 @@ def test_views_of_an_enrolment_share_a_memory_and_the_sides_do_not(model, record
             model.answer(p.query_BCE, memory, activity, valid, torch.zeros(1, dtype=torch.long))[0].numpy()
             for p in parts
         ]
-    other = separate(model, test).audible
+    other = separate(model, test).speakers
     best = max(float(e @ b.embedding_E) for answer in answers for e in answer for b in other)
     assert found.score == pytest.approx(best, abs=FLOAT)
     alone = max(verify(model, view, test).score for view in views)
@@ -65,7 +65,7 @@ CALIBRATION = {
     "offset": -8.0,
     "conditions": ["clean", "overlap0"],
     "seconds": 4.0,
-    "talkers": 35,
+    "speakers": 35,
 }
 
 
@@ -75,7 +75,7 @@ def test_evidence_is_the_calibrated_score_at_the_prior(model, record, monkeypatc
     found = verify(model, left, right)
     assert found.llr == pytest.approx(10 * found.score - 8, abs=FLOAT)
     assert found.probability == pytest.approx(1 / (1 + np.exp(-found.llr)), abs=FLOAT)
-    assert (found.prior, found.calibrated_on) == (0.5, "clean, overlap0; 4 s a side; 35 talkers")
+    assert (found.prior, found.calibrated_on) == (0.5, "clean, overlap0; 4 s a side; 35 speakers")
     # A higher prior moves the odds by as much, the evidence not at all; the decision turns where they cancel.
     rare = verify(model, left, right, prior=0.01)
     assert rare.llr == found.llr
@@ -107,37 +107,37 @@ def test_a_side_with_too_little_speech_is_refused(model, record):
         verify(model, record("x.wav"), record("y.wav", seconds=0.2))
 
 
-def test_waveforms_on_disk_are_the_talkers(model, record, tmp_path):
+def test_waveforms_on_disk_are_the_speakers(model, record, tmp_path):
     recording = separate(model, record("mix.wav", seed=7))
     paths = write_waveforms(recording, tmp_path)
-    assert [p.name for p in paths] == ["mix-talker1.wav", "mix-talker2.wav"]
-    for path, talker in zip(paths, recording.audible, strict=True):
+    assert [p.name for p in paths] == ["mix-speaker1.wav", "mix-speaker2.wav"]
+    for path, speaker in zip(paths, recording.speakers, strict=True):
         wave_N, rate = audio.read(path)
         assert rate == recording.rate
-        np.testing.assert_allclose(wave_N, talker.waveform_N, atol=2**-15)
+        np.testing.assert_allclose(wave_N, speaker.waveform_N, atol=2**-15)
 
 
-def test_loud_talkers_are_turned_down_together(model, record, tmp_path):
+def test_loud_speakers_are_turned_down_together(model, record, tmp_path):
     wave_N, rate = audio.read(record("loud.wav", seed=8))
     recording = separate(model, (20 * wave_N, rate))
-    peaks = [np.abs(t.waveform_N).max() for t in recording.audible]
+    peaks = [np.abs(t.waveform_N).max() for t in recording.speakers]
     assert max(peaks) > 1
     written = [np.abs(audio.read(p)[0]).max() for p in write_waveforms(recording, tmp_path, "loud")]
     np.testing.assert_allclose(written, np.array(peaks) / max(peaks), atol=2**-14)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".json"])
-def test_embeddings_on_disk_are_those_of_the_audible_talkers(model, record, tmp_path, suffix):
+def test_embeddings_on_disk_are_those_of_the_audible_speakers(model, record, tmp_path, suffix):
     recordings = [separate(model, record(f"z{n}.wav", seed=n)) for n in range(2)]
     path = write_embeddings(recordings, tmp_path / "new" / f"out{suffix}")
-    expected = [t for r in recordings for t in r.audible]
+    expected = [t for r in recordings for t in r.speakers]
     if suffix == ".npz":
         stored = np.load(path)
         embedding, stream = stored["embedding"], list(stored["stream"])
-        assert list(stored["recording"]) == [r.name for r in recordings for _ in r.audible]
+        assert list(stored["recording"]) == [r.name for r in recordings for _ in r.speakers]
     else:
-        talkers = [t for entry in json.loads(path.read_text()) for t in entry["talkers"]]
-        embedding, stream = [t["embedding"] for t in talkers], [t["stream"] for t in talkers]
+        speakers = [t for entry in json.loads(path.read_text()) for t in entry["speakers"]]
+        embedding, stream = [t["embedding"] for t in speakers], [t["stream"] for t in speakers]
     np.testing.assert_allclose(embedding, [t.embedding_E for t in expected], atol=FLOAT)
     assert stream == [t.stream for t in expected]
     assert [p.name for p in path.parent.iterdir()] == [path.name]

@@ -25,17 +25,17 @@ def annotation(active_CS, prefix):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(2, 40), st.integers(0, 10_000))
-def test_errors_are_those_of_pyannote(talkers, streams, segments, seed):
+def test_errors_are_those_of_pyannote(speakers, streams, segments, seed):
     from pyannote.core import Segment, Timeline
     from pyannote.metrics.diarization import DiarizationErrorRate
 
     rng = np.random.default_rng(seed)
-    reference = rng.random((talkers, segments)) < rng.uniform(0.2, 0.9)
+    reference = rng.random((speakers, segments)) < rng.uniform(0.2, 0.9)
     hypothesis = rng.random((streams, segments)) < rng.uniform(0, 0.9)
     reference[0, 0] = True
     whole = Timeline([Segment(0, segments * SEGMENT)])
     theirs = DiarizationErrorRate(collar=0.0, skip_overlap=False)(
-        annotation(reference, "talker"), annotation(hypothesis, "stream"), uem=whole, detailed=True
+        annotation(reference, "speaker"), annotation(hypothesis, "stream"), uem=whole, detailed=True
     )
     ours = diarization_error(reference, hypothesis, SEGMENT)
     assert ours.total == pytest.approx(theirs["total"], abs=EXACT)
@@ -67,19 +67,19 @@ def test_what_cannot_be_scored_is_refused():
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(2, 40), st.integers(0, 10_000))
-def test_the_jaccard_error_is_that_of_the_best_pairing(talkers, streams, segments, seed):
+def test_the_jaccard_error_is_that_of_the_best_pairing(speakers, streams, segments, seed):
     from itertools import permutations
 
     rng = np.random.default_rng(seed)
-    reference = rng.random((talkers, segments)) < 0.6
+    reference = rng.random((speakers, segments)) < 0.6
     hypothesis = rng.random((streams, segments)) < 0.6
     reference[:, 0] = True
-    padded = np.concatenate([hypothesis, np.zeros((talkers, segments), bool)])
+    padded = np.concatenate([hypothesis, np.zeros((speakers, segments), bool)])
     least = min(
         np.mean(
             [1 - (r & padded[c]).sum() / (r | padded[c]).sum() for r, c in zip(reference, order, strict=True)]
         )
-        for order in permutations(range(len(padded)), talkers)
+        for order in permutations(range(len(padded)), speakers)
     )
     assert jaccard_error(reference, hypothesis) == pytest.approx(least, abs=EXACT)
 
@@ -93,11 +93,11 @@ def test_jaccard_errors_by_hand():
         jaccard_error(reference, reference[:, :5])
 
 
-def test_streams_are_matched_to_talkers_and_silent_ones_to_nobody():
+def test_streams_are_matched_to_speakers_and_silent_ones_to_nobody():
     reference = np.array([[1, 1, 0, 0], [0, 0, 1, 1]], bool)
     hypothesis = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0]], bool)
-    talker, stream = match(reference, hypothesis)
-    assert dict(zip(talker.tolist(), stream.tolist(), strict=True)) == {0: 2, 1: 1}
+    speaker, stream = match(reference, hypothesis)
+    assert dict(zip(speaker.tolist(), stream.tolist(), strict=True)) == {0: 2, 1: 1}
 
 
 def test_where_nobody_is_found_nobody_is_swapped():
@@ -113,7 +113,7 @@ def test_a_swap_is_a_second_of_speech_in_anothers_stream():
     wrong = reference.copy()
     wrong[:, 5:9] = wrong[::-1, 5:9]
     assert swaps(reference, wrong, SEGMENT) == 1
-    # Shorter than a second, or another talker also speaking: no swap.
+    # Shorter than a second, or another speaker also speaking: no swap.
     assert swaps(reference, wrong, 0.9 * SEGMENT) == 0
     reference[1, 5:9] = True
     assert swaps(reference, wrong, SEGMENT) == 0

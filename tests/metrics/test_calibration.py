@@ -98,7 +98,7 @@ def test_true_ratios_are_recovered_whatever_became_of_them(gain, shift):
     assert fitted.scale * gain == pytest.approx(1.0, abs=0.02)
     found = fitted.llr(gain * llr + shift)
     assert cllr(found, target) - min_cllr(llr, target) < 0.001
-    # Calibrated: among trials held for the same talker with probability p, a share p is.
+    # Calibrated: among trials held for the same speaker with probability p, a share p is.
     p = fitted.probability(gain * llr + shift, prior=1 / 3)
     for low in (0.1, 0.4, 0.7):
         some = (p > low) & (p < low + 0.1)

@@ -93,7 +93,7 @@ BAD = np.array([[0.0, 1.0], [np.nan, 0.0]])
     [
         (lambda: identification(BAD, np.array([0, 1])), "number 1, 0 is nan"),
         (lambda: identification(np.eye(2), np.array([0, 1]), ranks=(0,)), "ranks begin at 1"),
-        (lambda: open_set(np.ones((2, 1)), np.array([0, 0])), "at least two talkers"),
+        (lambda: open_set(np.ones((2, 1)), np.array([0, 0])), "at least two speakers"),
         (lambda: open_set(np.eye(2), np.array([0, 1]), false_accepts=1.0), "false_accepts"),
         (lambda: adaptive_snorm(np.eye(2), BAD, np.eye(2)), "number 1, 0 is nan"),
         (lambda: adaptive_snorm(np.eye(2), np.eye(2), np.eye(2), top=1), "at least 2, not 1"),

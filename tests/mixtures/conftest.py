@@ -1,4 +1,4 @@
-"""Small corpora of unmistakable voices: each talker hums at a pitch of their own."""
+"""Small corpora of unmistakable voices: each speaker hums at a pitch of their own."""
 
 from pathlib import Path
 
@@ -25,15 +25,15 @@ def utterance(path: Path, wave: np.ndarray, speaker: str | None) -> Utterance:
 
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Eight talkers with three utterances of 0.4 to 1.6 seconds, and three unlabelled recordings."""
+    """Eight speakers with three utterances of 0.4 to 1.6 seconds, and three unlabelled recordings."""
     folder = tmp_path_factory.mktemp("speech")
     made = [
         utterance(
-            folder / f"t{talker}-{take}.flac",
-            hum(90 + 17 * talker, 0.4 + 0.6 * take, 9 * talker + take),
-            f"t{talker}",
+            folder / f"t{speaker}-{take}.flac",
+            hum(90 + 17 * speaker, 0.4 + 0.6 * take, 9 * speaker + take),
+            f"t{speaker}",
         )
-        for talker in range(8)
+        for speaker in range(8)
         for take in range(3)
     ]
     made += [utterance(folder / f"x{i}.flac", hum(300 + 20 * i, 2.0, 100 + i), None) for i in range(3)]

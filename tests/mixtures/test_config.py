@@ -12,16 +12,16 @@ def test_shares_are_linear_and_views_stepwise() -> None:
     config = MixtureConfig(
         streams=3,
         stages=(
-            Stage(step=0, views=1, talkers=(1.0,), noise=0.0),
-            Stage(step=100, views=2, talkers=(0.5, 0.5), noise=0.4),
-            Stage(step=300, views=4, talkers=(0.1, 0.5, 0.4), noise=0.4),
+            Stage(step=0, views=1, speakers=(1.0,), noise=0.0),
+            Stage(step=100, views=2, speakers=(0.5, 0.5), noise=0.4),
+            Stage(step=300, views=4, speakers=(0.1, 0.5, 0.4), noise=0.4),
         ),
     )
-    assert config.stage(0).talkers == (1.0, 0.0, 0.0)
-    assert config.stage(25).talkers == pytest.approx((0.875, 0.125, 0.0))
+    assert config.stage(0).speakers == (1.0, 0.0, 0.0)
+    assert config.stage(25).speakers == pytest.approx((0.875, 0.125, 0.0))
     assert config.stage(25).noise == pytest.approx(0.1)
-    assert config.stage(200).talkers == pytest.approx((0.3, 0.5, 0.2))
-    assert config.stage(10**9).talkers == (0.1, 0.5, 0.4)
+    assert config.stage(200).speakers == pytest.approx((0.3, 0.5, 0.2))
+    assert config.stage(10**9).speakers == (0.1, 0.5, 0.4)
     assert [config.stage(step).views for step in (0, 99, 100, 299, 300, 10**9)] == [1, 1, 2, 2, 4, 4]
 
 
@@ -33,11 +33,11 @@ def test_shares_are_linear_and_views_stepwise() -> None:
         ({"rt60": (0.2, 9.0)}, "reverberation times"),
         ({"speeds": (1.0, 1.0)}, "speeds are distinct"),
         ({"speeds": (3.0,)}, "speeds are distinct factors from 0.5 to 2"),
-        ({"stages": ({"talkers": (0.5, 0.4)},)}, "must sum to 1, not 0.9"),
+        ({"stages": ({"speakers": (0.5, 0.4)},)}, "must sum to 1, not 0.9"),
         ({"stages": ({"step": 5},)}, r"stages start at step 0 and rise, not \[5\]"),
         ({"stages": ({}, {"step": 0})}, "stages start at step 0"),
         ({"batch": 8, "stages": ({"views": 3},)}, "batch 8 is no multiple of the 3 views"),
-        ({"streams": 1}, "2 talkers, more than the 1 streams"),
+        ({"streams": 1}, "2 speakers, more than the 1 streams"),
         ({"room": 0.5}, "Extra inputs are not permitted"),
         ({"identity": "person"}, "'speaker' or 'recording'"),
     ],

@@ -22,24 +22,24 @@ def config(**changes: object) -> ConversationConfig:
     )
 
 
-@pytest.mark.parametrize("talkers", [2, 4])
+@pytest.mark.parametrize("speakers", [2, 4])
 @pytest.mark.parametrize("overlap", [0.0, 0.2, 0.4, 0.6])
-def test_overlap_is_what_was_asked_for(speech: Corpus, talkers: int, overlap: float) -> None:
+def test_overlap_is_what_was_asked_for(speech: Corpus, speakers: int, overlap: float) -> None:
     made = Conversations(
-        speech, config(seconds=600.0, talkers=talkers, overlap=overlap, backchannels=0.0), seed=0
+        speech, config(seconds=600.0, speakers=speakers, overlap=overlap, backchannels=0.0), seed=0
     )
     assert made.conversation(0).overlap == pytest.approx(overlap, abs=0.04)
 
 
 def test_at_most_two_turns_meet_but_for_a_word_of_agreement(speech: Corpus) -> None:
     talk = Conversations(
-        speech, config(talkers=4, overlap=0.6, backchannels=0.0, seconds=300.0), seed=1
+        speech, config(speakers=4, overlap=0.6, backchannels=0.0, seconds=300.0), seed=1
     ).conversation(3)
     count_N = np.zeros(talk.samples, int)
     for turn in talk.turns:
         count_N[turn.start : turn.end] += 1
     assert count_N.max() == 2
-    assert {turn.talker for turn in talk.turns} == set(range(4))
+    assert {turn.speaker for turn in talk.turns} == set(range(4))
     assert max(turn.end for turn in talk.turns) <= talk.samples
 
 
@@ -64,7 +64,7 @@ def test_the_same_number_is_the_same_conversation(speech: Corpus) -> None:
     assert Conversations(speech, config(), seed=3).conversation(3).turns != one.turns
 
 
-def test_the_record_of_speech_is_where_the_talkers_sound(speech: Corpus) -> None:
+def test_the_record_of_speech_is_where_the_speakers_sound(speech: Corpus) -> None:
     talk = Conversations(speech, config(overlap=0.3), seed=5).conversation(0)
     _, source_KN = talk.render(0, talk.samples)
     frames = talk.samples // (RATE // 100)
@@ -82,7 +82,7 @@ def test_a_room_rings_on_after_a_turn(speech: Corpus, tmp_path: Path) -> None:
     talk = rooms.conversation(0)
     last = talk.turns[0]
     _, source_KN = talk.render(last.end, last.end + 400)
-    assert np.abs(source_KN[last.talker]).max() > 0
+    assert np.abs(source_KN[last.speaker]).max() > 0
     assert talk.describe()["room"]["rt60"] == pytest.approx(0.4)
     whole, halves = talk.render(0, 80_000)[0], [talk.render(0, 41_000)[0], talk.render(41_000, 80_000)[0]]
     np.testing.assert_array_equal(np.concatenate(halves), whole)
@@ -96,7 +96,7 @@ def test_what_is_written_can_be_read_again(speech: Corpus, tmp_path: Path) -> No
     assert rate == RATE and len(wave_N) == talk.samples
     np.testing.assert_allclose(wave_N, talk.render(0, talk.samples)[0], atol=1 / 2**15)
     found = read_rttm(tmp_path / "talk.rttm")["talk"]
-    assert [(t.talker, round(t.start, 3)) for t in talk.speech()] == [(t.talker, t.start) for t in found]
+    assert [(t.speaker, round(t.start, 3)) for t in talk.speech()] == [(t.speaker, t.start) for t in found]
     assert told[-1] == (talk.samples, talk.samples) and len(told) == 2
 
 
@@ -110,7 +110,7 @@ def test_hours_are_planned_at_once(speech: Corpus) -> None:
 
 def test_what_cannot_be_drawn_is_said(speech: Corpus) -> None:
     few = speech.filter(lambda u: u.speaker in ("t0", "t1"))
-    with pytest.raises(CorpusError, match="a conversation of 3 talkers of one corpus: there are 2"):
+    with pytest.raises(CorpusError, match="a conversation of 3 speakers of one corpus: there are 2"):
         Conversations(few, config(), seed=0)
     with pytest.raises(CorpusError, match="no noise clips"):
         Conversations(speech, config(snr_db=(5.0, 10.0)), seed=0)
@@ -127,6 +127,6 @@ def test_ranges_that_are_none_are_refused(settings: dict[str, tuple[float, float
         ConversationConfig(**settings)
 
 
-def test_one_talker_alone_is_a_monologue(speech: Corpus) -> None:
-    talk = Conversations(speech, config(talkers=1, overlap=0.0), seed=9).conversation(0)
-    assert talk.overlap == 0.0 and {t.talker for t in talk.turns} == {0}
+def test_one_speaker_alone_is_a_monologue(speech: Corpus) -> None:
+    talk = Conversations(speech, config(speakers=1, overlap=0.0), seed=9).conversation(0)
+    assert talk.overlap == 0.0 and {t.speaker for t in talk.turns} == {0}

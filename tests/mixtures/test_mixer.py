@@ -20,7 +20,7 @@ RATE = 8000
 
 
 def config(**changes: Any) -> MixtureConfig:
-    busy = Stage(views=2, talkers=(0.2, 0.4, 0.4), noise=0.5)
+    busy = Stage(views=2, speakers=(0.2, 0.4, 0.4), noise=0.5)
     base = {"rate": RATE, "seconds": 1.0, "streams": 3, "batch": 8, "speeds": (0.9, 1.0), "stages": (busy,)}
     return MixtureConfig.model_validate(base | {"channel": 0.5, "overlap": (0.4, 1.0)} | changes)
 
@@ -63,19 +63,19 @@ def test_sums_ratios_and_levels_are_exact(speech: Corpus, noise: Corpus, rooms: 
         assert (made.info["room"] is not None) == bool(rooms)
         assert not made.source_CN[len(sources) :].any()
         assert made.identity_C[len(sources) :] == (-1,) * (3 - len(sources))
-        seen.update([f"{len(sources)} talkers", f"noise {bool(made.info['noise'])}"])
+        seen.update([f"{len(sources)} speakers", f"noise {bool(made.info['noise'])}"])
     assert len(seen) == 5
 
 
 def test_full_overlap_covers_the_crop(speech: Corpus) -> None:
-    mixer = Mixer(speech, config(overlap=(1, 1), stages=(Stage(talkers=(0, 1)),)), seed=1)
+    mixer = Mixer(speech, config(overlap=(1, 1), stages=(Stage(speakers=(0, 1)),)), seed=1)
     for made in (mixer.mixture(i) for i in range(8)):
         assert made.info["sources"][1]["span"] == (0, RATE)
         assert ratio_db(*made.source_CN[:2]) == pytest.approx(made.info["sources"][1]["sir_db"], abs=EXACT_DB)
 
 
-def test_talkers_take_turns_where_asked_and_nothing_else_changes(speech: Corpus, noise: Corpus) -> None:
-    plain = config(overlap=(1, 1), stages=(Stage(talkers=(0.3, 0.7), noise=0.5),))
+def test_speakers_take_turns_where_asked_and_nothing_else_changes(speech: Corpus, noise: Corpus) -> None:
+    plain = config(overlap=(1, 1), stages=(Stage(speakers=(0.3, 0.7), noise=0.5),))
     every = Mixer(speech, plain.model_copy(update={"turns": 1.0}), seed=2, noise=noise)
     never = Mixer(speech, plain, seed=2, noise=noise)
     spoken = []
@@ -84,7 +84,7 @@ def test_talkers_take_turns_where_asked_and_nothing_else_changes(speech: Corpus,
         assert made.identity_C == other.identity_C or len(made.info["sources"]) > 1
         sources = made.info["sources"]
         if len(sources) == 1:
-            # Alone, a talker speaks throughout.
+            # Alone, a speaker speaks throughout.
             np.testing.assert_array_equal(made.mix_N, other.mix_N)
             continue
         active = np.zeros((2, RATE), bool)
@@ -99,7 +99,7 @@ def test_talkers_take_turns_where_asked_and_nothing_else_changes(speech: Corpus,
         assert ratio_db(*heard) == pytest.approx(sources[1]["sir_db"], abs=EXACT_DB)
         spoken.append(active.sum(0))
     counts = np.bincount(np.concatenate(spoken), minlength=3) / RATE / len(spoken)
-    assert (counts > 0.1).all()  # nobody's, one talker's, both's
+    assert (counts > 0.1).all()  # nobody's, one speaker's, both's
 
 
 def test_a_batch_depends_on_nothing_drawn_before(
@@ -132,10 +132,10 @@ def test_groups_hold_one_target_among_different_rivals(mixer: Mixer) -> None:
         assert (targets[:, 0] == targets[:, 1]).all()
         assert len(set(targets[:, 0].tolist())) == 4
         for identity_C in batch.identity_BC.tolist():
-            talkers = [identity // speeds for identity in identity_C if identity >= 0]
-            assert len(talkers) == len(set(talkers))
+            speakers = [identity // speeds for identity in identity_C if identity >= 0]
+            assert len(speakers) == len(set(speakers))
         for first, second in zip(batch.info[::2], batch.info[1::2], strict=True):
-            # Three utterances a talker, so the views begin with different ones.
+            # Three utterances a speaker, so the views begin with different ones.
             starts = {view["sources"][0]["pieces"][0]["utterance"] for view in (first, second)}
             rivals = [
                 source["name"] for view in (first, second) for source in view["sources"][1:] if source["name"]
@@ -157,7 +157,7 @@ def test_every_epoch_visits_every_identity_once(speech: Corpus) -> None:
 
 
 def test_curriculum_shares_are_met(speech: Corpus, noise: Corpus) -> None:
-    stages = (Stage(talkers=(1,), noise=0), Stage(step=40, talkers=(0, 0.5, 0.5), noise=1))
+    stages = (Stage(speakers=(1,), noise=0), Stage(step=40, speakers=(0, 0.5, 0.5), noise=1))
     mixer = Mixer(speech, config(batch=16, seconds=0.2, stages=stages, channel=0.0), seed=0, noise=noise)
     infos = [info for step in range(10, 30) for info in mixer.batch(step).info]
     counts = Counter(len(info["sources"]) for info in infos)
@@ -174,7 +174,7 @@ def pitch(wave_N: np.ndarray) -> float:
 
 
 def test_a_speed_is_a_new_identity_of_another_pitch(speech: Corpus) -> None:
-    single = config(channel=0.0, stages=(Stage(talkers=(1,)),), speeds=(0.8, 1.0, 1.25), batch=24)
+    single = config(channel=0.0, stages=(Stage(speakers=(1,)),), speeds=(0.8, 1.0, 1.25), batch=24)
     mixer = Mixer(speech, single, seed=0)
     assert mixer.identities[:4] == ("t0@0.8", "t0", "t0@1.25", "t1@0.8")
     batch = mixer.batch(0)
@@ -182,8 +182,8 @@ def test_a_speed_is_a_new_identity_of_another_pitch(speech: Corpus) -> None:
     for (identity, *_), wave_N in zip(
         batch.identity_BC.tolist(), batch.source_BCN[:, 0].numpy(), strict=True
     ):
-        talker, speed = divmod(identity, 3)
-        assert pitch(wave_N) == pytest.approx((90 + 17 * talker) * single.speeds[speed], rel=0.02)
+        speaker, speed = divmod(identity, 3)
+        assert pitch(wave_N) == pytest.approx((90 + 17 * speaker) * single.speeds[speed], rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_speed_is_a_new_identity_of_another_pitch(speech: Corpus) -> None:
 def test_identity_kinds(
     speech: Corpus, identity: str, unlabelled: str, identities: int, nameless: bool
 ) -> None:
-    kinds = config(identity=identity, unlabelled=unlabelled, speeds=(1.0,), stages=(Stage(talkers=(0, 1)),))
+    kinds = config(identity=identity, unlabelled=unlabelled, speeds=(1.0,), stages=(Stage(speakers=(0, 1)),))
     mixer = Mixer(speech, kinds, seed=0)
     assert len(mixer.identities) == identities
     batches = [mixer.batch(step) for step in range(12)]
@@ -210,7 +210,7 @@ def test_identity_kinds(
 
 
 def test_short_utterances_are_joined_and_little_speech_is_padded(speech: Corpus) -> None:
-    plain = config(channel=0.0, speeds=(1.0,), seconds=3.0, stages=(Stage(talkers=(1,)),))
+    plain = config(channel=0.0, speeds=(1.0,), seconds=3.0, stages=(Stage(speakers=(1,)),))
     for info in Mixer(speech, plain, seed=0).batch(0).info:
         # 0.4 + 1.0 + 1.6 seconds: exactly all there is.
         assert sum(piece["samples"] for piece in info["sources"][0]["pieces"]) == 3 * RATE
@@ -220,18 +220,18 @@ def test_short_utterances_are_joined_and_little_speech_is_padded(speech: Corpus)
 
 
 def test_crops_prefer_speech(tmp_path: Path) -> None:
-    def mostly_silent(talker: int) -> np.ndarray:
+    def mostly_silent(speaker: int) -> np.ndarray:
         wave = np.zeros(20 * RATE)
-        wave[8 * RATE : 8 * RATE + 400] = 0.1 * np.random.default_rng(talker).standard_normal(400)
+        wave[8 * RATE : 8 * RATE + 400] = 0.1 * np.random.default_rng(speaker).standard_normal(400)
         return wave
 
     made = []
-    for talker in range(2):
-        path = tmp_path / f"{talker}.flac"
-        soundfile.write(path, mostly_silent(talker), RATE)
-        made.append(Utterance(id=str(talker), path=path, seconds=20.0, speaker=str(talker)))
+    for speaker in range(2):
+        path = tmp_path / f"{speaker}.flac"
+        soundfile.write(path, mostly_silent(speaker), RATE)
+        made.append(Utterance(id=str(speaker), path=path, seconds=20.0, speaker=str(speaker)))
     mixer = Mixer(
-        Corpus(tuple(made)), config(batch=2, speeds=(1.0,), stages=(Stage(talkers=(0, 1)),)), seed=0
+        Corpus(tuple(made)), config(batch=2, speeds=(1.0,), stages=(Stage(speakers=(0, 1)),)), seed=0
     )
     for index in range(20):
         assert mixer.mixture(index).source_CN[:2].any(axis=1).all()
@@ -239,7 +239,7 @@ def test_crops_prefer_speech(tmp_path: Path) -> None:
 
 def test_impossible_corpora_are_named(speech: Corpus, noise: Corpus, tmp_path: Path) -> None:
     two = speech.filter(lambda u: u.speaker in ("t0", "t1"))
-    with pytest.raises(CorpusError, match="2 talkers, mixtures of 3 need 3"):
+    with pytest.raises(CorpusError, match="2 speakers, mixtures of 3 need 3"):
         Mixer(two, config(), seed=0, noise=noise)
     with pytest.raises(CorpusError, match=r"4 identities.*a step needs 8 different targets"):
         Mixer(two, config(stages=(Stage(),)), seed=0)

@@ -19,13 +19,13 @@ EXACT_DB = 0.01
 @pytest.mark.skipif(not (DATA / "speech.csv").is_file(), reason=f"no real corpora in {DATA}")
 def test_real_speech_makes_exact_mixtures(tmp_path: Path) -> None:
     speech, noise = (load_corpus(DATA / name) for name in ("speech.csv", "noise.csv"))
-    # Four talkers of each corpus, one with a single long utterance and one with words of a second among them.
+    # Four speakers of each corpus, one with a single long utterance and one with words of a second among them.
     chosen: list[str] = []
     for name in sorted({u.corpus for u in speech}):
         chosen += sorted({u.speaker for u in speech if u.corpus == name and u.speaker})[:4]
     few = speech.filter(lambda u: u.speaker in chosen)
     config = MixtureConfig(
-        batch=16, speeds=(0.9, 1.0, 1.1), channel=0.5, stages=(Stage(talkers=(0, 1), noise=1.0, views=2),)
+        batch=16, speeds=(0.9, 1.0, 1.1), channel=0.5, stages=(Stage(speakers=(0, 1), noise=1.0, views=2),)
     )
     mixer = Mixer(few, config, seed=1, noise=Corpus(noise.utterances[:20]), cache=tmp_path)
     assert not mixer.store.bad
@@ -39,4 +39,4 @@ def test_real_speech_makes_exact_mixtures(tmp_path: Path) -> None:
             assert ratio_db(*source_CN) == pytest.approx(asked, abs=EXACT_DB)
             assert (np.abs(source_CN) > 0).mean() > 0.4
             kinds.update(source["name"].split("/")[0] for source in info["sources"])
-    assert len(kinds) == 4
+    assert len(kinds) == 5

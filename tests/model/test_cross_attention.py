@@ -55,19 +55,19 @@ def naive(cross: CrossAttention, heard: tuple[Tensor, ...], b: int, c: int, *, o
 
 
 def test_answers_are_those_of_the_formula(cross: CrossAttention, heard: tuple[Tensor, ...]) -> None:
-    answer_BCE = cross(*heard, GROUP_B)
+    attended_BCE = cross(*heard, GROUP_B)
     for b in range(BATCH):
         for c in range(STREAMS):
-            assert torch.allclose(answer_BCE[b, c], naive(cross, heard, b, c), atol=SAME)
+            assert torch.allclose(attended_BCE[b, c], naive(cross, heard, b, c), atol=SAME)
 
 
 def test_a_dropped_own_view_leaves_the_others(cross: CrossAttention, heard: tuple[Tensor, ...]) -> None:
-    answer_BCE = cross(*heard, GROUP_B, own_drop=1.0)
+    attended_BCE = cross(*heard, GROUP_B, own_drop=1.0)
     for b in range(BATCH):
         for c in range(STREAMS):
             # The group of one view keeps it: its memory is never empty.
             expected_E = naive(cross, heard, b, c, own=GROUP_B[b] == 2)
-            assert torch.allclose(answer_BCE[b, c], expected_E, atol=SAME)
+            assert torch.allclose(attended_BCE[b, c], expected_E, atol=SAME)
 
 
 def test_each_query_drops_its_view_as_often_as_asked(
@@ -76,9 +76,9 @@ def test_each_query_drops_its_view_as_often_as_asked(
     with_own, without = cross(*heard, GROUP_B), cross(*heard, GROUP_B, own_drop=1.0)
     dropped, together, rounds = 0, 0, 200
     for _ in range(rounds):
-        answer_BCE = cross(*heard, GROUP_B, own_drop=0.3)
-        kept_BC = torch.isclose(answer_BCE, with_own, atol=SAME).all(-1)
-        gone_BC = torch.isclose(answer_BCE, without, atol=SAME).all(-1)
+        attended_BCE = cross(*heard, GROUP_B, own_drop=0.3)
+        kept_BC = torch.isclose(attended_BCE, with_own, atol=SAME).all(-1)
+        gone_BC = torch.isclose(attended_BCE, without, atol=SAME).all(-1)
         assert (kept_BC | gone_BC).all() and kept_BC[3].all()
         dropped += int((~kept_BC).sum())
         together += int((~kept_BC[0]).all())

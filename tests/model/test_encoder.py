@@ -32,7 +32,7 @@ def test_shapes_norms_and_lengths(model: SeparativeEncoder, talk: Talk, samples:
     assert out.estimate_BCN.shape == (3, 2, samples)
     assert out.segment_BCSE.shape == (3, 2, segments, size)
     assert out.activity_BCS.shape == (3, 2, segments) and out.valid_BS.shape == (3, segments)
-    for embed_BCE in (out.query_BCE, out.answer_BCE):
+    for embed_BCE in (out.query_BCE, out.attended_BCE):
         assert torch.allclose(embed_BCE.norm(dim=-1), torch.ones(3, 2), atol=SAME)
     join = model.config.stack * model.config.segment_frames
     assert segments == -(-model.frames(samples) // join)
@@ -63,7 +63,7 @@ def test_padding_changes_nothing(model: SeparativeEncoder, talk: Talk, lengths: 
         assert torch.allclose(padded.segment_BCSE[row, :, :segments], alone.segment_BCSE[0], atol=SAME)
         assert torch.allclose(padded.activity_BCS[row, :, :segments], alone.activity_BCS[0], atol=SAME)
         assert torch.allclose(padded.query_BCE[row], alone.query_BCE[0], atol=SAME)
-        assert torch.allclose(padded.answer_BCE[row], alone.answer_BCE[0], atol=SAME)
+        assert torch.allclose(padded.attended_BCE[row], alone.attended_BCE[0], atol=SAME)
 
 
 @given(order=st.permutations(range(6)))
@@ -88,8 +88,8 @@ def test_an_answer_depends_on_its_own_group_alone(model: SeparativeEncoder, talk
     # But on all of its group: without the other views it is another one.
     lonely = model(mix_BN)
     assert torch.allclose(lonely.query_BCE, whole.query_BCE, atol=SAME)
-    assert (lonely.answer_BCE - whole.answer_BCE).norm(dim=-1)[:4].min() > 10 * SAME
-    assert torch.allclose(lonely.answer_BCE[4], whole.answer_BCE[4], atol=SAME)
+    assert (lonely.attended_BCE - whole.attended_BCE).norm(dim=-1)[:4].min() > 10 * SAME
+    assert torch.allclose(lonely.attended_BCE[4], whole.attended_BCE[4], atol=SAME)
 
 
 @pytest.mark.parametrize("level_db", [-30, 20])
@@ -147,7 +147,7 @@ def test_without_cross_attention_the_answer_is_the_query(make: Make, talk: Talk)
     out = make("stft", "conv", cross_attention=False)(
         talk(2, SAMPLES), group_B=torch.zeros(2, dtype=torch.long)
     )
-    assert torch.equal(out.answer_BCE, out.query_BCE)
+    assert torch.equal(out.attended_BCE, out.query_BCE)
 
 
 @torch.inference_mode()
@@ -156,7 +156,7 @@ def test_a_new_models_answer_is_its_query(talk: Talk) -> None:
     out = SeparativeEncoder(EncoderConfig(rate=8000, width=8, speaker_width=8, embedding=8)).eval()(
         talk(2, 2000)
     )
-    assert torch.allclose(out.answer_BCE, out.query_BCE, atol=SAME)
+    assert torch.allclose(out.attended_BCE, out.query_BCE, atol=SAME)
 
 
 def test_power_of_a_segment_is_that_of_the_frames_it_joins(model: SeparativeEncoder) -> None:

@@ -168,7 +168,7 @@ def test_no_model_there_is_said_with_what_is_wanted(tmp_path: Path) -> None:
         load_model(tmp_path / "nothing")
 
 
-def test_a_mean_of_models_is_that_of_their_weights_and_met_all_talkers(make: Make, tmp_path: Path) -> None:
+def test_a_mean_of_models_is_that_of_their_weights_and_met_all_speakers(make: Make, tmp_path: Path) -> None:
     model = make()
     other = copy.deepcopy(model)
     with torch.no_grad():
@@ -184,7 +184,7 @@ def test_a_mean_of_models_is_that_of_their_weights_and_met_all_talkers(make: Mak
         both = [m.state_dict()[name] for m in (one, two)]
         wanted = (both[0] + both[1]) / 2 if weight.is_floating_point() else both[1]
         torch.testing.assert_close(weight, wanted)
-    assert mean.talkers_met == {"ann", "bob"} and mean.card["data"]["hours"] == 2
+    assert mean.training_speakers == {"ann", "bob"} and mean.card["data"]["hours"] == 2
     assert mean.card["averaged"] == [one.card["sha256"], two.card["sha256"]]
     again = load_model(save_model(mean, tmp_path / "mean", **mean.card))
     assert "calibration" not in again.card and again.card["averaged"] == mean.card["averaged"]

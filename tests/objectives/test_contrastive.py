@@ -150,7 +150,7 @@ def test_bound_is_entropy_minus_loss_and_never_negative() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 0.5, 3.0])
 def test_bound_lies_under_the_true_information_of_a_known_channel(noise: float) -> None:
-    """Embeddings are a talker's row plus noise: I ≥ ln P − L, and I ≤ ln P, reached without noise."""
+    """Embeddings are a speaker's row plus noise: I ≥ ln P − L, and I ≤ ln P, reached without noise."""
     torch.manual_seed(0)
     inventory = Inventory(16, 12, alpha=30.0)
     inventory.row_PE.data = torch.linalg.qr(torch.randn(16, 16))[0][:, :12]

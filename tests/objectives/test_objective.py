@@ -32,7 +32,7 @@ def model(request: pytest.FixtureRequest) -> SeparativeEncoder:
 
 
 def talk(streams: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Four mixtures of C talkers, a noise, and the talkers' rows."""
+    """Four mixtures of C speakers, a noise, and the speakers' rows."""
     generator = torch.Generator().manual_seed(seed)
     source = 0.1 * torch.randn(4, streams, SAMPLES, generator=generator)
     source *= torch.rand(4, streams, 1, generator=generator) + 0.5
@@ -63,7 +63,7 @@ def test_order_of_sources_and_of_streams_changes_no_loss(
     moved = out._replace(
         **{
             name: getattr(out, name)[:, slots]
-            for name in ("estimate_BCN", "segment_BCSE", "activity_BCS", "query_BCE", "answer_BCE")
+            for name in ("estimate_BCN", "segment_BCSE", "activity_BCS", "query_BCE", "attended_BCE")
         },
     )
     after = cost(model, moved, mix, source[:, sources], identity[:, sources], separation=separation)
@@ -90,7 +90,9 @@ def test_total_is_the_weighted_sum_of_the_parts(model: SeparativeEncoder, separa
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_a_talker_alone_teaches_separation_by_that_share_only(model: SeparativeEncoder, share: float) -> None:
+def test_a_speaker_alone_teaches_separation_by_that_share_only(
+    model: SeparativeEncoder, share: float
+) -> None:
     mix, source, identity = talk(model.streams)
     source[0, 1:], identity[0, 1:] = 0, -1
     with torch.inference_mode():
@@ -132,7 +134,7 @@ def test_true_estimates_decide_the_order(model: SeparativeEncoder) -> None:
 
 
 def test_embeddings_decide_the_order_while_waveforms_cannot(model: SeparativeEncoder) -> None:
-    """Early in training every slot holds the mixture: the talkers' labels must not be dealt at random."""
+    """Early in training every slot holds the mixture: the speakers' labels must not be dealt at random."""
     mix, source, identity = talk(model.streams)
     with torch.inference_mode():
         out = model(mix)
@@ -142,7 +144,7 @@ def test_embeddings_decide_the_order_while_waveforms_cannot(model: SeparativeEnc
     out = out._replace(
         estimate_BCN=mix.unsqueeze(1).expand(-1, model.streams, -1) / model.streams,
         query_BCE=known_BCE,
-        answer_BCE=known_BCE,
+        attended_BCE=known_BCE,
     )
     turned = torch.arange(model.streams).flip(0).expand(4, -1)
     assert torch.equal(objective.judge(model, out, mix, source, identity).order_BK, turned)
@@ -170,7 +172,7 @@ def test_such_a_source_carries_no_identity_loss(model: SeparativeEncoder, case: 
     losses = objective.judge(model, out, mix, source, identity)
     rows = torch.arange(4).unsqueeze(1)
     kept = [k for k in range(model.streams) if k != 1]
-    for name, embed_BCE in (("csc_query", out.query_BCE), ("csc_answer", out.answer_BCE)):
+    for name, embed_BCE in (("csc_query", out.query_BCE), ("csc_answer", out.attended_BCE)):
         chosen_RE = embed_BCE[rows, losses.order_BK[:, kept]].flatten(0, 1)
         expected = csc_loss(objective.inventory, chosen_RE, identity[:, kept].flatten()).mean()
         assert losses.parts[name].item() == pytest.approx(expected.item(), abs=SAME)
@@ -203,7 +205,7 @@ def test_reported_nats_are_free_of_margin_and_smoothing(model: SeparativeEncoder
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("case", ["plain", "silence", "identical", "one talker", "clipped"])
+@pytest.mark.parametrize("case", ["plain", "silence", "identical", "one speaker", "clipped"])
 def test_loss_and_all_gradients_are_finite(case: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     model = SeparativeEncoder(
@@ -214,7 +216,7 @@ def test_loss_and_all_gradients_are_finite(case: str, dtype: torch.dtype) -> Non
         source[:] = 0
     elif case == "identical":
         source[:, 1] = source[:, 0]
-    elif case == "one talker":
+    elif case == "one speaker":
         source[:, 1], identity[:, 1] = 0, -1
     elif case == "clipped":
         source = (50 * source).clamp(-1, 1)

@@ -39,7 +39,7 @@ def model() -> SeparativeEncoder:
 
 
 def talk(groups: int = 3, views: int = 2) -> dict[str, Tensor]:
-    """Groups of two-talker mixtures; every talker is heard in one group only."""
+    """Groups of two-speaker mixtures; every speaker is heard in one group only."""
     generator = torch.Generator().manual_seed(0)
     batch = groups * views
     source = 0.1 * torch.randn(batch, 2, SAMPLES, generator=generator)
@@ -97,7 +97,7 @@ def test_labels_are_seen_only_by_those_that_say_so(model: SeparativeEncoder, nam
 
 
 @pytest.mark.parametrize(("name", "margin"), [("softmax", 0.0), ("aam", 0.2)])
-def test_every_audible_talker_is_a_class(model: SeparativeEncoder, name: str, margin: float) -> None:
+def test_every_audible_speaker_is_a_class(model: SeparativeEncoder, name: str, margin: float) -> None:
     objective, batch = build(name, scale=16.0), talk()
     batch["source_BCN"][0, 1] *= 0.01  # inaudible
     batch["identity_BC"][1, 1] = -1  # unlabelled

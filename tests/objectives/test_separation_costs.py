@@ -94,7 +94,7 @@ def hostile() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
         "silent estimate": (silence, torch.cat([talk, other], 1)),
         "estimate of silence": (torch.cat([talk, other], 1), silence),
         "identical sources": (torch.cat([talk, talk], 1), torch.cat([talk, talk], 1)),
-        "one talker": (torch.cat([talk, other], 1), torch.cat([talk, torch.zeros_like(talk)], 1)),
+        "one speaker": (torch.cat([talk, other], 1), torch.cat([talk, torch.zeros_like(talk)], 1)),
         "clipped": (torch.cat([talk, other], 1), clipped),
         "inaudible": (torch.cat([talk, other], 1), 1e-5 * torch.cat([talk, other], 1)),
         "huge": (1e3 * torch.cat([talk, other], 1), 1e2 * torch.cat([talk, other], 1)),

@@ -39,20 +39,20 @@ def losses(embed_RE, row_PE, alpha, identity_R, weight_R, **sharing):
 def work(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=world)
-    ranks = Together()
+    processes = Together()
     embed_RE, row_PE, alpha, identity_R = drawn()
     start = sum(COUNTS[:rank])
     # The last process has the rest.
     own = slice(start, start + COUNTS[rank] if rank < world - 1 else None)
-    rows = share_of(P, ranks)
+    rows = share_of(P, processes)
     mine = [x.clone().requires_grad_() for x in (embed_RE[own], row_PE[rows.start : rows.stop], alpha)]
     weight_R = torch.linspace(0.5, 2, len(embed_RE), dtype=torch.float64)[own]
-    sharing = {"ranks": ranks, "first": rows.start}
+    sharing = {"processes": processes, "first": rows.start}
     loss_R, total = losses(*mine, identity_R[own], weight_R, **sharing)
     # Whoever averages over processes afterwards wants each to have the sum times their number.
     (world * total).backward()
     gradients = [x.grad for x in mine]
-    sums_R = log_partition(mine[0].detach(), mine[1].detach(), alpha, at_once=24, ranks=ranks)
+    sums_R = log_partition(mine[0].detach(), mine[1].detach(), alpha, at_once=24, processes=processes)
     label_BK = identity_R[own].unsqueeze(1)
     cos_BCK = cosines(mine[0].detach().unsqueeze(1), mine[1].detach(), label_BK, **sharing)
     torch.save([loss_R.detach(), *gradients, sums_R, cos_BCK], f"{folder}/{rank}.pt")
@@ -76,7 +76,7 @@ def test_losses_and_gradients_are_those_of_one_process(world: int, tmp_path: Pat
     torch.testing.assert_close(
         torch.cat(sums), log_partition(embed_RE, row_PE, alpha, at_once=24), atol=EXACT, rtol=0
     )
-    wanted = cosines(embed_RE.unsqueeze(1), row_PE, identity_R.unsqueeze(1), ranks=ALONE)
+    wanted = cosines(embed_RE.unsqueeze(1), row_PE, identity_R.unsqueeze(1), processes=ALONE)
     torch.testing.assert_close(torch.cat(cos), wanted, atol=EXACT, rtol=0)
     # α is used beside the sum too: the mean over processes of what each found is the whole.
     torch.testing.assert_close(torch.stack(precision).mean(), whole[2].grad, atol=EXACT, rtol=0)

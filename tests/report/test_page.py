@@ -50,7 +50,7 @@ def results(tmp_path):
         Row("csc <b>", "overlap0", "SI-SDRi", 5.1, 4.0, 6.0, 60, "all", 0),
         Row("csc <b>", "overlap0", "MI", 2.2, 2.0, 2.4, 60, "all", 0),
     )
-    Results(rows, {"talkers": 35, "split": "dev", "mi_ceiling": 3.5553}).save(tmp_path / "eval")
+    Results(rows, {"speakers": 35, "split": "dev", "mi_ceiling": 3.5553}).save(tmp_path / "eval")
     return tmp_path / "eval"
 
 
@@ -70,7 +70,7 @@ def log(tmp_path):
 def samples():
     time = np.arange(8000) / 8000
     tone = np.sin(2 * np.pi * 1000 * time).astype(np.float32)
-    return [Sample("mixture & all", 2 * tone, 8000), Sample("talker 1", 0.5 * tone, 8000)]
+    return [Sample("mixture & all", 2 * tone, 8000), Sample("speaker 1", 0.5 * tone, 8000)]
 
 
 def test_nothing_is_fetched_and_everything_is_there(results, log, samples, tmp_path):
@@ -95,7 +95,7 @@ def test_the_numbers_are_shown_and_names_are_text(results, tmp_path):
     for shown in ("csc <b>", "8.0", "6.0 to 11.0", "20.5 %", "untrained 44.4", "5.1 dB", "2.2 nats"):
         assert shown in text
     assert "MI, nats, at most 3.56" in text
-    assert "35 talkers never trained on" in text
+    assert "35 speakers never trained on" in text
 
 
 def test_the_best_of_a_column_is_bold(results, tmp_path):

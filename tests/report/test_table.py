@@ -37,7 +37,7 @@ def table() -> Table:
     return Table(
         "Heading",
         entries,
-        Results(tuple(rows), {"against": "CSC", "talkers": 35}),
+        Results(tuple(rows), {"against": "CSC", "speakers": 35}),
         [("made", "today & here")],
         ["clean", "overlap0"],
         sirs=SIRS,

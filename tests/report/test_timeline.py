@@ -21,10 +21,10 @@ def heard(tmp_path: Path) -> tuple[dict, Path, list[Path]]:
     record = {
         "recording": "<b>mix</b>",
         "seconds": 10.0,
-        "talkers": [
-            {"name": "talker1", "speech_seconds": 6.0, "turns": [[0.0, 4.0], [5.0, 7.0]]},
+        "speakers": [
+            {"name": "speaker1", "speech_seconds": 6.0, "turns": [[0.0, 4.0], [5.0, 7.0]]},
             {
-                "name": "talker2",
+                "name": "speaker2",
                 "speech_seconds": 3.0,
                 "turns": [[3.0, 6.0]],
                 "matches": [{"name": "<i>Ann</i>", "score": 0.7, "llr": 2.0, "probability": 0.88}],
@@ -62,12 +62,12 @@ def test_large_sounds_stay_beside_the_page(
 def test_the_picture_shows_lanes_and_overlap(heard: tuple, tmp_path: Path) -> None:
     from matplotlib.image import imread
 
-    record = heard[0] | {"talkers": heard[0]["talkers"]}
+    record = heard[0] | {"speakers": heard[0]["speakers"]}
     picture = imread(write_picture(tmp_path / "p.png", record))[..., :3]
     colours = {tuple(np.round(255 * pixel).astype(int)) for pixel in picture.reshape(-1, 3)}
     # Two lanes in colours of their own, and both of these darkened where they overlap.
     assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)} <= colours
     text = write_picture(tmp_path / "p.svg", record).read_text()
     assert "<svg" in text
-    empty = write_picture(tmp_path / "none.png", record | {"talkers": []})
+    empty = write_picture(tmp_path / "none.png", record | {"speakers": []})
     assert empty.stat().st_size > 0

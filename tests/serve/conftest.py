@@ -10,7 +10,7 @@ from serve_helpers import Running
 from separative.model import SeparativeEncoder, load_model, save_model
 from separative.serve import Limits
 
-CALIBRATION = {"scale": 12.0, "offset": -6.0, "conditions": ["clean"], "seconds": 2.0, "talkers": 20}
+CALIBRATION = {"scale": 12.0, "offset": -6.0, "conditions": ["clean"], "seconds": 2.0, "speakers": 20}
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ class Visitor:
         if not request.url.startswith((self.home, "blob:")):
             self.foreign.append(request.url)
 
-    def analyze(self, path: Path) -> None:
+    def diarize(self, path: Path) -> None:
         # The lanes of an earlier recording are gone before the new ones come.
         self.page.set_input_files("#file", path)
         self.page.locator("#meeting").wait_for()

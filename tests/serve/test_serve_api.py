@@ -14,7 +14,7 @@ import torch
 from serve_helpers import Running
 
 from separative.errors import GalleryError, SeparativeError
-from separative.inference import analyze, embed, verify
+from separative.inference import diarize, embed, verify
 from separative.metrics import plane
 from separative.model import EncoderConfig, SeparativeEncoder, load_model, save_model
 from separative.rttm import read_rttm
@@ -24,16 +24,16 @@ from separative.serve import Limits, create_app
 def test_an_analysis_is_what_the_python_api_says(server: Running, saved, record, tmp_path: Path) -> None:
     path = record("serve-talk.wav", 6.0, 1)
     id_ = server.upload(path)
-    job = server.run("analyze", recording=id_)
+    job = server.run("diarize", recording=id_)
     assert job["state"] == "done" and job["progress"] == 1.0
-    result, meeting = job["result"], analyze(saved, path)
+    result, meeting = job["result"], diarize(saved, path)
     assert result["recording"] == "serve-talk.wav" and result["seconds"] == pytest.approx(6.0, abs=0.001)
-    assert [t["turns"] for t in result["talkers"]] == [
+    assert [t["turns"] for t in result["speakers"]] == [
         [[turn.start, turn.end] for turn in speaker.turns] for speaker in meeting.speakers
     ]
     at = f"/api/jobs/{job['id']}"
     lengths = set()
-    for sound in ["mixture.wav", *(f"voices/{n + 1}.wav" for n in range(len(result["talkers"])))]:
+    for sound in ["mixture.wav", *(f"voices/{n + 1}.wav" for n in range(len(result["speakers"])))]:
         answer = server.client.get(f"{at}/{sound}")
         assert answer.headers["content-type"] == "audio/wav"
         wave_N, rate = soundfile.read(io.BytesIO(answer.content))
@@ -43,15 +43,15 @@ def test_an_analysis_is_what_the_python_api_says(server: Running, saved, record,
     (turns,) = read_rttm(tmp_path / "found.rttm").values()
     assert len(turns) == len(meeting.turns)
     whole = server.client.get(f"{at}/meeting.json").json()
-    assert np.allclose(whole["talkers"][0]["embedding"], meeting.speakers[0].embedding_E, atol=1e-5)
-    for talker in result["talkers"]:
-        assert 0 < max(talker["peaks"]) <= 1 and len(talker["peaks"]) <= 1600
+    assert np.allclose(whole["speakers"][0]["embedding"], meeting.speakers[0].embedding_E, atol=1e-5)
+    for speaker in result["speakers"]:
+        assert 0 < max(speaker["peaks"]) <= 1 and len(speaker["peaks"]) <= 1600
 
 
 def test_parts_of_a_sound_are_served_and_saved_under_a_safe_name(server: Running, record) -> None:
     id_ = server.upload(record("serve-range.wav", 2.0, 2), '../"x\n<b>é.wav')
     assert server.client.get(f"/api/recordings/{id_}").json()["name"] == '"x <b>é.wav'
-    job = server.run("analyze", recording=id_)
+    job = server.run("diarize", recording=id_)
     url = f"/api/jobs/{job['id']}/mixture.wav"
     part = server.client.get(url, headers={"Range": "bytes=44-143"})
     assert part.status_code == 206 and part.content == server.client.get(url).content[44:144]
@@ -64,8 +64,8 @@ def test_parts_of_a_sound_are_served_and_saved_under_a_safe_name(server: Running
 def test_embed_separate_and_verify(server: Running, saved, record) -> None:
     path, other = record("serve-a.flac", 2.0, 3), record("serve-b.ogg", 2.0, 4)
     one, two = server.upload(path), server.upload(other)
-    found = server.run("embed", recording=one)["result"]["talkers"][0]
-    assert np.allclose(found["embedding"], embed(saved, path).audible[0].embedding_E, atol=1e-5)
+    found = server.run("embed", recording=one)["result"]["speakers"][0]
+    assert np.allclose(found["embedding"], embed(saved, path).speakers[0].embedding_E, atol=1e-5)
     job = server.run("separate", recording=one)
     sound = server.client.get(f"/api/jobs/{job['id']}/voices/1.wav").content
     assert soundfile.info(io.BytesIO(sound)).frames == 2 * 8000
@@ -81,23 +81,23 @@ def test_enrol_identify_list_and_delete(start, record) -> None:
     ids = [server.upload(record(f"serve-{n}.wav", 4.0, 10 + n)) for n in range(3)]
     job = server.run("gallery", name=" Ada/Löwe ", recordings=ids[:1], metadata={"room": "4"}, force=True)
     assert job["state"] == "done" and job["result"]["name"] == "Ada/Löwe"
-    lane = server.run("analyze", recording=ids[1])
-    assert lane["result"]["talkers"][0]["identity"]["candidates"][0]["name"] == "Ada/Löwe"
-    at = f"/api/jobs/{lane['id']}/talkers"
+    lane = server.run("diarize", recording=ids[1])
+    assert lane["result"]["speakers"][0]["identity"]["candidates"][0]["name"] == "Ada/Löwe"
+    at = f"/api/jobs/{lane['id']}/speakers"
     assert server.client.post(f"{at}/1/enrol", json={"name": "Bo", "force": True}).status_code == 201
     again = server.client.post(f"{at}/1/enrol", json={"name": "Bo", "force": True})
     assert again.status_code == 409 and "already" in again.json()["detail"]
     assert server.client.post(f"{at}/99/enrol", json={"name": "Bo"}).status_code == 404
-    found = server.run("gallery/find", recording=ids[1], count=2, prior=0.9)["result"]["talkers"][0]
+    found = server.run("gallery/find", recording=ids[1], count=2, prior=0.9)["result"]["speakers"][0]
     assert found["identity"]["name"] == "Bo" and found["identity"]["candidates"][0]["score"] > 0.99
     listed = server.client.get("/api/gallery").json()
-    assert [t["name"] for t in listed["talkers"]] == ["Ada/Löwe", "Bo"] and listed["count"] == 2
-    assert listed["talkers"][0]["metadata"] == {"room": "4"} and listed["spread"] == pytest.approx(1)
+    assert [t["name"] for t in listed["speakers"]] == ["Ada/Löwe", "Bo"] and listed["count"] == 2
+    assert listed["speakers"][0]["metadata"] == {"room": "4"} and listed["spread"] == pytest.approx(1)
     assert server.client.get("/api/gallery", params={"count": 1}).json()["count"] == 2
     assert server.client.delete("/api/gallery/Ada%2FL%C3%B6we").status_code == 204
     gone = server.client.delete("/api/gallery/Ada%2FL%C3%B6we")
-    assert gone.status_code == 404 and gone.json()["detail"] == "no talker 'Ada/Löwe' in the gallery"
-    assert [t["name"] for t in server.client.get("/api/gallery").json()["talkers"]] == ["Bo"]
+    assert gone.status_code == 404 and gone.json()["detail"] == "no speaker 'Ada/Löwe' in the gallery"
+    assert [t["name"] for t in server.client.get("/api/gallery").json()["speakers"]] == ["Bo"]
 
 
 def test_a_gate_refuses_with_reasons(start, record) -> None:
@@ -106,8 +106,8 @@ def test_a_gate_refuses_with_reasons(start, record) -> None:
     job = server.run("gallery", name="Ada", recordings=[id_])
     assert job["state"] == "failed" and job["status"] == 422
     assert job["detail"].startswith("short.wav: not enrolled: ") and "are needed" in job["detail"]
-    lane = server.run("analyze", recording=id_)
-    refused = server.client.post(f"/api/jobs/{lane['id']}/talkers/1/enrol", json={"name": "Ada"})
+    lane = server.run("diarize", recording=id_)
+    refused = server.client.post(f"/api/jobs/{lane['id']}/speakers/1/enrol", json={"name": "Ada"})
     assert refused.status_code == 422 and "are needed" in refused.json()["reasons"][0]
     assert server.client.get("/api/gallery").json()["count"] == 0
 
@@ -124,7 +124,7 @@ def test_of_several_recordings_one_that_is_refused_keeps_out_all(saved, tmp_path
         assert job["status"] == 422 and job["detail"].startswith("short.wav: not enrolled: ")
         assert server.client.get("/api/gallery").json()["count"] == 0
         server.run("gallery", name="Ada", recordings=ids, force=True)
-        assert server.client.get("/api/gallery").json()["talkers"][0]["recordings"] == 2
+        assert server.client.get("/api/gallery").json()["speakers"][0]["recordings"] == 2
     finally:
         server.stop()
 
@@ -132,17 +132,17 @@ def test_of_several_recordings_one_that_is_refused_keeps_out_all(saved, tmp_path
 def test_a_job_that_cannot_be_done_says_why(server: Running, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "quiet.wav", np.zeros(16000), 8000)
     id_ = server.upload(tmp_path / "quiet.wav")
-    job = server.run("analyze", recording=id_)
+    job = server.run("diarize", recording=id_)
     assert (job["state"], job["status"]) == ("failed", 422)
     assert job["detail"] == "quiet.wav is silent throughout; an embedding needs 0.5 s of speech"
     assert server.client.get(f"/api/jobs/{job['id']}/mixture.wav").status_code == 404
-    refused = server.client.post(f"/api/jobs/{job['id']}/talkers/1/enrol", json={"name": "x"})
+    refused = server.client.post(f"/api/jobs/{job['id']}/speakers/1/enrol", json={"name": "x"})
     assert refused.status_code == 409
 
 
 def test_events_tell_how_it_goes_until_it_is_over(server: Running, record) -> None:
     id_ = server.upload(record("serve-events.wav", 60.0, 30))
-    job = server.client.post("/api/analyze", json={"recording": id_}).json()
+    job = server.client.post("/api/diarize", json={"recording": id_}).json()
     told = []
     with server.client.stream("GET", f"/api/jobs/{job['id']}/events") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -163,9 +163,9 @@ def test_events_tell_how_it_goes_until_it_is_over(server: Running, record) -> No
         ("GET", "/api/recordings/none", None, 404),
         ("DELETE", "/api/recordings/none", None, 404),
         ("DELETE", "/api/gallery/nobody", None, 404),
-        ("POST", "/api/analyze", {"recording": "none"}, 404),
-        ("POST", "/api/analyze", {"recording": "none", "talkers": 0}, 422),
-        ("POST", "/api/analyze", {"recordings": "none"}, 422),
+        ("POST", "/api/diarize", {"recording": "none"}, 404),
+        ("POST", "/api/diarize", {"recording": "none", "speakers": 0}, 422),
+        ("POST", "/api/diarize", {"recordings": "none"}, 422),
         ("POST", "/api/verify", {"left": ["none"], "right": [], "prior": 0.5}, 422),
         ("POST", "/api/verify", {"left": ["none"], "right": ["none"], "prior": 1}, 422),
         ("POST", "/api/gallery", {"name": "  ", "recordings": ["none"]}, 422),
@@ -217,7 +217,7 @@ def test_two_uploads_at_once_keep_apart(server: Running, record) -> None:
 
 def test_a_recording_may_go_while_a_job_has_it(server: Running, record) -> None:
     id_ = server.upload(record("serve-gone.wav", 20.0, 50))
-    job = server.client.post("/api/analyze", json={"recording": id_}).json()
+    job = server.client.post("/api/diarize", json={"recording": id_}).json()
     assert server.client.delete(f"/api/recordings/{id_}").status_code == 204
     assert server.over(job["id"])["state"] == "done"
 
@@ -239,7 +239,7 @@ def test_about_and_openapi(server: Running, saved) -> None:
     document = server.client.get("/openapi.json").json()
     operations = [op for path in document["paths"].values() for op in path.values()]
     assert all(op.get("description") and op["responses"] for op in operations)
-    assert {"/api/analyze", "/api/separate", "/api/embed", "/api/verify"} <= set(document["paths"])
+    assert {"/api/diarize", "/api/separate", "/api/embed", "/api/verify"} <= set(document["paths"])
     assert server.client.get("/docs").status_code == 404
 
 

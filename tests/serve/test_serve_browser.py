@@ -58,12 +58,12 @@ def visit(browser) -> Iterator[object]:
         assert visitor.foreign == []
 
 
-def test_the_whole_way_from_a_file_to_a_known_talker(start, visit, record) -> None:
+def test_the_whole_way_from_a_file_to_a_known_speaker(start, visit, record) -> None:
     server: Running = start()
     here = visit(server.url)
     page = here.page
-    page.select_option("#talkers", "1")  # the model is untrained
-    here.analyze(record("page-talk.wav", 12.0, 80))
+    page.select_option("#speakers", "1")  # the model is untrained
+    here.diarize(record("page-talk.wav", 12.0, 80))
     assert here.text("#meeting-title") == "page-talk.wav"
     lanes = page.locator(".lane")
     assert here.text(".lane .who") == "Mixture" and lanes.count() >= 2
@@ -73,7 +73,7 @@ def test_the_whole_way_from_a_file_to_a_known_talker(start, visit, record) -> No
     page.click("#play")
     page.locator("#clock").filter(has_text=re.compile(r"^0:0[1-9] / 0:12")).wait_for()
     assert here.text("#play") == "Pause" and here.heard() == [0]
-    lanes.nth(1).get_by_role("button", name="Talker 1 alone").click()
+    lanes.nth(1).get_by_role("button", name="Speaker 1 alone").click()
     until(lambda: here.heard() == [1])
     apart = "() => Math.abs(sounds[0].currentTime - sounds[1].currentTime)"
     until(lambda: page.evaluate(apart) < 0.1)
@@ -95,14 +95,14 @@ def test_the_whole_way_from_a_file_to_a_known_talker(start, visit, record) -> No
 
     # Enrol, by a name that is text and nothing else.
     name = "Ada <img src=x>"
-    lanes.nth(1).get_by_label("Name of talker 1").fill(name)
-    lanes.nth(1).get_by_role("button", name="Enrol talker 1").click()
+    lanes.nth(1).get_by_label("Name of speaker 1").fill(name)
+    lanes.nth(1).get_by_role("button", name="Enrol speaker 1").click()
     lanes.nth(1).locator(".refusal").filter(has_text="nrolled").wait_for()
-    page.locator("#talkers-list b").filter(has_text=name).wait_for()
+    page.locator("#speakers-list b").filter(has_text=name).wait_for()
     assert page.locator("main img").count() == 0
 
     # Known again on a second upload.
-    here.analyze(record("page-talk.wav", 12.0, 80))
+    here.diarize(record("page-talk.wav", 12.0, 80))
     page.locator(".lane .match b").filter(has_text=name).first.wait_for()
     assert re.search(r"\d\s*%", here.text(".lane:nth-child(2) .match"))
 
@@ -110,7 +110,7 @@ def test_the_whole_way_from_a_file_to_a_known_talker(start, visit, record) -> No
     page.get_by_role("button", name=f"Delete {name}").click()
     page.locator("#sure").wait_for()
     page.keyboard.press("Escape")
-    assert page.locator("#talkers-list li").count() == 1
+    assert page.locator("#speakers-list li").count() == 1
     page.get_by_role("button", name=f"Delete {name}").click()
     page.click("#sure-yes")
     page.locator("#nobody").wait_for()
@@ -128,10 +128,10 @@ def test_real_voices_are_told_apart_and_known_again_by_the_shipped_model(
 ) -> None:
     corpus = load_corpus(data / "speech.csv", split="dev")
     said = {}
-    for talker in [t for t in corpus.speakers if t.startswith("speechocean762")][:2]:
-        waves = [audio.read(u.path, 16000)[0] for u in corpus if u.speaker == talker]
+    for speaker in [t for t in corpus.speakers if t.startswith("speechocean762")][:2]:
+        waves = [audio.read(u.path, 16000)[0] for u in corpus if u.speaker == speaker]
         level = np.concatenate([0.05 * w / np.sqrt(np.mean(w**2)) for w in waves])
-        said[talker] = np.split(level, [8 * 16000, 20 * 16000])
+        said[speaker] = np.split(level, [8 * 16000, 20 * 16000])
     (first, other, _), (first_other, other_other, _) = said.values()
     audio.write(tmp_path / "turns.wav", np.concatenate([first, first_other]).astype(np.float32), 16000)
     both = np.pad(other, (0, 6 * 16000))
@@ -141,17 +141,17 @@ def test_real_voices_are_told_apart_and_known_again_by_the_shipped_model(
     running = Running(load_model(), tmp_path / "gallery")
     try:
         here = visit(running.url)
-        here.page.select_option("#talkers", "2")  # they are alike: said by one who knows them
-        here.analyze(tmp_path / "turns.wav")
+        here.page.select_option("#speakers", "2")  # they are alike: said by one who knows them
+        here.diarize(tmp_path / "turns.wav")
         lanes = here.page.locator(".lane")
-        assert lanes.count() == 3, "the mixture and two talkers"
+        assert lanes.count() == 3, "the mixture and two speakers"
         for number, name in ((1, "Ada"), (2, "Grace")):
-            lanes.nth(number).get_by_label(f"Name of talker {number}").fill(name)
-            lanes.nth(number).get_by_role("button", name=f"Enrol talker {number}").click()
-            here.page.locator("#talkers-list b").filter(has_text=name).wait_for()
+            lanes.nth(number).get_by_label(f"Name of speaker {number}").fill(name)
+            lanes.nth(number).get_by_role("button", name=f"Enrol speaker {number}").click()
+            here.page.locator("#speakers-list b").filter(has_text=name).wait_for()
         here.page.screenshot(path=PICTURES / "real-turns.png", full_page=True)
 
-        here.analyze(tmp_path / "over.wav")
+        here.diarize(tmp_path / "over.wav")
         # Both say about as much, so either may be the first lane; the first to speak is Ada.
         by_start = sorted((1, 2), key=lambda n: lanes.nth(n).locator(".turn").first.bounding_box()["x"])
         best = [lanes.nth(number).locator(".match b").first.inner_text() for number in by_start]
@@ -163,24 +163,24 @@ def test_real_voices_are_told_apart_and_known_again_by_the_shipped_model(
 
 def test_downloads_are_what_they_say(server: Running, visit, record, tmp_path: Path) -> None:
     here = visit(server.url)
-    here.analyze(record("page-save.wav", 6.0, 81))
+    here.diarize(record("page-save.wav", 6.0, 81))
     for link, name in {
         "#get-wav": "page-save-mixture.wav",
         "#get-rttm": "page-save-meeting.rttm",
         "#get-json": "page-save-meeting.json",
-        ".lane:nth-child(2) .wav": "page-save-talker1.wav",
+        ".lane:nth-child(2) .wav": "page-save-speaker1.wav",
     }.items():
         with here.page.expect_download() as coming:
             here.page.click(link)
         assert coming.value.suggested_filename == name
         coming.value.save_as(tmp_path / name)
-    assert audio.info(tmp_path / "page-save-talker1.wav").seconds == pytest.approx(6.0)
+    assert audio.info(tmp_path / "page-save-speaker1.wav").seconds == pytest.approx(6.0)
 
 
 def test_by_keys_alone(server: Running, visit, record) -> None:
     here = visit(server.url)
     page = here.page
-    here.analyze(record("page-keys.wav", 20.0, 82))
+    here.diarize(record("page-keys.wav", 20.0, 82))
     page.locator("#meeting-title:focus").wait_for()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
@@ -257,7 +257,7 @@ def test_bad_files_are_told_of_on_the_page(start, visit, record, tmp_path: Path)
         here.page.set_input_files("#file", path)
         here.page.locator("#problem").filter(has_text=words).wait_for()
         assert here.page.locator("#work").is_hidden()
-    here.analyze(record("page-good.wav", 3.0, 85))
+    here.diarize(record("page-good.wav", 3.0, 85))
     assert here.page.locator("#problem").is_hidden()
     here.page.set_input_files("#left", tmp_path / "<b>text.wav")
     here.page.set_input_files("#right", tmp_path / "<b>text.wav")
@@ -282,12 +282,12 @@ def test_a_file_may_be_dropped(server: Running, visit, record) -> None:
 def test_a_recording_that_the_server_gave_up_is_told_of(start, visit, record) -> None:
     server: Running = start()
     here = visit(server.url)
-    here.analyze(record("page-here.wav", 3.0, 79))
+    here.diarize(record("page-here.wav", 3.0, 79))
     path = here.page.locator("#get-rttm").get_attribute("href").rpartition("/")[0]
     server.client.delete(f"/{path}")
     # Asked for anew, as a browser does that has not kept all of it.
     here.page.evaluate("() => { sounds[0].src += '?'; }")
-    here.page.locator("#problem").filter(has_text="analyze it once more").wait_for()
+    here.page.locator("#problem").filter(has_text="diarize it once more").wait_for()
 
 
 def test_cancel_stops_the_job(start, visit, record) -> None:
@@ -318,7 +318,7 @@ def test_two_recordings_are_compared(server: Running, visit, record) -> None:
     here.page.set_input_files("#left", record("page-one.wav", 3.0, 87))
     here.page.set_input_files("#right", record("page-one.wav", 3.0, 87))
     here.page.click("#compare")
-    here.page.locator("#verdict b").filter(has_text="The same talker").wait_for()
+    here.page.locator("#verdict b").filter(has_text="The same speaker").wait_for()
     assert "cosine 1.000" in here.text("#verdict") and "calibrated on clean" in here.text("#verdict")
 
 
@@ -354,7 +354,7 @@ def test_it_looks_right_and_axe_finds_no_fault(start, visit, record) -> None:
                     faults[where] = [node["html"] for node in fault["nodes"]][:3]
 
     look("empty")
-    here.analyze(record("page-look.wav", 15.0, 95))
+    here.diarize(record("page-look.wav", 15.0, 95))
     page.locator("#position").fill("5")
     page.set_input_files("#left", record("page-look0.wav", 4.0, 90))
     page.set_input_files("#right", record("page-look1.wav", 4.0, 91))

@@ -17,7 +17,7 @@ EVERY_KIND = [
     ("GET", "/nothing", 404),
     ("GET", "/api/about", 200),
     ("GET", "/api/jobs/x", 404),
-    ("POST", "/api/analyze", 422),
+    ("POST", "/api/diarize", 422),
     ("PATCH", "/api/about", 405),
     ("GET", "/openapi.json", 200),
 ]
@@ -89,9 +89,9 @@ def test_other_sites_cannot_change_anything(server: Running, headers: dict[str, 
 
 
 def test_texts_are_short(server: Running) -> None:
-    long = server.client.post("/api/analyze", content=b" " * 300_000)
+    long = server.client.post("/api/diarize", content=b" " * 300_000)
     assert long.status_code == 413
-    unsaid = server.client.post("/api/analyze", content=(b" " * 1000 for _ in range(3)))
+    unsaid = server.client.post("/api/diarize", content=(b" " * 1000 for _ in range(3)))
     assert unsaid.status_code == 411
 
 
@@ -126,7 +126,7 @@ def test_an_empty_token_is_refused(start, token: str) -> None:
 def test_a_token_of_a_program(start) -> None:
     server: Running = start(token="plain")
     assert server.client.get("/api/about", headers={"Authorization": "Bearer plain"}).status_code == 200
-    assert server.client.post("/api/analyze?token=plain", json={}).status_code == 401
+    assert server.client.post("/api/diarize?token=plain", json={}).status_code == 401
 
 
 def test_the_page_asks_nobody_else(server: Running) -> None:

@@ -112,7 +112,7 @@ def test_hostile_uploads_leave_the_server_up_and_its_folder_empty(start, record)
         end = str(answer.status_code)
         if answer.status_code == 201:
             assert told["name"] == label_of(name) and told["seconds"] <= 5 * 60
-            job = server.run("analyze", recording=told["id"])
+            job = server.run("diarize", recording=told["id"])
             assert job["state"] in ("done", "failed")
             assert job["state"] == "done" or job["status"] == 422, job
             end += f" {job['state']}"
@@ -163,7 +163,7 @@ def test_a_client_that_goes_away_leaves_nothing(start) -> None:
 def test_a_full_queue_says_when_to_come_back(start, record) -> None:
     server: Running = start(Limits(waiting=1))
     id_ = server.upload(record("serve-queue.wav", 60.0, 70))
-    answers = [server.client.post("/api/analyze", json={"recording": id_}) for _ in range(6)]
+    answers = [server.client.post("/api/diarize", json={"recording": id_}) for _ in range(6)]
     refused = [answer for answer in answers if answer.status_code == 429]
     assert refused and all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
     assert {answer.status_code for answer in answers} == {202, 429}
@@ -176,7 +176,7 @@ def test_a_full_queue_says_when_to_come_back(start, record) -> None:
 def test_a_cancelled_job_stops_and_takes_its_files_along(start, record) -> None:
     server: Running = start()
     id_ = server.upload(record("serve-cancel.wav", 300.0, 71))
-    running, waiting = (server.client.post("/api/analyze", json={"recording": id_}).json() for _ in range(2))
+    running, waiting = (server.client.post("/api/diarize", json={"recording": id_}).json() for _ in range(2))
     until(lambda: server.client.get(f"/api/jobs/{running['id']}").json()["progress"] > 0)
     for job in (waiting, running):
         assert server.client.delete(f"/api/jobs/{job['id']}").status_code == 204
@@ -188,7 +188,7 @@ def test_a_cancelled_job_stops_and_takes_its_files_along(start, record) -> None:
 
 def test_a_job_that_takes_too_long_is_ended(start, record) -> None:
     server: Running = start(Limits(job_minutes=0.0001))
-    job = server.run("analyze", recording=server.upload(record("serve-slow.wav", 60.0, 73)))
+    job = server.run("diarize", recording=server.upload(record("serve-slow.wav", 60.0, 73)))
     assert (job["state"], job["status"]) == ("failed", 503) and "minutes" in job["detail"]
     assert not (server.service.scratch.jobs / job["id"]).exists()
 
@@ -196,7 +196,7 @@ def test_a_job_that_takes_too_long_is_ended(start, record) -> None:
 def test_what_nobody_uses_goes_by_itself(start, record) -> None:
     server: Running = start(Limits(keep_minutes=0.02))
     id_ = server.upload(record("serve-expire.wav", 2.0, 74))
-    job = server.run("analyze", recording=id_)
+    job = server.run("diarize", recording=id_)
     until(lambda: not server.files(), seconds=20)
     assert server.client.get(f"/api/recordings/{id_}").status_code == 404
     assert server.client.get(f"/api/jobs/{job['id']}").status_code == 404
@@ -213,7 +213,7 @@ def test_the_server_holds_only_so_much(start, record) -> None:
 def test_results_count_as_well_as_uploads(start, record) -> None:
     server: Running = start(Limits(gigabytes=2e-4))
     id_ = server.upload(record("serve-results.wav", 5.0, 75))
-    job = server.run("analyze", recording=id_)
+    job = server.run("diarize", recording=id_)
     assert (job["state"], job["status"]) == ("failed", 429) and "as much as it may" in job["detail"]
 
 
@@ -258,11 +258,11 @@ def test_a_recording_that_vanished_leaves_no_job(start, record) -> None:
 
 def test_a_gallery_that_cannot_be_written_is_told(start, record) -> None:
     server: Running = start()
-    job = server.run("analyze", recording=server.upload(record("serve-disk.wav", 4.0, 77)))
+    job = server.run("diarize", recording=server.upload(record("serve-disk.wav", 4.0, 77)))
     # SQLite's own limit of pages is met as a full disk is.
     server.service.gallery._rows.db.execute("PRAGMA max_page_count = 1")
     body = {"name": "Ada", "force": True, "metadata": {str(n): "x" * 2000 for n in range(50)}}
-    answer = server.client.post(f"/api/jobs/{job['id']}/talkers/1/enrol", json=body)
+    answer = server.client.post(f"/api/jobs/{job['id']}/speakers/1/enrol", json=body)
     assert answer.status_code == 507 and "full" in answer.json()["detail"]
     assert str(server.service.gallery.folder) not in answer.text
     assert server.client.get("/api/gallery").json()["count"] == 0

@@ -52,7 +52,7 @@ def test_it_serves_until_it_is_stopped_and_leaves_only_the_gallery(
         assert httpx.get(f"{address}api/about").json()["limits"]["minutes"] == 2
         sound = record("verb-serve.wav", 60.0, 30).read_bytes()
         held = httpx.post(f"{address}api/recordings", content=sound).json()
-        httpx.post(f"{address}api/analyze", json={"recording": held["id"]})
+        httpx.post(f"{address}api/diarize", json={"recording": held["id"]})
         assert list((tmp_path / "temporary").rglob(held["id"]))
         process.send_signal(stop)
         assert process.wait(timeout=60) in (0, -stop)

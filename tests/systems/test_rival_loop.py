@@ -30,11 +30,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speech")
     rng = np.random.default_rng(0)
     utterances = []
-    for talker in range(6):
-        path = folder / f"{talker}.flac"
-        tone = np.sin(np.arange(2 * RATE) * 0.1 * (talker + 1))
+    for speaker in range(6):
+        path = folder / f"{speaker}.flac"
+        tone = np.sin(np.arange(2 * RATE) * 0.1 * (speaker + 1))
         audio.write(path, (0.3 * tone + 0.01 * rng.standard_normal(2 * RATE)).astype(np.float32), RATE)
-        utterances.append(Utterance(f"u{talker}", path, 2.0, f"talker {talker}", split="train"))
+        utterances.append(Utterance(f"u{speaker}", path, 2.0, f"speaker {speaker}", split="train"))
     save_corpus(Corpus(tuple(utterances)), folder / "speech.jsonl")
     return folder / "speech.jsonl"
 
@@ -42,7 +42,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(corpus, tmp_path):
     """``run(folder, stop_at, **options)``: a little network, asked to stop at its ``stop_at``-th loss."""
-    config = MixtureConfig(rate=RATE, seconds=0.5, batch=3, streams=1, stages=({"talkers": (1.0,)},))
+    config = MixtureConfig(rate=RATE, seconds=0.5, batch=3, streams=1, stages=({"speakers": (1.0,)},))
 
     def train(name: str, stop_at: int | None = None, **options) -> Path:
         words = ["--corpus", str(corpus), "--out", str(tmp_path / name), "--lr", "0.01"]

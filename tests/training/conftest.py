@@ -12,14 +12,14 @@ from separative.corpora.manifest import Corpus, Utterance
 from separative.training import Recipe, parse_recipe
 
 RATE = 8000
-TALKERS = 8
+SPEAKERS = 8
 
 
-def voice(talker: int, seconds: float, seed: int) -> np.ndarray:
-    """Syllables of a buzz at the talker's pitch, brighter or darker."""
+def voice(speaker: int, seconds: float, seed: int) -> np.ndarray:
+    """Syllables of a buzz at the speaker's pitch, brighter or darker."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * RATE)) / RATE
-    pitch, colour = 80 + 25 * talker, 0.3 + 0.2 * (talker % 4)
+    pitch, colour = 80 + 25 * speaker, 0.3 + 0.2 * (speaker % 4)
     buzz = sum(np.sin(2 * np.pi * k * pitch * time + rng.uniform(0, 6)) * k**-colour for k in range(1, 9))
     syllables = np.clip(np.sin(2 * np.pi * rng.uniform(2, 4) * time + rng.uniform(0, 6)) + 0.7, 0, 1)
     return 0.05 * buzz * syllables + 0.001 * rng.standard_normal(len(time))
@@ -27,15 +27,15 @@ def voice(talker: int, seconds: float, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Eight talkers to train on, three others to watch, two and four utterances of 2 s each."""
+    """Eight speakers to train on, three others to watch, two and four utterances of 2 s each."""
     folder = tmp_path_factory.mktemp("voices")
     made = []
-    for talker in range(TALKERS + 3):
-        split = "train" if talker < TALKERS else "dev"
+    for speaker in range(SPEAKERS + 3):
+        split = "train" if speaker < SPEAKERS else "dev"
         for take in range(2 if split == "train" else 4):
-            path = folder / f"t{talker}-{take}.wav"
-            soundfile.write(path, voice(talker, 2.0, 10 * talker + take), RATE)
-            made.append(Utterance(path.stem, path, 2.0, speaker=f"t{talker}", split=split, corpus="buzz"))
+            path = folder / f"t{speaker}-{take}.wav"
+            soundfile.write(path, voice(speaker, 2.0, 10 * speaker + take), RATE)
+            made.append(Utterance(path.stem, path, 2.0, speaker=f"t{speaker}", split=split, corpus="buzz"))
     return Corpus(tuple(made))
 
 
@@ -50,7 +50,7 @@ CONTENT: dict[str, Any] = {
         "rate": RATE,
         "seconds": 1.0,
         "batch": 8,
-        "stages": [{"step": 0, "views": 2, "talkers": [0.5, 0.5]}],
+        "stages": [{"step": 0, "views": 2, "speakers": [0.5, 0.5]}],
     },
     "model": {
         "rate": RATE,

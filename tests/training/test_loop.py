@@ -21,7 +21,7 @@ from separative.mixtures import Mixer
 from separative.model import SeparativeEncoder, load_model
 from separative.objectives import SeparativeObjective
 from separative.training import Recipe, Status, train
-from separative.training.learner import hear_everyone, only_one_talker
+from separative.training.learner import init_inventory, only_one_speaker
 from separative.training.run_log import Clock
 
 Make = Callable[..., Recipe]
@@ -59,7 +59,7 @@ def stop_at(step: int, number: int) -> Callable[[Status], None]:
     return lambda status: os.kill(os.getpid(), number) if status.step == step else None
 
 
-def test_loss_falls_and_talkers_are_learnt(seen: tuple[Path, list[Status]]) -> None:
+def test_loss_falls_and_speakers_are_learnt(seen: tuple[Path, list[Status]]) -> None:
     log = [line for line in lines(seen[0]) if "lr" in line]
     first, last = log[0], log[-1]
     assert first["csc_answer"] > math.log(8) - 0.3
@@ -78,7 +78,7 @@ def test_a_run_leaves_recipe_log_checkpoint_model_and_events(
     assert model.config == recipe().model
     assert model.card["identity"] == "speaker" and model.card["identities"] == 8
     assert model.card["training"]["steps"] == 60 and model.card["training"]["mixture_seconds"] == 480
-    assert model.card["data"]["talkers"] == 8 and model.card["data"]["corpora"] == ["buzz"]
+    assert model.card["data"]["speaker_count"] == 8 and model.card["data"]["corpora"] == ["buzz"]
     # Those of the split train; three others were watched.
     assert model.card["data"]["speakers"] == [f"t{i}" for i in range(8)]
     assert {"valid/eer_clean", "valid/eer_mixed", "valid/mi_mixed", "valid/si_sdri_db"} <= model.card[
@@ -135,9 +135,9 @@ EVERYTHING: dict[str, Any] = {
         "room_count": 2,
         "turns": 0.5,
         "stages": [
-            {"step": 0, "talkers": [0.0, 1.0], "noise": 0.0},
-            {"step": 2, "talkers": [0.0, 1.0], "noise": 0.0},
-            {"step": 4, "views": 2, "talkers": [0.5, 0.5], "noise": 0.5},
+            {"step": 0, "speakers": [0.0, 1.0], "noise": 0.0},
+            {"step": 2, "speakers": [0.0, 1.0], "noise": 0.0},
+            {"step": 4, "views": 2, "speakers": [0.5, 0.5], "noise": 0.5},
         ],
     }
 }
@@ -203,12 +203,12 @@ def test_a_run_resumes_with_its_own_recipe_and_corpus_only(
     assert (seen[0] / "log.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("problem", ["one talker", "no noise", "one talker to watch"])
+@pytest.mark.parametrize("problem", ["one speaker", "no noise", "one speaker to watch"])
 def test_an_unfit_corpus_leaves_nothing_behind(
     recipe: Make, run: Run, corpus: Corpus, tmp_path: Path, problem: str
 ) -> None:
     speech, mixtures = corpus, {}
-    if problem == "one talker":
+    if problem == "one speaker":
         speech = corpus.filter(lambda u: u.speaker == "t0")
     elif problem == "no noise":
         mixtures = {"stages": [{"step": 0, "noise": 0.5}]}
@@ -224,7 +224,7 @@ def test_an_unfit_corpus_leaves_nothing_behind(
     [
         {"model": {"cross_attention": False}},
         {"loss": {"separation": 0.0}},
-        {"mixtures": {"stages": [{"step": 0, "views": 1, "talkers": [0.0, 1.0]}]}},
+        {"mixtures": {"stages": [{"step": 0, "views": 1, "speakers": [0.0, 1.0]}]}},
         {"mixtures": {"identity": "recording"}},
         {"loss": {"csc": 0.0}},
         {"loss": {"margin": 0.2, "smoothing": 0.1, "spread": 0.1}},
@@ -314,8 +314,8 @@ def test_rows_start_at_the_mean_embedding_of_their_identity(
     torch.manual_seed(0)
     model, objective = SeparativeEncoder(plan.model).eval(), SeparativeObjective(plan.loss, 8, 16)
     length = objective.inventory.row_PE.norm(dim=1).mean()
-    mixer = Mixer(corpus.split("train"), only_one_talker(plan.mixtures), seed=1, cache=cache)
-    hear_everyone(model, objective.inventory, mixer, crops=2)
+    mixer = Mixer(corpus.split("train"), only_one_speaker(plan.mixtures), seed=1, cache=cache)
+    init_inventory(model, objective.inventory, mixer, crops=2)
     heard: dict[int, list[torch.Tensor]] = {}
     for index in range(16):
         mixture = mixer.mixture(index)
@@ -366,7 +366,7 @@ def test_training_starts_from_a_trained_model_that_may_lack_parts(
     card = load_model(
         run(recipe(mixtures={"batch": 4}), tmp_path / "others", others, steps=1, start=start)
     ).card
-    assert {"t0", "t1"} <= set(card["data"]["speakers"]) and card["data"]["talkers"] == 6
+    assert {"t0", "t1"} <= set(card["data"]["speakers"]) and card["data"]["speaker_count"] == 6
 
 
 def test_a_model_of_another_shape_or_that_knows_the_watched_is_no_start(
@@ -382,7 +382,7 @@ def test_a_model_of_another_shape_or_that_knows_the_watched_is_no_start(
             if u.speaker != "t0"
         )
     )
-    with pytest.raises(CorpusError, match="talker 't1' of split dev was heard in training"):
+    with pytest.raises(CorpusError, match="speaker 't1' of split dev was heard in training"):
         run(recipe(mixtures={"batch": 4}), tmp_path / "run", turned, steps=1, start=start)
     with pytest.raises(SeparativeError, match="a run resumes from its own checkpoint"):
         run(recipe(), seen[0], steps=1, start=start, resume=True)

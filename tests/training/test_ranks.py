@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from separative.corpora.manifest import Corpus
-from separative.distributed import Ranks, share_of
+from separative.distributed import Processes, share_of
 from separative.errors import RecipeError
 from separative.model import load_model
 from separative.training import Recipe, train
@@ -44,7 +44,10 @@ except SeparativeError:
 def plan(recipe: Callable[..., Recipe]) -> Recipe:
     # Dropout is the one thing that processes draw each for themselves; curriculum, views and noise-free mixes
     # are as in a real run.
-    stages = [{"step": 0, "views": 1, "talkers": [0.5, 0.5]}, {"step": 20, "views": 2, "talkers": [0.2, 0.8]}]
+    stages = [
+        {"step": 0, "views": 1, "speakers": [0.5, 0.5]},
+        {"step": 20, "views": 2, "speakers": [0.2, 0.8]},
+    ]
     return recipe(
         model={"dropout": 0.0},
         mixtures={"stages": stages, "speeds": [0.9, 1.0, 1.1]},
@@ -160,7 +163,7 @@ def test_a_process_that_dies_ends_the_others_with_a_sentence(
 
 
 def test_what_processes_cannot_share_is_said(plan: Recipe) -> None:
-    three = Ranks()
+    three = Processes()
     three.world = 3
     with pytest.raises(RecipeError, match="8 condition groups a step, which 3 processes cannot divide"):
         _check_ranks(plan, three)

@@ -64,7 +64,7 @@ def test_an_unknown_key_is_named_with_the_nearest(
         ("model: {kernel: 4}", "'model': kernel must be odd"),
         ("run: {precision: 8-bit}", "'run.precision'"),
         ("mixtures: {stages: 3}", "'mixtures.stages'"),
-        ("mixtures: {stages: [{step: 0, talkers: [0.5]}]}", "must sum to 1"),
+        ("mixtures: {stages: [{step: 0, speakers: [0.5]}]}", "must sum to 1"),
         ("loss: ", "'loss'"),
         ("mixtures: {rate: 8000}", "mixtures.rate is 8000 and model.rate is 16000"),
         ("model: {streams: 3}", "mixtures.streams is 2 and model.streams is 3"),

@@ -18,7 +18,7 @@ from scipy.io import wavfile
 from separative.audio.archive import content
 from separative.audio.waves import Resampler, Wave, resample
 from separative.errors import AudioError, choose
-from separative.files import replacing
+from separative.files import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -284,7 +284,7 @@ def writing(path: str | Path, rate: int) -> Iterator[Callable[[Wave], None]]:
 
     try:
         with (
-            replacing(path) as beside,
+            atomic_path(path) as beside,
             soundfile.SoundFile(beside, "w", rate, 1, "PCM_16", format=container) as file,
         ):
             yield put
@@ -326,7 +326,7 @@ def write(path: str | Path, wave: Wave, rate: int, *, subtype: str | None = None
             "scale them down or write WAV with subtype FLOAT"
         )
     try:
-        with replacing(path) as beside:
+        with atomic_path(path) as beside:
             if subtype in ("FLOAT", "DOUBLE"):
                 # libsndfile stamps the time of writing into these: the same samples would give other bytes.
                 wavfile.write(beside, rate, wave.T.astype(np.float32 if subtype == "FLOAT" else np.float64))

@@ -13,7 +13,7 @@ import numpy as np
 
 from separative import audio
 from separative.errors import SeparativeError
-from separative.evaluation.systems import Voices
+from separative.evaluation.systems import SystemOutput
 from separative.inference.recording import Wave
 
 
@@ -62,7 +62,7 @@ class CommandSystem:
         """Seconds of computing for a second of audio, over all calls so far; NaN before the first."""
         return self.seconds / self.audio_seconds if self.audio_seconds else float("nan")
 
-    def __call__(self, waves: Sequence[Wave]) -> list[tuple[Voices, ...]]:
+    def __call__(self, waves: Sequence[Wave]) -> list[tuple[SystemOutput, ...]]:
         kept = tempfile.TemporaryDirectory(prefix="separative-") if self.folder is None else None
         with kept or nullcontext(str(self.folder)) as place:
             folder = Path(place).resolve()
@@ -115,7 +115,7 @@ class CommandSystem:
         self._size = candidates, size
         return embedding_FCE
 
-    def _voices(self, embedding_CE: Wave, index: int) -> Voices:
+    def _voices(self, embedding_CE: Wave, index: int) -> SystemOutput:
         there_C = ~np.isnan(embedding_CE).all(1)
         if not there_C.any():
             raise SeparativeError(
@@ -131,4 +131,4 @@ class CommandSystem:
         # One that is not there repeats the first, so that it changes no trial even if all are compared.
         missing = len(embedding_CE) - len(unit_CE)
         active_C = np.arange(len(embedding_CE)) < len(unit_CE)
-        return Voices(np.concatenate([unit_CE, np.repeat(unit_CE[:1], missing, axis=0)]), active_C)
+        return SystemOutput(np.concatenate([unit_CE, np.repeat(unit_CE[:1], missing, axis=0)]), active_C)

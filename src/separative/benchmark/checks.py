@@ -1,4 +1,4 @@
-"""What a benchmark is made from: the same plan and data as before, and talkers that are kept apart."""
+"""What a benchmark is made from: the same plan and data as before, and speakers that are kept apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from separative.benchmark.commands import Commands
-from separative.benchmark.folder import Folder, Record, Stage, read_json
+from separative.benchmark.folder import Folder, Record, RowFolder, read_json
 from separative.benchmark.plan import Plan
 from separative.corpora import Corpus
 from separative.errors import CorpusError, SeparativeError
@@ -89,7 +89,7 @@ def edited(commands: Commands) -> Iterator[tuple[str, Path]]:
                 yield row.name, stage.folder
 
 
-def objective_digest(stage: Stage) -> str:
+def objective_digest(stage: RowFolder) -> str:
     """SHA-256 of the file that the objective of a stage's recipe is written in."""
     recipe = parse_recipe(read_json(stage.recipe), str(stage.recipe))
     source = Path(inspect.getfile(objective_class(recipe.loss)))
@@ -135,15 +135,15 @@ def trial_lists(plan: Plan, folder: Folder, speech: Corpus, clips: Corpus | None
 
 
 def check_apart(trained_on: Corpus, trials: TrialList) -> None:
-    """No talker of the trials, interferers included, may have been trained on.
+    """No speaker of the trials, interferers included, may have been trained on.
 
     Raises:
-        CorpusError: one was; names the talker.
+        CorpusError: one was; names the speaker.
     """
-    if both := sorted(trials.talkers & set(trained_on.speakers)):
+    if both := sorted(trials.speakers & set(trained_on.speakers)):
         raise CorpusError(
-            f"the talker '{both[0]}' is in training and in evaluation ({len(both)} are in all): "
-            "splits must not share talkers"
+            f"the speaker '{both[0]}' is in training and in evaluation ({len(both)} are in all): "
+            "splits must not share speakers"
         )
 
 
@@ -162,7 +162,7 @@ def describe_data(
     for split in ("train", plan.split):
         part = speech.split(split)
         hours = sum(u.seconds for u in part) / 3600
-        record[split] = {"talkers": len(part.speakers), "utterances": len(part), "hours": round(hours, 2)}
+        record[split] = {"speakers": len(part.speakers), "utterances": len(part), "hours": round(hours, 2)}
     if folder.data.is_file() and read_json(folder.data)["sha256"] != record["sha256"]:
         raise CorpusError(f"{folder.root} was made with another corpus or noise; name a new folder")
     return record

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from separative.benchmark.folder import Folder, Stage, clear
+from separative.benchmark.folder import Folder, RowFolder, clear
 from separative.benchmark.plan import PEER_PYTHON, ROW, Plan, RowPlan, systems_folder
 from separative.errors import RecipeError
 from separative.files import write_json
@@ -46,7 +46,7 @@ class Commands:
         except RecipeError as error:
             raise RecipeError(f"row '{row.name}': {error}") from error
 
-    def train(self, row: RowPlan, stage: Stage, lr: float | None, mixture_seconds: float) -> list[str]:
+    def train(self, row: RowPlan, stage: RowFolder, lr: float | None, mixture_seconds: float) -> list[str]:
         """The command that trains a row into a stage's folder, or goes on with it."""
         recipe = self.recipe(row, lr, mixture_seconds)
         write_json(stage.recipe, recipe.model_dump(mode="json"))
@@ -67,10 +67,10 @@ class Commands:
             clear(stage.model)
         return [str(word) for word in words]
 
-    def hear(self, row: RowPlan, stage: Stage, trials: Path) -> list[str]:
+    def hear(self, row: RowPlan, stage: RowFolder, trials: Path) -> list[str]:
         """The command that lets a row listen to every side of a trial list.
 
-        Scores of ours and of rival systems are also normalised, by a cohort of training talkers.
+        Scores of ours and of rival systems are also normalised, by a cohort of training speakers.
         """
         job: dict[str, Any] = {
             "row": row.name,
@@ -93,7 +93,7 @@ class Commands:
         write_json(stage.job, job)
         return [sys.executable, "-m", "separative.benchmark.worker", str(stage.folder)]
 
-    def _values(self, row: RowPlan, stage: Stage) -> dict[str, object]:
+    def _values(self, row: RowPlan, stage: RowFolder) -> dict[str, object]:
         models = {
             f"{ROW}{name}": self.folder.full(self.plan.by_name[name]).model.resolve() for name in row.rows
         }

@@ -28,7 +28,7 @@ RUNS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one recording alone, every talker separated and embedded.
+    """Of one recording alone, every speaker separated and embedded.
 
     ``parameters`` without an inventory · ``multiply_adds_per_second`` of audio · ``real_time_factor`` seconds
     of computing for a second of audio, median of several runs after one that warms up, on the CPU with

@@ -13,14 +13,14 @@ from typing import Any
 
 from separative.benchmark.plan import RowPlan
 from separative.errors import SeparativeError
-from separative.evaluation import Answers
+from separative.evaluation import CollectedOutputs
 from separative.files import write_json
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Stage:
+class RowFolder:
     """One training of a row (on the grid, or in full) and what was heard with it, in a folder of its own.
 
     ``trained.json`` and ``heard.json`` are written when that part is done, so that it is not done again.
@@ -52,17 +52,17 @@ class Stage:
     def log(self) -> Path:
         return self.folder / "log.txt"
 
-    def save_answers(self, answers: dict[str, Answers], record: Record) -> None:
+    def save_answers(self, answers: dict[str, CollectedOutputs], record: Record) -> None:
         """Keep the answers of every row name of a system; ``record`` says how they were come by."""
         files = {name: f"answers-{number}.npz" for number, name in enumerate(answers)}
         for name, answer in answers.items():
             answer.save(self.folder / files[name])
         write_json(self.heard, record | {"answers": files})
 
-    def answers(self) -> dict[str, Answers]:
+    def answers(self) -> dict[str, CollectedOutputs]:
         """By row name, what :meth:`save_answers` kept."""
         files = read_json(self.heard)["answers"]
-        return {name: Answers.load(self.folder / file) for name, file in files.items()}
+        return {name: CollectedOutputs.load(self.folder / file) for name, file in files.items()}
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,11 @@ class Folder:
         """What is to be shown: the page, its pictures, the results. It names no place on this machine."""
         return self.root / "table"
 
-    def full(self, row: RowPlan) -> Stage:
-        return Stage(self.root / "rows" / row.slug)
+    def full(self, row: RowPlan) -> RowFolder:
+        return RowFolder(self.root / "rows" / row.slug)
 
-    def on_grid(self, row: RowPlan, lr: float) -> Stage:
-        return Stage(self.root / "rows" / row.slug / "grid" / f"{lr:g}")
+    def on_grid(self, row: RowPlan, lr: float) -> RowFolder:
+        return RowFolder(self.root / "rows" / row.slug / "grid" / f"{lr:g}")
 
     def settings(self, row: RowPlan) -> Path:
         """All that is to be told of a finished row."""

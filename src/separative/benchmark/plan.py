@@ -36,7 +36,7 @@ class Base(BaseModel):
     set: tuple[str, ...] = ()
 
 
-class Grid(BaseModel):
+class RateGrid(BaseModel):
     """How a learning rate is chosen: the least mean EER over ``conditions`` after ``mixture_seconds``.
 
     The trials are drawn from the same split with another seed than those of the table.
@@ -159,7 +159,7 @@ class Plan(BaseModel):
     split: str = "dev"
     base: Base = Base()
     mixture_seconds: float = Field(gt=0)
-    grid: Grid | None = None
+    grid: RateGrid | None = None
     trials: Trials = Trials()
     rows: tuple[RowPlan, ...] = Field(min_length=1)
 

@@ -16,14 +16,14 @@ import numpy as np
 import yaml
 
 from separative.benchmark.cost import cost
-from separative.benchmark.folder import Folder, Record, Stage, read_json
+from separative.benchmark.folder import Folder, Record, RowFolder, read_json
 from separative.benchmark.plan import Plan, RowPlan
 from separative.benchmark.tasks import Tell
 from separative.errors import SeparativeError
-from separative.evaluation import Answers, Results, TrialList, score, score_lines
+from separative.evaluation import CollectedOutputs, Results, TrialList, score, score_lines
 from separative.evaluation.conditions import Condition, condition_named
 from separative.evaluation.score import Candidates
-from separative.files import replacing, write_json
+from separative.files import atomic_path, write_json
 from separative.metrics import Floats
 from separative.model import EncoderConfig, SeparativeEncoder, load_model
 from separative.report.benchmark_page import Entry, Table, write_table
@@ -43,7 +43,7 @@ def make_results(plan: Plan, folder: Folder, tell: Tell) -> Results:
     if path.is_file() and read_json(path)["settings"].get("state") == state:
         return Results.load(path)
     trials = TrialList.read(folder.trials)
-    answers: dict[str, Answers] = {}
+    answers: dict[str, CollectedOutputs] = {}
     candidates: dict[str, Candidates] = {}
     for row in rows:
         mine = folder.full(row).answers()
@@ -108,7 +108,7 @@ def row_settings(plan: Plan, folder: Folder, row: RowPlan, tell: Tell) -> Record
     return record
 
 
-def _model(row: RowPlan, stage: Stage) -> SeparativeEncoder:
+def _model(row: RowPlan, stage: RowFolder) -> SeparativeEncoder:
     if row.builtin is None:
         return load_model(row.model or stage.model)
     return SeparativeEncoder(EncoderConfig.model_validate(read_json(stage.job)["architecture"])).eval()
@@ -122,9 +122,9 @@ def _state(folder: Folder, row: RowPlan) -> list[str]:
     return [row.candidates, row.group, *digests]
 
 
-def _write_scores(path: Path, answers: dict[str, Answers], trials: TrialList, row: RowPlan) -> None:
+def _write_scores(path: Path, answers: dict[str, CollectedOutputs], trials: TrialList, row: RowPlan) -> None:
     with (
-        replacing(path) as beside,
+        atomic_path(path) as beside,
         beside.open("wb") as file,
         gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
     ):
@@ -162,7 +162,7 @@ def render(root: str | Path, *, tell: Tell = print) -> Path:
     shown = _shown(plan, results, rows)
     conditions = [condition_named(name) for name in results_conditions(results)]
     table = Table(
-        heading=f"Who keeps recognising talkers when others talk over them? Plan “{plan.name}”",
+        heading=f"Who keeps recognising speakers when others talk over them? Plan “{plan.name}”",
         entries=entries,
         results=results,
         facts=_facts(plan, folder, results),
@@ -220,7 +220,7 @@ def _shown(plan: Plan, results: Results, rows: list[RowPlan]) -> list[RowPlan]:
 
 
 def _sirs(conditions: list[Condition]) -> dict[str, float]:
-    """Conditions that differ only in the ratio of one other talker."""
+    """Conditions that differ only in the ratio of one other speaker."""
     return {
         c.name: c.sir_db[0]
         for c in conditions
@@ -243,7 +243,7 @@ def _facts(plan: Plan, folder: Folder, results: Results) -> list[tuple[str, str]
     data = read_json(folder.data)
     settings: dict[str, Any] = results.settings
     sizes = {
-        name: "{talkers} talkers, {utterances} utterances, {hours:g} h".format(**data[name])
+        name: "{speakers} speakers, {utterances} utterances, {hours:g} h".format(**data[name])
         for name in ("train", plan.split)
     }
     facts = [
@@ -256,10 +256,13 @@ def _facts(plan: Plan, folder: Folder, results: Results) -> list[tuple[str, str]
         ),
         (
             "compared on",
-            f"{settings['talkers']} talkers never trained on (split {plan.split}: {sizes[plan.split]}); "
+            f"{settings['speakers']} speakers never trained on (split {plan.split}: {sizes[plan.split]}); "
             f"sides of {settings['seconds']:g} s, enrolment {settings['enrol']}, trials within one corpus",
         ),
-        ("intervals", f"95 %, {settings['resamples']} bootstrap resamples of talkers, the same for all rows"),
+        (
+            "intervals",
+            f"95 %, {settings['resamples']} bootstrap resamples of speakers, the same for all rows",
+        ),
     ]
     if plan.grid is not None:
         rates = ", ".join(f"{lr:g}" for lr in plan.grid.lr)
@@ -267,7 +270,7 @@ def _facts(plan: Plan, folder: Folder, results: Results) -> list[tuple[str, str]
             (
                 "learning rates",
                 f"the best of {rates} after {plan.grid.mixture_seconds:g} s of mixtures, by the mean EER "
-                f"over {' and '.join(plan.grid.conditions)}, on other trials of the same talkers: "
+                f"over {' and '.join(plan.grid.conditions)}, on other trials of the same speakers: "
                 "all rows profit alike from that choice; ablations take that of the row they change",
             )
         )

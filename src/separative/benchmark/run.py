@@ -22,7 +22,7 @@ from separative.benchmark.checks import (
     trial_lists,
 )
 from separative.benchmark.commands import Commands
-from separative.benchmark.folder import Folder, Record, Stage, read_json
+from separative.benchmark.folder import Folder, Record, RowFolder, read_json
 from separative.benchmark.plan import Plan, RowPlan
 from separative.benchmark.render import heard_rows, render
 from separative.benchmark.tasks import Task, Tell, run_tasks
@@ -32,7 +32,7 @@ from separative.evaluation import TrialList, eer, score_lines
 from separative.files import write_json
 
 
-def quick_eers(stage: Stage, row: RowPlan, trials: TrialList) -> dict[str, float]:
+def quick_eers(stage: RowFolder, row: RowPlan, trials: TrialList) -> dict[str, float]:
     """EER (%) of a stage's answers by condition, over all trials."""
     name, answers = next(iter(stage.answers().items()))
     scores: dict[str, list[tuple[float, bool]]] = defaultdict(list)
@@ -92,7 +92,7 @@ def benchmark(
         tell: called with a line on whatever happens.
 
     Raises:
-        CorpusError: a talker is in training and in evaluation; too few talkers; no such split; no noise.
+        CorpusError: a speaker is in training and in evaluation; too few speakers; no such split; no noise.
         RecipeError: a row's recipe, an unknown row.
         SeparativeError: the folder holds another benchmark; rows that failed, after the page is written.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM; nothing done is lost.
@@ -208,7 +208,7 @@ def _rate(plan: Plan, folder: Folder, row: RowPlan) -> float | None:
 
 
 def _train(
-    commands: Commands, row: RowPlan, stage: Stage, mixture_seconds: float, words: str, rate: Any
+    commands: Commands, row: RowPlan, stage: RowFolder, mixture_seconds: float, words: str, rate: Any
 ) -> Task:
     def finish(seconds: float) -> None:
         write_json(stage.trained, trained_record(row, stage, mixture_seconds, rate(), seconds))
@@ -223,10 +223,10 @@ def _train(
     )
 
 
-def _adopt(folder: Folder, row: RowPlan, stage: Stage, rate: Any) -> Task:
+def _adopt(folder: Folder, row: RowPlan, stage: RowFolder, rate: Any) -> Task:
     """Runs on the grid as long as those of the table: the better of them is the row's own."""
 
-    def chosen() -> Stage:
+    def chosen() -> RowFolder:
         return folder.on_grid(row, rate())
 
     def command() -> list[str]:
@@ -239,7 +239,7 @@ def _adopt(folder: Folder, row: RowPlan, stage: Stage, rate: Any) -> Task:
     return Task(row.name, "taking the better run", stage.trained.is_file, command, finish, stage.log)
 
 
-def _hear(commands: Commands, row: RowPlan, stage: Stage, trials: Path, words: str) -> Task:
+def _hear(commands: Commands, row: RowPlan, stage: RowFolder, trials: Path, words: str) -> Task:
     return Task(
         row.name,
         f"listening, {words}" if words else "listening to all conditions",
@@ -251,7 +251,7 @@ def _hear(commands: Commands, row: RowPlan, stage: Stage, trials: Path, words: s
 
 
 def trained_record(
-    row: RowPlan, stage: Stage, mixture_seconds: float, lr: float | None, seconds: float
+    row: RowPlan, stage: RowFolder, mixture_seconds: float, lr: float | None, seconds: float
 ) -> Record:
     """What is to be told of a training: from the model's card, or from the command's last line of JSON."""
     record: Record = {"mixture_seconds": mixture_seconds, "lr": lr, "minutes": round(seconds / 60, 2)}

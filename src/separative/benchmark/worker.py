@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from separative.benchmark.adapter import CommandSystem
-from separative.benchmark.folder import Stage, read_json
+from separative.benchmark.folder import RowFolder, read_json
 from separative.corpora import load_corpus
 from separative.errors import SeparativeError
 from separative.evaluation import (
@@ -27,7 +27,7 @@ TOLD_SECONDS = 30.0
 SIDES_AT_A_TIME = 16
 
 
-def hear(stage: Stage) -> None:
+def hear(stage: RowFolder) -> None:
     """Do the job that ``hear.json`` names; its answers are kept in the stage's folder."""
     job = read_json(stage.job)
     trials = TrialList.read(job["trials"])
@@ -55,7 +55,7 @@ def _system(job: dict[str, Any], trials: TrialList) -> tuple[System, int]:
         return CommandSystem(name, job["command"], rate=job["rate"]), job["rate"]
     if "model" in job:
         model = load_model(job["model"])
-        trials.refuse(model.talkers_met)
+        trials.refuse(model.training_speakers)
         return EncoderSystem(name, model, queries=job["queries"]), model.rate
     config = EncoderConfig.model_validate(job["architecture"])
     if job["builtin"] == "mfcc":
@@ -81,7 +81,7 @@ def main(folder: str) -> int:
 
     machine.prepare(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
-        hear(Stage(Path(folder)))
+        hear(RowFolder(Path(folder)))
     except SeparativeError as error:
         print(f"separative: {error}", file=sys.stderr)
         return 2

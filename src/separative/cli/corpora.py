@@ -11,7 +11,7 @@ import typer
 
 from separative.cli.show import Bars, say_json, say_table
 
-Source = Annotated[Path, typer.Argument(help="A folder per talker, a .csv, cuts .jsonl, or a known layout.")]
+Source = Annotated[Path, typer.Argument(help="A folder per speaker, a .csv, cuts .jsonl, or a known layout.")]
 Layout = Annotated[str | None, typer.Option(help="Name of the layout; found out from SOURCE by default.")]
 Split = Annotated[str | None, typer.Option(help="Only this split.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -21,7 +21,9 @@ def check(
     source: Source,
     layout: Layout = None,
     split: Split = None,
-    min_speech: Annotated[float, typer.Option(help="Seconds of speech below which a talker is named.")] = 4.0,
+    min_speech: Annotated[
+        float, typer.Option(help="Seconds of speech below which a speaker is named.")
+    ] = 4.0,
     json: Json = False,
 ) -> None:
     """Decode every file and list what is wrong.
@@ -40,8 +42,8 @@ def check(
     else:
         shares = [*report.by_corpus.items(), ("all", report.total)]
         say_table(
-            ("corpus", "talkers", "utterances", "hours"),
-            [(name, part.talkers, part.utterances, f"{part.hours:.2f}") for name, part in shares],
+            ("corpus", "speakers", "utterances", "hours"),
+            [(name, part.speakers, part.utterances, f"{part.hours:.2f}") for name, part in shares],
         )
         print("rates: " + ", ".join(f"{rate} Hz ({count})" for rate, count in sorted(report.rates.items())))
         if report.problems:
@@ -67,7 +69,7 @@ def import_(
     with Bars() as bars:
         corpus = load_corpus(source, layout=layout, split=split, progress=bars.count("headers"))
         save_corpus(corpus, path, relative=relative, progress=bars.count("writing"))
-    print(f"{path}: {len(corpus)} utterances, {len(corpus.speakers)} talkers")
+    print(f"{path}: {len(corpus)} utterances, {len(corpus.speakers)} speakers")
 
 
 def pack(
@@ -92,29 +94,29 @@ def pack(
 
 def speak(
     folder: Annotated[Path, typer.Argument(help="New, empty, or of an earlier call with the same settings.")],
-    talkers: Annotated[int, typer.Option(help="How many.")] = 80,
-    utterances: Annotated[int, typer.Option(help="Sentences of each talker, 3 to 6 s long.")] = 20,
-    dev_talkers: Annotated[int, typer.Option(help="Of the talkers, those of the split dev.")] = 20,
+    speakers: Annotated[int, typer.Option(help="How many.")] = 80,
+    utterances: Annotated[int, typer.Option(help="Sentences of each speaker, 3 to 6 s long.")] = 20,
+    dev_speakers: Annotated[int, typer.Option(help="Of the speakers, those of the split dev.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds speak equal files.")] = 0,
     rate: Annotated[int, typer.Option(help="Hertz.")] = 16000,
 ) -> None:
-    """Speak a corpus of synthetic talkers.
+    """Speak a corpus of synthetic speakers.
 
     Needs the extra 'voices'.
     """
-    from separative.corpora import speak_voices
+    from separative.corpora import synthesize_corpus
 
     with Bars() as bars:
-        corpus = speak_voices(
+        corpus = synthesize_corpus(
             folder,
-            talkers=talkers,
+            speakers=speakers,
             utterances=utterances,
-            dev_talkers=dev_talkers,
+            dev_speakers=dev_speakers,
             seed=seed,
             rate=rate,
             progress=bars.count("speaking"),
         )
-    print(f"{folder}: {len(corpus)} utterances, {len(corpus.speakers)} talkers")
+    print(f"{folder}: {len(corpus)} utterances, {len(corpus.speakers)} speakers")
 
 
 def mix(

@@ -1,4 +1,4 @@
-"""Verbs on galleries of enrolled talkers: add, remove, list, find, export, import, reembed."""
+"""Verbs on galleries of enrolled speakers: add, remove, list, find, export, import, reembed."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 def add(
     gallery: Folder,
-    name: Annotated[str, typer.Argument(help="Of the talker; a known one gets more recordings.")],
-    sources: Annotated[list[Path], typer.Argument(help="Recordings of this talker alone.")],
+    name: Annotated[str, typer.Argument(help="Of the speaker; a known one gets more recordings.")],
+    sources: Annotated[list[Path], typer.Argument(help="Recordings of this speaker alone.")],
     model: Model = DEFAULT,
     metadata: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE to keep with the talker; repeatable.")
+        list[str] | None, typer.Option(help="KEY=VALUE to keep with the speaker; repeatable.")
     ] = None,
     keep_sound: Annotated[
         bool, typer.Option("--keep-sound", help="Keep the recordings, so that another model can hear them.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Enrol in spite of little speech, other talkers, clipping.")
+        bool, typer.Option("--force", help="Enrol in spite of little speech, other speakers, clipping.")
     ] = False,
 ) -> None:
-    """Enrol a talker.
+    """Enrol a speaker.
 
     A new gallery is made where there is none. Recordings that are not good enough are refused, with reasons.
     """
@@ -63,10 +63,10 @@ def add(
 
 def remove(
     gallery: Folder,
-    names: Annotated[list[str], typer.Argument(help="Talkers to remove, with all that is known of them.")],
+    names: Annotated[list[str], typer.Argument(help="Speakers to remove, with all that is known of them.")],
     model: Model = DEFAULT,
 ) -> None:
-    """Remove talkers, from every file of the gallery."""
+    """Remove speakers, from every file of the gallery."""
     with _opened(gallery, model) as opened:
         opened.remove(*names)
         print(f"{gallery}: {len(names)} removed, {len(opened)} left")
@@ -75,9 +75,9 @@ def remove(
 def list_(gallery: Folder, model: Model = DEFAULT, json: Json = False) -> None:
     """Who is enrolled."""
     with _opened(gallery, model) as opened:
-        talkers = opened.list()
+        speakers = opened.list()
     if json:
-        say_json([asdict(talker) for talker in talkers])
+        say_json([asdict(speaker) for speaker in speakers])
         return
     say_table(
         ("name", "recordings", "speech, s", "added", "metadata"),
@@ -89,14 +89,14 @@ def list_(gallery: Folder, model: Model = DEFAULT, json: Json = False) -> None:
                 t.added,
                 ", ".join(f"{key}={value}" for key, value in t.metadata.items()),
             )
-            for t in talkers
+            for t in speakers
         ],
     )
 
 
 def find(
     gallery: Folder,
-    source: Annotated[Path, typer.Argument(help="A recording of one or several talkers, of any length.")],
+    source: Annotated[Path, typer.Argument(help="A recording of one or several speakers, of any length.")],
     model: Model = DEFAULT,
     count: Annotated[int, typer.Option(min=1, help="Candidates for each voice.")] = 3,
     prior: Annotated[
@@ -104,18 +104,20 @@ def find(
     ] = 0.5,
     json: Json = False,
 ) -> None:
-    """Whose voices are in a recording: enrolled talkers', or unknown."""
+    """Whose voices are in a recording: enrolled speakers', or unknown."""
     from separative import inference
     from separative.metrics.calibration import log_odds
 
     log_odds(prior)
     check_sounds([source], "mean")
     with Bars() as bars, _opened(gallery, model) as opened:
-        meeting = inference.analyze(opened.model, source, progress=bars.count("listening"))
+        meeting = inference.diarize(opened.model, source, progress=bars.count("listening"))
         found = [opened.identify_speaker(s, count=count, prior=prior) for s in meeting.speakers]
     if json:
         voices = zip(meeting.speakers, found, strict=True)
-        say_json([{"talker": s.name, "speech_seconds": s.speech_seconds, **asdict(who)} for s, who in voices])
+        say_json(
+            [{"speaker": s.name, "speech_seconds": s.speech_seconds, **asdict(who)} for s, who in voices]
+        )
         return
     rows = []
     for speaker, who in zip(meeting.speakers, found, strict=True):
@@ -127,7 +129,7 @@ def find(
         rows.append(
             (speaker.name, f"{speaker.speech_seconds:.1f}", who.name or f"unknown{chance}", nearest or "–")
         )
-    say_table(("talker", "speech, s", "is", "nearest"), rows)
+    say_table(("speaker", "speech, s", "is", "nearest"), rows)
 
 
 def export(
@@ -138,7 +140,7 @@ def export(
     """Write a gallery to one file, for another machine."""
     with _opened(gallery, model) as opened:
         opened.export(path)
-        print(f"{path}: {len(opened)} talkers")
+        print(f"{path}: {len(opened)} speakers")
 
 
 def import_(
@@ -148,13 +150,13 @@ def import_(
 ) -> None:
     """Take in what export wrote: all of it, or nothing."""
     with _opened(gallery, model, create=True) as opened:
-        print(f"{path}: {opened.import_(path)} talkers; {len(opened)} in {gallery}")
+        print(f"{path}: {opened.import_(path)} speakers; {len(opened)} in {gallery}")
 
 
 def reembed(gallery: Folder, model: Model = DEFAULT) -> None:
     """Hear all kept recordings again, with another model.
 
-    Only for galleries whose talkers were all added with --keep-sound.
+    Only for galleries whose speakers were all added with --keep-sound.
     """
     from separative.gallery import Gallery
     from separative.model import load_model
@@ -163,7 +165,7 @@ def reembed(gallery: Folder, model: Model = DEFAULT) -> None:
         Bars() as bars,
         Gallery.reembed(gallery, load_model(model), progress=bars.count("listening again")) as opened,
     ):
-        print(f"{gallery}: {len(opened)} talkers, heard by {model}")
+        print(f"{gallery}: {len(opened)} speakers, heard by {model}")
 
 
 def _opened(folder: Path, model: str, *, create: bool = False) -> Gallery:

@@ -31,7 +31,7 @@ def info(
 ) -> None:
     """What a model, recipe or sound file holds.
 
-    Its card, its keys or its header; without an argument, versions and known names. The names of the talkers
+    Its card, its keys or its header; without an argument, versions and known names. The names of the speakers
     that a model was trained on are left to --json.
     """
     record = _versions() if what is None else _describe(what)
@@ -134,7 +134,7 @@ def _versions() -> dict[str, Any]:
 
 def serve(
     gallery: Annotated[
-        Path, typer.Argument(metavar="[GALLERY]", help="Folder of enrolled talkers; made if missing.")
+        Path, typer.Argument(metavar="[GALLERY]", help="Folder of enrolled speakers; made if missing.")
     ] = Path("gallery"),
     model: Model = DEFAULT,
     host: Annotated[
@@ -162,7 +162,7 @@ def serve(
 ) -> None:
     """A page to drop recordings on, and the same over HTTP.
 
-    See who speaks when, hear each talker alone, enrol and find again. Ctrl-C ends it, and removes all but the
+    See who speaks when, hear each speaker alone, enrol and find again. Ctrl-C ends it, and removes all but the
     gallery. Needs the extra 'serve'.
     """
     from separative.model import load_model

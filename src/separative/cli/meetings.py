@@ -15,7 +15,7 @@ from separative.errors import SeparativeError
 
 if TYPE_CHECKING:
     from separative.audio import Resampler
-    from separative.inference import Listener, Update
+    from separative.inference import StreamingDiarizer, Update
     from separative.inference.recording import Wave
 
 Number = TypeVar("Number", int, float)
@@ -28,7 +28,7 @@ def converse(
     out: Annotated[Path, typer.Option(help="Folder for <number>.wav, .rttm and .json.")],
     noise: Annotated[Path | None, typer.Option(help="Noise clips, for --snr.")] = None,
     split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
-    talkers: Annotated[int, typer.Option(min=1, max=8, help="In a conversation.")] = 3,
+    speakers: Annotated[int, typer.Option(min=1, max=8, help="In a conversation.")] = 3,
     minutes: Annotated[float, typer.Option(min=0.1, help="Length of a conversation.")] = 10.0,
     overlap: Annotated[float, typer.Option(min=0, max=0.7, help="Share of the time with speech.")] = 0.2,
     snr: Snr = None,
@@ -38,7 +38,7 @@ def converse(
     count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 1,
     cache: Annotated[Path | None, typer.Option(help="Folder of decoded speech and rooms.")] = None,
 ) -> None:
-    """Simulate conversations of a corpus's talkers.
+    """Simulate conversations of a corpus's speakers.
 
     The same corpus, settings, seed and number give the same conversation.
     """
@@ -48,7 +48,7 @@ def converse(
     config = ConversationConfig(
         rate=rate,
         seconds=60 * minutes,
-        talkers=talkers,
+        speakers=speakers,
         overlap=overlap,
         snr_db=None if snr is None else (snr, snr),
         rooms=rooms,
@@ -67,7 +67,7 @@ def converse(
 def listen(
     model: Model = DEFAULT,
     rate: Annotated[int, typer.Option(help="Hertz of the samples.")] = 16000,
-    out: Annotated[Path | None, typer.Option(help="Folder for the voices: talker<i>.wav.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the voices: speaker<i>.wav.")] = None,
     json: Annotated[bool, typer.Option("--json", help="A line of JSON for every piece.")] = False,
 ) -> None:
     """Say who speaks, while they do.
@@ -81,17 +81,17 @@ def listen(
     import numpy as np
 
     from separative import audio
-    from separative.inference import Listener
+    from separative.inference import StreamingDiarizer
     from separative.model import load_model
 
     loaded = load_model(model)
-    listener = Listener(loaded)
+    listener = StreamingDiarizer(loaded)
     change = audio.Resampler(rate, loaded.rate)
     speaking: set[str] = set()
     puts: list[Callable[[Wave], None]] = []
     with ExitStack() as files:
         for update in _updates(listener, change, sys.stdin.buffer, rate):
-            names = [f"talker{k + 1}" for k in range(len(update.embedding_KE))]
+            names = [f"speaker{k + 1}" for k in range(len(update.embedding_KE))]
             shares = dict(zip(names, update.activity_KS.mean(1).round(3).tolist(), strict=True))
             now = {name for name, share in shares.items() if share > 0.5}
             if json:
@@ -108,7 +108,7 @@ def listen(
                 put(voice_N)
 
 
-def _updates(listener: Listener, change: Resampler, source: BinaryIO, rate: int) -> Iterator[Update]:
+def _updates(listener: StreamingDiarizer, change: Resampler, source: BinaryIO, rate: int) -> Iterator[Update]:
     """What the listener says of raw samples, a tenth of a second at a time."""
     import numpy as np
 
@@ -133,10 +133,10 @@ def _numbers(text: str, kind: Callable[[str], Number], option: str) -> list[Numb
 
 def evaluate_meetings(
     model: Annotated[str, typer.Argument(help="Folder of a model or a run, or a registered name.")],
-    corpus: Annotated[Path, typer.Option(help="Speech of talkers that were not trained on.")],
+    corpus: Annotated[Path, typer.Option(help="Speech of speakers that were not trained on.")],
     noise: Annotated[Path | None, typer.Option(help="Noise clips, for --snr.")] = None,
     split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
-    talkers: Annotated[str, typer.Option(help="Numbers of talkers, with commas between.")] = "2,3,4",
+    speakers: Annotated[str, typer.Option(help="Numbers of speakers, with commas between.")] = "2,3,4",
     overlaps: Annotated[str, typer.Option(help="Shares of overlap, with commas between.")] = "0,0.2,0.4",
     count: Annotated[int, typer.Option(min=2, help="Conversations of each kind.")] = 10,
     minutes: Annotated[float, typer.Option(min=0.1, help="Length of a conversation.")] = 10.0,
@@ -146,10 +146,10 @@ def evaluate_meetings(
     cache: Annotated[Path | None, typer.Option(help="Folder of decoded speech and rooms.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; by default in MODEL.")] = None,
 ) -> None:
-    """Figures on simulated conversations of talkers that were not trained on.
+    """Figures on simulated conversations of speakers that were not trained on.
 
-    Diarization errors, number of talkers, swaps, separation and verification, also without cross-attention
-    over windows and with the number of talkers known.
+    Diarization errors, number of speakers, swaps, separation and verification, also without cross-attention
+    over windows and with the number of speakers known.
     """
     from separative.corpora import load_corpus
     from separative.evaluation.meetings import evaluate_meetings as evaluate
@@ -163,7 +163,7 @@ def evaluate_meetings(
             load_corpus(corpus, keep_damaged=True, progress=bars.count("headers")),
             noise=None if noise is None else load_corpus(noise),
             split=split,
-            talkers=_numbers(talkers, int, "--talkers"),
+            speakers=_numbers(speakers, int, "--speakers"),
             overlaps=_numbers(overlaps, float, "--overlaps"),
             count=count,
             seconds=60 * minutes,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from separative.cli.show import Bars, say_json, telling_what_is_kept
+from separative.cli.show import Bars, exit_on_interrupt, say_json
 
 Minutes = Annotated[float | None, typer.Option(min=0.01, help="Stop after so many minutes of training.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
@@ -56,7 +56,7 @@ def train(
     with Bars() as bars:
         speech = load_corpus(corpus, keep_damaged=True, progress=bars.count("headers"))
         clips = None if noise is None else load_corpus(noise)
-        with telling_what_is_kept():
+        with exit_on_interrupt():
             run = training.train(
                 chosen,
                 corpus=speech,
@@ -80,12 +80,12 @@ def train(
         if "dev" in {u.split for u in speech}:
             print(f"{run}: trained; next: separative evaluate {run} --corpus {corpus}")
         else:
-            print(f"{run}: trained on everybody; to evaluate it, name a corpus of other talkers")
+            print(f"{run}: trained on everybody; to evaluate it, name a corpus of other speakers")
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Folder of a model or a run, or a registered name.")],
-    corpus: Annotated[Path, typer.Option(help="Speech of talkers that were not trained on.")],
+    corpus: Annotated[Path, typer.Option(help="Speech of speakers that were not trained on.")],
     split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
     noise: Annotated[Path | None, typer.Option(help="Noise clips, for conditions with noise.")] = None,
     conditions: Annotated[
@@ -95,18 +95,18 @@ def evaluate(
     enrol: Annotated[str, typer.Option(help="Condition of the enrolment side.")] = "clean",
     seed: Annotated[int, typer.Option(min=0, help="Of the trials and the bootstrap.")] = 0,
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of each side.")] = 4.0,
-    enrolments: Annotated[int, typer.Option(min=1, help="Enrolment sides of a talker, at most.")] = 2,
-    tests: Annotated[int, typer.Option(min=1, help="Test sides of a talker, at most.")] = 3,
+    enrolments: Annotated[int, typer.Option(min=1, help="Enrolment sides of a speaker, at most.")] = 2,
+    tests: Annotated[int, typer.Option(min=1, help="Test sides of a speaker, at most.")] = 3,
     candidates: Annotated[Literal["active", "all"], typer.Option(help="Streams that may match.")] = "active",
     cohort: Annotated[
-        str | None, typer.Option(help="Split whose talkers normalise scores, in rows of their own.")
+        str | None, typer.Option(help="Split whose speakers normalise scores, in rows of their own.")
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Also the untrained network and MFCC statistics.")] = True,
     quality: Annotated[bool, typer.Option("--quality", help="Also PESQ and STOI; extra 'quality'.")] = False,
     oracle: Annotated[
         bool, typer.Option("--oracle", help="Also told by separation which stream is the target's.")
     ] = False,
-    resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over talkers.")] = 500,
+    resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over speakers.")] = 500,
     batch: Annotated[int, typer.Option(min=1, help="Sides in a forward pass.")] = 16,
     trials: Annotated[Path | None, typer.Option(help="A trial list, instead of drawing one.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder in which simulated rooms are kept.")] = None,
@@ -116,7 +116,7 @@ def evaluate(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")] = False,
 ) -> None:
-    """Figures on talkers that were not trained on.
+    """Figures on speakers that were not trained on.
 
     Error rates, calibrated costs, identification, separation, activity and identity information with 95 %
     intervals: saved as results.json, results.md and eer.png; the main ones are printed.
@@ -161,9 +161,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="A new folder, or that of an earlier demonstration.")] = Path(
         "demo"
     ),
-    talkers: Annotated[int, typer.Option(help="Synthetic talkers in all.")] = 80,
-    utterances: Annotated[int, typer.Option(help="Sentences of each talker.")] = 20,
-    dev_talkers: Annotated[int, typer.Option(help="Talkers never trained on.")] = 20,
+    speakers: Annotated[int, typer.Option(help="Synthetic speakers in all.")] = 80,
+    utterances: Annotated[int, typer.Option(help="Sentences of each speaker.")] = 20,
+    dev_speakers: Annotated[int, typer.Option(help="Speakers never trained on.")] = 20,
     minutes: Minutes = None,
     steps: Steps = None,
     seed: Annotated[int, typer.Option(min=0, help="Of voices, trials and sample.")] = 0,
@@ -177,12 +177,12 @@ def demo(
     from separative import demo as demonstration
     from separative.evaluation import MAIN, Results
 
-    with Bars() as bars, telling_what_is_kept("; the same command goes on"):
+    with Bars() as bars, exit_on_interrupt("; the same command goes on"):
         page = demonstration.demo(
             out,
-            talkers=talkers,
+            speakers=speakers,
             utterances=utterances,
-            dev_talkers=dev_talkers,
+            dev_speakers=dev_speakers,
             minutes=minutes,
             steps=steps,
             seed=seed,
@@ -196,7 +196,7 @@ def demo(
 
 def calibrate(
     model: Annotated[str, typer.Argument(help="Folder of a model or a run, or a registered name.")],
-    corpus: Annotated[Path, typer.Option(help="Speech of talkers that were not trained on.")],
+    corpus: Annotated[Path, typer.Option(help="Speech of speakers that were not trained on.")],
     split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
     noise: Annotated[Path | None, typer.Option(help="Noise clips, for conditions with noise.")] = None,
     conditions: Annotated[
@@ -205,17 +205,17 @@ def calibrate(
     enrol: Annotated[str, typer.Option(help="Condition of the enrolment side.")] = "clean",
     seed: Annotated[int, typer.Option(min=0, help="Of the trials and the folds.")] = 0,
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of each side.")] = 4.0,
-    enrolments: Annotated[int, typer.Option(min=1, help="Enrolment sides of a talker, at most.")] = 2,
-    tests: Annotated[int, typer.Option(min=1, help="Test sides of a talker, at most.")] = 3,
+    enrolments: Annotated[int, typer.Option(min=1, help="Enrolment sides of a speaker, at most.")] = 2,
+    tests: Annotated[int, typer.Option(min=1, help="Test sides of a speaker, at most.")] = 3,
     prior: Annotated[float, typer.Option(help="At which the map is fitted.")] = 0.5,
-    folds: Annotated[int, typer.Option(min=3, help="Of talkers, for the cost on unseen ones.")] = 5,
+    folds: Annotated[int, typer.Option(min=3, help="Of speakers, for the cost on unseen ones.")] = 5,
     batch: Annotated[int, typer.Option(min=1, help="Sides in a forward pass.")] = 16,
     json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Teach a model what its scores are worth.
 
     Fits the map from scores to log-likelihood ratios and writes it into the model's card, with its cost on
-    talkers it was not fitted on. The weights are not touched.
+    speakers it was not fitted on. The weights are not touched.
     """
     from separative import evaluation
     from separative.corpora import load_corpus
@@ -246,7 +246,7 @@ def calibrate(
     held = record["held_out"]
     print(f"llr = {record['scale']:.3f} · score {record['offset']:+.3f} nats, from {record['trials']} trials")
     print(
-        f"on held-out talkers Cllr {held['cllr']:.3f} bits, the least possible {held['min_cllr']:.3f}:"
+        f"on held-out speakers Cllr {held['cllr']:.3f} bits, the least possible {held['min_cllr']:.3f}:"
         f" {held['loss']:.3f} lost to calibration"
     )
     print(card)

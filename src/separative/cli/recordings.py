@@ -41,7 +41,7 @@ def embed(
     channels: Channels = "mean",
     json: Json = False,
 ) -> None:
-    """Embeddings of all talkers of recordings.
+    """Embeddings of all speakers of recordings.
 
     Each with its seconds of speech; --json adds the activity of every segment. A corpus that was stopped goes
     on where it was.
@@ -84,14 +84,14 @@ def embed(
 
 def separate(
     sources: Sounds,
-    out: Annotated[Path, typer.Option(help="Folder for the talkers: <name>-talker<i>.wav.")] = Path(
-        "talkers"
+    out: Annotated[Path, typer.Option(help="Folder for the speakers: <name>-speaker<i>.wav.")] = Path(
+        "speakers"
     ),
     model: Model = DEFAULT,
     channels: Channels = "mean",
     json: Json = False,
 ) -> None:
-    """Write the waveform of every talker."""
+    """Write the waveform of every speaker."""
     from separative import inference
     from separative.errors import SeparativeError
     from separative.inference.output import describe
@@ -99,7 +99,7 @@ def separate(
     stem, number = Counter(path.stem for path in sources).most_common(1)[0]
     if number > 1:
         raise SeparativeError(
-            f"{number} recordings are named '{stem}': their talkers would overwrite each other"
+            f"{number} recordings are named '{stem}': their speakers would overwrite each other"
         )
     recordings = _each(inference.separate, sources, model, channels)
     written = [inference.write_waveforms(recording, out) for recording in recordings]
@@ -120,11 +120,11 @@ def verify(
     model: Model = DEFAULT,
     left: Annotated[list[Path] | None, typer.Option(help="A recording of the left side; repeatable.")] = None,
     right: Annotated[list[Path] | None, typer.Option(help="Of the right side; repeatable.")] = None,
-    prior: Annotated[float, typer.Option(help="Probability of the same talker before listening.")] = 0.5,
+    prior: Annotated[float, typer.Option(help="Probability of the same speaker before listening.")] = 0.5,
     channels: Channels = "mean",
     json: Json = False,
 ) -> None:
-    """Is a talker heard on both sides?
+    """Is a speaker heard on both sides?
 
     Name two recordings, or several of each side by --left and --right. Prints the score, the streams that
     match best and, if the model is calibrated, the log-likelihood ratio and the probability at the prior.
@@ -152,7 +152,7 @@ def verify(
         print(f"no probability: the model has no calibration; 'separative calibrate {model}' makes one")
     else:
         print(
-            f"{'the same talker' if found.same else 'different talkers'}: probability {found.probability:.4g}"
+            f"{'the same speaker' if found.same else 'different speakers'}: probability {found.probability:.4g}"
         )
         print(
             f"log-likelihood ratio {found.llr:+.2f} nats; prior {prior:g};"
@@ -160,29 +160,29 @@ def verify(
         )
 
 
-def analyze(
+def diarize(
     source: Annotated[Path, typer.Argument(help="A sound file of any length.")],
     out: Annotated[Path, typer.Option(help="Folder for <name>.rttm, .json, .png, .html and the voices.")],
     model: Model = DEFAULT,
-    talkers: Annotated[int | None, typer.Option(min=1, help="How many there are, if known.")] = None,
+    speakers: Annotated[int | None, typer.Option(min=1, help="How many there are, if known.")] = None,
     voices: Annotated[
-        bool, typer.Option(help="Also each talker's voice, <name>-talker<i>.wav, and the page.")
+        bool, typer.Option(help="Also each speaker's voice, <name>-speaker<i>.wav, and the page.")
     ] = True,
     active_only: Annotated[
-        bool, typer.Option("--active-only", help="Voices silent where their talkers are.")
+        bool, typer.Option("--active-only", help="Voices silent where their speakers are.")
     ] = False,
     enrol: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: a talker to look for; repeatable, also of one name.")
+        list[str] | None, typer.Option(help="NAME=FILE: a speaker to look for; repeatable, also of one name.")
     ] = None,
     prior: Annotated[
-        float, typer.Option(help="Probability that an enrolled talker is there, before listening.")
+        float, typer.Option(help="Probability that an enrolled speaker is there, before listening.")
     ] = 0.5,
     channels: Channels = "mean",
     json: Json = False,
 ) -> None:
     """Who spoke when, in a recording of any length.
 
-    Talkers are counted, told apart over the whole recording, compared with enrolled ones, and separated.
+    Speakers are counted, told apart over the whole recording, compared with enrolled ones, and separated.
     """
     from separative import inference
     from separative.errors import AudioError, SeparativeError
@@ -204,10 +204,10 @@ def analyze(
     with Bars() as bars:
         # A run that was stopped goes on from here; one that is done leaves nothing behind.
         kept = out / f".{source.stem}.npz"
-        meeting = inference.analyze(
+        meeting = inference.diarize(
             loaded,
             source,
-            talkers=talkers,
+            speakers=speakers,
             channels=channels,
             keep=kept,
             progress=bars.count("listening"),
@@ -217,7 +217,7 @@ def analyze(
             if enrolled
             else None
         )
-        record = inference.describe_meeting(meeting, matches)
+        record = inference.describe_diarization(meeting, matches)
         # What is known is kept before the longer work begins.
         write_rttm(out / f"{source.stem}.rttm", source.stem, meeting.turns)
         write_json(out / f"{source.stem}.json", record)
@@ -234,7 +234,7 @@ def analyze(
     if json:
         say_json(record | {"files": paths})
         return
-    columns = ["talker", "speech, s", "turns", *(["most like"] if matches else [])]
+    columns = ["speaker", "speech, s", "turns", *(["most like"] if matches else [])]
     rows = []
     for number, speaker in enumerate(meeting.speakers):
         row: list[object] = [speaker.name, f"{speaker.speech_seconds:.1f}", len(speaker.turns)]
@@ -269,7 +269,7 @@ def _each(work: Callable[..., Recording], sources: list[Path], model: str, chann
 
 def _say(recordings: list[Recording]) -> None:
     # Levels are those of waveforms, which embedding does without.
-    waves = any(t.waveform_N.size for r in recordings for t in r.talkers)
+    waves = any(t.waveform_N.size for r in recordings for t in r.streams)
     say_table(
         ("recording", "stream", "speech, s", *(["level, dB"] if waves else []), "heard"),
         [
@@ -281,6 +281,6 @@ def _say(recordings: list[Recording]) -> None:
                 "yes" if t.audible else "no",
             )
             for r in recordings
-            for t in r.talkers
+            for t in r.streams
         ],
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from separative.cli.show import Bars, telling_what_is_kept
+from separative.cli.show import Bars, exit_on_interrupt
 
 
 def benchmark(
@@ -51,7 +51,7 @@ def benchmark(
             if value is None:
                 raise SeparativeError(f"benchmark needs {name}; or --render with a results folder")
         assert plan is not None and corpus is not None and out is not None
-        with telling_what_is_kept():
+        with exit_on_interrupt():
             page = table.benchmark(
                 table.load_plan(plan),
                 corpus=corpus,
@@ -74,7 +74,7 @@ def report(
     ],
     out: Annotated[Path | None, typer.Option(help="The page; report.html in the folder by default.")] = None,
     corpus: Annotated[
-        Path | None, typer.Option(help="Speech of talkers not trained on, to look at and listen to.")
+        Path | None, typer.Option(help="Speech of speakers not trained on, to look at and listen to.")
     ] = None,
     noise: Annotated[Path | None, typer.Option(help="Noise clips, for conditions with noise.")] = None,
     split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
@@ -84,7 +84,7 @@ def report(
     """One self-contained page about a run or its results.
 
     Training curves, error rates by condition with intervals; with a corpus also who is like whom, a map of
-    talkers, what the cross-attention looks at, and a mixture to see and hear.
+    speakers, what the cross-attention looks at, and a mixture to see and hear.
     """
     from separative.demo import sample_mixture
     from separative.errors import SeparativeError

@@ -22,7 +22,7 @@ class Stopped(Exception):  # noqa: N818 (not an error)
 
 
 @contextmanager
-def telling_what_is_kept(then: str = "") -> Iterator[None]:
+def exit_on_interrupt(then: str = "") -> Iterator[None]:
     """An interruption that says what it kept ends the verb with that sentence, and ``then``."""
     try:
         yield

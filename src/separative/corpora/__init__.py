@@ -1,22 +1,22 @@
 """What exists on disk: corpora of utterances, their layouts, their health, and synthetic voices."""
 
-from separative.corpora.check import CorpusReport, Problem, check_corpus
+from separative.corpora.check import CorpusProblem, CorpusReport, check_corpus
 from separative.corpora.cuts import save_corpus
 from separative.corpora.layouts import LAYOUTS, load_corpus
 from separative.corpora.manifest import Corpus, IdentityKind, Utterance
 from separative.corpora.shards import pack_corpus
-from separative.corpora.voices import speak_voices
+from separative.corpora.voices import synthesize_corpus
 
 __all__ = [
     "LAYOUTS",
     "Corpus",
+    "CorpusProblem",
     "CorpusReport",
     "IdentityKind",
-    "Problem",
     "Utterance",
     "check_corpus",
     "load_corpus",
     "pack_corpus",
     "save_corpus",
-    "speak_voices",
+    "synthesize_corpus",
 ]

@@ -17,7 +17,7 @@ from separative.corpora.manifest import Corpus, Progress, Utterance, in_threads
 from separative.errors import AudioError
 
 MIN_SPEECH = 4.0
-"""Seconds of active speech below which a talker is named: two stretches of 2 s, the least for a trial."""
+"""Seconds of active speech below which a speaker is named: two stretches of 2 s, the least for a trial."""
 SILENT_DB = -80.0
 QUIET_DB = -55.0
 # A frame is active within 30 dB of the loud ones (95th percentile): speech pauses and codec noise lie below.
@@ -28,8 +28,8 @@ DURATION_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One finding: ``where`` is a file or a talker."""
+class CorpusProblem:
+    """One finding: ``where`` is a file or a speaker."""
 
     kind: Literal["error", "warning"]
     where: str
@@ -40,7 +40,7 @@ class Problem:
 class Share:
     """The size of a corpus or of one part of it; ``hours`` as decoded."""
 
-    talkers: int
+    speakers: int
     utterances: int
     hours: float
 
@@ -49,18 +49,18 @@ class Share:
 class CorpusReport:
     """Problems; the size of the whole and of each corpus; utterances by rate (hertz) and by channels."""
 
-    problems: tuple[Problem, ...]
+    problems: tuple[CorpusProblem, ...]
     total: Share
     by_corpus: dict[str, Share]
     rates: dict[int, int]
     channels: dict[int, int]
 
     @property
-    def errors(self) -> tuple[Problem, ...]:
+    def errors(self) -> tuple[CorpusProblem, ...]:
         return tuple(p for p in self.problems if p.kind == "error")
 
     @property
-    def warnings(self) -> tuple[Problem, ...]:
+    def warnings(self) -> tuple[CorpusProblem, ...]:
         return tuple(p for p in self.problems if p.kind == "warning")
 
 
@@ -83,7 +83,7 @@ def check_corpus(
     """Decode every utterance and report what is wrong.
 
     Errors: unreadable, cut short, empty, silent, shorter than the manifest says, the same audio under two
-    talkers, fewer than two talkers. Warnings: the same audio twice, very low level, talkers with less than
+    speakers, fewer than two speakers. Warnings: the same audio twice, very low level, speakers with less than
     ``min_speech`` seconds of active speech, several rates, several channels, no labels at all.
 
     Args:
@@ -94,7 +94,7 @@ def check_corpus(
     problems = [
         *_of_utterances(corpus, findings),
         *_of_duplicates(corpus, findings),
-        *_of_talkers(corpus, findings, min_speech),
+        *_of_speakers(corpus, findings, min_speech),
         *_of_formats(findings),
     ]
     names = sorted({u.corpus for u in corpus})
@@ -149,23 +149,25 @@ def active_seconds(wave_N: Wave, rate: int) -> float:
     return float((power_T > floor).sum()) * FRAME_SECONDS
 
 
-def _of_utterances(corpus: Corpus, findings: list[_Finding]) -> Iterator[Problem]:
+def _of_utterances(corpus: Corpus, findings: list[_Finding]) -> Iterator[CorpusProblem]:
     for utterance, found in zip(corpus, findings, strict=True):
         where = str(utterance.path)
         if found.failure:
-            yield Problem("error", where, found.failure)
+            yield CorpusProblem("error", where, found.failure)
         elif found.level < SILENT_DB:
-            yield Problem("error", where, f"silent: level {found.level:.0f} dB, below {SILENT_DB:.0f} dB")
+            yield CorpusProblem(
+                "error", where, f"silent: level {found.level:.0f} dB, below {SILENT_DB:.0f} dB"
+            )
         elif found.level < QUIET_DB:
-            yield Problem("warning", where, f"very quiet: level {found.level:.0f} dB")
+            yield CorpusProblem("warning", where, f"very quiet: level {found.level:.0f} dB")
         if not found.failure and found.seconds < utterance.seconds - DURATION_TOLERANCE:
             lack = f"the manifest says {utterance.seconds:.2f} s, the file holds {found.seconds:.2f} s"
-            yield Problem(
+            yield CorpusProblem(
                 "error", where, f"{lack} from {utterance.start:g} s on" if utterance.start else lack
             )
 
 
-def _of_duplicates(corpus: Corpus, findings: list[_Finding]) -> Iterator[Problem]:
+def _of_duplicates(corpus: Corpus, findings: list[_Finding]) -> Iterator[CorpusProblem]:
     first: dict[bytes, Utterance] = {}
     for utterance, found in zip(corpus, findings, strict=True):
         # Silent files are equal without being copies.
@@ -175,41 +177,47 @@ def _of_duplicates(corpus: Corpus, findings: list[_Finding]) -> Iterator[Problem
         if other is utterance:
             continue
         if other.speaker == utterance.speaker:
-            yield Problem("warning", str(utterance.path), f"the same audio as {other.path}")
+            yield CorpusProblem("warning", str(utterance.path), f"the same audio as {other.path}")
         else:
-            talkers = f"{other.speaker or 'unlabelled'} and {utterance.speaker or 'unlabelled'}"
-            yield Problem("error", str(utterance.path), f"the same audio as {other.path}, under {talkers}")
+            speakers = f"{other.speaker or 'unlabelled'} and {utterance.speaker or 'unlabelled'}"
+            yield CorpusProblem(
+                "error", str(utterance.path), f"the same audio as {other.path}, under {speakers}"
+            )
 
 
-def _of_talkers(corpus: Corpus, findings: list[_Finding], min_speech: float) -> Iterator[Problem]:
+def _of_speakers(corpus: Corpus, findings: list[_Finding], min_speech: float) -> Iterator[CorpusProblem]:
     if all(u.category for u in corpus):
-        return  # noise has no talkers
+        return  # noise has no speakers
     active: dict[str, float] = defaultdict(float)
     for utterance, found in zip(corpus, findings, strict=True):
         if utterance.speaker is not None:
             active[utterance.speaker] += found.active
     if not active:
-        yield Problem(
-            "warning", "corpus", "no talker is labelled; only identity: recording can be learnt from it"
+        yield CorpusProblem(
+            "warning", "corpus", "no speaker is labelled; only identity: recording can be learnt from it"
         )
     elif len(active) < 2:
-        yield Problem("error", "corpus", f"only one talker ({next(iter(active))}); at least two are needed")
-    for talker in sorted(active):
-        if active[talker] < min_speech:
-            problem = f"too little speech: {active[talker]:.1f} s active, under {min_speech:g} s"
-            yield Problem("warning", talker, problem)
+        yield CorpusProblem(
+            "error", "corpus", f"only one speaker ({next(iter(active))}); at least two are needed"
+        )
+    for speaker in sorted(active):
+        if active[speaker] < min_speech:
+            problem = f"too little speech: {active[speaker]:.1f} s active, under {min_speech:g} s"
+            yield CorpusProblem("warning", speaker, problem)
 
 
-def _of_formats(findings: list[_Finding]) -> Iterator[Problem]:
+def _of_formats(findings: list[_Finding]) -> Iterator[CorpusProblem]:
     rates = Counter(f.rate for f in findings if f.rate)
     if len(rates) > 1:
         listed = ", ".join(f"{rate} Hz ({count})" for rate, count in rates.most_common())
-        yield Problem("warning", "corpus", f"several sampling rates, all are resampled: {listed}")
+        yield CorpusProblem("warning", "corpus", f"several sampling rates, all are resampled: {listed}")
     several = sum(f.channels > 1 for f in findings)
     if several:
-        yield Problem("warning", "corpus", f"{several} utterances have several channels; their mean is used")
+        yield CorpusProblem(
+            "warning", "corpus", f"{several} utterances have several channels; their mean is used"
+        )
 
 
 def _share(seen: list[tuple[Utterance, _Finding]]) -> Share:
-    talkers = {u.speaker for u, _ in seen if u.speaker is not None}
-    return Share(len(talkers), len(seen), sum(f.seconds for _, f in seen) / 3600)
+    speakers = {u.speaker for u, _ in seen if u.speaker is not None}
+    return Share(len(speakers), len(seen), sum(f.seconds for _, f in seen) / 3600)

@@ -19,7 +19,7 @@ from typing import IO, Any
 from separative import audio
 from separative.corpora.manifest import Corpus, Progress, Utterance, in_threads
 from separative.errors import CorpusError
-from separative.files import address, open_binary, replacing
+from separative.files import address, atomic_path, open_binary
 
 CUT_FILES = ("cuts.jsonl.gz", "cuts.jsonl")
 
@@ -51,7 +51,7 @@ def save_corpus(
     files = sorted({u.path for u in corpus})
     header = dict(zip(files, in_threads(audio.info, files, progress), strict=True))
     base = path.parent.resolve() if relative else None
-    with replacing(path) as beside, _open(beside, "w") as file:
+    with atomic_path(path) as beside, _open(beside, "w") as file:
         for utterance in corpus:
             cut = _to_cut(utterance, header[utterance.path], base)
             file.write(json.dumps(cut, ensure_ascii=False) + "\n")
@@ -65,7 +65,7 @@ def _to_cut(utterance: Utterance, header: audio.AudioInfo, base: Path | None) ->
     seconds = min(utterance.seconds, header.seconds - utterance.start)
     several = header.channels > 1
     channel = channels if several else 0
-    talker = {
+    speaker = {
         "id": utterance.id,
         "recording_id": written,
         "start": 0.0,
@@ -79,7 +79,7 @@ def _to_cut(utterance: Utterance, header: audio.AudioInfo, base: Path | None) ->
         "start": utterance.start,
         "duration": seconds,
         "channel": channel,
-        "supervisions": [talker] if utterance.speaker is not None else [],
+        "supervisions": [speaker] if utterance.speaker is not None else [],
         "recording": {
             "id": written,
             "sources": [{"type": "file", "channels": channels, "source": written}],
@@ -97,7 +97,7 @@ def read_cuts(source: Path) -> Iterator[Utterance]:
     """Utterances of a cut manifest, or of ``cuts.jsonl[.gz]`` in a folder.
 
     Raises:
-        CorpusError: a line that is not a cut of one file by at most one talker with all its channels.
+        CorpusError: a line that is not a cut of one file by at most one speaker with all its channels.
     """
     path = cuts_in(source) if source.is_dir() else source
     if address(source) and not source.name.endswith((".jsonl", ".jsonl.gz")):
@@ -130,17 +130,17 @@ def _from_cut(cut: dict[str, Any], folder: Path) -> Utterance:
         raise CorpusError(
             f"cut '{name}' takes channels {channels} of {source['channels']}; split the file first"
         )
-    talkers = {s["speaker"] for s in cut["supervisions"] if s.get("speaker")}
-    if len(talkers) > 1:
+    speakers = {s["speaker"] for s in cut["supervisions"] if s.get("speaker")}
+    if len(speakers) > 1:
         raise CorpusError(
-            f"cut '{name}' has several talkers ({', '.join(sorted(talkers))}); cut it by supervision"
+            f"cut '{name}' has several speakers ({', '.join(sorted(speakers))}); cut it by supervision"
         )
     custom = cut.get("custom") or {}
     return Utterance(
         id=name,
         path=folder / source["source"],
         seconds=cut["duration"],
-        speaker=talkers.pop() if talkers else None,
+        speaker=speakers.pop() if speakers else None,
         start=cut["start"],
         corpus=custom.get("corpus", ""),
         split=custom.get("split", ""),

@@ -90,7 +90,7 @@ def read_kaldi(source: Path) -> Iterator[Utterance]:
                 f"{segments_file}: '{name}' is cut from '{recording}', which wav.scp does not list"
             )
         if name not in speakers:
-            raise CorpusError(f"{source / 'utt2spk'}: no talker for utterance '{name}'")
+            raise CorpusError(f"{source / 'utt2spk'}: no speaker for utterance '{name}'")
         yield Utterance(
             name, recordings[recording], seconds, speakers[name], start, corpus=source.resolve().name
         )
@@ -135,7 +135,7 @@ def _segment(rest: str, place: str) -> tuple[str, float, float]:
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 SPLITS = ("train", "dev", "test")
 LIBRISPEECH_NAME = re.compile(r"(\d+)-\d+-\d+")
-VOXCELEB_TALKER = re.compile(r"id\d{5}")
+VOXCELEB_SPEAKER = re.compile(r"id\d{5}")
 
 
 def _sound_files(folder: Path) -> Iterator[Path]:
@@ -154,18 +154,18 @@ def _stem(path: Path, root: Path) -> str:
 
 
 def read_folders(root: Path) -> Iterator[Utterance]:
-    """A folder per talker, sound files at any depth below it; the folder's name is the talker's."""
+    """A folder per speaker, sound files at any depth below it; the folder's name is the speaker's."""
     root = root.resolve()
     loose = True
     for path in _sound_files(root):
-        talker, *inner = path.relative_to(root).parts
+        speaker, *inner = path.relative_to(root).parts
         if not inner:
             continue
         loose = False
-        yield Utterance(_stem(path, root), path, UNKNOWN_SECONDS, f"{root.name}/{talker}", corpus=root.name)
+        yield Utterance(_stem(path, root), path, UNKNOWN_SECONDS, f"{root.name}/{speaker}", corpus=root.name)
     if loose:
         raise CorpusError(
-            f"{root}: no speech found; expected a folder per talker with {_suffixes()} files in it"
+            f"{root}: no speech found; expected a folder per speaker with {_suffixes()} files in it"
         )
 
 
@@ -175,34 +175,34 @@ def looks_like_librispeech(root: Path) -> bool:
 
 
 def read_librispeech(root: Path) -> Iterator[Utterance]:
-    """``[subset/]talker/chapter/talker-chapter-number.flac``; the split is the subset's first word."""
+    """``[subset/]speaker/chapter/speaker-chapter-number.flac``; the split is the subset's first word."""
     root = root.resolve()
     for path in _sound_files(root):
         match = LIBRISPEECH_NAME.fullmatch(path.stem)
         if match is None:
-            raise CorpusError(f"{path}: not a LibriSpeech name (talker-chapter-number); try another layout")
+            raise CorpusError(f"{path}: not a LibriSpeech name (speaker-chapter-number); try another layout")
         split = path.parents[2].name.partition("-")[0]
-        talker = f"librispeech/{match[1]}"
+        speaker = f"librispeech/{match[1]}"
         split = split if split in SPLITS else ""
-        yield Utterance(path.stem, path, UNKNOWN_SECONDS, talker, corpus="librispeech", split=split)
+        yield Utterance(path.stem, path, UNKNOWN_SECONDS, speaker, corpus="librispeech", split=split)
 
 
 def looks_like_voxceleb(root: Path) -> bool:
     first = next(_sound_files(root), None)
-    return first is not None and bool(VOXCELEB_TALKER.fullmatch(first.parents[1].name))
+    return first is not None and bool(VOXCELEB_SPEAKER.fullmatch(first.parents[1].name))
 
 
 def read_voxceleb(root: Path) -> Iterator[Utterance]:
     """``[dev|test/…/]idXXXXX/video/number.wav``; the split is ``dev`` or ``test`` where a folder says so."""
     root = root.resolve()
     for path in _sound_files(root):
-        talker = path.parents[1].name
-        if not VOXCELEB_TALKER.fullmatch(talker):
+        speaker = path.parents[1].name
+        if not VOXCELEB_SPEAKER.fullmatch(speaker):
             raise CorpusError(f"{path}: not a VoxCeleb path (idXXXXX/video/number.wav); try another layout")
         split = next((part for part in path.parts[len(root.parent.parts) : -3] if part in SPLITS), "")
-        utterance = f"{talker}/{path.parent.name}/{path.stem}"
+        utterance = f"{speaker}/{path.parent.name}/{path.stem}"
         yield Utterance(
-            utterance, path, UNKNOWN_SECONDS, f"voxceleb/{talker}", corpus="voxceleb", split=split
+            utterance, path, UNKNOWN_SECONDS, f"voxceleb/{speaker}", corpus="voxceleb", split=split
         )
 
 

@@ -1,4 +1,4 @@
-"""The one form of a corpus in memory: utterances with talkers, corpora and splits."""
+"""The one form of a corpus in memory: utterances with speakers, corpora and splits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IdentityKind = Literal["speaker", "recording"]
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """A stretch of one sound file spoken by one talker (or noise, with ``speaker`` None).
+    """A stretch of one sound file spoken by one speaker (or noise, with ``speaker`` None).
 
     ``start`` and ``seconds`` are in seconds; ``speaker`` is globally unique, None where unlabelled.
     ``category`` is the class of a noise clip.
@@ -49,19 +49,19 @@ class Corpus:
 
     @cached_property
     def by_speaker(self) -> dict[str, tuple[Utterance, ...]]:
-        """Labelled utterances by talker; talkers sorted by name, utterances in corpus order."""
-        talkers: dict[str, list[Utterance]] = {}
+        """Labelled utterances by speaker; speakers sorted by name, utterances in corpus order."""
+        speakers: dict[str, list[Utterance]] = {}
         for utterance in self.utterances:
             if utterance.speaker is not None:
-                talkers.setdefault(utterance.speaker, []).append(utterance)
-        return {name: tuple(talkers[name]) for name in sorted(talkers)}
+                speakers.setdefault(utterance.speaker, []).append(utterance)
+        return {name: tuple(speakers[name]) for name in sorted(speakers)}
 
     @property
     def speakers(self) -> tuple[str, ...]:
         return tuple(self.by_speaker)
 
     def identities(self, kind: IdentityKind) -> dict[str, tuple[Utterance, ...]]:
-        """Utterances by identity: the talker (labelled ones only) or the recording each was cut from."""
+        """Utterances by identity: the speaker (labelled ones only) or the recording each was cut from."""
         if kind == "speaker":
             return self.by_speaker
         recordings: dict[str, list[Utterance]] = {}

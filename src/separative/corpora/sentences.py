@@ -1,4 +1,4 @@
-"""Plain English sentences from a small grammar: something for synthetic talkers to say."""
+"""Plain English sentences from a small grammar: something for synthetic speakers to say."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from separative.audio.archive import file_bytes, index_of
 from separative.corpora.cuts import CUT_FILES, save_corpus
 from separative.corpora.manifest import Corpus, Progress, Utterance
 from separative.errors import CorpusError
-from separative.files import replacing, write_json
+from separative.files import atomic_path, write_json
 
 
 def pack_corpus(
@@ -88,7 +88,7 @@ class _Shard:
 
 @contextmanager
 def _shard(path: Path) -> Iterator[_Shard]:
-    with replacing(path) as beside, tarfile.open(beside, "w") as tar:
+    with atomic_path(path) as beside, tarfile.open(beside, "w") as tar:
         shard = _Shard(path, tar)
         yield shard
     write_json(index_of(path), shard.places)

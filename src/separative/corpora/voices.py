@@ -1,6 +1,6 @@
-"""Synthetic voices: a corpus of made-up talkers, the same for the same seed, for demonstrations and tests.
+"""Synthetic voices: a corpus of made-up speakers, the same for the same seed, for demonstrations and tests.
 
-Each talker is an espeak-ng voice of its own (accent, resonances, pitch, breath, rate), then a vocal tract of
+Each speaker is an espeak-ng voice of its own (accent, resonances, pitch, breath, rate), then a vocal tract of
 its own length and a spectral tilt, applied here. From utterance to utterance, pitch, melody, rate and level
 vary a little.
 """
@@ -53,8 +53,8 @@ CANDIDATES = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Talker:
-    """One synthetic talker.
+class SyntheticSpeaker:
+    """One synthetic speaker.
 
     Attributes:
         name: unique within a seed.
@@ -77,8 +77,8 @@ class Talker:
     variant: str
 
 
-def draw_talkers(count: int, seed: int) -> list[Talker]:
-    """``count`` talkers; the first ones are the same for every count.
+def draw_speakers(count: int, seed: int) -> list[SyntheticSpeaker]:
+    """``count`` speakers; the first ones are the same for every count.
 
     Each is the one of ``CANDIDATES`` random ones farthest from all before it (Mitchell's best candidate), so
     that no two are alike by chance.
@@ -92,10 +92,10 @@ def draw_talkers(count: int, seed: int) -> list[Talker]:
             chosen = np.vstack([chosen, candidates[distance.argmax()]])
         else:
             chosen = candidates[:1]
-    return [_talker(f"s{seed}-{index:03d}", traits) for index, traits in enumerate(chosen)]
+    return [_speaker(f"s{seed}-{index:03d}", traits) for index, traits in enumerate(chosen)]
 
 
-def _talker(name: str, traits: npt.NDArray[np.float64]) -> Talker:
+def _speaker(name: str, traits: npt.NDArray[np.float64]) -> SyntheticSpeaker:
     size, voice, f1, f2, f3, f4, width, breath, rough, tilt, rate, lively, accent, bright = traits
     warp = 0.88 + 0.40 * size
     # Small people have high voices, though not strictly: two thirds of the pitch follow the size.
@@ -113,10 +113,10 @@ def _talker(name: str, traits: npt.NDArray[np.float64]) -> Talker:
             f"formant {index} {round(100 * factor)} {height} {round(85 + 50 * width)}"
             for index, (factor, height) in enumerate(zip(formants, heights, strict=True))
         ),
-        # Only half of the talkers breathe audibly.
+        # Only half of the speakers breathe audibly.
         f"breath 0 {' '.join([str(round(max(0.0, 2 * breath - 1) * 8))] * 4)} 2 2 1",
     ]
-    return Talker(
+    return SyntheticSpeaker(
         name=name,
         accent=ACCENTS[int(accent * len(ACCENTS))],
         warp=float(warp),
@@ -134,55 +134,55 @@ MANIFEST = "cuts.jsonl"
 DATA = ("phontab", "phonindex", "phondata", "intonations", "en_dict", "lang")
 
 
-def speak_voices(
+def synthesize_corpus(
     folder: str | Path,
     *,
-    talkers: int = 80,
+    speakers: int = 80,
     utterances: int = 20,
-    dev_talkers: int = 20,
+    dev_speakers: int = 20,
     seed: int = 0,
     rate: int = 16000,
     progress: Progress | None = None,
 ) -> Corpus:
-    """Speak a corpus of synthetic talkers: a folder of FLAC files per talker and a cut manifest.
+    """Speak a corpus of synthetic speakers: a folder of FLAC files per speaker and a cut manifest.
 
-    A finished folder is read, not spoken again; in an interrupted one only finished talkers are kept. Equal
+    A finished folder is read, not spoken again; in an interrupted one only finished speakers are kept. Equal
     settings give equal files, bit for bit.
 
     Args:
         folder: new, empty, or of an earlier call with the same settings.
-        talkers: how many; ``dev_talkers`` of them, drawn by the seed, make the split ``dev``, the others
+        speakers: how many; ``dev_speakers`` of them, drawn by the seed, make the split ``dev``, the others
             ``train``.
         utterances: sentences each, 3 to 6 s long.
         rate: hertz.
-        progress: called with (done, total) talkers.
+        progress: called with (done, total) speakers.
 
     Raises:
-        CorpusError: the folder holds something else, or the numbers leave a split without two talkers.
+        CorpusError: the folder holds something else, or the numbers leave a split without two speakers.
         MissingExtraError: espeakng-loader is not installed.
     """
     folder = Path(folder)
     settings = {
-        "talkers": talkers,
+        "speakers": speakers,
         "utterances": utterances,
-        "dev_talkers": dev_talkers,
+        "dev_speakers": dev_speakers,
         "seed": seed,
         "rate": rate,
     }
-    if min(dev_talkers, talkers - dev_talkers) < 2 or utterances < 2:
+    if min(dev_speakers, speakers - dev_speakers) < 2 or utterances < 2:
         raise CorpusError(
-            f"{talkers} talkers, {dev_talkers} of them dev, with {utterances} utterances: "
-            "each split needs at least two talkers, each talker two utterances"
+            f"{speakers} speakers, {dev_speakers} of them dev, with {utterances} utterances: "
+            "each split needs at least two speakers, each speaker two utterances"
         )
     _claim(folder, settings)
     if not (folder / MANIFEST).is_file():
-        people = draw_talkers(talkers, seed)
+        people = draw_speakers(speakers, seed)
         with tempfile.TemporaryDirectory(prefix="voices-") as data:
             _copy_data(Path(data), people)
             write_json(folder / SETTINGS, settings)
-            in_threads(lambda who: _speak_talker(folder, Path(data), who, settings), people, progress)
-        dev = np.random.default_rng([seed, 1]).permutation(talkers)[:dev_talkers]
-        splits = ["dev" if index in dev else "train" for index in range(talkers)]
+            in_threads(lambda who: _speak_speaker(folder, Path(data), who, settings), people, progress)
+        dev = np.random.default_rng([seed, 1]).permutation(speakers)[:dev_speakers]
+        splits = ["dev" if index in dev else "train" for index in range(speakers)]
         spoken = [
             u for who, split in zip(people, splits, strict=True) for u in _utterances(folder, who, split)
         ]
@@ -202,8 +202,8 @@ def _claim(folder: Path, settings: dict[str, int]) -> None:
         raise CorpusError(f"{folder}: is not empty; choose another folder for the synthetic voices")
 
 
-def _copy_data(target: Path, people: list[Talker]) -> None:
-    """espeak-ng finds a variant only inside its data folder, so give it a copy with the talkers in it."""
+def _copy_data(target: Path, people: list[SyntheticSpeaker]) -> None:
+    """espeak-ng finds a variant only inside its data folder, so give it a copy with the speakers in it."""
     package = importlib.util.find_spec("espeakng_loader")
     if package is None or package.origin is None:
         raise MissingExtraError("synthetic voices", "voices")
@@ -217,14 +217,14 @@ def _copy_data(target: Path, people: list[Talker]) -> None:
         (variants / who.name).write_text(who.variant)
 
 
-def _utterances(folder: Path, who: Talker, split: str) -> Iterator[Utterance]:
+def _utterances(folder: Path, who: SyntheticSpeaker, split: str) -> Iterator[Utterance]:
     for path in sorted((folder / who.name).iterdir()):
         name = f"voices/{who.name}"
         yield Utterance(f"{who.name}/{path.stem}", path, UNKNOWN_SECONDS, name, corpus="voices", split=split)
 
 
-def _speak_talker(folder: Path, data: Path, who: Talker, settings: dict[str, int]) -> None:
-    """Write one talker's folder; it appears when it is complete."""
+def _speak_speaker(folder: Path, data: Path, who: SyntheticSpeaker, settings: dict[str, int]) -> None:
+    """Write one speaker's folder; it appears when it is complete."""
     if (folder / who.name).is_dir():
         return
     partial = folder / f".{who.name}"
@@ -241,7 +241,7 @@ def _speak_talker(folder: Path, data: Path, who: Talker, settings: dict[str, int
     partial.rename(folder / who.name)
 
 
-def _saying(who: Talker, rng: np.random.Generator) -> dict[str, Any]:
+def _saying(who: SyntheticSpeaker, rng: np.random.Generator) -> dict[str, Any]:
     """A sentence and how it is said this time: pitch within about a semitone, rate within a tenth."""
     return {
         "text": sentence(rng),
@@ -252,7 +252,9 @@ def _saying(who: Talker, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def _synthesise(data: Path, who: Talker, sayings: list[dict[str, Any]]) -> Iterator[tuple[Wave, int]]:
+def _synthesise(
+    data: Path, who: SyntheticSpeaker, sayings: list[dict[str, Any]]
+) -> Iterator[tuple[Wave, int]]:
     """Waveforms and their rate, spoken by espeak-ng in a process of its own."""
     job = {"data": str(data), "voice": f"{who.accent}+{who.name}", "sayings": sayings}
     command = [sys.executable, "-P", str(Path(__file__).with_name("voices_worker.py"))]
@@ -261,7 +263,7 @@ def _synthesise(data: Path, who: Talker, sayings: list[dict[str, Any]]) -> Itera
         reason = (done.stderr.decode(errors="replace").strip().splitlines() or [f"code {done.returncode}"])[
             -1
         ]
-        raise CorpusError(f"synthetic talker {who.name}: espeak-ng failed ({reason})")
+        raise CorpusError(f"synthetic speaker {who.name}: espeak-ng failed ({reason})")
     [rate] = struct.unpack_from("<i", done.stdout)
     at = 4
     for saying in sayings:
@@ -269,7 +271,7 @@ def _synthesise(data: Path, who: Talker, sayings: list[dict[str, Any]]) -> Itera
         samples_N = np.frombuffer(done.stdout, "<i2", count, at + 4)
         at += 4 + 2 * count
         if not samples_N.any():
-            raise CorpusError(f"synthetic talker {who.name}: espeak-ng was silent for '{saying['text']}'")
+            raise CorpusError(f"synthetic speaker {who.name}: espeak-ng was silent for '{saying['text']}'")
         yield samples_N.astype(np.float32) / np.float32(32768), rate
 
 

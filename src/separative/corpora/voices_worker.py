@@ -1,7 +1,7 @@
-"""Speaks one synthetic talker's sentences through espeak-ng; run as a script of its own, never imported.
+"""Speaks one synthetic speaker's sentences through espeak-ng; run as a script of its own, never imported.
 
-espeak-ng is licensed under the GPL and keeps state from one call to the next. A process per talker keeps it
-out of the library and makes its output a function of the talker alone. It imports nothing of this package.
+espeak-ng is licensed under the GPL and keeps state from one call to the next. A process per speaker keeps it
+out of the library and makes its output a function of the speaker alone. It imports nothing of this package.
 
 Input, JSON on stdin: ``data`` (folder that holds espeak-ng-data), ``voice``, and ``sayings``, each with
 ``text``, ``rate`` (words a minute), ``pitch`` and ``range`` (0 to 99) and ``seed``.

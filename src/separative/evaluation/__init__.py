@@ -1,15 +1,15 @@
-"""How good is a model on talkers it has never heard? Trials, conditions, metrics and the table of them."""
+"""How good is a model on speakers it has never heard? Trials, conditions, metrics and the table of them."""
 
 from separative.evaluation.calibrate import calibrate
 from separative.evaluation.collect import listen
 from separative.evaluation.conditions import CONDITIONS, DEFAULT, Condition
 from separative.evaluation.draw import build_trials
-from separative.evaluation.outputs import Answers
+from separative.evaluation.outputs import CollectedOutputs
 from separative.evaluation.protocol import evaluate
 from separative.evaluation.results import MAIN, Results, Row, eer_figure
 from separative.evaluation.score import score, score_lines
 from separative.evaluation.sounds import Sounds
-from separative.evaluation.systems import EncoderSystem, MfccSystem, System, Voices, untrained
+from separative.evaluation.systems import EncoderSystem, MfccSystem, System, SystemOutput, untrained
 from separative.evaluation.trials import Side, Trial, TrialList
 from separative.metrics import eer, min_dcf, si_sdr, si_sdr_improvement
 
@@ -17,7 +17,7 @@ __all__ = [
     "CONDITIONS",
     "DEFAULT",
     "MAIN",
-    "Answers",
+    "CollectedOutputs",
     "Condition",
     "EncoderSystem",
     "MfccSystem",
@@ -26,9 +26,9 @@ __all__ = [
     "Side",
     "Sounds",
     "System",
+    "SystemOutput",
     "Trial",
     "TrialList",
-    "Voices",
     "build_trials",
     "calibrate",
     "eer",

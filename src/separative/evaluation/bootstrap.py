@@ -1,4 +1,4 @@
-"""95 % intervals by drawing talkers: trials of one talker stand or fall together, talkers do not."""
+"""95 % intervals by drawing speakers: trials of one speaker stand or fall together, speakers do not."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from separative.errors import SeparativeError
 from separative.metrics import Floats, fit_calibration
 
 
-class Talkers:
-    """Bootstrap draws over one set of talkers, shared by every figure computed on them.
+class SpeakerBootstrap:
+    """Bootstrap draws over one set of speakers, shared by every figure computed on them.
 
-    Talkers are drawn with replacement; ``times_RP`` says how often each of P talkers was drawn in each of R
-    resamples. With ``strata`` (the corpus of each talker) every stratum keeps its number of talkers.
+    Speakers are drawn with replacement; ``times_RP`` says how often each of P speakers was drawn in each of R
+    resamples. With ``strata`` (the corpus of each speaker) every stratum keeps its number of speakers.
     """
 
     def __init__(
@@ -31,16 +31,16 @@ class Talkers:
             chance = np.full(len(members), 1 / len(members))
             self.times_RP[:, members] = rng.multinomial(len(members), chance, size=resamples)
 
-    def indices(self, talkers: Sequence[str]) -> NDArray[np.intp]:
-        return np.array([self.index[t] for t in talkers], dtype=np.intp)
+    def indices(self, speakers: Sequence[str]) -> NDArray[np.intp]:
+        return np.array([self.index[t] for t in speakers], dtype=np.intp)
 
     def trial_weights(
         self, left_N: NDArray[np.intp], right_N: NDArray[np.intp], resamples: slice = slice(None)
     ) -> Floats:
-        """Weight [R,N] of each trial in each of the resamples, for talkers given by index.
+        """Weight [R,N] of each trial in each of the resamples, for speakers given by index.
 
-        Each copy of a talker drawn m times counts as a talker: it has its own target trials (weight m) and
-        meets every copy of the others (weight m·m'). Copies of one talker never meet as non-targets.
+        Each copy of a speaker drawn m times counts as a speaker: it has its own target trials (weight m) and
+        meets every copy of the others (weight m·m'). Copies of one speaker never meet as non-targets.
         """
         times_RP = self.times_RP[resamples]
         weight_RN = times_RP[:, left_N]
@@ -49,21 +49,21 @@ class Talkers:
         return weight_RN
 
     def ratio(
-        self, part_N: Floats, whole_N: Floats, talker_N: NDArray[np.intp]
+        self, part_N: Floats, whole_N: Floats, speaker_N: NDArray[np.intp]
     ) -> tuple[float, float, float]:
         """Sum of the parts over the sum of the wholes, with its 95 % interval."""
         count = self.times_RP.shape[1]
-        part_P, whole_P = (np.bincount(talker_N, weights=x, minlength=count) for x in (part_N, whole_N))
+        part_P, whole_P = (np.bincount(speaker_N, weights=x, minlength=count) for x in (part_N, whole_N))
         value = float(part_P.sum() / whole_P.sum())
         with np.errstate(invalid="ignore"):
             return value, *interval((self.times_RP @ part_P) / (self.times_RP @ whole_P), value)
 
-    def mean(self, value_N: Floats, talker_N: NDArray[np.intp]) -> tuple[float, float, float]:
-        """Mean over talkers of each talker's mean value, with its 95 % interval."""
-        talkers = self.times_RP.shape[1]
-        count_P = np.bincount(talker_N, minlength=talkers)
+    def mean(self, value_N: Floats, speaker_N: NDArray[np.intp]) -> tuple[float, float, float]:
+        """Mean over speakers of each speaker's mean value, with its 95 % interval."""
+        speakers = self.times_RP.shape[1]
+        count_P = np.bincount(speaker_N, minlength=speakers)
         here = count_P > 0
-        mean_P = np.bincount(talker_N, weights=value_N, minlength=talkers)[here] / count_P[here]
+        mean_P = np.bincount(speaker_N, weights=value_N, minlength=speakers)[here] / count_P[here]
         times_RP = self.times_RP[:, here]
         drawn = times_RP.sum(1) > 0
         value = float(mean_P.mean())
@@ -73,15 +73,15 @@ class Talkers:
 def interval(value_R: Floats, value: float) -> tuple[float, float]:
     """95 % interval by the bias-corrected percentiles (Efron, 1981); undefined resamples (NaN) do not count.
 
-    The correction matters for error rates: with fewer different talkers the ROC's hull is more flattering, so
+    The correction matters for error rates: with fewer different speakers the ROC's hull is more flattering, so
     resamples lie below the estimate as the estimate lies below the truth.
 
     Raises:
-        SeparativeError: no resample is defined; there are too few talkers.
+        SeparativeError: no resample is defined; there are too few speakers.
     """
     value_R = value_R[~np.isnan(value_R)]
     if not len(value_R):
-        raise SeparativeError("an interval needs more talkers: none of the resamples has a figure")
+        raise SeparativeError("an interval needs more speakers: none of the resamples has a figure")
     below = (np.mean(value_R < value) + np.mean(value_R <= value)) / 2
     normal = NormalDist()
     bias = normal.inv_cdf(float(np.clip(below, 1 / (len(value_R) + 1), 1 - 1 / (len(value_R) + 1))))
@@ -95,9 +95,9 @@ Chosen = NDArray[np.bool_]
 
 
 def deal_folds(corpus_of: Mapping[str, str], folds: int = FOLDS, seed: int = 0) -> NDArray[np.intp]:
-    """A fold [P] for each talker of ``corpus_of``, in its order: at random, but evenly in each corpus.
+    """A fold [P] for each speaker of ``corpus_of``, in its order: at random, but evenly in each corpus.
 
-    At least two talkers a fold; hence fewer folds where there are fewer than ``2 * folds`` talkers.
+    At least two speakers a fold; hence fewer folds where there are fewer than ``2 * folds`` speakers.
     """
     names = list(corpus_of)
     shuffled = np.random.default_rng(seed).permutation(len(names))
@@ -108,9 +108,9 @@ def deal_folds(corpus_of: Mapping[str, str], folds: int = FOLDS, seed: int = 0) 
 
 
 def held_out(left_N: NDArray[np.intp], right_N: NDArray[np.intp]) -> Iterator[tuple[Chosen, Chosen]]:
-    """For each pair of folds (or fold): which trials [N] lie there, and which have a talker in neither.
+    """For each pair of folds (or fold): which trials [N] lie there, and which have a speaker in neither.
 
-    ``left_N`` and ``right_N`` are the folds of the compared talkers. Every trial lies in one place.
+    ``left_N`` and ``right_N`` are the folds of the compared speakers. Every trial lies in one place.
     """
     low_N, high_N = np.minimum(left_N, right_N), np.maximum(left_N, right_N)
     for low, high in sorted(set(zip(low_N.tolist(), high_N.tolist(), strict=True))):
@@ -133,11 +133,11 @@ def held_out_llr(
     *,
     prior: float = 0.5,
 ) -> Floats | None:
-    """Log-likelihood ratios [N] in nats, each by a calibration fitted on trials of other talkers.
+    """Log-likelihood ratios [N] in nats, each by a calibration fitted on trials of other speakers.
 
-    ``left_N`` and ``right_N`` are the folds of the compared talkers. The trials between two folds (or within
-    one) are calibrated by a logistic regression, at ``prior``, on the trials that have a talker in neither of
-    them. None if there are too few talkers: some such rest lacks target or non-target trials.
+    ``left_N`` and ``right_N`` are the folds of the compared speakers. The trials between two folds (or within
+    one) are calibrated by a logistic regression, at ``prior``, on the trials that have a speaker in neither of
+    them. None if there are too few speakers: some such rest lacks target or non-target trials.
     """
     if not enough(target_N, left_N, right_N):
         return None

@@ -1,4 +1,4 @@
-"""Calibration that ships with a model: scores of talkers never trained on become log-likelihood ratios."""
+"""Calibration that ships with a model: scores of speakers never trained on become log-likelihood ratios."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ def calibrate(
 ) -> dict[str, Any]:
     """The entry ``calibration`` of a model's card: the map from scores to nats, and how well it carries over.
 
-    The map is fitted on all trials; ``held_out`` says what maps fitted in the same way cost on talkers whose
+    The map is fitted on all trials; ``held_out`` says what maps fitted in the same way cost on speakers whose
     trials they have not seen (:func:`held_out_llr`; every trial counts once), in bits: ``cllr``, ``min_cllr``
     and, their difference, ``loss``.
 
     Args:
-        model: in evaluation mode, trained on none of the talkers heard.
+        model: in evaluation mode, trained on none of the speakers heard.
         corpus, noise: of both, the utterances of ``split`` are used.
         conditions: of the test sides; their trials are pooled, so one map serves them all.
         enrol, seed, seconds, enrolments, tests: see :func:`build_trials`.
         prior: at which the map is fitted (:func:`fit_calibration`).
-        folds: of talkers, for ``held_out``.
+        folds: of speakers, for ``held_out``.
         batch: sides per forward pass.
-        trained_on: talkers that the model has learnt from, besides those its card names.
+        trained_on: speakers that the model has learnt from, besides those its card names.
         progress: called with (done, total) sides.
 
     Raises:
-        CorpusError: too few talkers, a split that is not there, noise wanted but not given.
-        SeparativeError: an unknown condition, a wrong prior, too few talkers or folds, talkers trained on, a
-            model whose scores say nothing of the talker.
+        CorpusError: too few speakers, a split that is not there, noise wanted but not given.
+        SeparativeError: an unknown condition, a wrong prior, too few speakers or folds, speakers trained on, a
+            model whose scores say nothing of the speaker.
     """
     log_odds(prior)  # a wrong one is refused before anything is heard
     corpus = corpus.split(split)
@@ -76,18 +76,18 @@ def calibrate(
         enrolments=enrolments,
         tests=tests,
     )
-    trials.refuse(model.talkers_met.union(trained_on))
+    trials.refuse(model.training_speakers.union(trained_on))
     corpus_of = trials.corpus_of
     target_N = np.array([trial.target for trial in trials.trials])
     condition_N = np.array([trial.condition for trial in trials.trials])
     fold_of = dict(zip(corpus_of, deal_folds(corpus_of, folds, seed), strict=True))
-    fold_of_side = {side.id: fold_of[side.talker] for side in (*trials.enrolments, *trials.tests)}
+    fold_of_side = {side.id: fold_of[side.speaker] for side in (*trials.enrolments, *trials.tests)}
     left_N = np.array([fold_of_side[trial.enrolment] for trial in trials.trials])
     right_N = np.array([fold_of_side[trial.test] for trial in trials.trials])
     if not enough(target_N, left_N, right_N):
         raise SeparativeError(
-            f"{len(corpus_of)} talkers in {folds} folds are too few for costs on talkers that a map was not "
-            "fitted on: beside any two folds a third is needed, of two talkers of one corpus at least"
+            f"{len(corpus_of)} speakers in {folds} folds are too few for costs on speakers that a map was not "
+            "fitted on: beside any two folds a third is needed, of two speakers of one corpus at least"
         )
     sounds = Sounds(corpus, noise, model.rate, seconds)
     system = EncoderSystem("model", model, queries=False)
@@ -97,7 +97,7 @@ def calibrate(
     fitted = fit_calibration(score_N, target_N, prior=prior)
     if fitted.scale <= 0:
         raise SeparativeError(
-            "this model cannot be calibrated: its scores are no higher where the talkers are the same"
+            "this model cannot be calibrated: its scores are no higher where the speakers are the same"
         )
     llr_N = held_out_llr(score_N, target_N, left_N, right_N, prior=prior)
     assert llr_N is not None  # there were enough
@@ -110,7 +110,7 @@ def calibrate(
         "prior": prior,
         "corpora": sorted(set(corpus_of.values())),
         "split": split,
-        "talkers": len(corpus_of),
+        "speakers": len(corpus_of),
         "trials": len(target_N),
         "targets": int(target_N.sum()),
         "seed": seed,

@@ -10,10 +10,10 @@ import numpy as np
 
 from separative.corpora.manifest import Corpus
 from separative.errors import MissingExtraError, SeparativeError
-from separative.evaluation.conditions import Heard, condition_named, mix
-from separative.evaluation.outputs import Answers, Key
+from separative.evaluation.conditions import MixedSide, condition_named, mix
+from separative.evaluation.outputs import CollectedOutputs, Key
 from separative.evaluation.sounds import Sounds
-from separative.evaluation.systems import Gathering, Segmenting, System, Voices
+from separative.evaluation.systems import Gathering, Segmenting, System, SystemOutput
 from separative.evaluation.trials import Side, TrialList
 from separative.metrics import Floats, pesq, sdr, si_sdr, si_sdr_improvement, stoi
 from separative.metrics.separation import MODES
@@ -31,18 +31,18 @@ def listen(
     cohort: Corpus | None = None,
     quality: bool = False,
     progress: Progress | None = None,
-) -> dict[str, Answers]:
+) -> dict[str, CollectedOutputs]:
     """Everything that :func:`score` needs to know of a system, by row name of the system.
 
     Args:
         batch: waveforms given to the system at a time.
-        cohort: other talkers, whose voices normalise scores: clean, up to MOST_COHORT of the list's corpora.
+        cohort: other speakers, whose voices normalise scores: clean, up to MOST_COHORT of the list's corpora.
         quality: also PESQ and STOI of what the system separates (slow; extra ``quality``).
         progress: called with (done, total) waveforms.
 
     Raises:
-        CorpusError: the list names an utterance that the corpus lacks; a cohort without talkers to use.
-        SeparativeError: a condition without target or without non-target trials; a cohort talker is heard in
+        CorpusError: the list names an utterance that the corpus lacks; a cohort without speakers to use.
+        SeparativeError: a condition without target or without non-target trials; a cohort speaker is heard in
             the list; PESQ at a rate that it does not know.
         MissingExtraError: simulated rooms without the extra ``rooms``, PESQ without ``quality``.
         AudioError: an unreadable file.
@@ -61,7 +61,7 @@ def listen(
         if progress is not None:
             progress(done, total)
 
-    answers: dict[str, Answers] = defaultdict(Answers)
+    answers: dict[str, CollectedOutputs] = defaultdict(CollectedOutputs)
     rest = mixtures(trials, sounds)
     while some := list(islice(rest, batch)):
         for (key, heard), found in zip(some, system([h.mix_N for _, h in some]), strict=True):
@@ -89,7 +89,7 @@ def listen(
     return dict(answers)
 
 
-def mixtures(trials: TrialList, sounds: Sounds) -> Iterator[tuple[Key, Heard]]:
+def mixtures(trials: TrialList, sounds: Sounds) -> Iterator[tuple[Key, MixedSide]]:
     """Every side of a list in every condition that it is heard in."""
     for side, names in _jobs(trials):
         yield from _heard(side, names, trials, sounds)
@@ -103,7 +103,7 @@ def _jobs(trials: TrialList) -> list[tuple[Side, tuple[str, ...]]]:
 
 def _heard(
     side: Side, names: Sequence[str], trials: TrialList, sounds: Sounds
-) -> Iterator[tuple[Key, Heard]]:
+) -> Iterator[tuple[Key, MixedSide]]:
     wanted = [condition_named(name) for name in names]
     parts = sounds.parts(
         side,
@@ -121,10 +121,10 @@ def _heard(
 
 
 def _enrolments(trials: TrialList) -> list[list[Side]]:
-    """The enrolments of every talker who has several."""
+    """The enrolments of every speaker who has several."""
     groups: dict[str, list[Side]] = {}
     for side in trials.enrolments:
-        groups.setdefault(side.talker, []).append(side)
+        groups.setdefault(side.speaker, []).append(side)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -136,11 +136,11 @@ def _cohort(corpus: Corpus, trials: TrialList, sounds: Sounds) -> list[Floats]:
 
 
 def _judge_separation(
-    answers: dict[str, Answers],
+    answers: dict[str, CollectedOutputs],
     rows: Sequence[str],
     key: Key,
-    heard: Heard,
-    voices: Voices,
+    heard: MixedSide,
+    voices: SystemOutput,
     quality_at: int | None,
 ) -> None:
     """Compare a system's waveforms with the sources; all of its rows share them, the first reports them."""
@@ -174,8 +174,8 @@ def _if_any(measure: Callable[..., float], estimate_N: Floats, source_N: Floats,
         return float("nan")
 
 
-def _without_waves(voices: Voices) -> Voices:
-    return Voices(
+def _without_waves(voices: SystemOutput) -> SystemOutput:
+    return SystemOutput(
         voices.embedding_CE,
         voices.active_C,
         activity_CS=voices.activity_CS,

@@ -18,13 +18,13 @@ from separative.mixtures.gains import mix_at
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``sir_db`` target over each interfering talker · ``snr_db`` over noise · cut to ``seconds``.
+    """``sir_db`` target over each interfering speaker · ``snr_db`` over noise · cut to ``seconds``.
 
     Interferers begin at that share of the side; their power while they talk is in that ratio to the target's
     over the whole side.
 
-    With ``room``, all talkers are heard in one simulated room, each at a place of their own, and the ratios
-    are those of the reverberant talkers at the microphone.
+    With ``room``, all speakers are heard in one simulated room, each at a place of their own, and the ratios
+    are those of the reverberant speakers at the microphone.
     """
 
     name: str
@@ -92,21 +92,21 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Heard:
+class MixedSide:
     """A mixture at the side's level; in it, ``source_KN``, the target first, then interferers."""
 
     mix_N: Wave
     source_KN: Wave
 
 
-def mix(parts: Parts, condition: Condition) -> Heard:
+def mix(parts: Parts, condition: Condition) -> MixedSide:
     """Mix a side under a condition; the level is that of the mixture.
 
     Raises:
         SeparativeError: a part that must keep a ratio, or all of it, is silent.
     """
-    talkers = parts.room_KN if condition.room else (parts.target_N, *parts.rival_KN)
-    target_N, *rivals = talkers[: 1 + len(condition.sir_db)]
+    speakers = parts.room_KN if condition.room else (parts.target_N, *parts.rival_KN)
+    target_N, *rivals = speakers[: 1 + len(condition.sir_db)]
     noise_N = parts.noise_N if condition.snr_db is not None else None
     end = None if condition.seconds is None else round(condition.seconds * parts.rate)
     begin = round(condition.begins * len(target_N[:end]))
@@ -117,4 +117,4 @@ def mix(parts: Parts, condition: Condition) -> Heard:
     if not mix_N.any():
         raise SeparativeError("nothing is heard: it is silent to the last sample")
     gain = np.float32(10 ** ((parts.level_db - audio.level_db(mix_N)) / 20))
-    return Heard(mix_N * gain, source_KN * gain)
+    return MixedSide(mix_N * gain, source_KN * gain)

@@ -34,15 +34,15 @@ def build_trials(
 ) -> TrialList:
     """Every enrolment side against every test side of the same corpus, in every condition.
 
-    A talker gives up to ``enrolments`` + ``tests`` sides of ``seconds`` seconds, no utterance in two of them;
+    A speaker gives up to ``enrolments`` + ``tests`` sides of ``seconds`` seconds, no utterance in two of them;
     one without enough speech for an enrolment and a test is left out. Of cuts of one file that overlap, the
-    first alone is used. Interferers are other such talkers of the corpus. A trial is left out where the sides
-    share a talker other than the compared one (the enrolled talker is the test's interferer, say). Draws
+    first alone is used. Interferers are other such speakers of the corpus. A trial is left out where the sides
+    share a speaker other than the compared one (the enrolled speaker is the test's interferer, say). Draws
     differ by ``seed`` and side, not by condition. ``rooms``: the simulated ones, by default drawn from
     ``seed``, and none that a training draws.
 
     Raises:
-        CorpusError: too few talkers with enough speech, no noise where a condition adds it.
+        CorpusError: too few speakers with enough speech, no noise where a condition adds it.
         SeparativeError: an unknown condition, or one that is cut to more than ``seconds``.
     """
     heard, enrol_as = [condition_named(name) for name in conditions], condition_named(enrol)
@@ -60,29 +60,29 @@ def build_trials(
     pools: dict[str, dict[str, tuple[Utterance, ...]]] = {}
     corpus = _apart(corpus.readable)
     noise = None if noise is None else noise.readable
-    for talker, utterances in corpus.by_speaker.items():
-        pools.setdefault(utterances[0].corpus, {})[talker] = utterances
+    for speaker, utterances in corpus.by_speaker.items():
+        pools.setdefault(utterances[0].corpus, {})[speaker] = utterances
     enrolled: list[Side] = []
     tested: list[Side] = []
     for name, pool in sorted(pools.items()):
         groups = {t: _sides(t, pool[t], seed, seconds, enrolments, tests) for t in pool}
-        talkers = [t for t in pool if groups[t]]
-        if len(talkers) < needed:
+        speakers = [t for t in pool if groups[t]]
+        if len(speakers) < needed:
             continue
-        for talker in talkers:
-            for (kind, number), words in groups[talker].items():
-                side_id = f"{_plain(talker)}:{kind}{number}"
-                others = {t: pool[t] for t in talkers}
-                side = _side(side_id, talker, name, words, others, noise, rooms, seed, seconds)
+        for speaker in speakers:
+            for (kind, number), words in groups[speaker].items():
+                side_id = f"{_plain(speaker)}:{kind}{number}"
+                others = {t: pool[t] for t in speakers}
+                side = _side(side_id, speaker, name, words, others, noise, rooms, seed, seconds)
                 (enrolled if kind == "e" else tested).append(side)
     if not enrolled:
-        names = ", ".join(sorted(pools)) or "no labelled talkers"
+        names = ", ".join(sorted(pools)) or "no labelled speakers"
         raise CorpusError(
-            f"no trials: a corpus needs at least {needed} talkers with two sides of {seconds:g} s "
+            f"no trials: a corpus needs at least {needed} speakers with two sides of {seconds:g} s "
             f"from different utterances, which none has of: {names}"
         )
     trials = tuple(
-        Trial(left.talker == right.talker, left.id, right.id, condition.name)
+        Trial(left.speaker == right.speaker, left.id, right.id, condition.name)
         for condition in heard
         for left in enrolled
         for right in tested
@@ -92,9 +92,9 @@ def build_trials(
     return TrialList(seed, seconds, enrol, tuple(conditions), tuple(enrolled), tuple(tested), trials, rooms)
 
 
-def _plain(talker: str) -> str:
-    """A talker's name without white space, still unique."""
-    return quote(talker, safe="/@.,+=")
+def _plain(speaker: str) -> str:
+    """A speaker's name without white space, still unique."""
+    return quote(speaker, safe="/@.,+=")
 
 
 def _apart(corpus: Corpus) -> Corpus:
@@ -109,10 +109,10 @@ def _apart(corpus: Corpus) -> Corpus:
 
 
 def _sides(
-    talker: str, utterances: Sequence[Utterance], seed: int, seconds: float, enrolments: int, tests: int
+    speaker: str, utterances: Sequence[Utterance], seed: int, seconds: float, enrolments: int, tests: int
 ) -> dict[tuple[str, int], tuple[Utterance, ...]]:
     """Disjoint utterances for every (kind, number) there is speech for; empty if not for both kinds."""
-    order = np.random.default_rng([seed, zlib.crc32(talker.encode())]).permutation(len(utterances))
+    order = np.random.default_rng([seed, zlib.crc32(speaker.encode())]).permutation(len(utterances))
     rest = iter([utterances[i] for i in order])
     # Enrolment and test in turn: little speech still gives one of each.
     limits = {"e": enrolments, "t": tests}
@@ -138,7 +138,7 @@ def _take(rest: Iterator[Utterance], seconds: float) -> tuple[Utterance, ...]:
 
 def _side(
     side_id: str,
-    talker: str,
+    speaker: str,
     corpus: str,
     words: tuple[Utterance, ...],
     pool: dict[str, tuple[Utterance, ...]],
@@ -152,7 +152,7 @@ def _side(
         np.random.default_rng([seed, zlib.crc32(side_id.encode()), k]) for k in (1, 2, 3)
     )
     level_db = round(float(rng.uniform(*LEVELS_DB)), 2)
-    others = [t for t in pool if t != talker]
+    others = [t for t in pool if t != speaker]
     rivals = []
     for i in rng.permutation(len(others))[:MOST_RIVALS]:
         spoken = pool[others[i]]
@@ -168,7 +168,7 @@ def _side(
     spoken_ids = tuple(u.id for u in words)
     return Side(
         side_id,
-        talker,
+        speaker,
         corpus,
         spoken_ids,
         level_db,
@@ -181,7 +181,7 @@ def _side(
 
 
 def _share_others(left: Side, left_rivals: int, right: Side, right_rivals: int) -> bool:
-    """Do the sides, as heard, share a talker other than the one they are compared for?"""
-    one = {left.talker, *(r.talker for r in left.rivals[:left_rivals])}
-    other = {right.talker, *(r.talker for r in right.rivals[:right_rivals])}
-    return one & other != ({left.talker} & {right.talker})
+    """Do the sides, as heard, share a speaker other than the one they are compared for?"""
+    one = {left.speaker, *(r.speaker for r in left.rivals[:left_rivals])}
+    other = {right.speaker, *(r.speaker for r in right.rivals[:right_rivals])}
+    return one & other != ({left.speaker} & {right.speaker})

@@ -1,6 +1,6 @@
 """Whole recordings: who spoke when, how many there were, what their embeddings and voices are worth.
 
-Judged on simulated conversations of talkers never trained on, where all of it is known.
+Judged on simulated conversations of speakers never trained on, where all of it is known.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pydantic import ValidationError
 from separative import audio
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import SeparativeError, sentence
-from separative.evaluation.bootstrap import Talkers, interval
+from separative.evaluation.bootstrap import SpeakerBootstrap, interval
 from separative.evaluation.collect import Progress
 from separative.evaluation.results import POOLED, Results, Row
 from separative.evaluation.rows import errors_by_part
 from separative.evaluation.trials import refuse_shared
-from separative.inference.diarize import Meeting, analyze, tell_apart
+from separative.inference.diarize import Diarization, assign_speakers, diarize
 from separative.inference.separated import voices
 from separative.inference.verify import embed_side
 from separative.inference.windows import answers
@@ -58,7 +58,7 @@ def evaluate_meetings(
     name: str = "trained",
     split: str = "dev",
     noise: Corpus | None = None,
-    talkers: Sequence[int] = (2, 3, 4),
+    speakers: Sequence[int] = (2, 3, 4),
     overlaps: Sequence[float] = (0.0, 0.2, 0.4),
     count: int = 10,
     seconds: float = 600.0,
@@ -69,19 +69,19 @@ def evaluate_meetings(
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Results:
-    """Diarization errors, numbers of talkers, swaps, separation and verification on simulated conversations.
+    """Diarization errors, numbers of speakers, swaps, separation and verification on simulated conversations.
 
-    Rows are the model as :func:`separative.inference.analyze` uses it, the same without cross-attention over
-    windows, and the same told the number of talkers. ``EER`` compares each talker's embedding over the whole
-    recording with 4 s of clean enrolment of every talker of the corpus, from utterances that are in no
-    conversation; the likeliest talker of a recording counts. ``window EER`` compares what every window says
-    of each of its talkers in the same way: who is this, now? Intervals are over conversations, also those
+    Rows are the model as :func:`separative.inference.diarize` uses it, the same without cross-attention over
+    windows, and the same told the number of speakers. ``EER`` compares each speaker's embedding over the whole
+    recording with 4 s of clean enrolment of every speaker of the corpus, from utterances that are in no
+    conversation; the likeliest speaker of a recording counts. ``window EER`` compares what every window says
+    of each of its speakers in the same way: who is this, now? Intervals are over conversations, also those
     of differences to the model as it is used.
 
     Args:
         model: in evaluation mode; ``name`` is its name in the table.
         corpus, noise: of both, the utterances of ``split`` are used.
-        talkers, overlaps: every number with every share of overlap is a condition.
+        speakers, overlaps: every number with every share of overlap is a condition.
         count, seconds: conversations of each condition, and the length of one.
         snr_db, rooms: see :class:`ConversationConfig`.
         resamples: of the bootstrap.
@@ -89,28 +89,28 @@ def evaluate_meetings(
         progress: called with (done, total) conversations.
 
     Raises:
-        CorpusError: too few talkers, no noise where it is asked for.
-        SeparativeError: talkers that the model was trained on, a number of talkers or a share out of range.
+        CorpusError: too few speakers, no noise where it is asked for.
+        SeparativeError: speakers that the model was trained on, a number of speakers or a share out of range.
     """
     corpus = corpus.split(split)
     corpus = corpus.readable.filter(lambda utterance: utterance.speaker is not None)
-    refuse_shared(corpus.speakers, model.talkers_met)
+    refuse_shared(corpus.speakers, model.training_speakers)
     enrol, rest = _reserve(corpus)
     enrolled = {
-        talker: embed_side(
+        speaker: embed_side(
             model, [audio.read(u.path, model.rate, start=u.start, seconds=u.seconds) for u in utterances]
         )
-        for talker, utterances in enrol.items()
+        for speaker, utterances in enrol.items()
     }
-    corpus_of = {talker: utterances[0].corpus for talker, utterances in enrol.items()}
+    corpus_of = {speaker: utterances[0].corpus for speaker, utterances in enrol.items()}
     clips = None if noise is None else noise.split(split)
     folder = None if cache is None else Path(cache)
     found: dict[str, dict[str, list[Judged]]] = {}
-    conditions = [(k, share) for k in talkers for share in overlaps]
+    conditions = [(k, share) for k in speakers for share in overlaps]
     for number, (k, share) in enumerate(conditions):
         try:
             config = ConversationConfig(
-                rate=model.rate, seconds=seconds, talkers=k, overlap=share, snr_db=snr_db, rooms=rooms
+                rate=model.rate, seconds=seconds, speakers=k, overlap=share, snr_db=snr_db, rooms=rooms
             )
         except ValidationError as error:
             raise SeparativeError(sentence(error, ConversationConfig)) from error
@@ -118,11 +118,11 @@ def evaluate_meetings(
         for index in range(count):
             talk = source.conversation(index)
             for row, judged in _judge(model, talk, name, enrolled, corpus_of).items():
-                ways = found.setdefault(f"{k} talkers, {share:.0%}", {})
+                ways = found.setdefault(f"{k} speakers, {share:.0%}", {})
                 ways.setdefault(row, []).append(judged)
             if progress is not None:
                 progress(number * count + index + 1, len(conditions) * count)
-    draws = Talkers([str(i) for i in range(count)], resamples, seed)
+    draws = SpeakerBootstrap([str(i) for i in range(count)], resamples, seed)
     rows: list[Row] = []
     for condition, ways in found.items():
         for way, some in ways.items():
@@ -135,19 +135,19 @@ def evaluate_meetings(
         "seed": seed,
         "snr_db": snr_db,
         "rooms": rooms,
-        "talkers": len(enrolled),
+        "speakers": len(enrolled),
     }
     return Results(tuple(rows), settings)
 
 
 def _reserve(corpus: Corpus) -> tuple[dict[str, list[Utterance]], Corpus]:
-    """Utterances to enrol each talker with, ENROL_SECONDS or a little more, at most half; and their others.
+    """Utterances to enrol each speaker with, ENROL_SECONDS or a little more, at most half; and their others.
 
-    A talker of a single utterance is left out.
+    A speaker of a single utterance is left out.
     """
     enrol: dict[str, list[Utterance]] = {}
     rest: list[Utterance] = []
-    for talker, utterances in corpus.by_speaker.items():
+    for speaker, utterances in corpus.by_speaker.items():
         if len(utterances) < 2:
             continue
         seconds = 0.0
@@ -158,7 +158,7 @@ def _reserve(corpus: Corpus) -> tuple[dict[str, list[Utterance]], Corpus]:
                 seconds += utterance.seconds
             else:
                 rest.append(utterance)
-        enrol[talker] = mine
+        enrol[speaker] = mine
     return enrol, Corpus(tuple(rest))
 
 
@@ -175,14 +175,14 @@ def _judge(
     # Of a short conversation, not all who were planned get a turn.
     spoke_K = np.flatnonzero(reference_KT.any(1))
     there = {talk.names[k] for k in spoke_K}
-    whole = analyze(model, (mix_N, talk.rate))
+    whole = diarize(model, (mix_N, talk.rate))
     ways = {
         name: whole,
         f"{name}, no attention over windows": _again(model, whole, attention=False),
-        f"{name}, number of talkers known": _again(model, whole, talkers=len(there)),
+        f"{name}, number of speakers known": _again(model, whole, speakers=len(there)),
     }
     place = corpus_of[talk.names[0]]
-    near = {talker: embed_E for talker, embed_E in enrolled.items() if corpus_of[talker] == place}
+    near = {speaker: embed_E for speaker, embed_E in enrolled.items() if corpus_of[speaker] == place}
     judged, said = {}, {}
     for row, meeting in ways.items():
         names = [speaker.name for speaker in meeting.speakers]
@@ -194,32 +194,32 @@ def _judge(
             len(names),
             len(there),
         )
-        for talker, embed_E in near.items():
+        for speaker, embed_E in near.items():
             # Where nobody is found, those who are there are missed.
             score = max((float(s.embedding_E @ embed_E) for s in meeting.speakers), default=-1.0)
-            judged[row].scores.append((score, talker in there))
+            judged[row].scores.append((score, speaker in there))
     there_WC = _who(whole, reference_KT)
     heard_WC = there_WC >= 0
-    talker_U = np.array(talk.names)[there_WC[heard_WC]]
+    speaker_U = np.array(talk.names)[there_WC[heard_WC]]
     ways_of_windows = ((name, True), (f"{name}, no attention over windows", False))
     for row, attention in ways_of_windows if heard_WC.any() else ():
         embed_UE = answers(model, whole.views.query_WCE[heard_WC], whole.views, attention=attention)
-        for talker, embed_E in near.items():
-            target_U = talker_U == talker
+        for speaker, embed_E in near.items():
+            target_U = speaker_U == speaker
             judged[row].windows += zip((embed_UE @ embed_E).tolist(), target_U.tolist(), strict=True)
-    # Voices once: the way of listening changes whose they are, not what they sound like.
+    # SystemOutput once: the way of listening changes whose they are, not what they sound like.
     owner = dict(zip(*(x.tolist() for x in match(reference_KT, said[name])), strict=True))
     voice_CN = np.concatenate(list(voices(model, whole)), axis=1)
     for k in spoke_K:
         before = float(si_sdr(mix_N, source_KN[k]))
-        # A talker who was not found sounds as in the mixture.
+        # A speaker who was not found sounds as in the mixture.
         after = float(si_sdr(voice_CN[owner[k]], source_KN[k])) if k in owner else before
         judged[name].improvement_K.append(after - before)
     return judged
 
 
-def _who(meeting: Meeting, reference_KT: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Which talker each stream of each window is [W,C]: who speaks most while it does; −1 where it does not
+def _who(meeting: Diarization, reference_KT: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Which speaker each stream of each window is [W,C]: who speaks most while it does; −1 where it does not
     speak for half of the window, or nobody does."""
     grid, active_WCS = meeting.views.grid, meeting.views.activity_WCS > 0.5
     # The frame in the middle of each segment of each window.
@@ -234,13 +234,13 @@ def _who(meeting: Meeting, reference_KT: NDArray[np.bool_]) -> NDArray[np.int64]
 
 
 def _again(
-    model: SeparativeEncoder, whole: Meeting, *, talkers: int | None = None, attention: bool = True
-) -> Meeting:
-    speakers, label_WC = tell_apart(model, whole.views, talkers=talkers, attention=attention)
-    return replace(whole, speakers=speakers, label_WC=label_WC)
+    model: SeparativeEncoder, whole: Diarization, *, speakers: int | None = None, attention: bool = True
+) -> Diarization:
+    found, label_WC = assign_speakers(model, whole.views, speakers=speakers, attention=attention)
+    return replace(whole, speakers=found, label_WC=label_WC)
 
 
-def _rows(some: Sequence[Judged], way: str, condition: str, draws: Talkers, seed: int) -> list[Row]:
+def _rows(some: Sequence[Judged], way: str, condition: str, draws: SpeakerBootstrap, seed: int) -> list[Row]:
     """Figures with intervals over conversations."""
     each_N = np.arange(len(some))
 
@@ -268,7 +268,9 @@ def _rows(some: Sequence[Judged], way: str, condition: str, draws: Talkers, seed
     return rows
 
 
-def _difference_rows(ways: dict[str, list[Judged]], condition: str, draws: Talkers, seed: int) -> list[Row]:
+def _difference_rows(
+    ways: dict[str, list[Judged]], condition: str, draws: SpeakerBootstrap, seed: int
+) -> list[Row]:
     """EER of single windows; and the differences of that and of DER to the first way's."""
     rows: list[Row] = []
     wrong = {way: errors_by_part([one.error for one in some])["DER"] for way, some in ways.items()}
@@ -295,7 +297,7 @@ def _difference_rows(ways: dict[str, list[Judged]], condition: str, draws: Talke
 
 
 def _equal_error(
-    trials: Sequence[Sequence[tuple[float, bool]]], draws: Talkers
+    trials: Sequence[Sequence[tuple[float, bool]]], draws: SpeakerBootstrap
 ) -> tuple[float, NDArray[np.float64]] | None:
     """EER in % over the trials of all conversations, and in each resample; None without both kinds."""
     trial_N = np.array([n for n, some in enumerate(trials) for _ in some])

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import SeparativeError
-from separative.evaluation.systems import Voices
-from separative.files import replacing
+from separative.evaluation.systems import SystemOutput
+from separative.files import atomic_path
 from separative.metrics import Floats
 
 FORMAT = 1
@@ -23,20 +23,20 @@ Tables = dict[str, dict[Key, NDArray[Any]]]
 
 
 @dataclass
-class Answers:
+class CollectedOutputs:
     """What one row of a system said of every side in every condition.
 
     Attributes:
         voices: candidates; the most talkative first, if the system says how much each speaks.
-        together: those of an enrolment side that shared its memory with its talker's other enrolments.
+        together: those of an enrolment side that shared its memory with its speaker's other enrolments.
         figures: by metric and side, of each source K in dB (or the metric's own unit).
         stream: the candidate that holds each source, by separation.
         reference: which segments each source speaks in, boolean [K,S]; sources beside candidates' activity.
-        cohort_KE: unit-norm embeddings of talkers outside the list, for score normalisation.
+        cohort_KE: unit-norm embeddings of speakers outside the list, for score normalisation.
     """
 
-    voices: dict[Key, Voices] = field(default_factory=dict)
-    together: dict[Key, Voices] = field(default_factory=dict)
+    voices: dict[Key, SystemOutput] = field(default_factory=dict)
+    together: dict[Key, SystemOutput] = field(default_factory=dict)
     figures: dict[str, dict[Key, Floats]] = field(default_factory=dict)
     stream: dict[Key, tuple[int, ...]] = field(default_factory=dict)
     reference: dict[Key, NDArray[np.bool_]] = field(default_factory=dict)
@@ -54,12 +54,12 @@ class Answers:
             arrays["cohort"] = self.cohort_KE
         for name, table in tables.items():
             arrays |= _pack(name, table)
-        with replacing(path) as beside, beside.open("wb") as file:
+        with atomic_path(path) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # NumPy's stubs: allow_pickle
         return Path(path)
 
     @staticmethod
-    def load(path: str | Path) -> Answers:
+    def load(path: str | Path) -> CollectedOutputs:
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -75,7 +75,7 @@ class Answers:
                     if name.endswith("/keys")
                 }
                 cohort_KE = stored["cohort"] if "cohort" in stored.files else None
-            return Answers(
+            return CollectedOutputs(
                 _voices(tables, "voices"),
                 _voices(tables, "together"),
                 {n.removeprefix("figure "): t for n, t in tables.items() if n.startswith("figure ")},
@@ -87,7 +87,7 @@ class Answers:
             raise SeparativeError(f"{path}: not the stored answers of a system ({error})") from error
 
 
-def _columns(voices: Mapping[Key, Voices]) -> Tables:
+def _columns(voices: Mapping[Key, SystemOutput]) -> Tables:
     spoken = {key: v for key, v in voices.items() if v.activity_CS is not None}
     return {
         "embedding": {key: v.embedding_CE for key, v in voices.items()},
@@ -97,12 +97,12 @@ def _columns(voices: Mapping[Key, Voices]) -> Tables:
     }
 
 
-def _voices(tables: Tables, kind: str) -> dict[Key, Voices]:
+def _voices(tables: Tables, kind: str) -> dict[Key, SystemOutput]:
     embedding, active, activity, segment = (
         tables[f"{kind} {name}"] for name in ("embedding", "active", "activity", "segment")
     )
     return {
-        key: Voices(
+        key: SystemOutput(
             embedding_CE,
             active[key],
             activity_CS=activity[key].astype(np.float32) if key in activity else None,

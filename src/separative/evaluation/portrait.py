@@ -1,4 +1,4 @@
-"""What a model makes of a few talkers, to look at: likeness, and where the cross-attention goes."""
+"""What a model makes of a few speakers, to look at: likeness, and where the cross-attention goes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SIDES = 4
 
 @dataclass(frozen=True)
 class Portrait:
-    """``embedding_UE`` of clean sides, ``talker_U`` whose they are · ``looked_VV`` of a talker's attention,
-    heard in condition v, the share that goes to what is heard in condition w, mean over talkers ·
-    ``own_VV`` of that, the share that goes to the talker's own stream · ``conditions`` their names."""
+    """``embedding_UE`` of clean sides, ``speaker_U`` whose they are · ``looked_VV`` of a speaker's attention,
+    heard in condition v, the share that goes to what is heard in condition w, mean over speakers ·
+    ``own_VV`` of that, the share that goes to the speaker's own stream · ``conditions`` their names."""
 
-    talker_U: tuple[str, ...]
+    speaker_U: tuple[str, ...]
     embedding_UE: Floats
     conditions: tuple[str, ...]
     looked_VV: Floats
@@ -44,23 +44,23 @@ def portrait(
     corpus: Corpus,
     *,
     noise: Corpus | None = None,
-    talkers: int = 12,
+    speakers: int = 12,
     seed: int = 0,
     seconds: float = 4.0,
     progress: Progress | None = None,
 ) -> Portrait:
-    """Hear a few talkers of a corpus clean, and each once in every condition at once.
+    """Hear a few speakers of a corpus clean, and each once in every condition at once.
 
-    The conditions are views of one memory: other utterances of the talker under other interference.
+    The conditions are views of one memory: other utterances of the speaker under other interference.
 
     Args:
         model: in evaluation mode.
-        corpus, noise: of talkers that were not trained on; without noise, conditions with it are left out.
-        talkers: so many of the largest corpus in it, spread over the alphabet.
-        progress: called with (done, total) talkers.
+        corpus, noise: of speakers that were not trained on; without noise, conditions with it are left out.
+        speakers: so many of the largest corpus in it, spread over the alphabet.
+        progress: called with (done, total) speakers.
 
     Raises:
-        CorpusError: too few talkers with enough speech.
+        CorpusError: too few speakers with enough speech.
     """
     names = [
         c.name
@@ -68,7 +68,7 @@ def portrait(
         if not c.room
         and c.seconds is None
         and (noise is not None or c.snr_db is None)
-        # No more talkers than the model can hear at once.
+        # No more speakers than the model can hear at once.
         and len(c.sir_db) < max(2, model.streams)
     ]
     trials = build_trials(
@@ -79,22 +79,22 @@ def portrait(
     sides_of: dict[str, list[Side]] = {}
     for side in trials.tests:
         if side.corpus == place:
-            sides_of.setdefault(side.talker, []).append(side)
+            sides_of.setdefault(side.speaker, []).append(side)
     everyone = sorted(sides_of)
-    chosen = [everyone[i] for i in np.unique(np.linspace(0, len(everyone) - 1, talkers).astype(int))]
+    chosen = [everyone[i] for i in np.unique(np.linspace(0, len(everyone) - 1, speakers).astype(int))]
     sounds = Sounds(corpus, noise, model.rate, seconds)
     most = max(len(CONDITIONS[name].sir_db) for name in names)
     owners: list[str] = []
     embeddings: list[Floats] = []
     looked, own = [], []
-    for number, talker in enumerate(chosen, 1):
-        parts = [sounds.parts(s, rivals=most, noise=noise is not None) for s in sides_of[talker]]
+    for number, speaker in enumerate(chosen, 1):
+        parts = [sounds.parts(s, rivals=most, noise=noise is not None) for s in sides_of[speaker]]
         clean = forward(model, [mix(p, CONDITIONS["clean"]).mix_N for p in parts], separate=False)
         loudest_B = clean.activity_BCS.sigmoid().mean(-1).argmax(1)
-        answer_BCE = clean.answer_BCE.float().cpu().numpy()
+        attended_BCE = clean.attended_BCE.float().cpu().numpy()
         for row, stream in enumerate(loudest_B.tolist()):
-            owners.append(talker)
-            embeddings.append(answer_BCE[row, stream])
+            owners.append(speaker)
+            embeddings.append(attended_BCE[row, stream])
         if model.cross is not None:
             views = [mix(parts[v % len(parts)], CONDITIONS[name]) for v, name in enumerate(names)]
             looked_VV, own_VV = _attention(model, [v.mix_N for v in views], [v.source_KN for v in views])

@@ -11,7 +11,7 @@ from separative.errors import choose
 from separative.evaluation.collect import Progress, listen
 from separative.evaluation.conditions import CONDITIONS, DEFAULT
 from separative.evaluation.draw import build_trials
-from separative.evaluation.outputs import Answers
+from separative.evaluation.outputs import CollectedOutputs
 from separative.evaluation.results import Results
 from separative.evaluation.score import Candidates, score
 from separative.evaluation.sounds import Sounds
@@ -47,7 +47,7 @@ def evaluate(
     trained_on: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Results:
-    """Error rates, separation and identity information of a model on talkers it was not trained on.
+    """Error rates, separation and identity information of a model on speakers it was not trained on.
 
     Args:
         model: in evaluation mode; ``name`` is its name in the table.
@@ -55,20 +55,20 @@ def evaluate(
         conditions: names; by default the protocol's five, without noise if no noise is given.
         enrol, seed, seconds, enrolments, tests: see :func:`build_trials`; ``trials`` replaces them all.
         candidates: the ``active`` streams, or ``all``, may match in a trial.
-        cohort: split whose talkers normalise scores in rows of their own, ``+ s-norm``.
+        cohort: split whose speakers normalise scores in rows of their own, ``+ s-norm``.
         baselines: also the untrained network of the same architecture, and MFCC statistics.
         quality: also PESQ and STOI (slow; extra ``quality``).
         oracle: also the row that is told which stream is the target, by separation.
-        resamples: of the bootstrap over talkers.
+        resamples: of the bootstrap over speakers.
         batch: sides per forward pass.
         cache: folder in which simulated rooms are kept, for conditions in a room.
-        trained_on: talkers that the model has learnt from, besides those its card names; none may be heard
+        trained_on: speakers that the model has learnt from, besides those its card names; none may be heard
             here, be it as an interferer.
         progress: called with (done, total), in percent of a system.
 
     Raises:
-        CorpusError: too few talkers, a split or an utterance that is not there, noise wanted but not given.
-        SeparativeError: an unknown condition or kind of candidates, talkers trained on.
+        CorpusError: too few speakers, a split or an utterance that is not there, noise wanted but not given.
+        SeparativeError: an unknown condition or kind of candidates, speakers trained on.
         MissingExtraError: rooms without the extra ``rooms``, PESQ without ``quality``.
     """
     choose(candidates, ("active", "all"), "kind of candidates")
@@ -87,13 +87,13 @@ def evaluate(
             enrolments=enrolments,
             tests=tests,
         )
-    trials.refuse(model.talkers_met.union(trained_on))
+    trials.refuse(model.training_speakers.union(trained_on))
     systems: list[System] = [EncoderSystem(name, model, queries=True)]
     if baselines:
         twin = untrained(model, trials.seed)
         systems += [EncoderSystem("untrained", twin, queries=False), MfccSystem(model.rate)]
     sounds = Sounds(corpus, noise, model.rate, trials.seconds, cache)
-    answers: dict[str, Answers] = {}
+    answers: dict[str, CollectedOutputs] = {}
     for number, system in enumerate(systems):
         share = None if progress is None else _share(progress, number, len(systems))
         answers |= listen(

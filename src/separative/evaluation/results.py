@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from separative.errors import SeparativeError
-from separative.files import replace_file, replacing, write_json
+from separative.files import atomic_path, replace_file, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ UNITS = {
     "confusion": "%",
     "JER": "%",
     "swaps": "a recording",
-    "miscounted": "talkers",
+    "miscounted": "speakers",
     "count right": "%",
     "MI": "nats",
     "active streams": "",
@@ -118,7 +118,7 @@ class Results:
 
         folder = Path(folder)
         record = {"settings": self.settings, "rows": [asdict(row) for row in self.rows]}
-        with replacing(folder / "eer.png") as beside:
+        with atomic_path(folder / "eer.png") as beside:
             eer_figure(self).savefig(beside, dpi=200)
         replace_file(folder / "results.md", self.table().encode())
         write_json(folder / "results.json", record)
@@ -144,8 +144,8 @@ def title(metric: str, corpus: str, settings: dict[str, Any]) -> str:
     """Heading of a table, with the unit and, for the information bound, its ceiling."""
     unit = f", {UNITS[metric]}" if UNITS.get(metric) else ""
     ceiling = f", at most {settings['mi_ceiling']:.2f}" if metric == "MI" and "mi_ceiling" in settings else ""
-    # The inventory of the bound holds everybody: which corpus a talker is of is part of who it is.
-    pooled = "talkers of all corpora together" if metric == "MI" else "within each corpus, all corpora"
+    # The inventory of the bound holds everybody: which corpus a speaker is of is part of who it is.
+    pooled = "speakers of all corpora together" if metric == "MI" else "within each corpus, all corpora"
     return f"{metric}{unit}{ceiling} · {pooled if corpus == POOLED else corpus}"
 
 

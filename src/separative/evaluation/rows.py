@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from separative.evaluation.bootstrap import Talkers
+from separative.evaluation.bootstrap import SpeakerBootstrap
 from separative.evaluation.conditions import condition_named
 from separative.evaluation.information import information_bound
-from separative.evaluation.outputs import Answers
+from separative.evaluation.outputs import CollectedOutputs
 from separative.evaluation.results import Row
 from separative.evaluation.trials import TrialList
 from separative.metrics import DiarizationError, Floats, diarization_error
@@ -17,7 +17,9 @@ from separative.metrics import DiarizationError, Floats, diarization_error
 INFORMATION = ("clean", "overlap0")
 
 
-def separation_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talkers) -> list[Row]:
+def separation_rows(
+    answers: dict[str, CollectedOutputs], trials: TrialList, speakers: SpeakerBootstrap
+) -> list[Row]:
     """Quality of separation, mean over the sources of a mixture; resampled by its target."""
     rows = []
     for model, answer in answers.items():
@@ -32,18 +34,20 @@ def separation_rows(answers: dict[str, Answers], trials: TrialList, talkers: Tal
                 }
                 if heard:
                     mean_N = np.array([value_K.mean() for value_K in heard.values()])
-                    figures = talkers.mean(mean_N, talkers.indices([side.talker for side in heard]))
+                    figures = speakers.mean(mean_N, speakers.indices([side.speaker for side in heard]))
                     count = sum(map(len, heard.values()))
                     rows.append(Row(model, condition, metric, *figures, count, trials.place, trials.seed))
     return rows
 
 
-def stream_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talkers) -> list[Row]:
+def stream_rows(
+    answers: dict[str, CollectedOutputs], trials: TrialList, speakers: SpeakerBootstrap
+) -> list[Row]:
     """How many streams a system holds for speech, and how alike are the first two of them.
 
     ``active streams`` is their mean number, ``stream cosine`` the mean cosine of the two most talkative
     active ones, over the test sides that have two: near 1, they say the same of the mixture; as low as
-    between talkers, they tell them apart. Systems with one embedding for a recording have neither.
+    between speakers, they tell them apart. Systems with one embedding for a recording have neither.
     """
     rows = []
     for model, answer in answers.items():
@@ -58,15 +62,17 @@ def stream_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talkers
             }
             for metric, value in values.items():
                 if value:
-                    talker_N = talkers.indices([side.talker for side in value])
-                    figures = talkers.mean(np.array(list(value.values())), talker_N)
+                    speaker_N = speakers.indices([side.speaker for side in value])
+                    figures = speakers.mean(np.array(list(value.values())), speaker_N)
                     rows.append(
                         Row(model, condition, metric, *figures, len(value), trials.place, trials.seed)
                     )
     return rows
 
 
-def activity_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talkers) -> list[Row]:
+def activity_rows(
+    answers: dict[str, CollectedOutputs], trials: TrialList, speakers: SpeakerBootstrap
+) -> list[Row]:
     """Diarization error rate and its parts, in % of all speech; overlap scored, no collar, ``trials`` sides.
 
     A stream speaks in the segments where its activity is above one half.
@@ -84,10 +90,10 @@ def activity_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talke
                 speaks_CS = voices.activity_CS > 0.5
                 reference_KS = answer.reference[side.id, condition]
                 errors.append(diarization_error(reference_KS, speaks_CS, voices.segment_seconds))
-            talker_N = talkers.indices([side.talker for side in sides])
+            speaker_N = speakers.indices([side.speaker for side in sides])
             total_N = np.array([e.total for e in errors])
             for metric, seconds_N in errors_by_part(errors).items():
-                figures = talkers.ratio(100 * seconds_N, total_N, talker_N)
+                figures = speakers.ratio(100 * seconds_N, total_N, speaker_N)
                 rows.append(Row(model, condition, metric, *figures, len(sides), trials.place, trials.seed))
     return rows
 
@@ -102,8 +108,10 @@ def errors_by_part(errors: Sequence[DiarizationError]) -> dict[str, Floats]:
     return {"DER": np.sum(list(parts.values()), axis=0), **parts}
 
 
-def information_rows(answers: dict[str, Answers], trials: TrialList, talkers: Talkers) -> list[Row]:
-    """The bound for the most talkative stream of clean speech, and for both talkers of a mixture.
+def information_rows(
+    answers: dict[str, CollectedOutputs], trials: TrialList, speakers: SpeakerBootstrap
+) -> list[Row]:
+    """The bound for the most talkative stream of clean speech, and for both speakers of a mixture.
 
     Which stream of a mixture is whom is decided by separation alone. Systems that do not separate have no
     figure for mixtures.
@@ -117,11 +125,11 @@ def information_rows(answers: dict[str, Answers], trials: TrialList, talkers: Ta
                     [
                         answer.voices[s.id, "clean"].embedding_CE[0]
                         for s in trials.enrolments
-                        if s.talker == t
+                        if s.speaker == t
                     ],
                     0,
                 )
-                for t in talkers.index
+                for t in speakers.index
             ]
         )
         inventory_PE /= np.linalg.norm(inventory_PE, axis=1, keepdims=True)
@@ -131,15 +139,15 @@ def information_rows(answers: dict[str, Answers], trials: TrialList, talkers: Ta
                 voices = answer.voices[side.id, condition].embedding_CE
                 if not condition_named(condition).sir_db:
                     embeddings.append(voices[0])
-                    names.append(side.talker)
+                    names.append(side.speaker)
                 elif (side.id, condition) in answer.stream:
                     streams = answer.stream[side.id, condition]
                     embeddings += [voices[c] for c in streams]
-                    names += [side.talker, *(r.talker for r in side.rivals[: len(streams) - 1])]
+                    names += [side.speaker, *(r.speaker for r in side.rivals[: len(streams) - 1])]
             if embeddings:
-                talker_N = talkers.indices(names)
+                speaker_N = speakers.indices(names)
                 figures = information_bound(
-                    np.stack(embeddings), talker_N, inventory_PE, talkers, trials.seed
+                    np.stack(embeddings), speaker_N, inventory_PE, speakers, trials.seed
                 )
                 rows.append(Row(model, condition, "MI", *figures, len(names), place, trials.seed))
     return rows

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from separative.errors import SeparativeError, choose
-from separative.evaluation.bootstrap import Talkers
-from separative.evaluation.outputs import Answers
+from separative.evaluation.bootstrap import SpeakerBootstrap
+from separative.evaluation.outputs import CollectedOutputs
 from separative.evaluation.results import UNITS, Results, Row
 from separative.evaluation.rows import activity_rows, information_rows, separation_rows, stream_rows
-from separative.evaluation.systems import Voices, scores
+from separative.evaluation.systems import SystemOutput, scores
 from separative.evaluation.trials import TrialList
-from separative.evaluation.verification import Enrolled, Scored, identification_rows, verification_rows
+from separative.evaluation.verification import Enrolments, Scored, identification_rows, verification_rows
 from separative.metrics import Floats, adaptive_snorm
 
 Candidates = Literal["active", "all"]
@@ -22,7 +22,7 @@ NEAREST = 100
 
 
 def score(
-    answers: dict[str, Answers],
+    answers: dict[str, CollectedOutputs],
     trials: TrialList,
     *,
     candidates: Candidates | Mapping[str, Candidates] = "active",
@@ -30,20 +30,20 @@ def score(
     against: str | None = None,
     oracle: bool = False,
 ) -> Results:
-    """Every figure of every row, each with its 95 % interval by bootstrap over talkers.
+    """Every figure of every row, each with its 95 % interval by bootstrap over speakers.
 
     Besides the rows of ``answers`` there are, where there is what they need: ``NAME + s-norm`` (scores
     normalised by a cohort), ``NAME (2 recordings, average)`` (the mean of the most active candidates of all
-    of a talker's enrolments) and ``NAME (2 recordings, cross-attention)`` (the same of the answers that
+    of a speaker's enrolments) and ``NAME (2 recordings, cross-attention)`` (the same of the answers that
     these give when they share one memory).
 
     Args:
         answers: by row name, from :func:`listen`.
         candidates: the ``active`` streams, or ``all``, may match in a trial; one for all, or by row name.
-        resamples: of the bootstrap; the same talkers are drawn for all rows.
+        resamples: of the bootstrap; the same speakers are drawn for all rows.
         against: also the difference of every row's EER from that of this row, with its own interval.
         oracle: also ``NAME (oracle)``, which compares the stream that separation gives to the target, in
-            conditions with several talkers.
+            conditions with several speakers.
 
     Raises:
         SeparativeError: an unknown kind of candidates or row; a condition without target or non-target
@@ -58,20 +58,20 @@ def score(
         for row in _scored(model, answer, trials, _kind(candidates, model), oracle)
     ]
     corpus_of = trials.corpus_of
-    talkers = Talkers(list(corpus_of), resamples, trials.seed, list(corpus_of.values()))
-    rows = verification_rows(scored, trials, talkers, against=against)
-    rows += identification_rows(scored, trials, talkers)
-    rows += separation_rows(answers, trials, talkers)
-    rows += activity_rows(answers, trials, talkers)
-    rows += information_rows(answers, trials, talkers)
-    rows += stream_rows(answers, trials, talkers)
+    speakers = SpeakerBootstrap(list(corpus_of), resamples, trials.seed, list(corpus_of.values()))
+    rows = verification_rows(scored, trials, speakers, against=against)
+    rows += identification_rows(scored, trials, speakers)
+    rows += separation_rows(answers, trials, speakers)
+    rows += activity_rows(answers, trials, speakers)
+    rows += information_rows(answers, trials, speakers)
+    rows += stream_rows(answers, trials, speakers)
     settings = {
         "seed": trials.seed,
         "seconds": trials.seconds,
         "enrol": trials.enrol,
         "candidates": candidates if isinstance(candidates, str) else dict(candidates),
         "resamples": resamples,
-        "talkers": len(corpus_of),
+        "speakers": len(corpus_of),
         "mi_ceiling": float(np.log(len(corpus_of))),
         "rows": list(answers),
     }
@@ -81,7 +81,7 @@ def score(
 
 
 def score_lines(
-    answers: dict[str, Answers],
+    answers: dict[str, CollectedOutputs],
     trials: TrialList,
     *,
     candidates: Candidates | Mapping[str, Candidates] = "active",
@@ -109,10 +109,12 @@ def _kind(candidates: Candidates | Mapping[str, Candidates], model: str) -> Cand
     return kind
 
 
-def _scored(model: str, answer: Answers, trials: TrialList, kind: Candidates, oracle: bool) -> list[Scored]:
+def _scored(
+    model: str, answer: CollectedOutputs, trials: TrialList, kind: Candidates, oracle: bool
+) -> list[Scored]:
     """The row itself and those that follow from it."""
     active_only = kind == "active"
-    singly, together = Enrolled.singly(trials), Enrolled.together(trials)
+    singly, together = Enrolments.singly(trials), Enrolments.together(trials)
     enrolled = [answer.voices[side.id, trials.enrol] for side in trials.enrolments]
     tested = {c: [answer.voices[s.id, c] for s in trials.tests] for c in trials.conditions}
     plain = {c: scores(enrolled, right, active_only=active_only) for c, right in tested.items()}
@@ -140,7 +142,7 @@ def _scored(model: str, answer: Answers, trials: TrialList, kind: Candidates, or
     recordings = f"{'-'.join(str(size) for size in sizes[:1] + sizes[1:][-1:])} recordings"
     ways = {"average": enrolled}
     if answer.together:
-        # Only talkers with several enrolments have shared a memory.
+        # Only speakers with several enrolments have shared a memory.
         shared = answer.together
         ways["cross-attention"] = [
             shared.get((s.id, trials.enrol), v) for s, v in zip(trials.enrolments, enrolled, strict=True)
@@ -163,18 +165,18 @@ def _need_finite(score_LR: Floats, trials: TrialList, where: str) -> None:
         )
 
 
-def _mean(voices: Sequence[Voices]) -> Voices:
+def _mean(voices: Sequence[SystemOutput]) -> SystemOutput:
     """The mean of the most active candidates: chosen without a look at any test."""
     return _single(np.sum([v.embedding_CE[int(np.argmax(v.active_C))] for v in voices], axis=0))
 
 
-def _single(embedding_E: Any) -> Voices:
+def _single(embedding_E: Any) -> SystemOutput:
     unit_E = embedding_E / np.linalg.norm(embedding_E)
-    return Voices(unit_E[None].astype(np.float32), np.array([True]))
+    return SystemOutput(unit_E[None].astype(np.float32), np.array([True]))
 
 
-def _only(voices: Voices, stream: int) -> Voices:
-    return Voices(voices.embedding_CE, np.arange(len(voices.active_C)) == stream)
+def _only(voices: SystemOutput, stream: int) -> SystemOutput:
+    return SystemOutput(voices.embedding_CE, np.arange(len(voices.active_C)) == stream)
 
 
 def _ordered(rows: Sequence[Row], models: Sequence[str]) -> list[Row]:

@@ -67,22 +67,24 @@ class Sounds:
             AudioError: an unreadable file.
             MissingExtraError, SeparativeError: see :meth:`bank`.
         """
-        talkers = [self._joined(self._named(side.utterances))]
-        talkers += [self._joined(self._named(rival.utterances)) for rival in side.rivals[:rivals]]
+        speakers = [self._joined(self._named(side.utterances))]
+        speakers += [self._joined(self._named(rival.utterances)) for rival in side.rivals[:rivals]]
         bank = None if rooms is None else self.bank(rooms)
         noise_N = None
         if noise and side.noise is not None:
             clip_N = self._read(self._named([side.noise])[0], side.noise_start, self.seconds)
             noise_N = np.resize(clip_N, round(self.seconds * self.rate))  # a short clip is repeated
         return Parts(
-            talkers[0],
-            tuple(talkers[1:]),
+            speakers[0],
+            tuple(speakers[1:]),
             noise_N,
             side.level_db,
             self.rate,
             ()
             if bank is None
-            else tuple(bank.reverberate(w, side.room, p) for w, p in zip(talkers, side.places, strict=False)),
+            else tuple(
+                bank.reverberate(w, side.room, p) for w, p in zip(speakers, side.places, strict=False)
+            ),
         )
 
     def _joined(self, utterances: Iterable[Utterance]) -> Wave:
@@ -107,15 +109,15 @@ class Sounds:
         return audio.read(utterance.path, self.rate, start=utterance.start + start, seconds=length)[0]
 
     def cohort(self, corpus: Corpus, most: int) -> list[Wave]:
-        """A clean wave of each of ``most`` talkers, spread over the alphabet, with enough speech for it.
+        """A clean wave of each of ``most`` speakers, spread over the alphabet, with enough speech for it.
 
         Raises:
-            CorpusError: fewer than two talkers with enough speech.
+            CorpusError: fewer than two speakers with enough speech.
         """
         enough = [u for u in corpus.by_speaker.values() if sum(x.seconds for x in u) >= self.seconds]
         if len(enough) < 2:
             raise CorpusError(
-                f"score normalisation needs a cohort of two talkers or more with {self.seconds:g} s of speech"
+                f"score normalisation needs a cohort of two speakers or more with {self.seconds:g} s of speech"
             )
         picked = [enough[i * len(enough) // most] for i in range(most)] if len(enough) > most else enough
         waves = []

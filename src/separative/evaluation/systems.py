@@ -58,7 +58,7 @@ RANGE_DB, FLOOR_DB = 30.0, -40.0
 
 
 @dataclass(frozen=True)
-class Voices:
+class SystemOutput:
     """What one system made of one waveform: candidates [C,E], which of them it holds for speech, their sound.
 
     Candidates are ordered by how much they speak. ``estimate_CN`` None: the system does not separate.
@@ -73,20 +73,20 @@ class Voices:
 
 
 class System(Protocol):
-    """``rows``: the names under which its embeddings are reported; one Voices per row and waveform."""
+    """``rows``: the names under which its embeddings are reported; one SystemOutput per row and waveform."""
 
     rows: tuple[str, ...]
 
-    def __call__(self, waves: Sequence[Wave]) -> list[tuple[Voices, ...]]:
+    def __call__(self, waves: Sequence[Wave]) -> list[tuple[SystemOutput, ...]]:
         """Candidates for each waveform, for each row."""
         ...
 
 
 @runtime_checkable
 class Gathering(Protocol):
-    """A system that can hear several recordings of one talker as views of one memory."""
+    """A system that can hear several recordings of one speaker as views of one memory."""
 
-    def together(self, waves: Sequence[Wave]) -> list[Voices]:
+    def together(self, waves: Sequence[Wave]) -> list[SystemOutput]:
         """Candidates of each waveform, for the system's first row; empty if it has no memory to share."""
         ...
 
@@ -112,15 +112,15 @@ class EncoderSystem:
         self.knows_activity = taught_activity(model)
         self.rows: tuple[str, ...] = (name, f"{name} (query)")[: 2 if queries and model.cross else 1]
 
-    def __call__(self, waves: Sequence[Wave]) -> list[tuple[Voices, ...]]:
+    def __call__(self, waves: Sequence[Wave]) -> list[tuple[SystemOutput, ...]]:
         found = []
         for recording in self._run(waves, shared=False):
             answer = self._answer(recording)
-            query = Voices(np.stack([t.query_E for t in recording.talkers]), answer.active_C)
+            query = SystemOutput(np.stack([t.query_E for t in recording.streams]), answer.active_C)
             found.append((answer, query)[: len(self.rows)])
         return found
 
-    def together(self, waves: Sequence[Wave]) -> list[Voices]:
+    def together(self, waves: Sequence[Wave]) -> list[SystemOutput]:
         """As :meth:`Gathering.together`, by the cross-attention."""
         if not self.model.cross:
             return []
@@ -143,17 +143,17 @@ class EncoderSystem:
             self.model, [load((wave, self.model.rate), self.model.rate) for wave in waves], shared=shared
         )
 
-    def _answer(self, recording: Recording) -> Voices:
-        talkers = recording.talkers
-        embedding_CE = np.stack([t.embedding_E for t in talkers])
-        estimate_CN = np.stack([t.waveform_N for t in talkers])
+    def _answer(self, recording: Recording) -> SystemOutput:
+        speakers = recording.streams
+        embedding_CE = np.stack([t.embedding_E for t in speakers])
+        estimate_CN = np.stack([t.waveform_N for t in speakers])
         if not self.knows_activity:
-            return Voices(embedding_CE, np.ones(len(talkers), bool), estimate_CN)
-        return Voices(
+            return SystemOutput(embedding_CE, np.ones(len(speakers), bool), estimate_CN)
+        return SystemOutput(
             embedding_CE,
-            np.array([t.audible for t in talkers]),
+            np.array([t.audible for t in speakers]),
             estimate_CN,
-            np.stack([t.activity_S for t in talkers]),
+            np.stack([t.activity_S for t in speakers]),
             self.model.segment_seconds,
         )
 
@@ -184,17 +184,17 @@ class MfccSystem:
         self.rate = rate
         self.rows: tuple[str, ...] = (name,)
 
-    def __call__(self, waves: Sequence[Wave]) -> list[tuple[Voices, ...]]:
-        found: list[tuple[Voices, ...]] = []
+    def __call__(self, waves: Sequence[Wave]) -> list[tuple[SystemOutput, ...]]:
+        found: list[tuple[SystemOutput, ...]] = []
         for wave_N in waves:
             frames_TK = mfcc(wave_N, self.rate)[speech_frames(wave_N, self.rate)]
             statistics_E = np.concatenate([frames_TK.mean(0), frames_TK.std(0)])
             unit_E = (statistics_E / np.linalg.norm(statistics_E)).astype(np.float32)
-            found.append((Voices(unit_E[None], np.array([True])),))
+            found.append((SystemOutput(unit_E[None], np.array([True])),))
         return found
 
 
-def scores(left: Sequence[Voices], right: Sequence[Voices], *, active_only: bool) -> Wave:
+def scores(left: Sequence[SystemOutput], right: Sequence[SystemOutput], *, active_only: bool) -> Wave:
     """Score matrix [left, right]: the largest cosine over pairs of candidates (protocol, "No oracle").
 
     With ``active_only``, streams that the system holds for silent are no candidates, unless all of them are.
@@ -210,7 +210,7 @@ def scores(left: Sequence[Voices], right: Sequence[Voices], *, active_only: bool
     return best_LR
 
 
-def _candidates(side: Sequence[Voices], active_only: bool) -> NDArray[np.bool_]:
+def _candidates(side: Sequence[SystemOutput], active_only: bool) -> NDArray[np.bool_]:
     active_NC = np.stack([v.active_C for v in side])
     if not active_only:
         return np.ones_like(active_NC)

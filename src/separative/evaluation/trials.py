@@ -25,9 +25,9 @@ MOST_ROOMS = 16
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """An interfering talker and the ids of the utterances heard of them."""
+    """An interfering speaker and the ids of the utterances heard of them."""
 
-    talker: str
+    speaker: str
     utterances: tuple[str, ...]
 
 
@@ -35,7 +35,7 @@ class Rival:
 class Rooms:
     """The simulated rooms of a list: what :meth:`RoomBank.load` needs to make them again.
 
-    ``rt60`` in seconds; ``count`` rooms with ``places`` places for talkers; ``format`` is the simulation's.
+    ``rt60`` in seconds; ``count`` rooms with ``places`` places for speakers; ``format`` is the simulation's.
     """
 
     rt60: tuple[float, float] = (0.3, 0.6)
@@ -47,7 +47,7 @@ class Rooms:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a trial: utterances of ``talker`` joined and cut to the list's length.
+    """One side of a trial: utterances of ``speaker`` joined and cut to the list's length.
 
     ``rivals`` and ``noise`` (a clip, from ``noise_start`` seconds on) are heard in conditions that add them.
     ``level_db`` is the level of whatever is heard, so that loudness carries nothing. ``room`` and ``places``
@@ -55,7 +55,7 @@ class Side:
     """
 
     id: str
-    talker: str
+    speaker: str
     corpus: str
     utterances: tuple[str, ...]
     level_db: float
@@ -68,7 +68,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """``target``: both sides hold the same talker. ``condition`` is that of the test side."""
+    """``target``: both sides hold the same speaker. ``condition`` is that of the test side."""
 
     target: bool
     enrolment: str
@@ -95,14 +95,14 @@ class TrialList:
 
     @property
     def corpus_of(self) -> dict[str, str]:
-        """Corpus of every enrolled talker; talkers sorted by name."""
-        return dict(sorted({side.talker: side.corpus for side in self.enrolments}.items()))
+        """Corpus of every enrolled speaker; speakers sorted by name."""
+        return dict(sorted({side.speaker: side.corpus for side in self.enrolments}.items()))
 
     @property
-    def talkers(self) -> frozenset[str]:
+    def speakers(self) -> frozenset[str]:
         """Everyone who is heard, interferers included."""
         sides = (*self.enrolments, *self.tests)
-        return frozenset(s.talker for s in sides) | {r.talker for s in sides for r in s.rivals}
+        return frozenset(s.speaker for s in sides) | {r.speaker for s in sides for r in s.rivals}
 
     @property
     def place(self) -> str:
@@ -174,8 +174,8 @@ class TrialList:
         for side in self.tests:
             if side.id in names:
                 raise SeparativeError(f"{self._where(side)}: an enrolment has that id too")
-            if strangers := {side.talker, *(rival.talker for rival in side.rivals)} - enrolled:
-                raise SeparativeError(f"{self._where(side)}: talker '{min(strangers)}' is not enrolled")
+            if strangers := {side.speaker, *(rival.speaker for rival in side.rivals)} - enrolled:
+                raise SeparativeError(f"{self._where(side)}: speaker '{min(strangers)}' is not enrolled")
         for sides, conditions in ((self.enrolments, (self.enrol,)), (self.tests, self.conditions)):
             for condition in map(condition_named, conditions):
                 for side in sides:
@@ -185,7 +185,7 @@ class TrialList:
                         )
                     if len(side.rivals) < len(condition.sir_db):
                         raise SeparativeError(
-                            f"{self._where(side)}: '{condition.name}' adds {len(condition.sir_db)} talkers, "
+                            f"{self._where(side)}: '{condition.name}' adds {len(condition.sir_db)} speakers, "
                             f"it has {len(side.rivals)}"
                         )
 
@@ -208,25 +208,25 @@ class TrialList:
                     f"condition '{condition}' has no {lacks} trials: an error rate needs both kinds"
                 )
 
-    def refuse(self, talkers: Collection[str], where: str = "training") -> None:
+    def refuse(self, speakers: Collection[str], where: str = "training") -> None:
         """Refuse to judge a model on voices that it has met.
 
         Raises:
-            SeparativeError: a talker heard in the list, be it as an interferer, is in ``talkers``; names one.
+            SeparativeError: a speaker heard in the list, be it as an interferer, is in ``speakers``; names one.
         """
-        refuse_shared(self.talkers, talkers, where)
+        refuse_shared(self.speakers, speakers, where)
 
 
-def refuse_shared(heard: Collection[str], talkers: Collection[str], where: str = "training") -> None:
-    """Refuse to judge on talkers ``heard`` of whom some are among ``talkers``.
+def refuse_shared(heard: Collection[str], speakers: Collection[str], where: str = "training") -> None:
+    """Refuse to judge on speakers ``heard`` of whom some are among ``speakers``.
 
     Raises:
         SeparativeError: there are such; names one.
     """
-    if both := sorted(set(heard) & set(talkers)):
+    if both := sorted(set(heard) & set(speakers)):
         raise SeparativeError(
-            f"talker '{both[0]}' is heard in {where} and in evaluation ({len(both)} such in all): "
-            "the two must not share talkers"
+            f"speaker '{both[0]}' is heard in {where} and in evaluation ({len(both)} such in all): "
+            "the two must not share speakers"
         )
 
 
@@ -236,7 +236,7 @@ def _settings_from(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _side_from(record: dict[str, Any]) -> Side:
-    rivals = tuple(Rival(r["talker"], tuple(r["utterances"])) for r in record["rivals"])
+    rivals = tuple(Rival(r["speaker"], tuple(r["utterances"])) for r in record["rivals"])
     utterances, places = tuple(record["utterances"]), tuple(record["places"])
     return Side(**{**record, "utterances": utterances, "rivals": rivals, "places": places})
 
@@ -249,6 +249,6 @@ def _trial_from(line: str, sides: dict[str, dict[str, Side]], conditions: Collec
     if condition not in conditions:
         raise ValueError(f"'{condition}' is not a condition of this list")
     target = {"1": True, "0": False}[label]
-    if target != (sides["enrolment"][enrolment].talker == sides["test"][test].talker):
-        raise ValueError(f"label {label} contradicts the talkers of the sides")
+    if target != (sides["enrolment"][enrolment].speaker == sides["test"][test].speaker):
+        raise ValueError(f"label {label} contradicts the speakers of the sides")
     return Trial(target, enrolment, test, condition)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.evaluation.bootstrap import Talkers, deal_folds, held_out_llr, interval
+from separative.evaluation.bootstrap import SpeakerBootstrap, deal_folds, held_out_llr, interval
 from separative.evaluation.results import POOLED, Row
 from separative.evaluation.trials import TrialList
 from separative.metrics import Floats, Roc
@@ -17,25 +17,25 @@ RANKS = (1, 5)
 FALSE_ACCEPTS = 0.01
 
 
-def identification_rows(scored: Sequence[Scored], trials: TrialList, talkers: Talkers) -> list[Row]:
-    """Share (%) of test sides whose talker is among the 1 and 5 best, and share identified in an open set.
+def identification_rows(scored: Sequence[Scored], trials: TrialList, speakers: SpeakerBootstrap) -> list[Row]:
+    """Share (%) of test sides whose speaker is among the 1 and 5 best, and share identified in an open set.
 
-    The gallery of a test side are the enrolled talkers of its corpus, but for those who are heard in it as
-    interferers; a talker's score is the mean over their enrolments. Ties count against the system. In the
-    open set, the own talker must come first and above the threshold that 1 % of the test sides pass when
-    their own talker is taken out. The bootstrap draws the talkers of the test sides; the gallery stays whole.
+    The gallery of a test side are the enrolled speakers of its corpus, but for those who are heard in it as
+    interferers; a speaker's score is the mean over their enrolments. Ties count against the system. In the
+    open set, the own speaker must come first and above the threshold that 1 % of the test sides pass when
+    their own speaker is taken out. The bootstrap draws the speakers of the test sides; the gallery stays whole.
     """
     place = trials.place
-    true_R = talkers.indices([side.talker for side in trials.tests])
+    true_R = speakers.indices([side.speaker for side in trials.tests])
     rows = []
     for one in scored:
         for condition, score_LR in one.score_LR.items():
-            gallery_RG = _gallery(one.enrolled, score_LR, trials, condition, talkers)
+            gallery_RG = _gallery(one.enrolled, score_LR, trials, condition, speakers)
             here_R = np.isfinite(gallery_RG[np.arange(len(true_R)), true_R])
             here_R &= np.isfinite(gallery_RG).sum(1) > 1
             if not here_R.any():
                 continue
-            times_RP = np.vstack([np.ones(len(talkers.index)), talkers.times_RP])
+            times_RP = np.vstack([np.ones(len(speakers.index)), speakers.times_RP])
             weight_WR = times_RP[:, true_R[here_R]]
             for metric, all_W in identify(gallery_RG[here_R], true_R[here_R], weight_WR).items():
                 value, count = float(100 * all_W[0]), int(here_R.sum())
@@ -48,7 +48,7 @@ def identify(score_RG: Floats, true_R: NDArray[np.intp], weight_WR: Floats) -> d
     """``top-1``, ``top-5`` and ``open set`` as shares, under every weighting [W] of the R probes.
 
     Equal to :func:`separative.metrics.identification` and ``open_set`` where a weight is a number of copies;
-    minus infinity where a talker is not in the gallery of a probe.
+    minus infinity where a speaker is not in the gallery of a probe.
     """
     probes = np.arange(len(true_R))
     own_R, other_RG = score_RG[probes, true_R], np.array(score_RG, np.float64)
@@ -68,13 +68,13 @@ def identify(score_RG: Floats, true_R: NDArray[np.intp], weight_WR: Floats) -> d
 
 
 def _gallery(
-    enrolled: Enrolled, score_LR: Floats, trials: TrialList, condition: str, talkers: Talkers
+    enrolled: Enrolments, score_LR: Floats, trials: TrialList, condition: str, speakers: SpeakerBootstrap
 ) -> Floats:
-    """Mean score [R,P] of each test side with each talker's enrolments; minus infinity without any."""
+    """Mean score [R,P] of each test side with each speaker's enrolments; minus infinity without any."""
     allowed_LR = enrolled.allowed(trials, condition)
-    talker_L = talkers.indices([trials.enrolments[group[0]].talker for group in enrolled.sides])
-    member_PL = np.zeros((len(talkers.index), len(talker_L)))
-    member_PL[talker_L, np.arange(len(talker_L))] = 1
+    speaker_L = speakers.indices([trials.enrolments[group[0]].speaker for group in enrolled.sides])
+    member_PL = np.zeros((len(speakers.index), len(speaker_L)))
+    member_PL[speaker_L, np.arange(len(speaker_L))] = 1
     count_PR = member_PL @ allowed_LR
     total_PR = member_PL @ np.where(allowed_LR, score_LR, 0.0)
     mean_PR = np.where(count_PR > 0, total_PR / np.maximum(count_PR, 1), -np.inf)
@@ -89,32 +89,32 @@ MOST_WEIGHTS = 2**24
 
 @dataclass(frozen=True)
 class Comparisons:
-    """The N trials of one condition: places in a score matrix [L,R], talkers by index, corpora."""
+    """The N trials of one condition: places in a score matrix [L,R], speakers by index, corpora."""
 
     left_N: NDArray[np.intp]
     right_N: NDArray[np.intp]
-    left_talker_N: NDArray[np.intp]
-    right_talker_N: NDArray[np.intp]
+    left_speaker_N: NDArray[np.intp]
+    right_speaker_N: NDArray[np.intp]
     corpus_N: NDArray[np.str_]
 
     @property
     def target_N(self) -> NDArray[np.bool_]:
-        return np.equal(self.left_talker_N, self.right_talker_N)
+        return np.equal(self.left_speaker_N, self.right_speaker_N)
 
     def within(self, corpus: str) -> Comparisons:
         here_N = (self.corpus_N == corpus) | (corpus == POOLED)
         return Comparisons(
             self.left_N[here_N],
             self.right_N[here_N],
-            self.left_talker_N[here_N],
-            self.right_talker_N[here_N],
+            self.left_speaker_N[here_N],
+            self.right_speaker_N[here_N],
             self.corpus_N[here_N],
         )
 
 
 @dataclass(frozen=True)
-class Enrolled:
-    """What a score matrix has rows for: single enrolments, or talkers by all of their enrolments together.
+class Enrolments:
+    """What a score matrix has rows for: single enrolments, or speakers by all of their enrolments together.
 
     ``sides``: by row, places in the list's enrolments.
     """
@@ -122,16 +122,16 @@ class Enrolled:
     sides: tuple[tuple[int, ...], ...]
 
     @staticmethod
-    def singly(trials: TrialList) -> Enrolled:
-        return Enrolled(tuple((i,) for i in range(len(trials.enrolments))))
+    def singly(trials: TrialList) -> Enrolments:
+        return Enrolments(tuple((i,) for i in range(len(trials.enrolments))))
 
     @staticmethod
-    def together(trials: TrialList) -> Enrolled:
-        """Only talkers with two enrolments or more."""
+    def together(trials: TrialList) -> Enrolments:
+        """Only speakers with two enrolments or more."""
         sides: dict[str, list[int]] = {}
         for i, side in enumerate(trials.enrolments):
-            sides.setdefault(side.talker, []).append(i)
-        return Enrolled(tuple(tuple(group) for group in sides.values() if len(group) > 1))
+            sides.setdefault(side.speaker, []).append(i)
+        return Enrolments(tuple(tuple(group) for group in sides.values() if len(group) > 1))
 
     def allowed(self, trials: TrialList, condition: str) -> NDArray[np.bool_]:
         """Which pairs [L,R] are trials: those whose every single enrolment makes one with the test side."""
@@ -142,13 +142,13 @@ class Enrolled:
         single_LR[tuple(np.array(pairs).T)] = True
         return np.stack([single_LR[list(group)].all(0) for group in self.sides])
 
-    def comparisons(self, trials: TrialList, condition: str, talkers: Talkers) -> Comparisons:
+    def comparisons(self, trials: TrialList, condition: str, speakers: SpeakerBootstrap) -> Comparisons:
         left_N, right_N = np.nonzero(self.allowed(trials, condition))
         first = [trials.enrolments[group[0]] for group in self.sides]
-        left_talker = talkers.indices([side.talker for side in first])
-        right_talker = talkers.indices([side.talker for side in trials.tests])
+        left_speaker = speakers.indices([side.speaker for side in first])
+        right_speaker = speakers.indices([side.speaker for side in trials.tests])
         corpus = np.array([side.corpus for side in first])
-        return Comparisons(left_N, right_N, left_talker[left_N], right_talker[right_N], corpus[left_N])
+        return Comparisons(left_N, right_N, left_speaker[left_N], right_speaker[right_N], corpus[left_N])
 
 
 @dataclass(frozen=True)
@@ -156,16 +156,16 @@ class Scored:
     """A row of the table before its figures: a score matrix [L,R] for every condition that it has."""
 
     model: str
-    enrolled: Enrolled
+    enrolled: Enrolments
     score_LR: Mapping[str, Floats]
 
 
 def verification_rows(
-    scored: Sequence[Scored], trials: TrialList, talkers: Talkers, *, against: str | None = None
+    scored: Sequence[Scored], trials: TrialList, speakers: SpeakerBootstrap, *, against: str | None = None
 ) -> list[Row]:
     """EER, minDCF, Cllr and minCllr over all trials, and the EER of each corpus by itself.
 
-    Log-likelihood ratios come from calibrations within the condition, each fitted on trials of other talkers
+    Log-likelihood ratios come from calibrations within the condition, each fitted on trials of other speakers
     (:func:`held_out_llr`); the bootstrap does not fit them anew. ``against``: the row from whose EER that of
     every other row with the same trials is also told apart, in the same resamples.
     """
@@ -176,14 +176,14 @@ def verification_rows(
     for enrolled in dict.fromkeys(s.enrolled for s in scored):
         for condition in trials.conditions:
             some = [s for s in scored if s.enrolled == enrolled and condition in s.score_LR]
-            whole = enrolled.comparisons(trials, condition, talkers)
+            whole = enrolled.comparisons(trials, condition, speakers)
             for place in places:
                 here = whole.within(place)
                 if not (here.target_N.any() and not here.target_N.all()):
                     continue
                 score_MN = [s.score_LR[condition][here.left_N, here.right_N] for s in some]
                 pooled = place == places[0]
-                found = _figures(score_MN, here, talkers, fold_P if pooled else None, pooled)
+                found = _figures(score_MN, here, speakers, fold_P if pooled else None, pooled)
                 if pooled and against in (names := [s.model for s in some]):
                     _add_differences(found, names.index(against))
                 for s, figures in zip(some, found, strict=True):
@@ -202,7 +202,7 @@ Figures = dict[str, tuple[float, Floats]]  # by metric: its value, and that in e
 def _figures(
     score_MN: Sequence[Floats],
     here: Comparisons,
-    talkers: Talkers,
+    speakers: SpeakerBootstrap,
     fold_P: NDArray[np.intp] | None,
     costs: bool,
 ) -> list[Figures]:
@@ -212,7 +212,7 @@ def _figures(
     llr_MN = [None] * len(rocs) if fold_P is None else [_llr(s, here, fold_P) for s in score_MN]
     llr_rocs = [None if llr_N is None else Condensed(Roc(llr_N, target_N)) for llr_N in llr_MN]
     values: list[dict[str, list[Floats]]] = [{} for _ in rocs]
-    for weight_RN in _weights(here, talkers):
+    for weight_RN in _weights(here, speakers):
         for one, roc, llr_N, llr_roc in zip(values, rocs, llr_MN, llr_rocs, strict=True):
             for metric, value_R in _metrics(roc, weight_RN, llr_N, llr_roc, target_N, costs).items():
                 one.setdefault(metric, []).append(value_R)
@@ -265,18 +265,18 @@ class Condensed:
         return np.add.reduceat(weight_RN[:, self.order_N], self.start_U, axis=1)
 
 
-def _weights(here: Comparisons, talkers: Talkers) -> Iterator[Floats]:
+def _weights(here: Comparisons, speakers: SpeakerBootstrap) -> Iterator[Floats]:
     """Weights [R,N] of the trials as they are and in every resample, some at a time, for memory."""
     count = len(here.left_N)
     yield np.ones((1, count))
     step = max(1, MOST_WEIGHTS // count)
-    for start in range(0, len(talkers.times_RP), step):
+    for start in range(0, len(speakers.times_RP), step):
         resamples = slice(start, start + step)
-        yield talkers.trial_weights(here.left_talker_N, here.right_talker_N, resamples)
+        yield speakers.trial_weights(here.left_speaker_N, here.right_speaker_N, resamples)
 
 
 def _llr(score_N: Floats, here: Comparisons, fold_P: NDArray[np.intp]) -> Floats | None:
-    return held_out_llr(score_N, here.target_N, fold_P[here.left_talker_N], fold_P[here.right_talker_N])
+    return held_out_llr(score_N, here.target_N, fold_P[here.left_speaker_N], fold_P[here.right_speaker_N])
 
 
 def _cllr(llr_N: Floats, target_N: NDArray[np.bool_], weight_RN: Floats) -> Floats:

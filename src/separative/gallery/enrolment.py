@@ -1,4 +1,4 @@
-"""Is a recording good enough to enrol a talker with? If not, why not."""
+"""Is a recording good enough to enrol a speaker with? If not, why not."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, GalleryError
-from separative.gallery.store import Heard
-from separative.inference import Audio, Meeting, analyze
+from separative.gallery.store import EnrolledRecording
+from separative.inference import Audio, Diarization, diarize
 from separative.inference.cluster import mean_embedding
 from separative.inference.windows import gather
 from separative.rttm import Turn
 
 if TYPE_CHECKING:
-    from separative.inference import Meeting
+    from separative.inference import Diarization
     from separative.model import SeparativeEncoder
 
 
@@ -36,7 +36,7 @@ FULL_SCALE = 0.999
 
 @dataclass(frozen=True)
 class Gate:
-    """What was measured of an enrolment: ``seconds`` of the talker's speech, share of it in which ``others``
+    """What was measured of an enrolment: ``seconds`` of the speaker's speech, share of it in which ``others``
     speak too, share of samples at full scale; and the ``reasons`` why it is not good enough, if any."""
 
     seconds: float
@@ -55,10 +55,10 @@ class Gate:
         return tuple(found)
 
 
-def judge(meeting: Meeting, speaker: int, *, alone: bool) -> Gate:
-    """Measure one talker of a recording.
+def judge(meeting: Diarization, speaker: int, *, alone: bool) -> Gate:
+    """Measure one speaker of a recording.
 
-    ``alone``: the recording should be of this talker only, so that any speech of others counts; otherwise
+    ``alone``: the recording should be of this speaker only, so that any speech of others counts; otherwise
     only what overlaps.
     """
     own = meeting.speakers[speaker].turns
@@ -85,7 +85,7 @@ def shared_seconds(own: tuple[Turn, ...], others: list[Turn]) -> float:
     return covered
 
 
-def _clipped(meeting: Meeting) -> float:
+def _clipped(meeting: Diarization) -> float:
     """Share of samples at full scale in any channel that was heard, where it is held for two or more."""
     blocks: Iterable[NDArray[np.float32]]
     if isinstance(meeting.source, tuple):
@@ -109,8 +109,8 @@ Floats = NDArray[np.float32]
 MEMORY = 64
 
 
-def heard_of(meeting: Meeting, speaker: int, mark: str, sound: bytes | None) -> Heard:
-    """What a recording says of one of its talkers."""
+def heard_of(meeting: Diarization, speaker: int, mark: str, sound: bytes | None) -> EnrolledRecording:
+    """What a recording says of one of its speakers."""
     views, whose_WC = meeting.views, meeting.label_WC == speaker
     speech_WC = (views.activity_WCS > 0.5).sum(-1).astype(np.float32)
     if len(meeting.speakers) > 1:
@@ -121,7 +121,7 @@ def heard_of(meeting: Meeting, speaker: int, mark: str, sound: bytes | None) -> 
         best = np.argsort(-views.memory_activity_M, kind="stable")
         best = best[views.memory_activity_M[best] > 0]
         some = np.sort(best[np.linspace(0, len(best) - 1, min(MEMORY, len(best))).astype(int)])
-    return Heard(
+    return EnrolledRecording(
         Path(meeting.name).name,
         mark,
         meeting.speakers[speaker].speech_seconds,
@@ -132,15 +132,15 @@ def heard_of(meeting: Meeting, speaker: int, mark: str, sound: bytes | None) -> 
     )
 
 
-def embedding(model: SeparativeEncoder, views: Sequence[Heard]) -> Floats:
+def embedding(model: SeparativeEncoder, views: Sequence[EnrolledRecording]) -> Floats:
     """What the queries of all recordings become when each gathers from all of them (method, section 3)."""
     memory_ME = np.concatenate([view.memory_ME for view in views])
     logit_M = np.concatenate([view.logit_M for view in views])
-    answer_VE = gather(model, np.stack([view.query_E for view in views]), memory_ME, logit_M)
-    return mean_embedding(answer_VE, np.array([view.seconds for view in views], np.float32))
+    attended_VE = gather(model, np.stack([view.query_E for view in views]), memory_ME, logit_M)
+    return mean_embedding(attended_VE, np.array([view.seconds for view in views], np.float32))
 
 
-def heard_again(model: SeparativeEncoder, heard: Heard) -> Heard:
+def heard_again(model: SeparativeEncoder, heard: EnrolledRecording) -> EnrolledRecording:
     """The same recording, whose sound was kept, as another model hears it.
 
     Raises:
@@ -151,7 +151,7 @@ def heard_again(model: SeparativeEncoder, heard: Heard) -> Heard:
         # A label may be no file's name.
         path = Path(beside) / "sound"
         path.write_bytes(heard.sound)
-        meeting = replace(analyze(model, path), name=heard.source)
+        meeting = replace(diarize(model, path), name=heard.source)
     if not meeting.speakers:
         raise GalleryError(f"{heard.source}: nobody is heard in it by the other model")
     return heard_of(meeting, 0, heard.hash, heard.sound)
@@ -173,7 +173,7 @@ def sound_of(source: Audio) -> bytes:
     return buffer.getvalue()
 
 
-def packed(heard: Heard) -> dict[str, Any]:
+def packed(heard: EnrolledRecording) -> dict[str, Any]:
     """For JSON."""
 
     def text(data: bytes) -> str:
@@ -190,11 +190,11 @@ def packed(heard: Heard) -> dict[str, Any]:
     }
 
 
-def unpacked(record: dict[str, Any]) -> Heard:
+def unpacked(record: dict[str, Any]) -> EnrolledRecording:
     """The reverse; KeyError, TypeError or ValueError for another record."""
     query_E = np.frombuffer(base64.b64decode(record["query"]), np.float32)
     memory = np.frombuffer(base64.b64decode(record["memory"]), np.float16)
-    return Heard(
+    return EnrolledRecording(
         str(record["source"]),
         str(record["hash"]),
         float(record["seconds"]),

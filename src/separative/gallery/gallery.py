@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.errors import AudioError, GalleryError, NotEnrolledError, UnknownTalkerError
+from separative.errors import AudioError, GalleryError, NotEnrolledError, UnknownSpeakerError
 from separative.files import write_json
 from separative.gallery.enrolment import (
     Gate,
@@ -27,9 +27,9 @@ from separative.gallery.enrolment import (
     unpacked,
 )
 from separative.gallery.identify import Identification, identify
-from separative.gallery.search import Neighbours
-from separative.gallery.store import Enrolled, Heard, Rows
-from separative.inference import Audio, Meeting, Speaker, analyze
+from separative.gallery.search import EmbeddingIndex
+from separative.gallery.store import EnrolledRecording, EnrolledSpeaker, Rows
+from separative.inference import Audio, Diarization, Speaker, diarize
 from separative.inference.recording import MIN_SPEECH
 from separative.metrics import log_odds
 
@@ -49,7 +49,7 @@ WEIGHED = 100
 
 
 class Gallery:
-    """Enrolled talkers in a folder, all heard by one model.
+    """Enrolled speakers in a folder, all heard by one model.
 
     Args:
         folder: of a gallery, or a new or empty one.
@@ -64,7 +64,7 @@ class Gallery:
         self.folder, self.model, self._lock = Path(folder), model, RLock()
         self._hash, size = str(model.card.get("sha256")), model.config.embedding
         self._rows = Rows(self.folder, model=self._hash, size=size, create=create)
-        self._near, self._seen = Neighbours(size), 0
+        self._near, self._seen = EmbeddingIndex(size), 0
         try:
             self._check_model()
         except GalleryError:
@@ -83,8 +83,8 @@ class Gallery:
     def __len__(self) -> int:
         return self._rows.count()
 
-    def list(self) -> list[Enrolled]:
-        """All talkers, by name."""
+    def list(self) -> list[EnrolledSpeaker]:
+        """All speakers, by name."""
         with self._lock:
             return self._rows.listed()
 
@@ -99,7 +99,7 @@ class Gallery:
         label: str | None = None,
         progress: Progress | None = None,
     ) -> Gate:
-        """Enrol a talker with a recording of theirs alone, or add one to a known talker.
+        """Enrol a speaker with a recording of theirs alone, or add one to a known speaker.
 
         :meth:`hear`, whose arguments it takes, and :meth:`enrol`; returns what the gate measured.
 
@@ -118,8 +118,8 @@ class Gallery:
         force: bool = False,
         label: str | None = None,
         progress: Progress | None = None,
-    ) -> tuple[Gate, Heard]:
-        """Listen to a recording of one talker: what the gate measures, and what :meth:`enrol` takes.
+    ) -> tuple[Gate, EnrolledRecording]:
+        """Listen to a recording of one speaker: what the gate measures, and what :meth:`enrol` takes.
 
         Args:
             source: a sound file of any length, or a waveform with its rate.
@@ -132,7 +132,7 @@ class Gallery:
             AudioError: unreadable, or too little speech for any embedding.
             GalleryError: the gate's reasons.
         """
-        meeting = analyze(self.model, source, progress=progress)
+        meeting = diarize(self.model, source, progress=progress)
         meeting = meeting if label is None else replace(meeting, name=label)
         if not meeting.speakers:
             raise GalleryError(f"{meeting.name}: nobody is heard in it")
@@ -144,49 +144,49 @@ class Gallery:
     def enrol(
         self,
         name: str,
-        fresh: Sequence[Heard],
+        fresh: Sequence[EnrolledRecording],
         metadata: dict[str, Any] | None = None,
         added: str | None = None,
     ) -> None:
-        """Enrol a talker with what :meth:`hear` said of recordings: with all of them, or none.
+        """Enrol a speaker with what :meth:`hear` said of recordings: with all of them, or none.
 
-        Every recording is a view: the cross-attention gathers the talker's embedding anew over all of them.
+        Every recording is a view: the cross-attention gathers the speaker's embedding anew over all of them.
 
         Args:
-            metadata: what JSON can hold; joins that of a known talker.
+            metadata: what JSON can hold; joins that of a known speaker.
             added: when; now by default.
 
         Raises:
-            GalleryError: an empty name, or a recording the talker has already.
+            GalleryError: an empty name, or a recording the speaker has already.
         """
         if not name.strip():
-            raise GalleryError("a talker needs a name")
+            raise GalleryError("a speaker needs a name")
         added = added or datetime.now(UTC).isoformat(timespec="seconds")
         with self._lock, self._rows.writing():
             self._check_model()
-            known = self._rows.talker(name)
+            known = self._rows.speaker(name)
             views = [*(self._rows.recordings(known) if known is not None else []), *fresh]
             embed_E = embedding(self.model, views)
-            talker = self._rows.put_talker(name, embed_E, added=added, metadata=metadata)
+            speaker = self._rows.put_speaker(name, embed_E, added=added, metadata=metadata)
             for heard in fresh:
-                self._rows.put_recording(talker, heard)
+                self._rows.put_recording(speaker, heard)
 
     def add_speaker(
         self,
         name: str,
-        meeting: Meeting,
+        meeting: Diarization,
         speaker: int,
         *,
         metadata: dict[str, Any] | None = None,
         force: bool = False,
     ) -> Gate:
-        """Enrol a talker of a recording of several, by number.
+        """Enrol a speaker of a recording of several, by number.
 
         Raises:
-            GalleryError: as :meth:`add`, or no such talker in the recording.
+            GalleryError: as :meth:`add`, or no such speaker in the recording.
         """
         if not 0 <= speaker < len(meeting.speakers):
-            raise GalleryError(f"{meeting.name}: talker {speaker} of {len(meeting.speakers)} is not there")
+            raise GalleryError(f"{meeting.name}: speaker {speaker} of {len(meeting.speakers)} is not there")
         gate = judge(meeting, speaker, alone=False)
         self._pass(gate, meeting.name, force)
         mark = hashlib.sha256(meeting.speakers[speaker].embedding_E.tobytes()).hexdigest()
@@ -194,22 +194,22 @@ class Gallery:
         return gate
 
     def remove(self, *names: str) -> None:
-        """Remove talkers and all that was heard of them, from every file of the gallery.
+        """Remove speakers and all that was heard of them, from every file of the gallery.
 
         Raises:
-            GalleryError: no such talker; nobody is removed then.
+            GalleryError: no such speaker; nobody is removed then.
         """
         with self._lock:
             self._rows.remove(names)
             self._refresh()
 
     def embeddings(self, count: int = 1000) -> Named:
-        """Names and embeddings [N,E] (unit norm) of the first ``count`` talkers by name."""
+        """Names and embeddings [N,E] (unit norm) of the first ``count`` speakers by name."""
         with self._lock:
             return self._rows.some(count)
 
     def find(self, embed_E: Floats, count: int = 10) -> Ranking:
-        """The nearest talkers by cosine, nearest first: names and scores."""
+        """The nearest speakers by cosine, nearest first: names and scores."""
         with self._lock:
             self._refresh()
             ids = self._near.nearest(embed_E, count + SPARE)
@@ -218,7 +218,7 @@ class Gallery:
         return [(names[i], float(score_N[i])) for i in np.argsort(-score_N, kind="stable")[:count]]
 
     def identify(self, embed_E: Floats, *, count: int = 10, prior: float = 0.5) -> Identification:
-        """Whose voice an embedding is: one of the enrolled talkers', or unknown.
+        """Whose voice an embedding is: one of the enrolled speakers', or unknown.
 
         Args:
             count: candidates to name; how probable they are does not depend on it.
@@ -228,16 +228,16 @@ class Gallery:
         return replace(found, candidates=found.candidates[:count])
 
     def identify_speaker(self, speaker: Speaker, *, count: int = 10, prior: float = 0.5) -> Identification:
-        """The same for a talker of a recording; unknown, without candidates, after too little speech."""
+        """The same for a speaker of a recording; unknown, without candidates, after too little speech."""
         if speaker.speech_seconds < MIN_SPEECH:
             log_odds(prior)
             return Identification(None, None, ())
         return self.identify(speaker.embedding_E, count=count, prior=prior)
 
     def export(self, path: str | Path) -> Path:
-        """Write all talkers, their recordings' evidence and kept sounds to one JSON file."""
+        """Write all speakers, their recordings' evidence and kept sounds to one JSON file."""
         with self._lock, self._rows.reading():
-            talkers = [
+            speakers = [
                 {
                     "name": t.name,
                     "added": t.added,
@@ -246,14 +246,14 @@ class Gallery:
                 }
                 for t in self._rows.listed()
             ]
-        write_json(path, {"format": EXPORT_FORMAT, "model": self._hash, "talkers": talkers})
+        write_json(path, {"format": EXPORT_FORMAT, "model": self._hash, "speakers": speakers})
         return Path(path)
 
     def import_(self, path: str | Path) -> int:
         """Take in what :meth:`export` wrote; recordings that are here already are left out. All or nothing.
 
         Returns:
-            how many talkers were in the file.
+            how many speakers were in the file.
 
         Raises:
             GalleryError: no such file, none of an export, or of another model.
@@ -262,30 +262,30 @@ class Gallery:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             if record["format"] != EXPORT_FORMAT or record["model"] != self._hash:
                 raise GalleryError(f"{path} is an export of another format or model")
-            talkers = [
+            speakers = [
                 (str(t["name"]), t["metadata"], t["added"], [unpacked(r) for r in t["recordings"]])
-                for t in record["talkers"]
+                for t in record["speakers"]
             ]
-            if any(h.query_E.shape != (self._rows.size,) for *_, some in talkers for h in some):
+            if any(h.query_E.shape != (self._rows.size,) for *_, some in speakers for h in some):
                 raise GalleryError(f"{path} is damaged: its embeddings have another size")
         except (OSError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, GalleryError):
                 raise
             raise GalleryError(f"{path} is no export of a gallery: {error}") from error
         with self._lock, self._rows.writing():
-            for name, metadata, added, recordings in talkers:
-                known = self._rows.talker(name)
+            for name, metadata, added, recordings in speakers:
+                known = self._rows.speaker(name)
                 held = self._rows.hashes(known) if known is not None else set()
                 if fresh := [heard for heard in recordings if heard.hash not in held]:
                     self.enrol(name, fresh, metadata, added)
-        return len(talkers)
+        return len(speakers)
 
     @staticmethod
     def reembed(folder: str | Path, model: SeparativeEncoder, *, progress: Progress | None = None) -> Gallery:
         """Hear all kept recordings of a gallery again with another model, which it is of from then on.
 
         Args:
-            progress: called with (done, total) talkers.
+            progress: called with (done, total) speakers.
 
         Raises:
             GalleryError: a recording whose sound was not kept, or in which the model hears nobody; a gallery
@@ -296,18 +296,18 @@ class Gallery:
         size, made = model.config.embedding, str(model.card.get("sha256"))
         try:
             before = rows.fact("change")
-            talkers = {name: rows.recordings(rows.talker(name) or 0) for name in rows.names()}
-            for name, recordings in talkers.items():
+            speakers = {name: rows.recordings(rows.speaker(name) or 0) for name in rows.names()}
+            for name, recordings in speakers.items():
                 lost = [h.source for h in recordings if h.sound is None] if recordings else ["all of it"]
                 if lost:
                     raise GalleryError(
-                        f"the sound of {lost[0]} ('{name}') was not kept: enrol that talker anew"
+                        f"the sound of {lost[0]} ('{name}') was not kept: enrol that speaker anew"
                     )
             fresh = {}
-            for number, (name, recordings) in enumerate(talkers.items(), 1):
+            for number, (name, recordings) in enumerate(speakers.items(), 1):
                 fresh[name] = [heard_again(model, heard) for heard in recordings]
                 if progress is not None:
-                    progress(number, len(talkers))
+                    progress(number, len(speakers))
             with rows.writing():
                 if rows.fact("change") != before:
                     raise GalleryError(f"{folder} was changed meanwhile: it stays as it is now, try again")
@@ -315,7 +315,7 @@ class Gallery:
                 rows.set_fact("model", made)
                 rows.set_fact("size", str(size))
                 for name, recordings in fresh.items():
-                    known = rows.put_talker(name, embedding(model, recordings))
+                    known = rows.put_speaker(name, embedding(model, recordings))
                     rows.forget_recordings(known)
                     for heard in recordings:
                         rows.put_recording(known, heard)
@@ -324,9 +324,9 @@ class Gallery:
         return Gallery(folder, model)
 
     def _id(self, name: str) -> int:
-        known = self._rows.talker(name)
+        known = self._rows.speaker(name)
         if known is None:
-            raise UnknownTalkerError(f"no talker '{name}' in {self.folder}")
+            raise UnknownSpeakerError(f"no speaker '{name}' in {self.folder}")
         return known
 
     def _pass(self, gate: Gate, source: str, force: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from separative.inference.diarize import same_talker
+from separative.inference.diarize import same_speaker_cosine
 from separative.inference.verify import evidence
 from separative.metrics import log_odds
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An enrolled talker: cosine, log-likelihood ratio in nats, and probability beside all others and nobody;
+    """An enrolled speaker: cosine, log-likelihood ratio in nats, and probability beside all others and nobody;
     the last two None if the model is not calibrated."""
 
     name: str
@@ -40,12 +40,12 @@ class Identification:
 def identify(
     model: SeparativeEncoder, nearest: Sequence[tuple[str, float]], enrolled: int, prior: float = 0.5
 ) -> Identification:
-    """From cosines of the nearest of all ``enrolled`` talkers to a decision.
+    """From cosines of the nearest of all ``enrolled`` speakers to a decision.
 
-    Before anything is heard, the voice is some enrolled talker's with probability ``prior``, any of them
+    Before anything is heard, the voice is some enrolled speaker's with probability ``prior``, any of them
     alike. Then P(k | scores) ∝ prior/N · exp(llr_k) and P(unknown) ∝ 1 − prior; those who are not among the
     nearest have no evidence to speak of. Without a calibration, the nearest is taken if its cosine is above
-    what the model's card calls the same talker.
+    what the model's card calls the same speaker.
 
     Raises:
         SeparativeError: a prior that is not between 0 and 1.
@@ -54,7 +54,7 @@ def identify(
     ranked = sorted(nearest, key=lambda match: -match[1])
     worth = [evidence(model, score, 0.5) for _, score in ranked]
     if not ranked or worth[0] is None:
-        best = ranked[0] if ranked and ranked[0][1] > same_talker(model) else None
+        best = ranked[0] if ranked and ranked[0][1] > same_speaker_cosine(model) else None
         plain = tuple(Candidate(name, score, None, None) for name, score in ranked)
         return Identification(best[0] if best else None, None, plain)
     llr_K = np.array([found[0] for found in worth if found is not None])

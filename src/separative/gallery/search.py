@@ -1,7 +1,7 @@
 """Nearest neighbours among very many embeddings: all are compared, as bytes, and the best anew, exactly.
 
-A graph would be quicker still, but finds only half of ten neighbours among talkers who are like nobody
-(docs/experiments.md), and a file of it holds talkers who have been removed. A million take 128 MB here.
+A graph would be quicker still, but finds only half of ten neighbours among speakers who are like nobody
+(docs/experiments.md), and a file of it holds speakers who have been removed. A million take 128 MB here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FEWEST = 20_000
 TOGETHER = 64
 
 
-class Neighbours:
+class EmbeddingIndex:
     """Embeddings of unit norm by id, in memory at a byte a component."""
 
     def __init__(self, size: int, threads: int | None = None) -> None:

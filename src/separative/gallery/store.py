@@ -1,4 +1,4 @@
-"""The gallery's one file: talkers, what was heard in each of their recordings, and nothing of those removed.
+"""The gallery's one file: speakers, what was heard in each of their recordings, and nothing of those removed.
 
 SQLite in a folder: transactions keep writers apart and survive being killed; what is deleted is overwritten
 with zeros (``secure_delete``), and the rollback journal, unlike a write-ahead log, ends with its transaction.
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.errors import GalleryError, UnknownTalkerError
+from separative.errors import GalleryError, UnknownSpeakerError
 
 Floats = NDArray[np.float32]
 
@@ -28,17 +28,17 @@ PATIENCE = 60.0
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS talker (
+CREATE TABLE IF NOT EXISTS speaker (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
     added TEXT NOT NULL,
     metadata TEXT NOT NULL,
     embedding BLOB NOT NULL,
     change INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS talker_change ON talker (change);
+CREATE INDEX IF NOT EXISTS speaker_change ON speaker (change);
 CREATE TABLE IF NOT EXISTS recording (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    talker INTEGER NOT NULL REFERENCES talker (id) ON DELETE CASCADE,
+    speaker INTEGER NOT NULL REFERENCES speaker (id) ON DELETE CASCADE,
     source TEXT NOT NULL,
     hash TEXT NOT NULL,
     seconds REAL NOT NULL,
@@ -46,14 +46,14 @@ CREATE TABLE IF NOT EXISTS recording (
     memory BLOB NOT NULL,
     logit BLOB NOT NULL,
     sound BLOB,
-    UNIQUE (talker, hash));
+    UNIQUE (speaker, hash));
 CREATE TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY, change INTEGER NOT NULL);
 """
 
 
 @dataclass(frozen=True)
-class Enrolled:
-    """A talker of the gallery: ``seconds`` of speech in so many ``recordings``, ``added`` when (UTC)."""
+class EnrolledSpeaker:
+    """A speaker of the gallery: ``seconds`` of speech in so many ``recordings``, ``added`` when (UTC)."""
 
     name: str
     recordings: int
@@ -63,8 +63,8 @@ class Enrolled:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What one recording says of a talker: the query, and segments of theirs with the log-odds of speech, for
+class EnrolledRecording:
+    """What one recording says of a speaker: the query, and segments of theirs with the log-odds of speech, for
     the cross-attention to gather from; ``hash`` of the sound, ``sound`` itself (FLAC) where it is kept."""
 
     source: str
@@ -83,7 +83,7 @@ class Rows:
         self.path = folder / FILE
         if not self.path.is_file():
             if not create:
-                raise GalleryError(f"no gallery at '{folder}': add a talker to make one")
+                raise GalleryError(f"no gallery at '{folder}': add a speaker to make one")
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 raise GalleryError(f"{folder} holds something else: name a new folder for the gallery")
             folder.mkdir(parents=True, exist_ok=True)
@@ -143,69 +143,71 @@ class Rows:
         self.db.execute("UPDATE fact SET value = CAST(value AS INTEGER) + 1 WHERE name = 'change'")
         return int(self.fact("change"))
 
-    def talker(self, name: str) -> int | None:
-        found = self._found("SELECT id FROM talker WHERE name = ?", [name])
+    def speaker(self, name: str) -> int | None:
+        found = self._found("SELECT id FROM speaker WHERE name = ?", [name])
         return int(found[0][0]) if found else None
 
     def names(self) -> list[str]:
-        return [row[0] for row in self._found("SELECT name FROM talker ORDER BY name")]
+        return [row[0] for row in self._found("SELECT name FROM speaker ORDER BY name")]
 
     def count(self) -> int:
-        return int(self._found("SELECT COUNT(*) FROM talker")[0][0])
+        return int(self._found("SELECT COUNT(*) FROM speaker")[0][0])
 
-    def listed(self) -> list[Enrolled]:
-        """All talkers by name."""
+    def listed(self) -> list[EnrolledSpeaker]:
+        """All speakers by name."""
         found = self._found(
-            "SELECT name, COUNT(recording.id), COALESCE(SUM(seconds), 0), added, metadata FROM talker"
-            " LEFT JOIN recording ON talker.id = recording.talker GROUP BY talker.id ORDER BY name"
+            "SELECT name, COUNT(recording.id), COALESCE(SUM(seconds), 0), added, metadata FROM speaker"
+            " LEFT JOIN recording ON speaker.id = recording.speaker GROUP BY speaker.id ORDER BY name"
         )
-        return [Enrolled(n, c, s, a, json.loads(m)) for n, c, s, a, m in found]
+        return [EnrolledSpeaker(n, c, s, a, json.loads(m)) for n, c, s, a, m in found]
 
-    def recordings(self, talker: int) -> list[Heard]:
-        """What was heard of a talker, in the order of enrolment."""
+    def recordings(self, speaker: int) -> list[EnrolledRecording]:
+        """What was heard of a speaker, in the order of enrolment."""
         return [
-            Heard(source, hash_, seconds, *self._arrays(query, memory, logit), sound)
+            EnrolledRecording(source, hash_, seconds, *self._arrays(query, memory, logit), sound)
             for source, hash_, seconds, query, memory, logit, sound in self._found(
                 "SELECT source, hash, seconds, query, memory, logit, sound FROM recording"
-                " WHERE talker = ? ORDER BY id",
-                [talker],
+                " WHERE speaker = ? ORDER BY id",
+                [speaker],
             )
         ]
 
-    def hashes(self, talker: int) -> set[str]:
-        """Of all recordings that a talker is enrolled with."""
-        return {row[0] for row in self._found("SELECT hash FROM recording WHERE talker = ?", [talker])}
+    def hashes(self, speaker: int) -> set[str]:
+        """Of all recordings that a speaker is enrolled with."""
+        return {row[0] for row in self._found("SELECT hash FROM recording WHERE speaker = ?", [speaker])}
 
-    def put_talker(
+    def put_speaker(
         self, name: str, embed_E: Floats, *, added: str = "", metadata: dict[str, Any] | None = None
     ) -> int:
-        """A new talker or a new embedding of one; metadata of a known one are added to."""
+        """A new speaker or a new embedding of one; metadata of a known one are added to."""
         with self.writing():
-            known = self.talker(name)
+            known = self.speaker(name)
             change, blob = self.next_change(), np.asarray(embed_E, np.float32).tobytes()
             if known is None:
                 row = [name, added, json.dumps(metadata or {}), blob, change]
                 made = self.db.execute(
-                    "INSERT INTO talker (name, added, metadata, embedding, change) VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO speaker (name, added, metadata, embedding, change) VALUES (?, ?, ?, ?, ?)",
                     row,
                 )
                 return int(made.lastrowid or 0)
-            self.db.execute("UPDATE talker SET embedding = ?, change = ? WHERE id = ?", [blob, change, known])
+            self.db.execute(
+                "UPDATE speaker SET embedding = ?, change = ? WHERE id = ?", [blob, change, known]
+            )
             if metadata:
-                old = self._found("SELECT metadata FROM talker WHERE id = ?", [known])
+                old = self._found("SELECT metadata FROM speaker WHERE id = ?", [known])
                 new = json.dumps(json.loads(old[0][0]) | metadata)
-                self.db.execute("UPDATE talker SET metadata = ? WHERE id = ?", [new, known])
+                self.db.execute("UPDATE speaker SET metadata = ? WHERE id = ?", [new, known])
             return known
 
-    def put_recording(self, talker: int, heard: Heard) -> None:
-        """Raises GalleryError for a recording that the talker is enrolled with already."""
+    def put_recording(self, speaker: int, heard: EnrolledRecording) -> None:
+        """Raises GalleryError for a recording that the speaker is enrolled with already."""
         with self.writing():
             try:
                 self.db.execute(
-                    "INSERT INTO recording (talker, source, hash, seconds, query, memory, logit, sound)"
+                    "INSERT INTO recording (speaker, source, hash, seconds, query, memory, logit, sound)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     [
-                        talker,
+                        speaker,
                         heard.source,
                         heard.hash,
                         heard.seconds,
@@ -216,26 +218,26 @@ class Rows:
                     ],
                 )
             except sqlite3.IntegrityError as error:
-                raise GalleryError(f"{heard.source}: the talker is enrolled with it already") from error
+                raise GalleryError(f"{heard.source}: the speaker is enrolled with it already") from error
 
-    def forget_recordings(self, talker: int) -> None:
+    def forget_recordings(self, speaker: int) -> None:
         with self.writing():
-            self.db.execute("DELETE FROM recording WHERE talker = ?", [talker])
+            self.db.execute("DELETE FROM recording WHERE speaker = ?", [speaker])
 
     def remove(self, names: Sequence[str]) -> None:
-        """Talkers and all that was heard of them."""
+        """Speakers and all that was heard of them."""
         with self.writing():
             for name in names:
-                known = self.talker(name)
+                known = self.speaker(name)
                 if known is None:
-                    raise UnknownTalkerError(f"no talker '{name}' in {self.path.parent}")
-                self.db.execute("DELETE FROM talker WHERE id = ?", [known])
+                    raise UnknownSpeakerError(f"no speaker '{name}' in {self.path.parent}")
+                self.db.execute("DELETE FROM speaker WHERE id = ?", [known])
                 self.db.execute("INSERT INTO gone VALUES (?, ?)", [known, self.next_change()])
 
     def changed_since(self, change: int) -> tuple[NDArray[np.int64], Floats, list[int], int]:
         """Ids and embeddings [N,E] that are new or other since that change, ids that are gone, and now."""
         with self.reading():
-            found = self._found("SELECT id, embedding FROM talker WHERE change > ? ORDER BY id", [change])
+            found = self._found("SELECT id, embedding FROM speaker WHERE change > ? ORDER BY id", [change])
             gone = [row[0] for row in self._found("SELECT id FROM gone WHERE change > ?", [change])]
             now = int(self.fact("change"))
         ids = np.array([row[0] for row in found], np.int64)
@@ -263,7 +265,7 @@ class Rows:
         return self._named("ORDER BY name LIMIT ?", [count])
 
     def _named(self, which: str, values: list[int]) -> tuple[list[str], Floats]:
-        found = self._found(f"SELECT name, embedding FROM talker {which}", values)
+        found = self._found(f"SELECT name, embedding FROM speaker {which}", values)
         embed_NE = np.frombuffer(b"".join(row[1] for row in found), np.float32).reshape(-1, self.size)
         return [row[0] for row in found], embed_NE
 

@@ -1,19 +1,19 @@
-"""What a model says of recordings: every talker's embedding, activity, waveform; who is who."""
+"""What a model says of recordings: every speaker's embedding, activity, waveform; who is who."""
 
 from separative.inference.bulk import Cut, embed_corpus
 from separative.inference.diarize import (
+    Diarization,
     Match,
-    Meeting,
     Speaker,
-    analyze,
-    describe_meeting,
+    describe_diarization,
+    diarize,
     identify,
 )
 from separative.inference.forward import embed, embed_many, separate
 from separative.inference.output import write_embeddings, write_waveforms
-from separative.inference.recording import LONGEST, MIN_SPEECH, Audio, Recording, Talker
+from separative.inference.recording import LONGEST, MIN_SPEECH, Audio, Recording, Stream
 from separative.inference.separated import write_voices
-from separative.inference.streaming import Listener, Update
+from separative.inference.streaming import StreamingDiarizer, Update
 from separative.inference.verify import Verification, verify
 
 __all__ = [
@@ -21,16 +21,16 @@ __all__ = [
     "MIN_SPEECH",
     "Audio",
     "Cut",
-    "Listener",
+    "Diarization",
     "Match",
-    "Meeting",
     "Recording",
     "Speaker",
-    "Talker",
+    "Stream",
+    "StreamingDiarizer",
     "Update",
     "Verification",
-    "analyze",
-    "describe_meeting",
+    "describe_diarization",
+    "diarize",
     "embed",
     "embed_corpus",
     "embed_many",

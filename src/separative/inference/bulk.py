@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from separative import audio
 from separative.errors import AudioError, MissingExtraError, SeparativeError, choose
-from separative.files import replacing, write_json
+from separative.files import atomic_path, write_json
 from separative.inference.forward import run
 from separative.inference.recording import ChannelPolicy, Loaded, load
 from separative.inference.windows import Progress
@@ -52,7 +52,7 @@ def embed_corpus(
 ) -> Path:
     """Embed every recording; returns the folder, with ``part-<n>.parquet`` and ``plan.json``.
 
-    A row is a talker: ``id`` and ``seconds`` of the recording, ``stream``, ``speech_seconds``, ``embedding``,
+    A row is a speaker: ``id`` and ``seconds`` of the recording, ``stream``, ``speech_seconds``, ``embedding``,
     ``activity`` with ``segment_seconds``, ``model`` (hash of the weights), ``error``. A recording in which
     nobody is audible has no row; one that cannot be read has one with its ``error``.
 
@@ -181,15 +181,15 @@ def write_part(
             rows += [
                 {
                     "id": cut.id,
-                    "stream": talker.stream,
+                    "stream": speaker.stream,
                     "seconds": recording.seconds,
-                    "speech_seconds": talker.speech_seconds,
-                    "embedding": talker.embedding_E,
-                    "activity": talker.activity_S,
-                    "segment_seconds": talker.segment_seconds,
+                    "speech_seconds": speaker.speech_seconds,
+                    "embedding": speaker.embedding_E,
+                    "activity": speaker.activity_S,
+                    "segment_seconds": speaker.segment_seconds,
                     "model": hashed,
                 }
-                for talker in recording.audible
+                for speaker in recording.speakers
             ]
     schema = pyarrow.schema(
         [
@@ -208,7 +208,7 @@ def write_part(
     # In the order of the recordings, whatever was refused first.
     place = {cut.id: number for number, cut in enumerate(part)}
     rows.sort(key=lambda row: (place[row["id"]], -row.get("speech_seconds", 0.0)))
-    with replacing(path) as beside:
+    with atomic_path(path) as beside:
         parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), beside)
     return len(part)
 

@@ -1,4 +1,4 @@
-"""Recordings of any length: who spoke when, each talker's embedding over all of it, and their voices."""
+"""Recordings of any length: who spoke when, each speaker's embedding over all of it, and their voices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError, choose
-from separative.inference.cluster import mean_embedding, talkers_of
+from separative.inference.cluster import cluster_speakers, mean_embedding
 from separative.inference.recording import MIN_SPEECH, Audio, Blocks, ChannelPolicy, Wave
 from separative.inference.verify import embed_side, evidence
-from separative.inference.windows import Floats, Grid, Keep, Progress, Views, answers, hear
+from separative.inference.windows import Floats, Keep, Progress, Views, WindowGrid, answers, hear
 from separative.metrics import log_odds
 from separative.rttm import Turn, turns_of
 
@@ -35,8 +35,8 @@ speech if any of it is loud, and on average half of the first and of the last is
 
 @dataclass(frozen=True)
 class Speaker:
-    """A talker of a recording: ``turns`` in seconds, ``embedding_E`` gathered over all of it (unit norm),
-    ``activity_T`` probability of speech in each segment of ``Meeting.segment_seconds``."""
+    """A speaker of a recording: ``turns`` in seconds, ``embedding_E`` gathered over all of it (unit norm),
+    ``activity_T`` probability of speech in each segment of ``Diarization.segment_seconds``."""
 
     name: str
     turns: tuple[Turn, ...]
@@ -49,10 +49,10 @@ class Speaker:
 
 
 @dataclass(frozen=True)
-class Meeting:
+class Diarization:
     """Who spoke when in a recording, the most talkative first.
 
-    ``views`` is what the model said of its windows, for :func:`tell_apart` to go by again; ``label_WC`` whose
+    ``views`` is what the model said of its windows, for :func:`assign_speakers` to go by again; ``label_WC`` whose
     each stream of each window is (−1: nobody's), for :func:`write_voices` ·
     ``damage`` what ended the recording before its time, in a sentence; empty for none.
     """
@@ -71,31 +71,31 @@ class Meeting:
 
     @property
     def turns(self) -> list[Turn]:
-        """Of all talkers, by start."""
-        return sorted((turn for s in self.speakers for turn in s.turns), key=lambda t: (t.start, t.talker))
+        """Of all speakers, by start."""
+        return sorted((turn for s in self.speakers for turn in s.turns), key=lambda t: (t.start, t.speaker))
 
 
-def analyze(
+def diarize(
     model: SeparativeEncoder,
     source: Audio,
     *,
-    talkers: int | None = None,
+    speakers: int | None = None,
     attention: bool = True,
     channels: ChannelPolicy = "mean",
     window: float = WINDOW,
     hop: float = HOP,
     keep: str | Path | None = None,
     progress: Progress | None = None,
-) -> Meeting:
+) -> Diarization:
     """Who spoke when in a recording of any length, in memory that hardly grows with it.
 
     The recording goes through the model in overlapping windows. The embeddings of all streams of all windows
-    are clustered: there may be more talkers than the model has streams, as long as no more speak at once. A
-    talker's embedding gathers what answers it from the whole recording (method, section 3).
+    are clustered: there may be more speakers than the model has streams, as long as no more speak at once. A
+    speaker's embedding gathers what answers it from the whole recording (method, section 3).
 
     Args:
         source: a sound file, or a waveform with its rate.
-        talkers: how many there are, if known.
+        speakers: how many there are, if known.
         attention: False leaves the cross-attention over windows out, to see what it does.
         window, hop: seconds of a window, and from one to the next.
         keep: a file (.npz) for what was heard so far, of sound files only: a call that was stopped goes on
@@ -103,25 +103,25 @@ def analyze(
         progress: called with (done, total) samples.
 
     Raises:
-        AudioError: unreadable, too short, silent or NaN. A file that is damaged later on is analyzed up to
+        AudioError: unreadable, too short, silent or NaN. A file that is damaged later on is diarized up to
             there; ``damage`` then says what is wrong with it.
-        SeparativeError: fewer than one talker.
+        SeparativeError: fewer than one speaker.
     """
-    if talkers is not None and talkers < 1:
-        raise SeparativeError(f"talkers {talkers}: a recording has one or more")
+    if speakers is not None and speakers < 1:
+        raise SeparativeError(f"speakers {speakers}: a recording has one or more")
     choose(channels, get_args(ChannelPolicy), "channel policy", AudioError)
     name, seconds, count = _header(source)
     if seconds < MIN_SPEECH:
         raise AudioError(f"{name} lasts {seconds:.2f} s; an embedding needs {MIN_SPEECH} s of speech")
-    grid = Grid.of(model, window, hop)
+    grid = WindowGrid.of(model, window, hop)
     blocks, held = Blocks(source, model.rate, channels), None
     if keep is not None and not isinstance(source, tuple):
         held = Keep(Path(keep), _fingerprint(model, Path(source), channels, grid))
     views = hear(model, blocks, grid, round(seconds * model.rate), keep=held, progress=progress)
     if not views.activity_WCS.any():
         raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH} s of speech")
-    speakers, label_WC = tell_apart(model, views, talkers=talkers, attention=attention)
-    return Meeting(
+    found, label_WC = assign_speakers(model, views, speakers=speakers, attention=attention)
+    return Diarization(
         name,
         source,
         model.rate,
@@ -129,40 +129,47 @@ def analyze(
         count,
         channels,
         model.segment_seconds,
-        speakers,
+        found,
         views,
         label_WC,
         blocks.damage,
     )
 
 
-def tell_apart(
+def assign_speakers(
     model: SeparativeEncoder,
     views: Views,
     *,
-    talkers: int | None = None,
+    speakers: int | None = None,
     attention: bool = True,
 ) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
-    """The talkers of a recording that was heard, and whose each stream of each window is [W,C].
+    """The speakers of a recording that was heard, and whose each stream of each window is [W,C].
 
-    Arguments as of :func:`analyze`.
+    Arguments as of :func:`diarize`.
     """
     active_WCS = views.activity_WCS > 0.5
     alone_WCS = active_WCS & (active_WCS.sum(1, keepdims=True) == 1)
     speech_WC, alone_WC = (x.sum(-1) * np.float32(model.segment_seconds) for x in (active_WCS, alone_WCS))
-    # Who is there, each window says of itself: answers from one memory draw talkers together. Whose a stream
+    # Who is there, each window says of itself: answers from one memory draw speakers together. Whose a stream
     # is, answers then say better (docs/experiments.md).
     query_WCE = views.query_WCE
-    answer_WCE = None
+    attended_WCE = None
     if attention and model.cross is not None:
-        answer_WCE = answers(model, query_WCE.reshape(-1, query_WCE.shape[2]), views).reshape(query_WCE.shape)
-    label_WC, _ = talkers_of(
-        query_WCE, speech_WC, alone_WC, same=same_talker(model), talkers=talkers, answer_WCE=answer_WCE
+        attended_WCE = answers(model, query_WCE.reshape(-1, query_WCE.shape[2]), views).reshape(
+            query_WCE.shape
+        )
+    label_WC, _ = cluster_speakers(
+        query_WCE,
+        speech_WC,
+        alone_WC,
+        same=same_speaker_cosine(model),
+        speakers=speakers,
+        attended_WCE=attended_WCE,
     )
     return _speakers(model, views, label_WC, speech_WC, attention)
 
 
-def same_talker(model: SeparativeEncoder) -> float:
+def same_speaker_cosine(model: SeparativeEncoder) -> float:
     """Cosine above which two voices are one: what the model's card says; else where its calibration has no
     evidence either way; else SAME."""
     calibration = model.card.get("calibration")
@@ -172,7 +179,7 @@ def same_talker(model: SeparativeEncoder) -> float:
 
 @dataclass(frozen=True)
 class Match:
-    """An enrolled talker beside one of a recording: the cosine, and what it is worth by the model's
+    """An enrolled speaker beside one of a recording: the cosine, and what it is worth by the model's
     calibration (None without one): log-likelihood ratio in nats and probability at the prior."""
 
     name: str
@@ -183,19 +190,19 @@ class Match:
 
 def identify(
     model: SeparativeEncoder,
-    meeting: Meeting,
+    meeting: Diarization,
     enrolled: Mapping[str, Audio | Sequence[Audio]],
     *,
     prior: float = 0.5,
     channels: ChannelPolicy = "mean",
 ) -> list[list[Match]]:
-    """Every enrolled talker beside each talker of a recording, the likeliest first.
+    """Every enrolled speaker beside each speaker of a recording, the likeliest first.
 
-    Nobody beside talkers who speak for less than MIN_SPEECH: so little is no evidence.
+    Nobody beside speakers who speak for less than MIN_SPEECH: so little is no evidence.
 
     Args:
         enrolled: recordings of each by name, one or several; the most talkative voice in each counts.
-        prior: probability that an enrolled talker is one of the recording's, before listening.
+        prior: probability that an enrolled speaker is one of the recording's, before listening.
 
     Raises:
         AudioError: a recording cannot be taken or holds too little speech.
@@ -214,8 +221,8 @@ def identify(
     return found
 
 
-def describe_meeting(
-    meeting: Meeting, matches: Sequence[Sequence[Match]] | None = None, *, embeddings: bool = True
+def describe_diarization(
+    meeting: Diarization, matches: Sequence[Sequence[Match]] | None = None, *, embeddings: bool = True
 ) -> dict[str, Any]:
     """A meeting as plain numbers and strings for JSON; ``matches`` as of :func:`identify`."""
     speakers: list[dict[str, Any]] = []
@@ -235,7 +242,7 @@ def describe_meeting(
         "seconds": round(meeting.seconds, 3),
         "channels": meeting.channels,
         "channel_policy": meeting.channel_policy,
-        "talkers": speakers,
+        "speakers": speakers,
     }
 
 
@@ -246,7 +253,7 @@ def _speakers(
     speech_WC: Floats,
     attention: bool,
 ) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
-    """The talkers, the most talkative first, and labels [W,C] in their order."""
+    """The speakers, the most talkative first, and labels [W,C] in their order."""
     grid, count = views.grid, int(label_WC.max(initial=-1)) + 1
     query_KE = np.zeros((count, views.query_WCE.shape[2]), np.float32)
     for k in range(count):
@@ -261,7 +268,7 @@ def _speakers(
     order = sorted(range(count), key=lambda k: sum(start - stop for start, stop in turns_K[k]))
     speakers: list[Speaker] = []
     for k in order:
-        name = f"talker{len(speakers) + 1}"
+        name = f"speaker{len(speakers) + 1}"
         turns = tuple(Turn(name, start, stop) for start, stop in turns_K[k])
         speakers.append(Speaker(name, turns, embed_KE[k], activity_KT[k]))
     rank = np.array([*np.argsort(order), -1], np.int64)
@@ -269,7 +276,7 @@ def _speakers(
 
 
 def _activity(views: Views, label_WC: NDArray[np.int64], count: int) -> Floats:
-    """Probability of speech [K,T] of each talker in each segment of the recording.
+    """Probability of speech [K,T] of each speaker in each segment of the recording.
 
     Windows overlap: each segment is judged by all, those in whose middle it lies above all.
     """
@@ -295,6 +302,6 @@ def _header(source: Audio) -> tuple[str, float, int]:
     return str(source), header.seconds, header.channels
 
 
-def _fingerprint(model: SeparativeEncoder, path: Path, channels: ChannelPolicy, grid: Grid) -> str:
+def _fingerprint(model: SeparativeEncoder, path: Path, channels: ChannelPolicy, grid: WindowGrid) -> str:
     """What the windows' figures depend on, in one string."""
     return f"{model.card.get('sha256')} {path.resolve()} {audio.stamp(path)} {channels} {grid}"

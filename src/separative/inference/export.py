@@ -1,4 +1,4 @@
-"""A model as ONNX: one graph from waveforms of any number and length to talkers.
+"""A model as ONNX: one graph from waveforms of any number and length to speakers.
 
 Complex numbers and views of overlapping frames do not carry over well. The exported front end does the same
 arithmetic in real numbers: the transform is a strided convolution with its own basis, and its inverse the
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from separative.errors import MissingExtraError, ModelError
-from separative.files import replacing
+from separative.files import atomic_path
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
@@ -84,7 +84,7 @@ def export(model: SeparativeEncoder, path: str | Path, *, separate: bool = True)
     graph = program.model_proto
     entry = graph.metadata_props.add()
     entry.key, entry.value = "separative", json.dumps(_card(model))
-    with replacing(path) as beside:
+    with atomic_path(path) as beside:
         onnx.save(graph, str(beside))
     return path
 
@@ -101,7 +101,7 @@ class _Whole(nn.Module):
 
     def forward(self, mix_BN: Tensor) -> tuple[Tensor, ...]:
         out = self.model(mix_BN, separate=self.separate)
-        found = (out.answer_BCE, out.activity_BCS.sigmoid(), out.query_BCE, out.segment_BCSE)
+        found = (out.attended_BCE, out.activity_BCS.sigmoid(), out.query_BCE, out.segment_BCSE)
         return (*found, out.estimate_BCN) if self.separate else found
 
 
@@ -153,7 +153,7 @@ class _RealStft(nn.Module):
 
 
 def _card(model: SeparativeEncoder) -> dict[str, Any]:
-    """What a user of the graph must know; names of talkers stay behind."""
+    """What a user of the graph must know; names of speakers stay behind."""
     card = {key: value for key, value in model.card.items() if key != "data"}
     return card | {"architecture": model.config.model_dump(mode="json"), "rate": model.rate}
 

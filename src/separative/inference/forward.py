@@ -15,7 +15,7 @@ from separative.inference.recording import (
     ChannelPolicy,
     Loaded,
     Recording,
-    Talker,
+    Stream,
     Wave,
     load,
 )
@@ -34,7 +34,7 @@ def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy
 
 
 def embed(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
-    """As :func:`separate`, without waveforms (half of the time): at least one talker is audible.
+    """As :func:`separate`, without waveforms (half of the time): at least one speaker is audible.
 
     Raises:
         AudioError: as :func:`separate`, or no stream holds MIN_SPEECH seconds of speech.
@@ -49,7 +49,7 @@ def embed_many(
 ) -> Iterator[Recording]:
     """:func:`embed` for many recordings, ``batch`` at a time, in their order; results as if done singly.
 
-    None is refused for want of speech: a recording may have no audible talker.
+    None is refused for want of speech: a recording may have no audible speaker.
 
     Raises:
         AudioError: on reaching a recording that cannot be taken.
@@ -64,28 +64,28 @@ def run(
 ) -> list[Recording]:
     """One padded batch through the model.
 
-    ``shared``: all recordings are views of one memory. ``separate``: also the talkers' waveforms.
+    ``shared``: all recordings are views of one memory. ``separate``: also the speakers' waveforms.
     """
     heard = forward(model, [item.wave_N for item in loaded], shared=shared, separate=separate)
     activity_BCS = heard.activity_BCS.sigmoid().cpu().numpy()
     real_BS = heard.valid_BS.cpu().numpy() > 0
-    estimate_BCN, answer_BCE, query_BCE = (
-        x.float().cpu().numpy() for x in (heard.estimate_BCN, heard.answer_BCE, heard.query_BCE)
+    estimate_BCN, attended_BCE, query_BCE = (
+        x.float().cpu().numpy() for x in (heard.estimate_BCN, heard.attended_BCE, heard.query_BCE)
     )
     recordings = []
     for b, item in enumerate(loaded):
         samples = len(item.wave_N)
         seconds = samples / model.rate
-        talkers = []
+        speakers = []
         for c in range(model.streams):
             activity_S = activity_BCS[b, c, real_BS[b]]
             # The last segment may reach beyond the end of the recording.
             speech = min(float((activity_S > 0.5).sum()) * model.segment_seconds, seconds)
-            # Copies, so that one talker kept does not keep the whole padded batch in memory.
-            talkers.append(
-                Talker(
+            # Copies, so that one speaker kept does not keep the whole padded batch in memory.
+            speakers.append(
+                Stream(
                     c,
-                    answer_BCE[b, c].copy(),
+                    attended_BCE[b, c].copy(),
                     query_BCE[b, c].copy(),
                     activity_S,
                     model.segment_seconds,
@@ -94,9 +94,9 @@ def run(
                     speech >= MIN_SPEECH,
                 )
             )
-        talkers.sort(key=lambda t: (-t.speech_seconds, t.stream))
+        speakers.sort(key=lambda t: (-t.speech_seconds, t.stream))
         recordings.append(
-            Recording(item.name, model.rate, seconds, tuple(talkers), item.channels, item.channel_policy)
+            Recording(item.name, model.rate, seconds, tuple(speakers), item.channels, item.channel_policy)
         )
     return recordings
 
@@ -125,7 +125,7 @@ def forward(
 
 def need_speech(recordings: Sequence[Recording]) -> None:
     """Refuse recordings among whose streams none is audible."""
-    if not any(recording.audible for recording in recordings):
+    if not any(recording.speakers for recording in recordings):
         names = ", ".join(recording.name for recording in recordings)
-        most = max(recording.talkers[0].speech_seconds for recording in recordings)
+        most = max(recording.streams[0].speech_seconds for recording in recordings)
         raise AudioError(f"{names}: {most:.2f} s of speech found; an embedding needs {MIN_SPEECH} s")

@@ -1,4 +1,4 @@
-"""Results on disk: talkers as sound files, embeddings as NumPy archive or JSON."""
+"""Results on disk: speakers as sound files, embeddings as NumPy archive or JSON."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import numpy as np
 
 from separative import audio
 from separative.errors import SeparativeError, choose
-from separative.files import replacing, write_json
+from separative.files import atomic_path, write_json
 from separative.inference.recording import Recording
 
 
 def write_waveforms(recording: Recording, folder: str | Path, stem: str | None = None) -> list[Path]:
-    """Write every audible talker as ``<folder>/<stem>-talker<i>.wav``, 16 bit; returns the paths.
+    """Write every audible speaker as ``<folder>/<stem>-speaker<i>.wav``, 16 bit; returns the paths.
 
-    Talkers that would clip are turned down together, so their relative levels stay.
+    Speakers that would clip are turned down together, so their relative levels stay.
 
     Raises:
         SeparativeError: the recording was only embedded.
     """
-    if not all(t.waveform_N.size for t in recording.audible):
+    if not all(t.waveform_N.size for t in recording.speakers):
         raise SeparativeError(f"{recording.name} was embedded without waveforms; use separate")
     stem = stem or Path(recording.name).stem
-    peak = max((float(np.abs(t.waveform_N).max()) for t in recording.audible), default=0.0)
+    peak = max((float(np.abs(t.waveform_N).max()) for t in recording.speakers), default=0.0)
     paths = []
-    for number, talker in enumerate(recording.audible, 1):
-        path = Path(folder) / f"{stem}-talker{number}.wav"
-        audio.write(path, talker.waveform_N / np.float32(max(1.0, peak)), recording.rate)
+    for number, speaker in enumerate(recording.speakers, 1):
+        path = Path(folder) / f"{stem}-speaker{number}.wav"
+        audio.write(path, speaker.waveform_N / np.float32(max(1.0, peak)), recording.rate)
         paths.append(path)
     return paths
 
 
 def write_embeddings(recordings: Sequence[Recording], path: str | Path) -> Path:
-    """Write the audible talkers of recordings to a ``.npz`` or ``.json`` file, whole or not at all.
+    """Write the audible speakers of recordings to a ``.npz`` or ``.json`` file, whole or not at all.
 
-    ``.npz``: embedding [talkers,E], query [talkers,E], recording, stream, speech_seconds [talkers].
+    ``.npz``: embedding [speakers,E], query [speakers,E], recording, stream, speech_seconds [speakers].
     ``.json``: the same with the activity of every segment, by recording.
 
     Raises:
@@ -48,8 +48,8 @@ def write_embeddings(recordings: Sequence[Recording], path: str | Path) -> Path:
     if suffix == ".json":
         write_json(path, [describe(r, embeddings=True) for r in recordings])
         return path
-    rows = [(r, t) for r in recordings for t in r.audible]
-    with replacing(path) as beside, beside.open("wb") as file:
+    rows = [(r, t) for r in recordings for t in r.speakers]
+    with atomic_path(path) as beside, beside.open("wb") as file:
         np.savez(
             file,
             embedding=np.array([t.embedding_E for _, t in rows]),
@@ -63,25 +63,25 @@ def write_embeddings(recordings: Sequence[Recording], path: str | Path) -> Path:
 
 def describe(recording: Recording, *, embeddings: bool = False) -> dict[str, Any]:
     """A recording as plain numbers and strings for JSON; inaudible streams only as a count."""
-    talkers = []
-    for talker in recording.audible:
+    speakers = []
+    for speaker in recording.speakers:
         entry: dict[str, Any] = {
-            "stream": talker.stream,
-            "speech_seconds": round(talker.speech_seconds, 3),
-            **({"level_db": round(talker.level_db, 2)} if talker.waveform_N.size else {}),
-            "segment_seconds": talker.segment_seconds,
-            "activity": [round(float(p), 3) for p in talker.activity_S],
+            "stream": speaker.stream,
+            "speech_seconds": round(speaker.speech_seconds, 3),
+            **({"level_db": round(speaker.level_db, 2)} if speaker.waveform_N.size else {}),
+            "segment_seconds": speaker.segment_seconds,
+            "activity": [round(float(p), 3) for p in speaker.activity_S],
         }
         if embeddings:
-            entry["embedding"] = [float(x) for x in talker.embedding_E]
-            entry["query"] = [float(x) for x in talker.query_E]
-        talkers.append(entry)
+            entry["embedding"] = [float(x) for x in speaker.embedding_E]
+            entry["query"] = [float(x) for x in speaker.query_E]
+        speakers.append(entry)
     return {
         "recording": recording.name,
         "rate": recording.rate,
         "seconds": round(recording.seconds, 3),
         "channels": recording.channels,
         "note": recording.note,
-        "talkers": talkers,
-        "inaudible_streams": len(recording.talkers) - len(recording.audible),
+        "speakers": speakers,
+        "inaudible_streams": len(recording.streams) - len(recording.speakers),
     }

@@ -27,7 +27,7 @@ MIN_SPEECH = 0.5
 
 
 @dataclass(frozen=True)
-class Talker:
+class Stream:
     """One stream of a recording.
 
     ``embedding_E`` gathered by the cross-attention, ``query_E`` before it, both of unit norm · ``activity_S``
@@ -53,7 +53,7 @@ class Talker:
 
 @dataclass(frozen=True)
 class Recording:
-    """What was heard in a recording; ``talkers`` has one entry per stream, the most talkative first.
+    """What was heard in a recording; ``speakers`` has one entry per stream, the most talkative first.
 
     ``rate`` in hertz is the model's, ``seconds`` the length, ``channels`` how many the input had and
     ``channel_policy`` how they became one.
@@ -62,13 +62,14 @@ class Recording:
     name: str
     rate: int
     seconds: float
-    talkers: tuple[Talker, ...]
+    streams: tuple[Stream, ...]
     channels: int
     channel_policy: ChannelPolicy
 
     @property
-    def audible(self) -> tuple[Talker, ...]:
-        return tuple(t for t in self.talkers if t.audible)
+    def speakers(self) -> tuple[Stream, ...]:
+        """The audible streams, one per speaker."""
+        return tuple(t for t in self.streams if t.audible)
 
     @property
     def note(self) -> str:
@@ -111,7 +112,7 @@ def load(
     # Judged by the header: nothing that will be refused is decoded.
     if longest is not None and seconds > longest:
         raise AudioError(
-            f"{name} lasts over {longest:.0f} s; recordings up to that are taken whole: analyze it"
+            f"{name} lasts over {longest:.0f} s; recordings up to that are taken whole: diarize it"
         )
     if isinstance(source, tuple):
         mono_N = wave if wave.ndim == 1 else wave.mean(0) if channels == "mean" else wave[0]

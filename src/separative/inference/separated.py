@@ -1,4 +1,4 @@
-"""The voices of a recording that was analyzed, one sound file a talker, in one more pass over it."""
+"""The voices of a recording that was diarized, one sound file a speaker, in one more pass over it."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from separative import audio
-from separative.inference.diarize import INSET, Meeting, Speaker
+from separative.inference.diarize import INSET, Diarization, Speaker
 from separative.inference.forward import forward
 from separative.inference.recording import Blocks, Wave
-from separative.inference.windows import BATCH, Floats, Grid, Progress, fade_in, windows
+from separative.inference.windows import BATCH, Floats, Progress, WindowGrid, fade_in, windows
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
 FADE_SECONDS = 0.02
-"""From one piece of a voice to the next, or from a talker's silence to their speech."""
+"""From one piece of a voice to the next, or from a speaker's silence to their speech."""
 
 
 def write_voices(
     model: SeparativeEncoder,
-    meeting: Meeting,
+    meeting: Diarization,
     folder: str | Path,
     stem: str | None = None,
     *,
     active_only: bool = False,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Write each talker's voice over the whole recording as ``<stem>-<talker>.wav``; returns the paths.
+    """Write each speaker's voice over the whole recording as ``<stem>-<speaker>.wav``; returns the paths.
 
     The recording is read and separated a second time: windows that overlap by half are faded into each other,
-    each stream going to the talker it was found to be. ``active_only``: silent outside a talker's turns.
+    each stream going to the speaker it was found to be. ``active_only``: silent outside a speaker's turns.
 
     Raises:
         AudioError: the recording changed or cannot be read, or a file cannot be written.
@@ -54,8 +54,8 @@ def write_voices(
     return paths
 
 
-def voices(model: SeparativeEncoder, meeting: Meeting) -> Iterator[Floats]:
-    """Stretches [K,N] of all talkers' voices one after another, together as long as the recording."""
+def voices(model: SeparativeEncoder, meeting: Diarization) -> Iterator[Floats]:
+    """Stretches [K,N] of all speakers' voices one after another, together as long as the recording."""
     grid, count = meeting.views.grid, len(meeting.speakers)
     size = grid.window * grid.segment
     half = size // 2
@@ -79,8 +79,8 @@ def voices(model: SeparativeEncoder, meeting: Meeting) -> Iterator[Floats]:
         yield before_KN[:, :left]
 
 
-def _gate(meeting: Meeting, speaker: Speaker, start: int, count: int) -> Wave:
-    """1 within the talker's turns, 0 outside, FADE_SECONDS from one to the other.
+def _gate(meeting: Diarization, speaker: Speaker, start: int, count: int) -> Wave:
+    """1 within the speaker's turns, 0 outside, FADE_SECONDS from one to the other.
 
     Turns are longer here by what they were cut by at both ends: speech may begin and end there.
     """
@@ -102,6 +102,6 @@ def _separated(model: SeparativeEncoder, waves: Iterator[Wave]) -> Iterator[tupl
         yield from zip(some, estimate_BCN, strict=True)
 
 
-def _skip(grid: Grid) -> int:
+def _skip(grid: WindowGrid) -> int:
     """From one window of :func:`voices` to the next, in windows of the first pass."""
     return grid.window // (2 * grid.hop)

@@ -1,4 +1,4 @@
-"""Listening while it is spoken: samples are pushed in, talkers come out a little later."""
+"""Listening while it is spoken: samples are pushed in, speakers come out a little later."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from separative.inference.cluster import ALIKE_IF_FEW, match_streams, unit_rows
 from separative.inference.forward import forward
 from separative.inference.recording import MIN_SPEECH, Wave
 from separative.inference.separated import FADE_SECONDS
-from separative.inference.windows import Floats, Grid, fade_in, gather
+from separative.inference.windows import Floats, WindowGrid, fade_in, gather
 
 if TYPE_CHECKING:
     from separative.model import Separated, SeparativeEncoder
@@ -29,7 +29,7 @@ MEMORY = 4096
 
 @dataclass(frozen=True)
 class Update:
-    """What is known of ``start`` to ``end``, in seconds; K talkers so far, in the order they came.
+    """What is known of ``start`` to ``end``, in seconds; K speakers so far, in the order they came.
 
     ``activity_KS`` probability of speech in segments of the model's length · ``voice_KN`` separated samples ·
     ``embedding_KE`` of all that each has said so far, unit norm.
@@ -46,7 +46,7 @@ class Update:
 class State:
     """All that listening remembers; whoever keeps it can go on later. ``samples_N`` are still needed.
 
-    ``query_sum_KE`` of the windows' own embeddings, by which talkers are known again, and ``embed_sum_KE`` of
+    ``query_sum_KE`` of the windows' own embeddings, by which speakers are known again, and ``embed_sum_KE`` of
     what the cross-attention has made of them, by seconds of speech.
     """
 
@@ -60,20 +60,20 @@ class State:
     fading_KN: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
-class Listener:
+class StreamingDiarizer:
     """Follows a signal of any length in constant memory.
 
     What is said of a moment comes at most :attr:`latency` seconds after it was pushed, and is the same
-    however the samples were cut into blocks. Talkers get numbers as they appear, and are known again.
+    however the samples were cut into blocks. Speakers get numbers as they appear, and are known again.
 
     Args:
         model: in evaluation mode.
-        same: cosine above which a window's own embedding is a talker's, or two streams of it sound the same.
+        same: cosine above which a window's own embedding is a speaker's, or two streams of it sound the same.
     """
 
     def __init__(self, model: SeparativeEncoder, *, same: float = ALIKE_IF_FEW) -> None:
         self.model, self.same = model, same
-        self.grid = Grid.of(model, WINDOW, HOP)
+        self.grid = WindowGrid.of(model, WINDOW, HOP)
         self._hop = self.grid.hop * self.grid.segment
         self._size = self.grid.window * self.grid.segment
         self._ahead = round(LOOKAHEAD / HOP) * self._hop
@@ -144,7 +144,7 @@ class Listener:
         return Update(start / rate, (start + self._hop) / rate, activity_KS, piece_KN, embed_KE)
 
     def _who(self, heard: Separated, wave_N: Wave) -> tuple[Floats, list[int]]:
-        """Activity of each stream, and whose it is (−1: nobody's); new talkers are added to the state."""
+        """Activity of each stream, and whose it is (−1: nobody's); new speakers are added to the state."""
         state, grid = self.state, self.grid
         logit_CS = heard.activity_BCS[0].float().cpu().numpy()[:, : grid.window]
         segment_CSE = heard.segment_BCSE[0].float().cpu().numpy()[:, : grid.window]
@@ -162,7 +162,7 @@ class Listener:
             [state.memory_activity_M, np.where(loud_S, logit_CS, -30.0)[:, new_S].reshape(-1)]
         )[-MEMORY:].astype(np.float32)
         # Whose streams are, windows say of themselves (docs/experiments.md); the past betters embeddings.
-        answer_CE = gather(self.model, query_CE, state.memory_ME, state.memory_activity_M)
+        attended_CE = gather(self.model, query_CE, state.memory_ME, state.memory_activity_M)
         seconds_C = (activity_CS > 0.5).sum(1) * np.float32(self.model.segment_seconds)
         sum_2KE = np.stack([state.query_sum_KE, state.embed_sum_KE]).reshape(2, -1, size)
         label_C = match_streams(
@@ -171,7 +171,7 @@ class Listener:
         new = max(0, int(label_C.max()) + 1 - sum_2KE.shape[1])
         sum_2KE = np.pad(sum_2KE, ((0, 0), (0, new), (0, 0)))
         for c in np.flatnonzero((label_C >= 0) & (seconds_C >= MIN_SPEECH)):
-            sum_2KE[:, label_C[c]] += np.stack([query_CE[c], answer_CE[c]]) * seconds_C[c]
+            sum_2KE[:, label_C[c]] += np.stack([query_CE[c], attended_CE[c]]) * seconds_C[c]
         state.query_sum_KE, state.embed_sum_KE = sum_2KE
         return activity_CS, [int(k) for k in label_C]
 

@@ -1,4 +1,4 @@
-"""Is a talker of one recording heard in another? The largest cosine over pairs of their audible talkers."""
+"""Is a speaker of one recording heard in another? The largest cosine over pairs of their audible speakers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Verification:
     """What two sides have in common, as a score and, if the model is calibrated, as evidence.
 
-    ``score`` in [-1, 1] · ``llr`` its log-likelihood ratio in nats, above 0 for the same talker ·
-    ``probability`` that the talkers are the same if ``prior`` was before · ``same`` the decision that errs
+    ``score`` in [-1, 1] · ``llr`` its log-likelihood ratio in nats, above 0 for the same speaker ·
+    ``probability`` that the speakers are the same if ``prior`` was before · ``same`` the decision that errs
     least at that prior, either error costing alike · ``calibrated_on`` the conditions in which these hold;
     all four None if the model's card has no calibration · then which recording and stream matched, by side.
     """
@@ -55,20 +55,20 @@ def verify(
     (method, section 3). The two sides never share a memory. Calibrations are made with one recording a side.
 
     Args:
-        prior: probability of the same talker before anything is heard.
+        prior: probability of the same speaker before anything is heard.
 
     Raises:
         AudioError: a recording cannot be taken, or a side has no stream with MIN_SPEECH seconds of speech.
         SeparativeError: a prior that is not between 0 and 1, a side without a recording.
     """
     odds = log_odds(prior)
-    sides = [hear_side(model, side, channels) for side in (left, right)]
+    sides = [embed_side_recordings(model, side, channels) for side in (left, right)]
     pairs = [
         (float(np.dot(a.embedding_E, b.embedding_E)), i, a.stream, j, b.stream)
         for i, one in enumerate(sides[0])
-        for a in one.audible
+        for a in one.speakers
         for j, other in enumerate(sides[1])
-        for b in other.audible
+        for b in other.speakers
     ]
     score, *where = max(pairs, key=lambda pair: pair[0])
     found = evidence(model, score, prior)
@@ -85,7 +85,7 @@ def evidence(model: SeparativeEncoder, score: float, prior: float) -> tuple[floa
     if record is None:
         return None
     calibration = Calibration(record["scale"], record["offset"])
-    on = f"{', '.join(record['conditions'])}; {record['seconds']:g} s a side; {record['talkers']} talkers"
+    on = f"{', '.join(record['conditions'])}; {record['seconds']:g} s a side; {record['speakers']} speakers"
     return float(calibration.llr(score)), float(calibration.probability(score, prior)), on
 
 
@@ -95,13 +95,15 @@ def embed_side(
     """The embedding [E] (unit norm) of the most talkative voice in the recordings of a side, their mean.
 
     Raises:
-        AudioError, SeparativeError: as :func:`hear_side`.
+        AudioError, SeparativeError: as :func:`embed_side_recordings`.
     """
-    embed_RE = np.stack([r.audible[0].embedding_E for r in hear_side(model, side, channels) if r.audible])
+    embed_RE = np.stack(
+        [r.speakers[0].embedding_E for r in embed_side_recordings(model, side, channels) if r.speakers]
+    )
     return mean_embedding(embed_RE, np.ones(len(embed_RE), np.float32))
 
 
-def hear_side(
+def embed_side_recordings(
     model: SeparativeEncoder, side: Audio | Sequence[Audio], channels: ChannelPolicy = "mean"
 ) -> list[Recording]:
     """One recording, or several of one person as views of one memory.

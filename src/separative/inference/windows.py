@@ -1,4 +1,4 @@
-"""A recording of any length through the model: every window is one more view of its talkers."""
+"""A recording of any length through the model: every window is one more view of its speakers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.files import replacing
+from separative.files import atomic_path
 from separative.inference.forward import forward
 from separative.inference.recording import Wave
 
@@ -30,7 +30,7 @@ KEEP_EVERY = 320
 
 
 @dataclass(frozen=True)
-class Grid:
+class WindowGrid:
     """Windows in whole segments of the speaker head, so that those of all windows lie on one grid of time."""
 
     segment: int
@@ -39,12 +39,12 @@ class Grid:
     hop: int
 
     @staticmethod
-    def of(model: SeparativeEncoder, window_seconds: float, hop_seconds: float) -> Grid:
+    def of(model: SeparativeEncoder, window_seconds: float, hop_seconds: float) -> WindowGrid:
         """``window`` a multiple of twice ``hop``, both in segments, near the seconds asked for."""
         lead, segment = model.segment_grid()
         hop = max(1, round(hop_seconds / model.segment_seconds))
         window = 2 * hop * max(1, round(window_seconds / model.segment_seconds / (2 * hop)))
-        return Grid(segment, lead, window, hop)
+        return WindowGrid(segment, lead, window, hop)
 
     def segments(self, samples: int) -> int:
         """Segments of a recording."""
@@ -60,7 +60,7 @@ class Views:
     ``samples`` of the recording.
     """
 
-    grid: Grid
+    grid: WindowGrid
     activity_WCS: Floats
     query_WCE: Floats
     memory_ME: Floats
@@ -83,7 +83,7 @@ def windows(blocks: Iterable[Wave], size: int, hop: int) -> Iterator[Wave]:
 def hear(
     model: SeparativeEncoder,
     blocks: Iterable[Wave],
-    grid: Grid,
+    grid: WindowGrid,
     samples: int,
     *,
     keep: Keep | None = None,
@@ -119,7 +119,7 @@ def hear(
 
 
 def _part(
-    model: SeparativeEncoder, grid: Grid, stride: int, some: list[tuple[int, Wave]]
+    model: SeparativeEncoder, grid: WindowGrid, stride: int, some: list[tuple[int, Wave]]
 ) -> dict[str, Floats]:
     """What the model says of a few windows, given with their numbers."""
     heard = forward(model, [wave_N for _, wave_N in some], separate=False)
@@ -167,7 +167,7 @@ class Keep:
             return []
 
     def save(self, parts: list[dict[str, Floats]]) -> None:
-        with replacing(self.path) as beside, beside.open("wb") as file:
+        with atomic_path(self.path) as beside, beside.open("wb") as file:
             arrays: dict[str, Any] = {**_joined(parts), "of": np.array(self.of)}
             np.savez(file, **arrays)
 

@@ -1,6 +1,6 @@
 """Scores as evidence: log-likelihood ratios, what they cost, and how scores become them.
 
-A log-likelihood ratio is llr = ln p(score | same talker) / p(score | different talkers). Costs are in bits,
+A log-likelihood ratio is llr = ln p(score | same speaker) / p(score | different speakers). Costs are in bits,
 ratios in nats. Source: Brümmer and du Preez, "Application-independent evaluation of speaker detection", 2006.
 """
 
@@ -32,7 +32,7 @@ class Calibration:
         return ratio
 
     def probability(self, score: ArrayLike, prior: float = 0.5) -> Floats:
-        """Probability that the talkers are the same one, if ``prior`` was that before the score was seen.
+        """Probability that the speakers are the same one, if ``prior`` was that before the score was seen.
 
         Raises:
             SeparativeError: a prior that is not between 0 and 1.

@@ -12,7 +12,7 @@ from separative.errors import SeparativeError
 
 @dataclass(frozen=True)
 class DiarizationError:
-    """In seconds: ``total`` speech of the reference, overlap once per talker, and what went wrong with it."""
+    """In seconds: ``total`` speech of the reference, overlap once per speaker, and what went wrong with it."""
 
     total: float
     missed: float
@@ -37,18 +37,18 @@ class DiarizationError:
 def diarization_error(
     reference_KS: NDArray[np.bool_], hypothesis_CS: NDArray[np.bool_], segment_seconds: float
 ) -> DiarizationError:
-    """Error of C streams against K talkers over S segments, overlap scored, no collar.
+    """Error of C streams against K speakers over S segments, overlap scored, no collar.
 
-    In each segment r talkers speak and h streams do: max(0, r - h) are missed, max(0, h - r) false alarms,
-    and of the min(r, h) others those are confused whose stream is not the talker's. Streams belong to
-    talkers, one to one, as agrees best over the whole recording.
+    In each segment r speakers speak and h streams do: max(0, r - h) are missed, max(0, h - r) false alarms,
+    and of the min(r, h) others those are confused whose stream is not the speaker's. Streams belong to
+    speakers, one to one, as agrees best over the whole recording.
 
     Raises:
         SeparativeError: nobody speaks in the reference, or the two differ in their number of segments.
     """
     reference, hypothesis = _same_length(reference_KS, hypothesis_CS)
-    talker, stream = match(reference, hypothesis)
-    agreed = (reference[talker] & hypothesis[stream]).sum()
+    speaker, stream = match(reference, hypothesis)
+    agreed = (reference[speaker] & hypothesis[stream]).sum()
     spoken_S, claimed_S = reference.sum(0), hypothesis.sum(0)
     segments = (
         spoken_S.sum(),
@@ -62,20 +62,20 @@ def diarization_error(
 def match(
     reference_KS: NDArray[np.bool_], hypothesis_CS: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Which stream is which talker, one to one, so that they agree for as long as possible: two index arrays
-    of equal length, of talkers and of streams; pairs that never agree are left out."""
+    """Which stream is which speaker, one to one, so that they agree for as long as possible: two index arrays
+    of equal length, of speakers and of streams; pairs that never agree are left out."""
     from scipy.optimize import linear_sum_assignment
 
     both_KC = reference_KS.astype(np.float64) @ hypothesis_CS.T.astype(np.float64)
-    talker, stream = linear_sum_assignment(both_KC, maximize=True)
-    agree = both_KC[talker, stream] > 0
-    return talker[agree], stream[agree]
+    speaker, stream = linear_sum_assignment(both_KC, maximize=True)
+    agree = both_KC[speaker, stream] > 0
+    return speaker[agree], stream[agree]
 
 
 def jaccard_error(reference_KS: NDArray[np.bool_], hypothesis_CS: NDArray[np.bool_]) -> float:
-    """Mean over talkers of 1 − both / either, of each talker and the stream that is theirs (JER, 0 to 1).
+    """Mean over speakers of 1 − both / either, of each speaker and the stream that is theirs (JER, 0 to 1).
 
-    Talkers count alike however little they say (DIHARD challenge 2019). A talker without a stream counts 1.
+    Speakers count alike however little they say (DIHARD challenge 2019). A speaker without a stream counts 1.
 
     Raises:
         SeparativeError: as of :func:`diarization_error`.
@@ -91,16 +91,16 @@ def jaccard_error(reference_KS: NDArray[np.bool_], hypothesis_CS: NDArray[np.boo
 
 
 def swaps(reference_KS: NDArray[np.bool_], hypothesis_CS: NDArray[np.bool_], segment_seconds: float) -> int:
-    """How often a talker's speech goes to another talker's stream, for a second or more without a break.
+    """How often a speaker's speech goes to another speaker's stream, for a second or more without a break.
 
-    Only segments count in which one talker speaks and one stream does.
+    Only segments count in which one speaker speaks and one stream does.
     """
     reference, hypothesis = _same_length(reference_KS, hypothesis_CS)
     if not len(hypothesis):
         return 0
-    talker, stream = match(reference, hypothesis)
+    speaker, stream = match(reference, hypothesis)
     owner = np.full(len(hypothesis), -1)
-    owner[stream] = talker
+    owner[stream] = speaker
     alone_S = (reference.sum(0) == 1) & (hypothesis.sum(0) == 1)
     claimed_S = owner[hypothesis.argmax(0)]
     wrong_S = alone_S & (claimed_S >= 0) & (claimed_S != reference.argmax(0))

@@ -51,7 +51,7 @@ def _own_and_others(score_RG: Floats, true_R: NDArray[np.intp]) -> tuple[Floats,
     other_RG = np.array(score_RG, np.float64)
     need_finite(other_RG, "identification")
     if other_RG.shape[1] < 2:
-        raise SeparativeError("identification needs a gallery of at least two talkers")
+        raise SeparativeError("identification needs a gallery of at least two speakers")
     probes = np.arange(len(other_RG))
     own_R = other_RG[probes, true_R]
     other_RG[probes, true_R] = -np.inf

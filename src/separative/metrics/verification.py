@@ -149,8 +149,8 @@ def adaptive_snorm(score_LR: Floats, left_LK: Floats, right_RK: Floats, top: int
     """Adaptive symmetric normalisation: scores in deviations above each side's nearest strangers.
 
     The mean of (score - mean_left)/std_left and (score - mean_right)/std_right, where mean and deviation are
-    those of the ``top`` highest scores of that side against a cohort of K other talkers (Matějka et al.,
-    Interspeech 2017; all K if there are fewer). No talker of the trials may be in the cohort.
+    those of the ``top`` highest scores of that side against a cohort of K other speakers (Matějka et al.,
+    Interspeech 2017; all K if there are fewer). No speaker of the trials may be in the cohort.
 
     Args:
         score_LR: scores of L left sides against R right sides.

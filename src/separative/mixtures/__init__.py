@@ -1,4 +1,4 @@
-"""Interference: draw talkers, gains, noise, rooms and channels; emit condition groups (method, section 1)."""
+"""Interference: draw speakers, gains, noise, rooms and channels; emit condition groups (method, section 1)."""
 
 from separative.mixtures.batch import Batch, ConditionGroup, Mixture
 from separative.mixtures.channel import Channel

@@ -24,8 +24,8 @@ class Mixture:
     """One mixture: ``mix_N`` = sum of ``source_CN`` + ``noise_N`` in float32; the target is source 0.
 
     Sources carry gain, channel and room (the separation target is the reverberant source). Slots after the
-    last talker are zeros. ``identity_C`` indexes the mixer's identities; it is -1 for a silent slot and for a
-    talker without a label. ``info`` says how it was made and holds only what JSON can.
+    last speaker are zeros. ``identity_C`` indexes the mixer's identities; it is -1 for a silent slot and for a
+    speaker without a label. ``info`` says how it was made and holds only what JSON can.
     """
 
     mix_N: Wave
@@ -48,7 +48,7 @@ class Batch:
     """The mixtures of one step; the V views of a group lie side by side.
 
     Shapes: ``mix_BN`` and ``source_BCN`` float32; ``identity_BC`` int64, -1 where there is no identity
-    (silent slot, all zeros, or unlabelled talker); ``group_B`` int64, the condition group of each mixture,
+    (silent slot, all zeros, or unlabelled speaker); ``group_B`` int64, the condition group of each mixture,
     from 0. ``info`` has one dictionary for each mixture. ``rate`` in hertz.
     """
 
@@ -74,7 +74,7 @@ class Batch:
         )
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write each mixture as ``<index>-mix.wav``, its talkers as ``-source<c>.wav``, what is left as
+        """Write each mixture as ``<index>-mix.wav``, its speakers as ``-source<c>.wav``, what is left as
         ``-noise.wav`` (32-bit float, so that the sums stay exact) and ``<index>.json``; returns the mixes."""
         written = []
         for row, info in enumerate(self.info):

@@ -1,4 +1,4 @@
-"""Random recording channels, so that a talker's microphone and codec give nothing of the identity away."""
+"""Random recording channels, so that a speaker's microphone and codec give nothing of the identity away."""
 
 from __future__ import annotations
 

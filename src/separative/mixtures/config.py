@@ -35,7 +35,7 @@ class Stage(BaseModel):
     Attributes:
         step: the training step of this point.
         views: mixtures (V) in a condition group from this point on.
-        talkers: share of mixtures with 1, 2, ... C talkers; missing entries at the end are 0.
+        speakers: share of mixtures with 1, 2, ... C speakers; missing entries at the end are 0.
         noise: share of mixtures with noise.
     """
 
@@ -43,17 +43,17 @@ class Stage(BaseModel):
 
     step: int = Field(default=0, ge=0)
     views: int = Field(default=1, ge=1)
-    talkers: tuple[Share, ...] = Field(default=(0.4, 0.6), min_length=1)
+    speakers: tuple[Share, ...] = Field(default=(0.4, 0.6), min_length=1)
     noise: Share = 0.0
 
-    @field_validator("talkers")
+    @field_validator("speakers")
     @classmethod
-    def _sums_to_one(cls, talkers: tuple[float, ...]) -> tuple[float, ...]:
-        if abs(sum(talkers) - 1.0) > 1e-6:
+    def _sums_to_one(cls, speakers: tuple[float, ...]) -> tuple[float, ...]:
+        if abs(sum(speakers) - 1.0) > 1e-6:
             raise ValueError(
-                f"the shares of mixtures with 1, 2, ... talkers must sum to 1, not {sum(talkers):g}"
+                f"the shares of mixtures with 1, 2, ... speakers must sum to 1, not {sum(speakers):g}"
             )
-        return talkers
+        return speakers
 
 
 class MixtureConfig(BaseModel):
@@ -65,18 +65,18 @@ class MixtureConfig(BaseModel):
         streams: sources (C) in a mixture, the target and up to C-1 interferers.
         batch: mixtures (B) in a step.
         identity: whose embedding is learnt: the ``speaker`` label or the ``recording`` (label-free).
-        unlabelled: what utterances without a talker are for when identity is ``speaker``: they ``interfere``
+        unlabelled: what utterances without a speaker are for when identity is ``speaker``: they ``interfere``
             without an identity, each recording is an ``identity`` of its own, or they ``drop`` out.
         stages: the curriculum, first at step 0.
         sir_db, snr_db: target over each interferer, and over the noise; drawn uniformly.
         level_db: RMS of the mixture, dB full scale; drawn uniformly.
-        speeds: playing speeds; a talker at each speed is an identity of its own.
+        speeds: playing speeds; a speaker at each speed is an identity of its own.
         rooms: share of mixtures in a simulated room (extra ``rooms``); ``rt60`` its reverberation time in
             seconds; ``room_count`` rooms are computed once.
         channel: share of sources sent through a random channel (equaliser, band limits, mu-law codec).
         overlap: share of the crop that an interferer covers, at a random place; drawn uniformly.
-        turns: share of mixtures in which talkers take turns: each, the target too, covers 30 to 80 % of the
-            crop, at a random place, so that some of it is one talker's, some of it both's or nobody's.
+        turns: share of mixtures in which speakers take turns: each, the target too, covers 30 to 80 % of the
+            crop, at a random place, so that some of it is one speaker's, some of it both's or nobody's.
         min_speech: share of active 10 ms frames that a crop should have; the best of a few tries is taken.
     """
 
@@ -107,7 +107,7 @@ class MixtureConfig(BaseModel):
         return round(self.seconds * self.rate)
 
     def stage(self, step: int) -> Stage:
-        """The curriculum at a step; ``talkers`` has C entries."""
+        """The curriculum at a step; ``speakers`` has C entries."""
         after = next((i for i, stage in enumerate(self.stages) if stage.step > step), len(self.stages))
         low, high = self.stages[after - 1], self.stages[min(after, len(self.stages) - 1)]
         part = (step - low.step) / (high.step - low.step) if high.step > low.step else 0.0
@@ -115,9 +115,9 @@ class MixtureConfig(BaseModel):
         def between(a: float, b: float) -> float:
             return a + part * (b - a)
 
-        padded = [(*s.talkers, *[0.0] * (self.streams - len(s.talkers))) for s in (low, high)]
-        talkers = tuple(between(a, b) for a, b in zip(*padded, strict=True))
-        return Stage(step=step, views=low.views, talkers=talkers, noise=between(low.noise, high.noise))
+        padded = [(*s.speakers, *[0.0] * (self.streams - len(s.speakers))) for s in (low, high)]
+        speakers = tuple(between(a, b) for a, b in zip(*padded, strict=True))
+        return Stage(step=step, views=low.views, speakers=speakers, noise=between(low.noise, high.noise))
 
     @field_validator("overlap")
     @classmethod
@@ -143,9 +143,9 @@ class MixtureConfig(BaseModel):
                 raise ValueError(
                     f"batch {self.batch} is no multiple of the {stage.views} views of stage {stage.step}"
                 )
-            if len(stage.talkers) > self.streams:
+            if len(stage.speakers) > self.streams:
                 raise ValueError(
-                    f"stage {stage.step} has mixtures of {len(stage.talkers)} talkers, more than the "
+                    f"stage {stage.step} has mixtures of {len(stage.speakers)} speakers, more than the "
                     f"{self.streams} streams"
                 )
         return self

@@ -1,4 +1,4 @@
-"""Simulated conversations: talkers who take turns, pause, fall into each other's speech and agree aloud.
+"""Simulated conversations: speakers who take turns, pause, fall into each other's speech and agree aloud.
 
 A conversation is planned whole (who speaks when, from which utterances) and rendered by stretches, so that
 hours of it need the memory of seconds. Like a mixture it is a pure function of corpus, configuration, seed
@@ -25,14 +25,14 @@ from separative.files import write_json
 from separative.mixtures.config import RT60, MixtureConfig, Range, Share, Stage
 from separative.mixtures.gains import power
 from separative.mixtures.rooms import JUDGED, RoomBank
-from separative.mixtures.sources import Voices, cut
+from separative.mixtures.sources import SourcePool, cut
 from separative.rttm import Turn, turns_of, write_rttm
 
 Wave = npt.NDArray[np.float32]
 
 # First keys of random streams; those of a Mixer are 1 to 3.
 PLAN, TURN = 11, 12
-# Root mean square of a talker at 0 dB: leaves loud syllables of several talkers 28 dB.
+# Root mean square of a speaker at 0 dB: leaves loud syllables of several speakers 28 dB.
 LEVEL_DB = -28.0
 BLOCK_SECONDS = 30.0
 # A turn may overlap the next by no more than half of the shorter one: never three at once by turn-taking.
@@ -46,14 +46,14 @@ class ConversationConfig(BaseModel):
     Attributes:
         rate: hertz.
         seconds: length.
-        talkers: how many, all of one corpus.
+        speakers: how many, all of one corpus.
         overlap: time in which turns overlap over time in which anybody has the turn.
         turn_seconds: lengths of turns, log-uniform.
         pause_seconds: mean pause between turns that do not overlap; exponential.
-        backchannels: of all turns, the share in which another talker says something short.
-        level_db: of a talker over the others, uniform.
+        backchannels: of all turns, the share in which another speaker says something short.
+        level_db: of a speaker over the others, uniform.
         snr_db: speech over noise, uniform, for the whole conversation; None for none.
-        rooms: simulated rooms (extra ``rooms``) of which a conversation has one, each talker at a place of
+        rooms: simulated rooms (extra ``rooms``) of which a conversation has one, each speaker at a place of
             their own; 0 for none. ``rt60`` is their reverberation time in seconds.
     """
 
@@ -61,7 +61,7 @@ class ConversationConfig(BaseModel):
 
     rate: int = Field(default=16000, ge=4000)
     seconds: float = Field(default=600.0, ge=5.0)
-    talkers: int = Field(default=3, ge=1, le=8)
+    speakers: int = Field(default=3, ge=1, le=8)
     overlap: Share = 0.2
     turn_seconds: Range = (0.8, 8.0)
     pause_seconds: float = Field(default=0.5, ge=0.0)
@@ -90,7 +90,7 @@ class ConversationConfig(BaseModel):
 class Place:
     """One turn: who (number in the conversation), from which sample, and how many."""
 
-    talker: int
+    speaker: int
     start: int
     samples: int
 
@@ -111,7 +111,7 @@ class Conversations:
         progress: called with (done, total) while decoding.
 
     Raises:
-        CorpusError: no corpus in it has enough talkers, or no noise where it is asked for.
+        CorpusError: no corpus in it has enough speakers, or no noise where it is asked for.
         MissingExtraError: a room is asked for and pyroomacoustics is not installed.
     """
 
@@ -128,16 +128,16 @@ class Conversations:
         self.config, self.seed = config, seed
         self.store = WaveStore(corpus, config.rate, cache, progress)
         alone = MixtureConfig(
-            rate=config.rate, streams=1, batch=1, unlabelled="drop", stages=(Stage(talkers=(1.0,)),)
+            rate=config.rate, streams=1, batch=1, unlabelled="drop", stages=(Stage(speakers=(1.0,)),)
         )
-        self.voices = Voices.of(corpus, alone, self.store)
+        self.voices = SourcePool.of(corpus, alone, self.store)
         by_corpus: dict[str, list[int]] = {}
         for voice, utterances in enumerate(self.voices.utterances):
             by_corpus.setdefault(utterances[0].corpus, []).append(voice)
-        self.pools = [pool for pool in by_corpus.values() if len(pool) >= config.talkers]
+        self.pools = [pool for pool in by_corpus.values() if len(pool) >= config.speakers]
         if not self.pools:
             most = max(len(pool) for pool in by_corpus.values())
-            raise CorpusError(f"a conversation of {config.talkers} talkers of one corpus: there are {most}")
+            raise CorpusError(f"a conversation of {config.speakers} speakers of one corpus: there are {most}")
         self.noise = None if noise is None else WaveStore(noise, config.rate, cache, progress)
         self.clips = tuple(clip for clip in noise or () if self.noise and self.noise.length(clip))
         if config.snr_db is not None and not self.clips:
@@ -152,10 +152,10 @@ class Conversations:
         config = self.config
         sizes = np.array([len(pool) for pool in self.pools])
         pool = self.pools[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
-        voices = tuple(int(v) for v in rng.choice(pool, config.talkers, replace=False))
+        voices = tuple(int(v) for v in rng.choice(pool, config.speakers, replace=False))
         spoken = [sum(self.store.length(u) for u in self.voices.utterances[v]) for v in voices]
         turns = _plan(rng, config, np.array(spoken) / config.rate)
-        gains = 10 ** ((LEVEL_DB + rng.uniform(*config.level_db, config.talkers)) / 20)
+        gains = 10 ** ((LEVEL_DB + rng.uniform(*config.level_db, config.speakers)) / 20)
         room = None
         if self.bank is not None:
             room = int(rng.integers(len(self.bank.response_RPL)))
@@ -173,7 +173,7 @@ class Conversations:
 class Conversation:
     """A planned conversation; ``room`` and ``snr_db`` None for none.
 
-    ``voices`` are the talkers' numbers in the corpus, ``turns`` are by start, ``gains`` linear by talker.
+    ``voices`` are the speakers' numbers in the corpus, ``turns`` are by start, ``gains`` linear by speaker.
     """
 
     source: Conversations
@@ -200,7 +200,7 @@ class Conversation:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Talkers' names in the corpus."""
+        """SpeakerBootstrap' names in the corpus."""
         return tuple(self.source.voices.names[voice] for voice in self.voices)
 
     @property
@@ -222,14 +222,14 @@ class Conversation:
             for utterance, start, count in pieces:
                 frames_T = self.source.store.active(utterance, start, count)
                 first = at // hop
-                active_KT[turn.talker, first : first + len(frames_T)] |= frames_T[
+                active_KT[turn.speaker, first : first + len(frames_T)] |= frames_T[
                     : active_KT.shape[1] - first
                 ]
                 at += count
         return turns_of(active_KT, self.names, hop / self.rate)
 
     def render(self, start: int, stop: int) -> tuple[Wave, Wave]:
-        """Samples ``[start, stop)``: the mixture [N] and what each talker adds to it [K,N]."""
+        """Samples ``[start, stop)``: the mixture [N] and what each speaker adds to it [K,N]."""
         source_KN = np.zeros((len(self.voices), stop - start), np.float32)
         for index, turn in enumerate(self.turns):
             if turn.start >= stop or turn.end + self._tail <= start:
@@ -237,7 +237,7 @@ class Conversation:
             wave_N = self._turn(index)
             first, last = max(start, turn.start), min(stop, turn.start + len(wave_N))
             if last > first:
-                source_KN[turn.talker, first - start : last - start] += wave_N[
+                source_KN[turn.speaker, first - start : last - start] += wave_N[
                     first - turn.start : last - turn.start
                 ]
         return source_KN.sum(0) + self._noise(start, stop), source_KN
@@ -265,7 +265,7 @@ class Conversation:
         return {
             "number": self.number,
             "seed": self.source.seed,
-            "talkers": list(self.names),
+            "speakers": list(self.names),
             "overlap": round(self.overlap, 4),
             "turns": len(self.turns),
             "snr_db": self.snr_db,
@@ -282,7 +282,7 @@ class Conversation:
         """The speech of a turn and the stretches of utterances that it was cut from."""
         source, turn = self.source, self.turns[index]
         rng = np.random.default_rng([source.seed, TURN, self.number, index])
-        utterances = source.voices.utterances[self.voices[turn.talker]]
+        utterances = source.voices.utterances[self.voices[turn.speaker]]
         order = rng.permutation(len(utterances))
         wave_N, pieces = cut(source.store, utterances, order, turn.samples, 1.0, 0.5, rng)
         by_id = {utterance.id: utterance for utterance in utterances}
@@ -293,10 +293,10 @@ class Conversation:
         if index not in recent:
             turn, bank = self.turns[index], self.source.bank
             wave_N, _ = self._cut(index)
-            gain = self.gains[turn.talker] / max(power(wave_N) ** 0.5, 1e-9)
+            gain = self.gains[turn.speaker] / max(power(wave_N) ** 0.5, 1e-9)
             wave_N = wave_N * np.float32(gain)
             if bank is not None and self.room is not None:
-                wave_N = bank.reverberate(np.pad(wave_N, (0, self._tail)), self.room, turn.talker)
+                wave_N = bank.reverberate(np.pad(wave_N, (0, self._tail)), self.room, turn.speaker)
             recent[index] = wave_N
             while len(recent) > 8:
                 recent.popitem(last=False)
@@ -324,42 +324,42 @@ class Conversation:
 def _plan(
     rng: np.random.Generator, config: ConversationConfig, spoken_K: npt.NDArray[np.float64]
 ) -> list[Place]:
-    """Lengths and talkers of turns first, then overlaps that add up to what is asked, then pauses."""
+    """Lengths and speakers of turns first, then overlaps that add up to what is asked, then pauses."""
     low, high = np.log(config.turn_seconds)
-    chatty_K = rng.dirichlet(np.full(config.talkers, 3.0))
-    talkers: list[int] = []
+    chatty_K = rng.dirichlet(np.full(config.speakers, 3.0))
+    speakers: list[int] = []
     lengths: list[float] = []
     # Enough for the whole time even if every turn overlaps as much as it may.
     while sum(lengths) * (1 - MOST_OVERLAP) < config.seconds:
         share_K = chatty_K.copy()
-        if talkers and config.talkers > 1:
-            share_K[talkers[-1]] = 0.0
-        talker = int(rng.choice(config.talkers, p=share_K / share_K.sum()))
-        talkers.append(talker)
-        lengths.append(min(float(np.exp(rng.uniform(low, high))), 0.9 * float(spoken_K[talker])))
+        if speakers and config.speakers > 1:
+            share_K[speakers[-1]] = 0.0
+        speaker = int(rng.choice(config.speakers, p=share_K / share_K.sum()))
+        speakers.append(speaker)
+        lengths.append(min(float(np.exp(rng.uniform(low, high))), 0.9 * float(spoken_K[speaker])))
     length_I = np.array(lengths)
     # A word of agreement falls into the middle of a turn that is long enough for it.
     short_I = rng.uniform(*BACKCHANNEL_SECONDS, len(lengths))
     short_I[(rng.random(len(lengths)) >= config.backchannels) | (length_I < 3 * short_I)] = 0.0
-    if config.talkers == 1:
+    if config.speakers == 1:
         short_I[:] = 0.0
     gaps = _gaps(rng, config, length_I, float(short_I.sum()))
     turns: list[Place] = []
     at = float(rng.exponential(config.pause_seconds))
-    for index, (talker, length) in enumerate(zip(talkers, lengths, strict=True)):
+    for index, (speaker, length) in enumerate(zip(speakers, lengths, strict=True)):
         if at + length > config.seconds:
             break
-        turns.append(_place(config, talker, at, length))
+        turns.append(_place(config, speaker, at, length))
         if short_I[index]:
-            other = int(rng.choice([k for k in range(config.talkers) if k != talker]))
+            other = int(rng.choice([k for k in range(config.speakers) if k != speaker]))
             start = at + float(rng.uniform(0.3, 0.6)) * length
             turns.append(_place(config, other, start, float(short_I[index])))
         at += length + float(gaps[index])
     return sorted(turns, key=lambda turn: turn.start)
 
 
-def _place(config: ConversationConfig, talker: int, start: float, seconds: float) -> Place:
-    return Place(talker, round(start * config.rate), round(seconds * config.rate))
+def _place(config: ConversationConfig, speaker: int, start: float, seconds: float) -> Place:
+    return Place(speaker, round(start * config.rate), round(seconds * config.rate))
 
 
 def _gaps(
@@ -370,7 +370,7 @@ def _gaps(
     With turns of D seconds in all and O of them overlapping, O / (D − O) is asked for: O = D r / (1 + r).
     """
     pause_I = rng.exponential(config.pause_seconds, len(length_I))
-    if config.talkers == 1:
+    if config.speakers == 1:
         return pause_I + 0.1
     room_I = np.array([MOST_OVERLAP * min(a, b) for a, b in pairwise(length_I)] + [0.0])
     wanted = (length_I.sum() + inside) * config.overlap / (1 + config.overlap) - inside

@@ -71,7 +71,7 @@ def mix_at(
         sir_db: one for all interferers, or one each.
         noise_N: float32 ``[N]``; None for none.
         snr_db: mean power of the target over that of the noise.
-        spans: ``[start, end)`` samples where each talker speaks, the target first, whole length by default.
+        spans: ``[start, end)`` samples where each speaker speaks, the target first, whole length by default.
             Ratios are of mean powers inside the spans.
 
     Raises:

@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from separative.corpora.manifest import Corpus
 from separative.corpora.store import Progress, WaveStore
-from separative.distributed import ALONE, Ranks, share_of
+from separative.distributed import ALONE, Processes, share_of
 from separative.errors import CorpusError, SeparativeError
 from separative.mixtures.batch import Batch, ConditionGroup, Mixture
 from separative.mixtures.channel import Channel
 from separative.mixtures.config import MixtureConfig, Range, Stage
 from separative.mixtures.gains import mix_at, power
 from separative.mixtures.rooms import RoomBank
-from separative.mixtures.sources import Voices, crop_start, cut
+from separative.mixtures.sources import SourcePool, crop_start, cut
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -30,7 +30,7 @@ Wave = npt.NDArray[np.float32]
 # First key of a random stream, so that no two purposes ever share one.
 ORDER, GROUP, VIEW = 1, 2, 3
 SPAN_FADE_SECONDS = 0.02
-# Of the crop, for each talker of a mixture in which they take turns.
+# Of the crop, for each speaker of a mixture in which they take turns.
 TURN_SHARES = (0.3, 0.8)
 
 
@@ -52,7 +52,7 @@ class Mixer:
 
     Nothing drawn depends on what was drawn before or in which process: ``mixture(i)`` is item ``i % B`` of
     ``batch(i // B)``, always. Targets of a step are distinct; every epoch visits the identities in a new
-    order. Rivals are never the target's talker at any speed, nor each other's.
+    order. Rivals are never the target's speaker at any speed, nor each other's.
 
     Args:
         corpus: speech.
@@ -63,10 +63,10 @@ class Mixer:
         progress: called with (done, total) while decoding.
 
     Attributes:
-        identities: names by identity number; a talker at another speed is ``name@0.9``.
+        identities: names by identity number; a speaker at another speed is ``name@0.9``.
 
     Raises:
-        CorpusError: too few talkers or identities, no noise where it is asked for, too many bad files.
+        CorpusError: too few speakers or identities, no noise where it is asked for, too many bad files.
         MissingExtraError: rooms are asked for and pyroomacoustics is not installed.
     """
 
@@ -84,7 +84,7 @@ class Mixer:
             raise SeparativeError(f"seed {seed}: a seed is 0 or more")
         self.config, self.seed = config, seed
         self.store = WaveStore(corpus, config.rate, cache, progress)
-        self.voices = Voices.of(corpus, config, self.store)
+        self.voices = SourcePool.of(corpus, config, self.store)
         self.identities = tuple(
             name if speed == 1.0 else f"{name}@{speed:g}"
             for name in self.voices.names
@@ -104,10 +104,10 @@ class Mixer:
             )
         self._shuffled: tuple[tuple[int, int], npt.NDArray[np.int64]] | None = None
 
-    def batch(self, step: int, ranks: Ranks = ALONE) -> Batch:
+    def batch(self, step: int, processes: Processes = ALONE) -> Batch:
         """The B mixtures of one step; of several processes, this one's share of its condition groups."""
         groups = self.config.batch // self.config.stage(step).views
-        return Batch.of([self.group(step, slot) for slot in share_of(groups, ranks)], self.config.rate)
+        return Batch.of([self.group(step, slot) for slot in share_of(groups, processes)], self.config.rate)
 
     def group(self, step: int, slot: int) -> ConditionGroup:
         """One condition group of a step: the target's V views."""
@@ -141,8 +141,8 @@ class Mixer:
         rng = np.random.default_rng([self.seed, GROUP, step, slot])
         target = int(self.targets(step)[slot])
         voice = target // len(self.config.speeds)
-        talkers = rng.choice(
-            len(stage.talkers), size=stage.views, p=np.array(stage.talkers) / sum(stage.talkers)
+        speakers = rng.choice(
+            len(stage.speakers), size=stage.views, p=np.array(stage.speakers) / sum(stage.speakers)
         )
         noisy = rng.random(stage.views) < stage.noise
         count = len(self._clips)
@@ -153,7 +153,7 @@ class Mixer:
             stage=stage,
             target=target,
             order=rng.permutation(len(self.voices.utterances[voice])),
-            rivals=self._rivals(rng, voice, talkers.tolist()),
+            rivals=self._rivals(rng, voice, speakers.tolist()),
             clips=[int(clip) if use else None for clip, use in zip(clips, noisy, strict=True)],
         )
 
@@ -167,7 +167,7 @@ class Mixer:
         rivals = []
         for row in np.split(drawn, np.cumsum(counts)[:-1]):
             chosen = [int(rival + (rival >= voice)) for rival in row]
-            # One at most: two unlabelled recordings could be the same talker.
+            # One at most: two unlabelled recordings could be the same speaker.
             if chosen and rng.random() < self.voices.unlabelled_share:
                 chosen[0] = -1 - int(rng.integers(len(self.voices.unlabelled)))
             rivals.append(chosen)
@@ -232,7 +232,7 @@ class Mixer:
         )
 
     def _span(self, rng: np.random.Generator, shares: Range) -> tuple[int, int]:
-        """Where in the crop a talker speaks."""
+        """Where in the crop a speaker speaks."""
         size = self.config.samples
         length = round(float(rng.uniform(*shares)) * size)
         start = int(rng.integers(size - length + 1))
@@ -251,7 +251,7 @@ class Mixer:
         order: npt.NDArray[np.int64],
         span: tuple[int, int],
     ) -> tuple[Wave, dict[str, Any]]:
-        """A talker inside ``span`` of an otherwise silent crop, before room and gain."""
+        """A speaker inside ``span`` of an otherwise silent crop, before room and gain."""
         config, (start, end) = self.config, span
         utterances = self.voices.utterances[voice] if voice >= 0 else self.voices.unlabelled[-1 - voice]
         factor = config.speeds[speed]
@@ -293,30 +293,30 @@ AHEAD = 3
 class _Steps:
     """Steps ``first_step`` to ``first_step + steps`` of a mixer, by position."""
 
-    def __init__(self, mixer: Mixer, first_step: int, steps: int, ranks: Ranks) -> None:
-        self.mixer, self.first_step, self.steps, self.ranks = mixer, first_step, steps, ranks
+    def __init__(self, mixer: Mixer, first_step: int, steps: int, processes: Processes) -> None:
+        self.mixer, self.first_step, self.steps, self.processes = mixer, first_step, steps, processes
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, position: int) -> Batch:
-        return self.mixer.batch(self.first_step + position, self.ranks)
+        return self.mixer.batch(self.first_step + position, self.processes)
 
 
 def loader(
-    mixer: Mixer, *, first_step: int = 0, steps: int, workers: int = 0, ranks: Ranks = ALONE
+    mixer: Mixer, *, first_step: int = 0, steps: int, workers: int = 0, processes: Processes = ALONE
 ) -> DataLoader[Batch]:
     """Iterate over the batches of steps ``first_step`` to ``first_step + steps``, in order.
 
     The stream is the same for any number of ``workers`` (0 draws in this process); each worker computes with
-    one thread. Of several ``ranks`` each has its share of every batch.
+    one thread. Of several ``processes`` each has its share of every batch.
     """
     import torch
     from torch.utils.data import DataLoader
 
     # Shapes: one Batch an item, so no collation. DataLoader itself gives each worker a single thread.
     return DataLoader(
-        _Steps(mixer, first_step, steps, ranks),  # type: ignore[arg-type]
+        _Steps(mixer, first_step, steps, processes),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,

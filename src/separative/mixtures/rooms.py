@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import fft
 
 from separative.errors import MissingExtraError
-from separative.files import replacing
+from separative.files import atomic_path
 
 Wave = npt.NDArray[np.float32]
 
@@ -27,7 +27,7 @@ JUDGED = 1 << 20
 
 @dataclass(frozen=True)
 class RoomBank:
-    """Shoebox rooms with a microphone and several places for talkers.
+    """Shoebox rooms with a microphone and several places for speakers.
 
     Attributes:
         rate: hertz.
@@ -63,7 +63,7 @@ class RoomBank:
                 return RoomBank(rate, stored["response"], stored["rt60"], stored["size"])
         bank = _simulate(rate, rt60, rooms, positions, seed)
         if path is not None:
-            with replacing(path) as beside, beside.open("wb") as file:
+            with atomic_path(path) as beside, beside.open("wb") as file:
                 np.savez(file, response=bank.response_RPL, rt60=bank.rt60_R, size=bank.size_R3)
         return bank
 
@@ -80,7 +80,7 @@ class RoomBank:
 
 
 def _simulate(rate: int, rt60: tuple[float, float], rooms: int, positions: int, seed: int) -> RoomBank:
-    """Image method (Allen and Berkley 1979) in rooms of random size, microphone and talkers off the walls."""
+    """Image method (Allen and Berkley 1979) in rooms of random size, microphone and speakers off the walls."""
     try:
         import pyroomacoustics as pra
     except ImportError as error:

@@ -21,8 +21,8 @@ JOIN_FADE_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
-class Voices:
-    """Talkers (or recordings) in a fixed order, each with its utterances.
+class SourcePool:
+    """Speakers (or recordings) in a fixed order, each with its utterances.
 
     ``unlabelled`` are recordings that may interfere without an identity; ``unlabelled_share`` is their share
     of the speech in seconds, and so the share of interferers drawn from them. An identity is a voice at one
@@ -35,11 +35,11 @@ class Voices:
     unlabelled_share: float
 
     @staticmethod
-    def of(corpus: Corpus, config: MixtureConfig, store: WaveStore) -> Voices:
+    def of(corpus: Corpus, config: MixtureConfig, store: WaveStore) -> SourcePool:
         """The voices of a corpus under a configuration; files known to be bad are left out.
 
         Raises:
-            CorpusError: fewer voices than the talkers of a mixture, or fewer identities than the condition
+            CorpusError: fewer voices than the speakers of a mixture, or fewer identities than the condition
                 groups of a step.
         """
         good = corpus.filter(lambda u: u.path not in store.bad)
@@ -55,7 +55,7 @@ class Voices:
             if config.unlabelled != "interfere":
                 spare = {}
         seconds, spare_seconds = (sum(u.seconds for v in d.values() for u in v) for d in (voices, spare))
-        made = Voices(
+        made = SourcePool(
             names=tuple(voices),
             utterances=tuple(voices.values()),
             unlabelled=tuple(spare.values()),
@@ -65,8 +65,8 @@ class Voices:
         return made
 
     def _check(self, config: MixtureConfig) -> None:
-        kind = "talkers" if config.identity == "speaker" else "recordings"
-        most = max(max(i for i, share in enumerate(s.talkers, 1) if share > 0) for s in config.stages)
+        kind = "speakers" if config.identity == "speaker" else "recordings"
+        most = max(max(i for i, share in enumerate(s.speakers, 1) if share > 0) for s in config.stages)
         if len(self.names) < most:
             raise CorpusError(
                 f"the corpus has {len(self.names)} {kind}, mixtures of {most} need {most} different ones"

@@ -1,6 +1,6 @@
 """The separative encoder: build, run, save and load.
 
-Axis letters: B mixtures · G condition groups · V views · C streams (talker slots) · N samples · T frames ·
+Axis letters: B mixtures · G condition groups · V views · C streams (speaker slots) · N samples · T frames ·
 S segments · D trunk width · E embedding size · P identities in the inventory.
 """
 

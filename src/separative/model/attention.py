@@ -59,16 +59,16 @@ class CrossAttention(nn.Module):
             own_BB = torch.eye(batch, dtype=torch.bool, device=group_B.device)
             others_B = (same_BB & ~own_BB).any(1)
             # Processes that train together draw alike, and each takes its part.
-            ranks = current()
-            chance_WBC = torch.rand(ranks.world, batch, streams, device=group_B.device)
-            drop_BC = (chance_WBC[ranks.rank] < own_drop) & others_B.unsqueeze(1)
+            processes = current()
+            chance_WBC = torch.rand(processes.world, batch, streams, device=group_B.device)
+            drop_BC = (chance_WBC[processes.rank] < own_drop) & others_B.unsqueeze(1)
             reach_BCB = reach_BCB & ~(drop_BC.unsqueeze(2) & own_BB.unsqueeze(1))
 
         weight_BCS = self.bias(activity_BCS, valid_BS)
         open_QM = reach_BCB.reshape(batch * streams, batch, 1, 1).expand(-1, -1, streams, segments).flatten(1)
         bias_QM = weight_BCS.reshape(1, -1).masked_fill(~open_QM, _FORBIDDEN)
-        answer_QE = self.gather(query_BCE.flatten(0, 1), segment_BCSE.flatten(0, 2), bias_QM)
-        return answer_QE.view(batch, streams, size)
+        attended_QE = self.gather(query_BCE.flatten(0, 1), segment_BCSE.flatten(0, 2), bias_QM)
+        return attended_QE.view(batch, streams, size)
 
     @staticmethod
     def bias(activity_BCS: Tensor, valid_BS: Tensor) -> Tensor:
@@ -79,8 +79,8 @@ class CrossAttention(nn.Module):
         """Answers [Q,E] of unit norm from a memory of M segments; the bias goes onto the attention logits."""
         q, k, v = self._heads(query_QE, segment_ME)
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_QM.to(q.dtype))
-        answer_QE = query_QE + self.out(found.squeeze(0).transpose(0, 1).flatten(1))
-        return F.normalize(answer_QE.float(), dim=-1)
+        attended_QE = query_QE + self.out(found.squeeze(0).transpose(0, 1).flatten(1))
+        return F.normalize(attended_QE.float(), dim=-1)
 
     def looked_at(
         self, query_QE: Tensor, segment_BCSE: Tensor, activity_BCS: Tensor, valid_BS: Tensor

@@ -1,6 +1,6 @@
-"""The separative encoder: one second of audio from waveform to talkers (method, sections 2 and 3).
+"""The separative encoder: one second of audio from waveform to speakers (method, sections 2 and 3).
 
-Axes: B mixtures · C talker streams · N samples · T frames · S segments · D trunk width · E embedding size.
+Axes: B mixtures · C speaker streams · N samples · T frames · S segments · D trunk width · E embedding size.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Separated(NamedTuple):
 
     ``estimate_BCN`` waveforms at the input's level · ``segment_BCSE`` segment representations ·
     ``activity_BCS`` log-odds of speech · ``valid_BS`` 1 for segments of the recording, 0 for padding ·
-    ``query_BCE`` bottom-up and ``answer_BCE`` gathered embeddings, both of unit norm.
+    ``query_BCE`` bottom-up and ``attended_BCE`` gathered embeddings, both of unit norm.
     """
 
     estimate_BCN: Tensor
@@ -40,11 +40,11 @@ class Separated(NamedTuple):
     activity_BCS: Tensor
     valid_BS: Tensor
     query_BCE: Tensor
-    answer_BCE: Tensor
+    attended_BCE: Tensor
 
 
 class SeparativeEncoder(nn.Module):
-    """Separates the talkers of a mixture and embeds each of them.
+    """Separates the speakers of a mixture and embeds each of them.
 
     ``card`` is the record a saved model travels with (empty for a new one).
     """
@@ -83,12 +83,12 @@ class SeparativeEncoder(nn.Module):
 
     @property
     def streams(self) -> int:
-        """Number of talker slots C."""
+        """Number of speaker slots C."""
         return self.config.streams
 
     @property
-    def talkers_met(self) -> frozenset[str]:
-        """Names of the talkers it was trained on, by its card; none if that does not say."""
+    def training_speakers(self) -> frozenset[str]:
+        """Names of the speakers it was trained on, by its card; none if that does not say."""
         return frozenset(self.card.get("data", {}).get("speakers", ()))
 
     @property
@@ -175,7 +175,9 @@ class SeparativeEncoder(nn.Module):
         segment_BCSE, activity_BCS, query_BCE = (
             x.unflatten(0, (batch, streams)) for x in (segment_RSE, activity_RS, query_RE)
         )
-        answer_BCE = self.answer(query_BCE, segment_BCSE, activity_BCS, valid_BS, group_B, own_drop=own_drop)
+        attended_BCE = self.answer(
+            query_BCE, segment_BCSE, activity_BCS, valid_BS, group_B, own_drop=own_drop
+        )
 
         estimate_BCN = mix_BN.new_zeros(batch, streams, 0)
         if separate:
@@ -191,7 +193,7 @@ class SeparativeEncoder(nn.Module):
                 estimate_BCN = (estimate_BCN + excess_B1N / (streams + 1))[:, :streams]
             inside_BN = frame_mask(length_B, samples)
             estimate_BCN = estimate_BCN * inside_BN.unsqueeze(1)
-        return Separated(estimate_BCN, segment_BCSE, activity_BCS, valid_BS, query_BCE, answer_BCE)
+        return Separated(estimate_BCN, segment_BCSE, activity_BCS, valid_BS, query_BCE, attended_BCE)
 
     def answer(
         self,

@@ -166,7 +166,7 @@ def average_models(models: Sequence[SeparativeEncoder], *, attention: float = 1.
     ``attention``: how much is kept of what the cross-attention adds to a query (0: nothing, 1: all). Trained
     with several views it adds too much where a memory holds but one recording.
 
-    The card is the last one's, with the hashes of all in ``averaged`` and everybody's talkers; figures and
+    The card is the last one's, with the hashes of all in ``averaged`` and everybody's speakers; figures and
     calibration of a single one are left out.
 
     Raises:
@@ -192,10 +192,10 @@ def average_models(models: Sequence[SeparativeEncoder], *, attention: float = 1.
         with torch.no_grad():
             for weight in mean.cross.out.parameters():
                 weight.mul_(attention)
-    talkers = sorted({talker for model in models for talker in model.talkers_met})
+    speakers = sorted({speaker for model in models for speaker in model.training_speakers})
     kept = {key: value for key, value in last.card.items() if key not in ("metrics", "calibration")}
     mean.card = kept | {
-        "data": {**last.card.get("data", {}), "speakers": talkers},
+        "data": {**last.card.get("data", {}), "speakers": speakers},
         "averaged": [model.card.get("sha256") for model in models],
         "attention": attention,
     }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from separative.distributed import Ranks, current
+from separative.distributed import Processes, current
 from separative.model.blocks import Stack, shortfall
 
 
@@ -32,7 +32,7 @@ class SpeakerHead(nn.Module):
             nn.Linear(speaker_width // 2, speaker_width),
         )
         # Normalised over the batch: untrained statistics share one large common part, and until it is taken
-        # off no talker differs from another. Evaluation uses the running figures alone.
+        # off no speaker differs from another. Evaluation uses the running figures alone.
         self.statistics = BatchNorm(2 * speaker_width, momentum=0.05)
         self.embed = nn.Linear(2 * speaker_width, embedding)
         self.segment = nn.Linear(speaker_width, embedding)
@@ -60,13 +60,13 @@ class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation [B,D] over the batches of all processes, on any device."""
 
     def forward(self, x_BD: Tensor) -> Tensor:
-        ranks = current()
-        if not self.training or ranks.world == 1:
+        processes = current()
+        if not self.training or processes.world == 1:
             return super().forward(x_BD)
         sums = torch.cat([x_BD.sum(0), x_BD.new_tensor([float(len(x_BD))])])
-        sum_D, count = _total(sums, ranks).split([x_BD.shape[1], 1])
+        sum_D, count = _total(sums, processes).split([x_BD.shape[1], 1])
         mean_D = sum_D / count
-        variance_D = _total((x_BD - mean_D).square().sum(0), ranks) / count
+        variance_D = _total((x_BD - mean_D).square().sum(0), processes) / count
         with torch.no_grad():
             assert (
                 self.running_mean is not None and self.running_var is not None and self.momentum is not None
@@ -83,17 +83,17 @@ class _Total(torch.autograd.Function):
     """The sum over processes; so are gradients summed, for what all of them share."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, ranks: Ranks) -> Tensor:
-        ctx.ranks = ranks
-        return ranks.total(x)
+    def forward(ctx: Any, x: Tensor, processes: Processes) -> Tensor:
+        ctx.processes = processes
+        return processes.total(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return ctx.ranks.total(grad), None
+        return ctx.processes.total(grad), None
 
 
-def _total(x: Tensor, ranks: Ranks) -> Tensor:
-    found: Tensor = _Total.apply(x, ranks)  # type: ignore[no-untyped-call]
+def _total(x: Tensor, processes: Processes) -> Tensor:
+    found: Tensor = _Total.apply(x, processes)  # type: ignore[no-untyped-call]
     return found
 
 

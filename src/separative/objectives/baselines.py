@@ -1,4 +1,4 @@
-"""Rivals that classify talkers: softmax and additive-angular-margin softmax, one embedding for a mixture."""
+"""Rivals that classify speakers: softmax and additive-angular-margin softmax, one embedding for a mixture."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class AamConfig(ObjectiveConfig):
 
 
 class Classification(OneEmbedding):
-    """Every audible talker of a mixture is a class of its one embedding, with an equal share of the loss."""
+    """Every audible speaker of a mixture is a class of its one embedding, with an equal share of the loss."""
 
     inventory: Inventory
 
@@ -75,7 +75,7 @@ class SupConConfig(ObjectiveConfig):
 class SupervisedContrastive(OneEmbedding):
     """All views of a target attract each other, all others repel (arXiv 2004.11362, loss "out").
 
-    Two mixtures that share a talker other than their common target are neither pair.
+    Two mixtures that share a speaker other than their common target are neither pair.
     """
 
     views = 2
@@ -144,7 +144,7 @@ class NeighboursConfig(ObjectiveConfig):
     temperature: float = Field(default=0.1, gt=0)
 
 
-class Neighbours(OneEmbedding):
+class NeighbourPrediction(OneEmbedding):
     """The two halves of a recording attract each other, halves of others repel (label-free; 2002.05709)."""
 
     def __init__(self, config: NeighboursConfig, identities: int, embedding: int) -> None:

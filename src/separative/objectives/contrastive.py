@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from separative.distributed import ALONE, Ranks, share_of
+from separative.distributed import ALONE, Processes, share_of
 from separative.objectives.partition import at_least_single, cosines, log_partition, partition
 
 DRAWN_AT_ONCE = 2**16
@@ -24,9 +24,11 @@ class Inventory(nn.Module):
     inventory together.
     """
 
-    def __init__(self, identities: int, embedding: int, alpha: float = 10.0, *, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self, identities: int, embedding: int, alpha: float = 10.0, *, processes: Processes = ALONE
+    ) -> None:
         super().__init__()
-        self.ranks, self.rows = ranks, share_of(identities, ranks)
+        self.processes, self.rows = processes, share_of(identities, processes)
         drawn_PE = torch.empty(len(self.rows), embedding)
         # Drawn alike in all processes, a block at a time, so that the start does not hang on their number.
         for start in range(0, identities, DRAWN_AT_ONCE):
@@ -62,7 +64,7 @@ class Inventory(nn.Module):
                 rows_PE,
                 self.alpha,
                 identity_R,
-                ranks=self.ranks,
+                processes=self.processes,
                 first=self.rows.start,
             )
 
@@ -72,8 +74,10 @@ class Inventory(nn.Module):
         with torch.autocast(embed_BCE.device.type, enabled=False):
             rows_PE = at_least_single(self.row_PE)
             embed_BCE = at_least_single(embed_BCE).to(rows_PE.dtype)
-            sum_BC = log_partition(embed_BCE.flatten(0, 1), rows_PE, self.alpha, ranks=self.ranks)
-            cos_BCK = cosines(embed_BCE, rows_PE, identity_BK, ranks=self.ranks, first=self.rows.start)
+            sum_BC = log_partition(embed_BCE.flatten(0, 1), rows_PE, self.alpha, processes=self.processes)
+            cos_BCK = cosines(
+                embed_BCE, rows_PE, identity_BK, processes=self.processes, first=self.rows.start
+            )
         return sum_BC.view(*embed_BCE.shape[:2], 1) - 2 * self.alpha * (cos_BCK - 1)
 
     def spread(self) -> Tensor:

@@ -33,7 +33,7 @@ class LossConfig(ObjectiveConfig):
         default=1.0,
         ge=0,
         le=1,
-        description="share of w_sep in mixtures of one talker",
+        description="share of w_sep in mixtures of one speaker",
     )
     activity: float = Field(default=0.5, ge=0, description="w_act")
     spread: float = Field(default=0.0, ge=0, description="γ")
@@ -61,13 +61,13 @@ class SeparativeObjective(Objective):
 
     def __init__(self, config: LossConfig, identities: int, embedding: int) -> None:
         super().__init__()
-        self.config, self.ranks = config, current()
-        if self.ranks.world > 1 and (config.negatives or config.smoothing or config.spread):
+        self.config, self.processes = config, current()
+        if self.processes.world > 1 and (config.negatives or config.smoothing or config.spread):
             raise SeparativeError(
                 "negatives, smoothing and spread need the whole inventory in one process: leave them out or"
                 " train with one"
             )
-        self.inventory = Inventory(identities, embedding, config.alpha, ranks=self.ranks)
+        self.inventory = Inventory(identities, embedding, config.alpha, processes=self.processes)
 
     def forward(
         self,
@@ -95,14 +95,14 @@ class SeparativeObjective(Objective):
         mix_BN, source_BCN = mix_BN.float(), source_BCN.float()
         active_BCS, heard_BC = activity_and_heard(model, mix_BN, source_BCN, identity_BC)
 
-        # Silence in the second stream is easily learnt from single talkers, and slow to unlearn on mixtures.
+        # Silence in the second stream is easily learnt from single speakers, and slow to unlearn on mixtures.
         single_B = (source_BCN.square().sum(-1) > 0).sum(1) <= 1
         share_B = torch.where(single_B, w.single, 1.0) if w.separation > 0 else mix_BN.new_zeros(len(mix_BN))
 
         # What each stream would cost for each source; one order serves every loss below.
         # Without gradient: first the choice, then the losses of the pairs it chose.
         label_BK = identity_BC.clamp(min=0)
-        embeds = {"query": out.query_BCE, "answer": out.answer_BCE}
+        embeds = {"query": out.query_BCE, "answer": out.attended_BCE}
         with torch.no_grad():
             cost_BCK = mix_BN.new_zeros(*identity_BC.shape, identity_BC.shape[1])
             if w.separation > 0:
@@ -132,8 +132,8 @@ class SeparativeObjective(Objective):
             total = total + w.separation / 10 * (share_B.unsqueeze(1) * sep_BK).mean()
             parts["separation_db"] = sep_BK.detach().mean()
         label_R = label_BK[heard_BC]
-        # Processes are averaged over; each has as many mixtures, but not as many talkers in them.
-        count = self.ranks.total(heard_BC.sum()).clamp(min=1) / self.ranks.world
+        # Processes are averaged over; each has as many mixtures, but not as many speakers in them.
+        count = self.processes.total(heard_BC.sum()).clamp(min=1) / self.processes.world
         for name, embed_BCE in embeds.items():
             rows_RE = reorder(embed_BCE, order_BK)[heard_BC]
             loss_R = csc_loss(

@@ -68,7 +68,7 @@ class Objective(nn.Module):
         Args:
             model: to be called; attributes are read, parameters are not touched.
             mix_BN: mixtures.
-            source_BCN: what each talker adds to it; the first is the group's target, zeros for none.
+            source_BCN: what each speaker adds to it; the first is the group's target, zeros for none.
             identity_BC: identity of each source, 0 to P-1; −1 for none.
             group_B: condition group of each mixture; the views of a group lie side by side.
         """
@@ -76,7 +76,7 @@ class Objective(nn.Module):
 
 
 class OneEmbedding(Objective):
-    """A rival of the method: one embedding for a mixture, whatever the number of its talkers (section 6)."""
+    """A rival of the method: one embedding for a mixture, whatever the number of its speakers (section 6)."""
 
     streams = 1
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from separative.distributed import ALONE, Ranks
+from separative.distributed import ALONE, Processes
 
 # Logits at once: what a processor's cache holds; on a GPU, enough to keep it busy.
 CPU_LOGITS, GPU_LOGITS = 2**19, 2**26
@@ -33,7 +33,7 @@ def partition(
     identity_R: Tensor,
     *,
     at_once: int | None = None,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
     first: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """What the contrastive loss needs of a whole inventory, with gradients for all floating arguments.
@@ -51,35 +51,40 @@ def partition(
         alpha: a number.
         identity_R: y of each embedding.
         at_once: logits held at a time; by device if not given.
-        ranks: the processes that share the rows.
+        processes: the processes that share the rows.
         first: identity of this process's first row.
     """
     found: tuple[Tensor, Tensor] = _Partition.apply(  # type: ignore[no-untyped-call]
-        embed_RE, row_PE, alpha, identity_R, at_once, ranks, first
+        embed_RE, row_PE, alpha, identity_R, at_once, processes, first
     )
     return found
 
 
 @torch.no_grad()
 def log_partition(
-    embed_RE: Tensor, row_PE: Tensor, alpha: Tensor, *, at_once: int | None = None, ranks: Ranks = ALONE
+    embed_RE: Tensor,
+    row_PE: Tensor,
+    alpha: Tensor,
+    *,
+    at_once: int | None = None,
+    processes: Processes = ALONE,
 ) -> Tensor:
     """ln Σ_j exp f(e, j) over all rows [R], without gradient."""
-    all_RE, own = ranks.join(embed_RE)
+    all_RE, own = processes.join(embed_RE)
     nobody_R = torch.full((len(all_RE),), -1, device=all_RE.device)
     top_R, sum_R, _ = _gather(all_RE, row_PE, alpha, nobody_R, at_once)
-    return _over_ranks(top_R, sum_R, alpha, ranks)[own]
+    return _over_ranks(top_R, sum_R, alpha, processes)[own]
 
 
 @torch.no_grad()
 def cosines(
-    embed_BCE: Tensor, row_PE: Tensor, identity_BK: Tensor, *, ranks: Ranks = ALONE, first: int = 0
+    embed_BCE: Tensor, row_PE: Tensor, identity_BK: Tensor, *, processes: Processes = ALONE, first: int = 0
 ) -> Tensor:
     """cos(e, row_y) [B,C,K] of every embedding with the rows of K identities, without gradient."""
-    (all_BCE, own), (all_BK, _) = ranks.join(embed_BCE), ranks.join(identity_BK)
+    (all_BCE, own), (all_BK, _) = processes.join(embed_BCE), processes.join(identity_BK)
     unit_BKE, here_BK = _units(row_PE, all_BK - first)
     cos_BCK = (all_BCE @ unit_BKE.transpose(1, 2)) * here_BK.unsqueeze(1)
-    return ranks.total(cos_BCK)[own]
+    return processes.total(cos_BCK)[own]
 
 
 class _Partition(torch.autograd.Function):
@@ -91,26 +96,26 @@ class _Partition(torch.autograd.Function):
         alpha: Tensor,
         identity_R: Tensor,
         at_once: int | None,
-        ranks: Ranks,
+        processes: Processes,
         first: int,
     ) -> tuple[Tensor, Tensor]:
-        (embed_RE, own), (identity_R, _) = ranks.join(embed_RE), ranks.join(identity_R)
+        (embed_RE, own), (identity_R, _) = processes.join(embed_RE), processes.join(identity_R)
         identity_R = identity_R - first
         kept: list[Tensor] = []
         top_R, sum_R, per_length_P = _gather(embed_RE, row_PE, alpha, identity_R, at_once, kept)
-        others_R = _over_ranks(top_R, sum_R, alpha, ranks)
+        others_R = _over_ranks(top_R, sum_R, alpha, processes)
         true_RE, here_R = _units(row_PE, identity_R)
-        cos_R = ranks.total(torch.linalg.vecdot(embed_RE, true_RE) * here_R)
+        cos_R = processes.total(torch.linalg.vecdot(embed_RE, true_RE) * here_R)
         ctx.save_for_backward(embed_RE, row_PE, per_length_P, alpha, identity_R, others_R, cos_R, *kept)
-        ctx.at_once, ctx.ranks, ctx.own = at_once, ranks, own
+        ctx.at_once, ctx.processes, ctx.own = at_once, processes, own
         return others_R[own], cos_R[own]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, others_grad_R: Tensor, cos_grad_R: Tensor) -> tuple[Tensor | None, ...]:
         embed_RE, row_PE, per_length_P, alpha, identity_R, others_R, cos_R, *kept = ctx.saved_tensors
-        ranks: Ranks = ctx.ranks
-        (others_grad_R, _), (cos_grad_R, _) = ranks.join(others_grad_R), ranks.join(cos_grad_R)
+        processes: Processes = ctx.processes
+        (others_grad_R, _), (cos_grad_R, _) = processes.join(others_grad_R), processes.join(cos_grad_R)
         # Without any other identity the sum is empty: its gradient is 0, not NaN.
         others_grad_R = torch.where(others_R.isfinite(), others_grad_R, torch.zeros_like(others_grad_R))
         shift_R = torch.where(others_R.isfinite(), others_R, torch.zeros_like(others_R)) + 2 * alpha
@@ -138,17 +143,17 @@ class _Partition(torch.autograd.Function):
         place_R = identity_R.clamp(0, len(row_PE) - 1)
         tangent_RE = (embed_RE - cos_R.unsqueeze(1) * true_RE) * per_length_P[place_R].unsqueeze(1)
         row_grad_PE.index_add_(0, place_R, cos_grad_R1 * tangent_RE)
-        alpha_grad = ranks.total(alpha_grad) - 2 * others_grad_R.sum()
-        if ranks.world > 1:
-            row_grad_PE /= ranks.world
-            alpha_grad = alpha_grad / ranks.world
-        return ranks.total(embed_grad_RE)[ctx.own], row_grad_PE, alpha_grad, None, None, None, None
+        alpha_grad = processes.total(alpha_grad) - 2 * others_grad_R.sum()
+        if processes.world > 1:
+            row_grad_PE /= processes.world
+            alpha_grad = alpha_grad / processes.world
+        return processes.total(embed_grad_RE)[ctx.own], row_grad_PE, alpha_grad, None, None, None, None
 
 
-def _over_ranks(top_R: Tensor, sum_R: Tensor, alpha: Tensor, ranks: Ranks) -> Tensor:
+def _over_ranks(top_R: Tensor, sum_R: Tensor, alpha: Tensor, processes: Processes) -> Tensor:
     """ln of the whole sum from the maxima and sums of each process."""
-    highest_R = ranks.highest(top_R)
-    return highest_R - 2 * alpha + ranks.total(sum_R * (top_R - highest_R).exp()).log()
+    highest_R = processes.highest(top_R)
+    return highest_R - 2 * alpha + processes.total(sum_R * (top_R - highest_R).exp()).log()
 
 
 def _units(row_PE: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:

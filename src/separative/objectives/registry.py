@@ -14,7 +14,7 @@ from separative.objectives.baselines import (
     Ge2eConfig,
     MaskedConfig,
     MaskedPrediction,
-    Neighbours,
+    NeighbourPrediction,
     NeighboursConfig,
     SoftmaxConfig,
     SupConConfig,
@@ -26,7 +26,7 @@ from separative.objectives.objective import Objective, ObjectiveConfig
 OBJECTIVES: dict[str, tuple[type[ObjectiveConfig], type[Objective]]] = {
     "csc": (LossConfig, SeparativeObjective),
     "cpc": (CpcConfig, FuturePrediction),
-    "neighbours": (NeighboursConfig, Neighbours),
+    "neighbours": (NeighboursConfig, NeighbourPrediction),
     "masked": (MaskedConfig, MaskedPrediction),
     "supcon": (SupConConfig, SupervisedContrastive),
     "ge2e": (Ge2eConfig, Ge2e),

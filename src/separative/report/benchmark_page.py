@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from separative.evaluation.results import Results, Row, title
-from separative.files import replace_file, replacing
+from separative.files import atomic_path, replace_file
 from separative.metrics import Floats
 from separative.report import figures
 from separative.report.figures import picture
@@ -58,7 +58,7 @@ class Table:
         entries: the rows in the plan's order.
         results: rows of figures, of entries and of their variants.
         columns: conditions of the main table.
-        sirs: conditions with one other talker by their ratio in dB.
+        sirs: conditions with one other speaker by their ratio in dB.
         lengths: by condition, the names of that condition at several lengths in seconds.
         shown: rows in figures that cannot hold all; ``scores`` of these rows by condition.
     """
@@ -92,7 +92,7 @@ def write_table(folder: Path, table: Table) -> Path:
     """Write ``index.html``, ``results.md`` and the figures as PNG into ``folder``; returns the page."""
     drawn = _figures(table)
     for name, (figure, _) in drawn.items():
-        with replacing(folder / f"{name}.png") as beside:
+        with atomic_path(folder / f"{name}.png") as beside:
             figure.savefig(beside, dpi=150)
     replace_file(folder / "results.md", markdown(table).encode())
     replace_file(folder / "index.html", _page(table, drawn).encode())
@@ -142,11 +142,11 @@ def _figures(table: Table) -> dict[str, tuple[Figure, str]]:
     drawn: dict[str, tuple[Figure, str]] = {}
     hard = {name: scores["overlap0"] for name, scores in table.scores.items() if "overlap0" in scores}
     if hard:
-        drawn["det"] = figures.det_figure(hard), "Detection error trade-off, one other talker as loud"
+        drawn["det"] = figures.det_figure(hard), "Detection error trade-off, one other speaker as loud"
     if len(table.sirs) > 1:
         clean = "clean" if "clean" in table.columns else None
         figure = figures.sir_figure(eers, table.shown, table.sirs, clean)
-        drawn["sir"] = figure, "EER against the other talker's level"
+        drawn["sir"] = figure, "EER against the other speaker's level"
     lengths = {name: steps for name, steps in table.lengths.items() if len(steps) > 1}
     if lengths:
         drawn["length"] = figures.length_figure(eers, table.shown, lengths), "EER against the test's length"
@@ -168,7 +168,7 @@ def _page(table: Table, drawn: Mapping[str, tuple[Figure, str]]) -> str:
     parts = [f'<table class="facts">{facts}</table>', "<h2>Equal error rate, %</h2>", _main(table)]
     parts.append(
         "<p>Best of each column in bold; below each figure its 95 % interval. All trials are within one "
-        "corpus; no system is told which talker to listen for.</p>"
+        "corpus; no system is told which speaker to listen for.</p>"
     )
     for figure, words in drawn.values():
         parts.append(f"<h2>{escape(words)}</h2>{picture(figure, words)}")

@@ -188,7 +188,7 @@ def det_figure(scores: Mapping[str, tuple[Floats, NDArray[np.bool_]]]) -> Figure
 
 
 def sir_figure(cells: Cells, names: Sequence[str], sirs: Mapping[str, float], clean: str | None) -> Figure:
-    """EER against the ratio of the target to one other talker; without any, at the right end."""
+    """EER against the ratio of the target to one other speaker; without any, at the right end."""
     figure, (axes,) = _panels(1, width=6.4, height=3.6)
     places = dict(sorted(sirs.items(), key=lambda item: item[1]))
     marks = {name: f"{sir:+g} dB" if sir else "0 dB" for name, sir in places.items()}
@@ -197,7 +197,7 @@ def sir_figure(cells: Cells, names: Sequence[str], sirs: Mapping[str, float], cl
         marks[clean] = "alone"
     _lines(axes, cells, names, places)
     axes.set_xticks(list(places.values()), list(marks.values()))
-    axes.set(xlabel="target over the other talker", ylabel="EER, %", ylim=(0, None))
+    axes.set(xlabel="target over the other speaker", ylabel="EER, %", ylim=(0, None))
     axes.legend(loc="upper right", frameon=False, fontsize="x-small")
     return figure
 
@@ -214,7 +214,7 @@ def length_figure(cells: Cells, names: Sequence[str], lengths: Mapping[str, Mapp
 
 
 def similarity_figure(scores: Mapping[str, Mapping[str, tuple[Floats, NDArray[np.bool_]]]]) -> Figure:
-    """Histograms of scores: the same talker and others, rows down, conditions across."""
+    """Histograms of scores: the same speaker and others, rows down, conditions across."""
     conditions = list(dict.fromkeys(c for by_condition in scores.values() for c in by_condition))
     figure, panels = _panels(len(scores) * len(conditions), columns=len(conditions), width=3.4, height=1.5)
     places = iter(panels)
@@ -226,7 +226,7 @@ def similarity_figure(scores: Mapping[str, Mapping[str, tuple[Floats, NDArray[np
             score_N, target_N = by_condition[condition]
             for kind, colour, words in (
                 (~target_N, COLOURS[1], "others"),
-                (target_N, COLOURS[0], "same talker"),
+                (target_N, COLOURS[0], "same speaker"),
             ):
                 axes.hist(score_N[kind], edges.tolist(), density=True, color=colour, alpha=0.55, label=words)
             axes.set_yticks([])

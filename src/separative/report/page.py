@@ -54,8 +54,8 @@ def write_report(
     Args:
         results: ``results.json`` of an evaluation, or its folder: key figures, tables, EER by condition.
         run: a training log in JSON lines, or the folder that holds it: curves.
-        portrait: of a model: likeness of talkers, a map of them, what the cross-attention looks at.
-        samples: a mixture, its separated talkers and its sources, say: spectrograms and players, in order.
+        portrait: of a model: likeness of speakers, a map of them, what the cross-attention looks at.
+        samples: a mixture, its separated speakers and its sources, say: spectrograms and players, in order.
 
     Raises:
         SeparativeError: results or log missing or malformed.
@@ -87,9 +87,9 @@ def whole_page(heading: str, body: str) -> str:
 def _results(results: Results) -> str:
     first = results.rows[0]
     settings = results.settings
-    words = [f"{settings['talkers']} talkers never trained on"] if "talkers" in settings else []
+    words = [f"{settings['speakers']} speakers never trained on"] if "speakers" in settings else []
     words += [f"{key} {settings[key]}" for key in ("split", "enrol", "seconds", "seed") if key in settings]
-    parts = [f"<p>{escape(' · '.join(words))} · 95 % intervals by bootstrap over talkers</p>", _key(results)]
+    parts = [f"<p>{escape(' · '.join(words))} · 95 % intervals by bootstrap over speakers</p>", _key(results)]
     parts.append("<h2>Error rate by condition</h2>")
     parts.append(picture(eer_figure(results), "Equal error rate by condition, with intervals"))
     tables: dict[tuple[str, str], list[Row]] = {}
@@ -108,9 +108,9 @@ def _key(results: Results) -> str:
     cards = []
     for metric, condition, words in (
         ("EER", "clean", "equal error rate, clean"),
-        ("EER", "overlap0", "equal error rate, one other talker as loud"),
-        ("SI-SDRi", "overlap0", "SI-SDR improvement, two talkers"),
-        ("MI", "overlap0", "identity in a separated talker"),
+        ("EER", "overlap0", "equal error rate, one other speaker as loud"),
+        ("SI-SDRi", "overlap0", "SI-SDR improvement, two speakers"),
+        ("MI", "overlap0", "identity in a separated speaker"),
     ):
         rows = [
             r for r in results.rows if (r.metric, r.condition, r.corpus) == (metric, condition, first.corpus)

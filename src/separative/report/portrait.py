@@ -1,4 +1,4 @@
-"""A model's portrait in pictures: likeness of talkers, a map of them, what the cross-attention looks at."""
+"""A model's portrait in pictures: likeness of speakers, a map of them, what the cross-attention looks at."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ MARKERS = "osD^vPX<>h*p"
 
 def portrait_html(portrait: Portrait) -> str:
     """The pictures with their words, as a part of a page."""
-    count = len(set(portrait.talker_U))
+    count = len(set(portrait.speaker_U))
     parts = [
         "<h2>Who is like whom</h2>",
-        f"<p>{count} talkers never trained on, {len(portrait.talker_U)} recordings, clean: cosines of their"
+        f"<p>{count} speakers never trained on, {len(portrait.speaker_U)} recordings, clean: cosines of their"
         " embeddings, and the two directions in which these differ most.</p>",
-        picture(likeness_figure(portrait), "Cosines between recordings, ordered by talker"),
-        picture(map_figure(portrait), "Recordings on the first two principal components, by talker"),
+        picture(likeness_figure(portrait), "Cosines between recordings, ordered by speaker"),
+        picture(map_figure(portrait), "Recordings on the first two principal components, by speaker"),
     ]
     if portrait.looked_VV.any():
         own = float(portrait.own_VV.sum(1).mean())
         parts += [
             "<h2>What the cross-attention looks at</h2>",
-            "<p>A talker is heard in every condition, each time in another recording, and all are one memory:"
+            "<p>A speaker is heard in every condition, each time in another recording, and all are one memory:"
             " where does the attention of each go? Shares of each row add up to one;"
-            f" {own:.0%} of all goes to the talker's own streams, the rest to interferers.</p>",
+            f" {own:.0%} of all goes to the speaker's own streams, the rest to interferers.</p>",
             picture(attention_figure(portrait), "Attention from condition to condition"),
         ]
     return "".join(parts)
 
 
 def likeness_figure(portrait: Portrait) -> Figure:
-    """Cosines of all pairs, talkers in a row."""
+    """Cosines of all pairs, speakers in a row."""
     from matplotlib.figure import Figure
 
-    order = np.argsort(portrait.talker_U, kind="stable")
-    names = [portrait.talker_U[i] for i in order]
+    order = np.argsort(portrait.speaker_U, kind="stable")
+    names = [portrait.speaker_U[i] for i in order]
     cos_UU = portrait.embedding_UE[order] @ portrait.embedding_UE[order].T
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
@@ -65,15 +65,15 @@ def likeness_figure(portrait: Portrait) -> Figure:
 
 
 def map_figure(portrait: Portrait) -> Figure:
-    """Two principal components, a mark a talker."""
+    """Two principal components, a mark a speaker."""
     from matplotlib.figure import Figure
 
     place_U2, _ = plane(portrait.embedding_UE)
     figure = Figure(figsize=(5.6, 4.0), layout="constrained")
     axes = figure.add_subplot()
     colours = [f"C{i}" for i in range(10)]
-    for number, name in enumerate(dict.fromkeys(portrait.talker_U)):
-        mine_U2 = place_U2[np.array(portrait.talker_U) == name]
+    for number, name in enumerate(dict.fromkeys(portrait.speaker_U)):
+        mine_U2 = place_U2[np.array(portrait.speaker_U) == name]
         axes.scatter(
             mine_U2[:, 0],
             mine_U2[:, 1],

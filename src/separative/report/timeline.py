@@ -1,4 +1,4 @@
-"""Who spoke when, to see and to hear: a page with a lane for each talker."""
+"""Who spoke when, to see and to hear: a page with a lane for each speaker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative import audio
-from separative.files import replace_file, replacing
+from separative.files import atomic_path, replace_file
 from separative.report.page import whole_page
 
 # Longer recordings are linked, not embedded: the page would have tens of megabytes.
@@ -114,37 +114,37 @@ magnify(1); show();
 def write_timeline(
     path: str | Path, record: dict[str, Any], mixture: str | Path, voices: Sequence[str | Path]
 ) -> Path:
-    """Write one HTML page about a recording that was analyzed, whole or not at all.
+    """Write one HTML page about a recording that was diarized, whole or not at all.
 
-    Lanes show each talker's turns over their voice, and shade where two or more speak. Any lane can be
+    Lanes show each speaker's turns over their voice, and shade where two or more speak. Any lane can be
     listened to at any place, by mouse or keys (space, arrows). Sounds of recordings up to EMBED_SECONDS are
     within the page; those of longer ones are linked, so the page belongs beside them.
 
     Args:
-        record: as :func:`separative.inference.describe_meeting` makes it.
+        record: as :func:`separative.inference.describe_diarization` makes it.
         mixture: the recording.
-        voices: the talkers' sound files, in the order of the record.
+        voices: the speakers' sound files, in the order of the record.
 
     Raises:
         AudioError: a sound cannot be read.
     """
     path = Path(path)
-    seconds, talkers = float(record["seconds"]), record["talkers"]
-    together, anyone = _spans(talkers, 2), _spans(talkers, 1)
+    seconds, speakers = float(record["seconds"]), record["speakers"]
+    together, anyone = _spans(speakers, 2), _spans(speakers, 1)
     shade = "".join(
         f'<rect class="both" x="{a:.2f}" y="0" width="{b - a:.2f}" height="100"/>' for a, b in together
     )
     names, tracks, sounds = [], [], []
     lanes: list[tuple[str, str, list[list[float]], str, str | Path]] = [
-        ("mixture", f"{len(talkers)} talkers", [], "var(--soft)", mixture)
+        ("mixture", f"{len(speakers)} speakers", [], "var(--soft)", mixture)
     ]
-    for number, (talker, voice) in enumerate(zip(talkers, voices, strict=True)):
-        words = f"{talker['speech_seconds']:.1f} s in {len(talker['turns'])} turns"
-        if talker.get("matches"):
-            best = talker["matches"][0]
+    for number, (speaker, voice) in enumerate(zip(speakers, voices, strict=True)):
+        words = f"{speaker['speech_seconds']:.1f} s in {len(speaker['turns'])} turns"
+        if speaker.get("matches"):
+            best = speaker["matches"][0]
             worth = "" if best["probability"] is None else f", {best['probability']:.0%}"
             words += f" · most like {best['name']}{worth}"
-        lanes.append((talker["name"], words, talker["turns"], COLOURS[number % len(COLOURS)], voice))
+        lanes.append((speaker["name"], words, speaker["turns"], COLOURS[number % len(COLOURS)], voice))
     for number, (name, words, turns, colour, sound) in enumerate(lanes):
         pressed = "true" if number == 0 else "false"
         names.append(
@@ -163,7 +163,7 @@ def write_timeline(
         sounds.append(f'<audio preload="metadata" src="{_source(sound, path.parent, seconds)}"></audio>')
     share = sum(b - a for a, b in together) / max(sum(b - a for a, b in anyone), 1e-9)
     body = (
-        f"{STYLE}<p>{len(talkers)} talkers · {seconds / 60:.1f} minutes"
+        f"{STYLE}<p>{len(speakers)} speakers · {seconds / 60:.1f} minutes"
         f" · {share:.0%} of the speech overlaps</p>"
         '<div class="bar"><button id="play">Play</button><button id="wider" aria-label="zoom out">−</button>'
         '<button id="closer" aria-label="zoom in">+</button><output></output></div>'
@@ -180,28 +180,31 @@ def write_picture(path: str | Path, record: dict[str, Any]) -> Path:
     """The same lanes without sound, as PNG, SVG or PDF (by suffix), for print: turns, and overlap shaded."""
     from matplotlib.figure import Figure
 
-    path, talkers, seconds = Path(path), record["talkers"], float(record["seconds"])
+    path, speakers, seconds = Path(path), record["speakers"], float(record["seconds"])
     unit, word = (60.0, "minutes") if seconds > 120 else (1.0, "seconds")
-    figure = Figure(figsize=(9.0, 1.0 + 0.38 * len(talkers)), layout="constrained")
+    figure = Figure(figsize=(9.0, 1.0 + 0.38 * len(speakers)), layout="constrained")
     axes = figure.add_subplot()
-    for number, talker in enumerate(talkers):
-        spans = [(a / unit, (b - a) / unit) for a, b in talker["turns"]]
+    for number, speaker in enumerate(speakers):
+        spans = [(a / unit, (b - a) / unit) for a, b in speaker["turns"]]
         axes.broken_barh(spans, (number - 0.35, 0.7), color=COLOURS[number % len(COLOURS)])
-    for a, b in _spans(talkers, 2):
+    for a, b in _spans(speakers, 2):
         axes.axvspan(a / unit, b / unit, color="0.5", alpha=0.25, linewidth=0)
-    axes.set_yticks(range(len(talkers)), [str(talker["name"]) for talker in talkers])
-    axes.set(xlim=(0, seconds / unit), ylim=(max(len(talkers), 1) - 0.5, -0.5), xlabel=word)
+    axes.set_yticks(range(len(speakers)), [str(speaker["name"]) for speaker in speakers])
+    axes.set(xlim=(0, seconds / unit), ylim=(max(len(speakers), 1) - 0.5, -0.5), xlabel=word)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
-    with replacing(path) as beside:
+    with atomic_path(path) as beside:
         figure.savefig(beside, dpi=150, format=path.suffix[1:].lower())
     return path
 
 
-def _spans(talkers: Sequence[dict[str, Any]], least: int) -> list[tuple[float, float]]:
+def _spans(speakers: Sequence[dict[str, Any]], least: int) -> list[tuple[float, float]]:
     """Stretches in which at least so many have the turn."""
     steps = sorted(
-        (time, change) for talker in talkers for a, b in talker["turns"] for time, change in ((a, 1), (b, -1))
+        (time, change)
+        for speaker in speakers
+        for a, b in speaker["turns"]
+        for time, change in ((a, 1), (b, -1))
     )
     spans, count, begun = [], 0, 0.0
     for time, change in steps:

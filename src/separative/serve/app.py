@@ -27,7 +27,7 @@ from separative.serve.uploads import Recordings, Scratch
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-DESCRIPTION = """Who speaks when, each talker alone, and whom you know.
+DESCRIPTION = """Who speaks when, each speaker alone, and whom you know.
 
 Upload a recording, start a job with its id, follow the job (poll it, or listen to its events), fetch what
 it made, delete it. Jobs run one at a time, and wait in a queue that is bounded: beyond it, the answer is 429
@@ -92,7 +92,7 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
         responses={
-            status: {"model": schemas.Problem, "description": why} for status, why in ANYWHERE.items()
+            status: {"model": schemas.ProblemOut, "description": why} for status, why in ANYWHERE.items()
         },
     )
     app.state.service = service

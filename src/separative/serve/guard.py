@@ -22,7 +22,7 @@ from separative.errors import (
     MissingExtraError,
     NotEnrolledError,
     SeparativeError,
-    UnknownTalkerError,
+    UnknownSpeakerError,
 )
 from separative.serve.limits import Limits
 
@@ -39,7 +39,7 @@ def status_of(error: Exception) -> int:
     """The HTTP status that fits an error."""
     if isinstance(error, RefusedError):
         return error.status
-    if isinstance(error, UnknownTalkerError):
+    if isinstance(error, UnknownSpeakerError):
         return 404
     if isinstance(error, MissingExtraError):
         return 501

@@ -1,4 +1,4 @@
-"""/api/analyze and the other verbs, which start jobs; /api/jobs: how they go, and what they made."""
+"""/api/diarize and the other verbs, which start jobs; /api/jobs: how they go, and what they made."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from separative.serve.guard import RefusedError
 from separative.serve.jobs import Job, Service
 
 STARTED: dict[int | str, dict[str, Any]] = {
-    404: {"model": schemas.Problem, "description": "No such recording."},
+    404: {"model": schemas.ProblemOut, "description": "No such recording."},
     429: {
-        "model": schemas.Problem,
+        "model": schemas.ProblemOut,
         "description": "Too many jobs are waiting; Retry-After says for how long.",
     },
-    503: {"model": schemas.Problem, "description": "The server is stopping."},
-    507: {"model": schemas.Problem, "description": "No room on the server's disk."},
+    503: {"model": schemas.ProblemOut, "description": "The server is stopping."},
+    507: {"model": schemas.ProblemOut, "description": "No room on the server's disk."},
 }
-LOST: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Problem, "description": "No such job."}}
+LOST: dict[int | str, dict[str, Any]] = {404: {"model": schemas.ProblemOut, "description": "No such job."}}
 LOOK_SECONDS, BEAT_SECONDS = 0.2, 15.0
 
-Number = Annotated[int, InPath(ge=1, le=1000, description="Of a talker, from 1.")]
+Number = Annotated[int, InPath(ge=1, le=1000, description="Of a speaker, from 1.")]
 Save = Annotated[bool, Query(description="For a browser: to save, not to show.")]
 
 
@@ -46,24 +46,24 @@ def verb_routes(service: Service) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["jobs"], responses=STARTED)
     model = service.gallery.model
 
-    @router.post("/analyze", status_code=202)
-    def analyze(asked: schemas.Analyze) -> schemas.JobOut:
+    @router.post("/diarize", status_code=202)
+    def diarize(asked: schemas.Diarize) -> schemas.JobOut:
         """Who spoke when, whom of the gallery they are, and each voice alone; recordings of any length."""
-        return start(service, "analyze", [asked.recording], lambda job: work.analyze(job, service, asked))
+        return start(service, "diarize", [asked.recording], lambda job: work.diarize(job, service, asked))
 
     @router.post("/separate", status_code=202)
     def separate(asked: schemas.One) -> schemas.JobOut:
-        """The waveform of every talker of a recording up to a minute."""
+        """The waveform of every speaker of a recording up to a minute."""
         return start(service, "separate", [asked.recording], lambda job: work.separate(job, model, asked))
 
     @router.post("/embed", status_code=202)
     def embed(asked: schemas.One) -> schemas.JobOut:
-        """Embeddings of all talkers of a recording up to a minute."""
+        """Embeddings of all speakers of a recording up to a minute."""
         return start(service, "embed", [asked.recording], lambda job: work.embed(job, model, asked))
 
     @router.post("/verify", status_code=202)
     def verify(asked: schemas.Verify) -> schemas.JobOut:
-        """Is a talker heard on both sides? One recording or several of each, up to a minute long."""
+        """Is a speaker heard on both sides? One recording or several of each, up to a minute long."""
         ids = [*asked.left, *asked.right]
         return start(service, "verify", ids, lambda job: work.verify(job, model, asked))
 
@@ -94,22 +94,22 @@ def job_routes(service: Service) -> APIRouter:
         return StreamingResponse(_events(service, service.jobs.get(id)), media_type="text/event-stream")
 
     @router.post(
-        "/{id}/talkers/{number}/enrol",
+        "/{id}/speakers/{number}/enrol",
         status_code=201,
         responses={
             409: {
-                "model": schemas.Problem,
+                "model": schemas.ProblemOut,
                 "description": "Enrolled with it already, or the job is not done.",
             },
-            507: {"model": schemas.Problem, "description": "The gallery cannot be written."},
+            507: {"model": schemas.ProblemOut, "description": "The gallery cannot be written."},
         },
     )
     def enrol(id: str, number: Number, asked: schemas.Enrol) -> schemas.GateOut:
-        """Enrol a talker of a recording that was analyzed. Refused, with reasons, where there is too little
+        """Enrol a speaker of a recording that was diarized. Refused, with reasons, where there is too little
         speech, too much of others, or clipping."""
         job = service.jobs.get(id)
         if job.meeting is None:
-            raise RefusedError(409, "no talkers to enrol: the job is not an analysis that is done")
+            raise RefusedError(409, "no speakers to enrol: the job is not an analysis that is done")
         _one_of(number, len(job.meeting.speakers))
         gate = service.gallery.add_speaker(
             asked.name, job.meeting, number - 1, metadata=asked.metadata, force=asked.force
@@ -123,8 +123,8 @@ def job_routes(service: Service) -> APIRouter:
 
     @router.get("/{id}/voices/{number}.wav", response_class=FileResponse, responses=_kind("audio/wav"))
     def voice(id: str, number: Number, save: Save = False) -> FileResponse:
-        """One talker's voice."""
-        return _file(service.jobs.get(id), f"voice-talker{number}.wav", "audio/wav", save)
+        """One speaker's voice."""
+        return _file(service.jobs.get(id), f"voice-speaker{number}.wav", "audio/wav", save)
 
     @router.get("/{id}/meeting.rttm", response_class=FileResponse, responses=_kind("text/plain"))
     def rttm(id: str, save: Save = False) -> FileResponse:
@@ -133,7 +133,7 @@ def job_routes(service: Service) -> APIRouter:
 
     @router.get("/{id}/meeting.json", response_class=FileResponse, responses=_kind("application/json"))
     def record(id: str, save: Save = False) -> FileResponse:
-        """Who spoke when, with embeddings, as ``separative analyze`` writes it."""
+        """Who spoke when, with embeddings, as ``separative diarize`` writes it."""
         return _file(service.jobs.get(id), work.RECORD, "application/json", save)
 
     return router
@@ -176,7 +176,7 @@ async def _events(service: Service, job: Job) -> AsyncIterator[bytes]:
 
 def _one_of(number: int, count: int) -> None:
     if number > count:
-        raise RefusedError(404, f"no talker {number}: the recording has {count}")
+        raise RefusedError(404, f"no speaker {number}: the recording has {count}")
 
 
 def _kind(media: str) -> dict[int | str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from separative.errors import SeparativeError
 from separative.gallery import Gallery
-from separative.inference import Meeting
+from separative.inference import Diarization
 from separative.serve.guard import RefusedError, sentence_of, status_of
 from separative.serve.limits import Limits
 from separative.serve.uploads import Held, Recordings, Scratch
@@ -50,7 +50,7 @@ class Job:
         self.detail: str | None = None
         self.status: int | None = None
         self.result: BaseModel | None = None
-        self.meeting: Meeting | None = None
+        self.meeting: Diarization | None = None
         self.used = time.monotonic()
         self.cancelled = False
         self.deadline = float("inf")

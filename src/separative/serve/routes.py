@@ -85,11 +85,14 @@ def recording_routes(service: Service) -> APIRouter:
         status_code=201,
         openapi_extra=BODY,
         responses={
-            408: {"model": schemas.Problem, "description": "It took too long to come."},
-            413: {"model": schemas.Problem, "description": "Too many bytes, minutes, channels or samples."},
-            415: {"model": schemas.Problem, "description": "No sound file that can be read."},
-            429: {"model": schemas.Problem, "description": "Too many at once; Retry-After says when."},
-            507: {"model": schemas.Problem, "description": "No room on the server's disk."},
+            408: {"model": schemas.ProblemOut, "description": "It took too long to come."},
+            413: {
+                "model": schemas.ProblemOut,
+                "description": "Too many bytes, minutes, channels or samples.",
+            },
+            415: {"model": schemas.ProblemOut, "description": "No sound file that can be read."},
+            429: {"model": schemas.ProblemOut, "description": "Too many at once; Retry-After says when."},
+            507: {"model": schemas.ProblemOut, "description": "No room on the server's disk."},
         },
     )
     async def upload(
@@ -104,12 +107,12 @@ def recording_routes(service: Service) -> APIRouter:
         size = int(length[:18]) if length.isascii() and length.isdigit() else None
         return described(await service.recordings.take(name, request.stream(), size))
 
-    @router.get("/{id}", responses={404: {"model": schemas.Problem}})
+    @router.get("/{id}", responses={404: {"model": schemas.ProblemOut}})
     async def recording(id: str) -> schemas.RecordingOut:
         """What a recording is called and how long it is."""
         return described(service.recordings.get(id))
 
-    @router.delete("/{id}", status_code=204, responses={404: {"model": schemas.Problem}})
+    @router.delete("/{id}", status_code=204, responses={404: {"model": schemas.ProblemOut}})
     async def forget(id: str) -> Response:
         """Remove a recording; jobs that were asked for already still have it."""
         service.recordings.remove(id)
@@ -142,46 +145,46 @@ def gallery_routes(service: Service) -> APIRouter:
         count: Annotated[int, Query(ge=1, le=MOST, description="How many to list, at most.")] = MOST,
     ) -> schemas.GalleryOut:
         """Who is enrolled, and where a map of their embeddings shows them."""
-        talkers = gallery.list()
+        speakers = gallery.list()
         names, embed_NE = gallery.embeddings(count)
         place_N2, spread = plane(embed_NE)
         places = dict(zip(names, place_N2.tolist(), strict=True))
         listed = []
-        for talker in talkers[:count]:
-            x, y = places.get(talker.name, (None, None))
+        for speaker in speakers[:count]:
+            x, y = places.get(speaker.name, (None, None))
             listed.append(
                 schemas.EnrolledOut(
-                    name=talker.name,
-                    recordings=talker.recordings,
-                    seconds=talker.seconds,
-                    added=talker.added,
-                    metadata=talker.metadata,
+                    name=speaker.name,
+                    recordings=speaker.recordings,
+                    seconds=speaker.seconds,
+                    added=speaker.added,
+                    metadata=speaker.metadata,
                     x=x,
                     y=y,
                 )
             )
-        return schemas.GalleryOut(count=len(talkers), talkers=listed, spread=spread)
+        return schemas.GalleryOut(count=len(speakers), speakers=listed, spread=spread)
 
     @router.post("", status_code=202, responses=STARTED, tags=["jobs"])
     def add(asked: schemas.Add) -> schemas.JobOut:
-        """Enrol a talker with recordings of theirs alone, or add these to a known one's."""
+        """Enrol a speaker with recordings of theirs alone, or add these to a known one's."""
         return start(service, "add", asked.recordings, lambda job: work.add(job, gallery, asked))
 
     @router.post("/find", status_code=202, responses=STARTED, tags=["jobs"])
     def find(asked: schemas.Find) -> schemas.JobOut:
-        """Whose voices are in a recording: enrolled talkers', or unknown."""
+        """Whose voices are in a recording: enrolled speakers', or unknown."""
         return start(service, "find", [asked.recording], lambda job: work.find(job, gallery, asked))
 
     @router.delete(
         "/{name:path}",
         status_code=204,
         responses={
-            404: {"model": schemas.Problem, "description": "No such talker."},
-            507: {"model": schemas.Problem, "description": "The gallery cannot be written."},
+            404: {"model": schemas.ProblemOut, "description": "No such speaker."},
+            507: {"model": schemas.ProblemOut, "description": "The gallery cannot be written."},
         },
     )
     def remove(name: str) -> Response:
-        """Remove a talker, from every file of the gallery."""
+        """Remove a speaker, from every file of the gallery."""
         gallery.remove(name)
         return Response(status_code=204)
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from separative.serve.jobs import State
 
-Kind = Literal["analyze", "separate", "embed", "verify", "add", "find"]
+Kind = Literal["diarize", "separate", "embed", "verify", "add", "find"]
 ChannelPolicy = Annotated[Literal["mean", "first"], Field(description="What becomes of several channels.")]
 Id = Annotated[str, Field(description="Of a recording that was uploaded.", max_length=64)]
 Prior = Annotated[float, Field(gt=0, lt=1, description="Probability before listening.")]
@@ -27,13 +27,13 @@ Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(_one_line),
-    Field(description="Of a talker."),
+    Field(description="Of a speaker."),
 ]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=200)], Annotated[str, Field(max_length=2000)]],
-    Field(max_length=50, description="To keep with the talker."),
+    Field(max_length=50, description="To keep with the speaker."),
 ]
-Force = Annotated[bool, Field(description="Enrol in spite of little speech, other talkers, clipping.")]
+Force = Annotated[bool, Field(description="Enrol in spite of little speech, other speakers, clipping.")]
 
 
 class _Asked(BaseModel):
@@ -42,10 +42,10 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Analyze(_Asked):
+class Diarize(_Asked):
     recording: Id
-    talkers: Annotated[int | None, Field(ge=1, le=100, description="How many there are, if known.")] = None
-    active_only: Annotated[bool, Field(description="Voices silent where their talkers are.")] = False
+    speakers: Annotated[int | None, Field(ge=1, le=100, description="How many there are, if known.")] = None
+    active_only: Annotated[bool, Field(description="Voices silent where their speakers are.")] = False
     prior: Prior = 0.5
     channels: ChannelPolicy = "mean"
 
@@ -82,7 +82,7 @@ class Enrol(_Asked):
     force: Force = False
 
 
-class Problem(BaseModel):
+class ProblemOut(BaseModel):
     """What went wrong, in one sentence; ``reasons`` of a recording that is not good enough to enrol with."""
 
     detail: str
@@ -115,7 +115,7 @@ class IdentityOut(BaseModel):
     candidates: list[CandidateOut]
 
 
-class TalkerOut(BaseModel):
+class SpeakerOut(BaseModel):
     """``turns``: start and end, in seconds · ``peaks`` of the voice's waveform, evenly over the recording."""
 
     name: str
@@ -125,7 +125,7 @@ class TalkerOut(BaseModel):
     peaks: list[float]
 
 
-class AnalyzeOut(BaseModel):
+class DiarizeOut(BaseModel):
     """Who spoke when; ``damage``: what ended the recording before its time, if anything."""
 
     recording: str
@@ -134,7 +134,7 @@ class AnalyzeOut(BaseModel):
     channels: int
     damage: str
     peaks: list[float]
-    talkers: list[TalkerOut]
+    speakers: list[SpeakerOut]
 
 
 class StreamsOut(BaseModel):
@@ -145,7 +145,7 @@ class StreamsOut(BaseModel):
     seconds: float
     channels: int
     note: str
-    talkers: list[dict[str, Any]]
+    speakers: list[dict[str, Any]]
     inaudible_streams: int
 
 
@@ -165,7 +165,7 @@ class VerifyOut(BaseModel):
 
 
 class GateOut(BaseModel):
-    """An enrolment: seconds of the talker's speech, shares of others' speech and of clipped samples."""
+    """An enrolment: seconds of the speaker's speech, shares of others' speech and of clipped samples."""
 
     seconds: float
     others: float
@@ -178,14 +178,14 @@ class AddOut(BaseModel):
 
 
 class FoundOut(BaseModel):
-    talker: str
+    speaker: str
     speech_seconds: float
     identity: IdentityOut
 
 
 class FindOut(BaseModel):
     recording: str
-    talkers: list[FoundOut]
+    speakers: list[FoundOut]
 
 
 class JobOut(BaseModel):
@@ -200,11 +200,11 @@ class JobOut(BaseModel):
     ahead: int
     detail: str | None
     status: int | None
-    result: AnalyzeOut | StreamsOut | VerifyOut | AddOut | FindOut | None
+    result: DiarizeOut | StreamsOut | VerifyOut | AddOut | FindOut | None
 
 
 class EnrolledOut(BaseModel):
-    """A talker of the gallery; ``x``, ``y`` where the map shows them, if it does."""
+    """A speaker of the gallery; ``x``, ``y`` where the map shows them, if it does."""
 
     name: str
     recordings: int
@@ -216,10 +216,10 @@ class EnrolledOut(BaseModel):
 
 
 class GalleryOut(BaseModel):
-    """The first talkers by name, of ``count``; ``spread``: share of the embeddings' variance in the map."""
+    """The first speakers by name, of ``count``; ``spread``: share of the embeddings' variance in the map."""
 
     count: int
-    talkers: list[EnrolledOut]
+    speakers: list[EnrolledOut]
     spread: float
 
 

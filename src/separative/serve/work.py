@@ -29,14 +29,14 @@ CANDIDATES = 3
 MIXTURE, RTTM, RECORD = "mixture.wav", "meeting.rttm", "meeting.json"
 
 
-def analyze(job: Job, service: Service, asked: schemas.Analyze) -> schemas.AnalyzeOut:
+def diarize(job: Job, service: Service, asked: schemas.Diarize) -> schemas.DiarizeOut:
     """Who spoke when, whom the gallery knows of them, the mixture and every voice as files."""
     gallery, source = service.gallery, job.sources[0]
     model = gallery.model
-    meeting = inference.analyze(
+    meeting = inference.diarize(
         model,
         source,
-        talkers=asked.talkers,
+        speakers=asked.speakers,
         channels=asked.channels,
         progress=job.report("listening", 0.0, 0.5),
     )
@@ -56,21 +56,21 @@ def analyze(job: Job, service: Service, asked: schemas.Analyze) -> schemas.Analy
     who = [
         gallery.identify_speaker(speaker, count=CANDIDATES, prior=asked.prior) for speaker in meeting.speakers
     ]
-    record = inference.describe_meeting(meeting)
-    for talker, found in zip(record["talkers"], who, strict=True):
-        talker["identity"] = asdict(found)
+    record = inference.describe_diarization(meeting)
+    for speaker, found in zip(record["speakers"], who, strict=True):
+        speaker["identity"] = asdict(found)
     write_json(job.folder / RECORD, record)
     write_rttm(job.folder / RTTM, Path(meeting.name).stem, meeting.turns)
     job.meeting = meeting
-    return schemas.AnalyzeOut(
+    return schemas.DiarizeOut(
         recording=meeting.name,
         seconds=meeting.seconds,
         rate=meeting.rate,
         channels=meeting.channels,
         damage=job.plain(meeting.damage),
         peaks=outline(job, job.folder / MIXTURE),
-        talkers=[
-            schemas.TalkerOut(
+        speakers=[
+            schemas.SpeakerOut(
                 name=speaker.name,
                 speech_seconds=speaker.speech_seconds,
                 turns=[(turn.start, turn.end) for turn in speaker.turns],
@@ -98,7 +98,7 @@ def embed(job: Job, model: SeparativeEncoder, asked: schemas.One) -> schemas.Str
 
 
 def verify(job: Job, model: SeparativeEncoder, asked: schemas.Verify) -> schemas.VerifyOut:
-    """Is a talker heard on both sides?"""
+    """Is a speaker heard on both sides?"""
     job.report("comparing")
     left, right = job.sources[: len(asked.left)], job.sources[len(asked.left) :]
     found = inference.verify(model, left, right, prior=asked.prior, channels=asked.channels)
@@ -106,7 +106,7 @@ def verify(job: Job, model: SeparativeEncoder, asked: schemas.Verify) -> schemas
 
 
 def add(job: Job, gallery: Gallery, asked: schemas.Add) -> schemas.AddOut:
-    """Enrol a talker with recordings of theirs alone."""
+    """Enrol a speaker with recordings of theirs alone."""
     gates, views = [], []
     for number, (source, label) in enumerate(zip(job.sources, job.labels, strict=True)):
         share = 1 / len(job.sources)
@@ -127,23 +127,23 @@ def add(job: Job, gallery: Gallery, asked: schemas.Add) -> schemas.AddOut:
 
 def find(job: Job, gallery: Gallery, asked: schemas.Find) -> schemas.FindOut:
     """Whose voices are in a recording."""
-    meeting = inference.analyze(gallery.model, job.sources[0], progress=job.report("listening"))
+    meeting = inference.diarize(gallery.model, job.sources[0], progress=job.report("listening"))
     found = [
         schemas.FoundOut(
-            talker=speaker.name,
+            speaker=speaker.name,
             speech_seconds=speaker.speech_seconds,
             identity=identity(gallery.identify_speaker(speaker, count=asked.count, prior=asked.prior)),
         )
         for speaker in meeting.speakers
     ]
-    return schemas.FindOut(recording=job.labels[0], talkers=found)
+    return schemas.FindOut(recording=job.labels[0], speakers=found)
 
 
 def identity(found: Identification) -> schemas.IdentityOut:
     return schemas.IdentityOut(**asdict(found))
 
 
-def write_mixture(job: Job, meeting: inference.Meeting, path: Path) -> None:
+def write_mixture(job: Job, meeting: inference.Diarization, path: Path) -> None:
     """What was listened to, as far as it can be decoded: as long as the voices, and in step with them."""
     blocks = Blocks(meeting.source, meeting.rate, meeting.channel_policy)
     with audio.writing(path, meeting.rate) as put:

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from separative.errors import ModelError
-from separative.files import replace_file, replacing
+from separative.files import atomic_path, replace_file
 from separative.objectives import Inventory
 
 log = logging.getLogger(__name__)
@@ -45,10 +45,10 @@ def save_checkpoint(
     }
     for index, slots in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{slot}": value for slot, value in slots.items()}
-    if inventory is not None and inventory.ranks.world > 1:
+    if inventory is not None and inventory.processes.world > 1:
         for name in _sharded(tensors, optimiser, inventory):
-            tensors[name], _ = inventory.ranks.join(tensors[name])
-        if inventory.ranks.rank:
+            tensors[name], _ = inventory.processes.join(tensors[name])
+        if inventory.processes.rank:
             return
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
@@ -57,7 +57,7 @@ def save_checkpoint(
     content = save(flat, metadata={"state": json.dumps(state), "sha256": _digest(flat)})
     if path.is_file():
         # The one before stays, as a second name for the same file: at no moment is there none.
-        with replacing(path.with_name(PREVIOUS)) as beside:
+        with atomic_path(path.with_name(PREVIOUS)) as beside:
             beside.unlink()
             os.link(path, beside)
     replace_file(path, content)
@@ -84,7 +84,7 @@ def load_checkpoint(
             raise
         state, tensors = _read(previous)
         log.warning("%s; %s is taken instead, of step %s", error, previous, state.get("step"))
-    if inventory is not None and inventory.ranks.world > 1:
+    if inventory is not None and inventory.processes.world > 1:
         rows = inventory.rows
         for name in _sharded(tensors, optimiser, inventory):
             tensors[name] = tensors[name][rows.start : rows.stop]

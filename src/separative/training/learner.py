@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 MOST_STEPS = 200
 
 
-def only_one_talker(config: MixtureConfig) -> MixtureConfig:
+def only_one_speaker(config: MixtureConfig) -> MixtureConfig:
     """The same crops, each alone and without noise."""
-    return config.model_copy(update={"stages": (Stage(talkers=(1.0,)),)})
+    return config.model_copy(update={"stages": (Stage(speakers=(1.0,)),)})
 
 
 @torch.no_grad()
-def hear_everyone(
+def init_inventory(
     model: SeparativeEncoder,
     inventory: Inventory,
     mixer: Mixer,
@@ -44,7 +44,7 @@ def hear_everyone(
 ) -> None:
     """Start every row at the mean embedding of ``crops`` crops of its identity by the untrained network.
 
-    Untrained embeddings tell talkers apart about as well as spectral averages do. Random rows throw that
+    Untrained embeddings tell speakers apart about as well as spectral averages do. Random rows throw that
     away: the loss then stays at ln P until rows and embeddings have found each other. Lengths are kept.
     Identities beyond what :data:`MOST_STEPS` steps can hold (label-free corpora) keep their random rows.
     """
@@ -52,15 +52,15 @@ def hear_everyone(
     sum_PE = row_PE.new_zeros(len(mixer.identities), row_PE.shape[1])
     steps = min(MOST_STEPS, crops * math.ceil(len(mixer.identities) / mixer.config.batch))
     # In training mode, as in the steps to come: statistics are those of the batch.
-    ranks = inventory.ranks
-    for done, batch in enumerate(loader(mixer, steps=steps, workers=workers, ranks=ranks), 1):
+    processes = inventory.processes
+    for done, batch in enumerate(loader(mixer, steps=steps, workers=workers, processes=processes), 1):
         query_BCE = model(batch.mix_BN.to(row_PE.device), separate=False).query_BCE
         sum_PE.index_add_(0, batch.identity_BC[:, 0].to(row_PE.device), query_BCE.mean(1))
         if progress is not None:
             progress(done, steps)
-    length = ranks.total(row_PE.norm(dim=1).sum()) / len(sum_PE)
+    length = processes.total(row_PE.norm(dim=1).sum()) / len(sum_PE)
     rows = inventory.rows
-    sum_PE = ranks.total(sum_PE)[rows.start : rows.stop]
+    sum_PE = processes.total(sum_PE)[rows.start : rows.stop]
     heard_P = sum_PE.abs().sum(1) > 0
     row_PE[heard_P] = torch.nn.functional.normalize(sum_PE[heard_P], dim=1) * length
 
@@ -79,10 +79,10 @@ class Learner:
     """
 
     def __init__(self, recipe: Recipe, identities: int, fabric: Fabric) -> None:
-        self.recipe, self.fabric, self.ranks = recipe, fabric, current()
+        self.recipe, self.fabric, self.processes = recipe, fabric, current()
         self.model = SeparativeEncoder(recipe.model)
         self.objective = build_objective(recipe.loss, identities, recipe.model.embedding)
-        if self.ranks.world > 1 and self.objective.alone:
+        if self.processes.world > 1 and self.objective.alone:
             raise SeparativeError(
                 f"the objective '{recipe.loss.objective}' compares all of a batch: train it in one process"
             )
@@ -133,19 +133,19 @@ class Learner:
         _follow(self.average, self.model, min(recipe.optimiser.ema, (step + 1) / (step + 11)))
         parts = {**losses.parts, "loss": losses.total.detach()}
         values = torch.stack([value.float() for value in parts.values()])
-        means = (self.ranks.total(values) / self.ranks.world).tolist()
+        means = (self.processes.total(values) / self.processes.world).tolist()
         return {**dict(zip(parts, means, strict=True)), "gradient": norm, "lr": rate}
 
     def _clip(self, largest: float) -> float:
         """Average gradients over processes where the engine does not, and clip the norm of all together."""
-        for weight in self._beside if self.ranks.world > 1 else ():
+        for weight in self._beside if self.processes.world > 1 else ():
             if weight.grad is not None:
-                weight.grad = self.ranks.total(weight.grad) / self.ranks.world
+                weight.grad = self.processes.total(weight.grad) / self.processes.world
         gradients = [p.grad for p in self._weights if p.grad is not None]
         squared = nn.utils.get_total_norm(gradients).square()
         if self.rows is not None and self.rows.grad is not None:
             # Every process has rows of its own.
-            squared = squared + self.ranks.total(self.rows.grad.norm().square())
+            squared = squared + self.processes.total(self.rows.grad.norm().square())
             gradients.append(self.rows.grad)
         norm = float(squared.sqrt())
         if norm > largest:

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from separative.corpora.manifest import Corpus
-from separative.distributed import Ranks, current
+from separative.distributed import Processes, current
 from separative.errors import CorpusError, LossError, ModelError, RecipeError, SeparativeError
 from separative.files import sweep, write_json
 from separative.mixtures import Mixer, loader
 from separative.model import Card, SeparativeEncoder, save_model
 from separative.training import checkpoint, machine
-from separative.training.learner import Learner, compile_blocks, hear_everyone, only_one_talker
+from separative.training.learner import Learner, compile_blocks, init_inventory, only_one_speaker
 from separative.training.recipe import Recipe, parse_recipe
 from separative.training.run_log import Clock, Journal, Progress, Silent, Stop
 from separative.training.validation import Validation
@@ -59,7 +59,7 @@ def train(
 
     Args:
         recipe: see :func:`load_recipe`.
-        corpus: speech with talkers; without splits, everything is trained on and nothing validated.
+        corpus: speech with speakers; without splits, everything is trained on and nothing validated.
         noise: clips, if the recipe asks for noise.
         out: the run's folder; new or empty, or that of the run to ``resume``.
         minutes, steps: stop after either; the recipe's steps if neither is given.
@@ -75,7 +75,7 @@ def train(
 
     Raises:
         RecipeError: a recipe that differs from the one of the run to resume.
-        CorpusError: a corpus unfit for the recipe, or ``dev`` talkers that ``start`` was trained on.
+        CorpusError: a corpus unfit for the recipe, or ``dev`` speakers that ``start`` was trained on.
         ModelError: nothing to resume, a folder that holds something already, ``start`` of another shape.
         LossError: a loss that is not finite: nothing of that step is kept, and ``replay.json`` in the folder
             says how to draw its mixtures again.
@@ -92,13 +92,13 @@ def train(
     machine.prepare(threads or recipe.run.threads)
     cache = Path(cache) if cache is not None else out.parent / ".cache"
     fabric = machine.launch(device, devices=devices, nodes=nodes, precision=recipe.run.precision)
-    ranks = current()
-    _check_ranks(recipe, ranks)
+    processes = current()
+    _check_ranks(recipe, processes)
     torch.manual_seed(recipe.seed)
     speech = corpus.split("train")
-    if ranks.rank:
+    if processes.rank:
         # The first process decodes the corpus, the others find it decoded.
-        ranks.wait()
+        processes.wait()
         progress = decoding = hearing = None
     mixer = Mixer(
         speech,
@@ -112,8 +112,8 @@ def train(
         log.warning("skipped: %s", reason)
     watched = "dev" in {u.split for u in corpus}
     validation = Validation(corpus.split("dev"), recipe.mixtures, cache=cache) if watched else None
-    if not ranks.rank:
-        ranks.wait()
+    if not processes.rank:
+        processes.wait()
     learner = Learner(recipe, len(mixer.identities), fabric)
     inventory = learner.objective.inventory
 
@@ -131,23 +131,23 @@ def train(
     workers = recipe.run.workers if workers is None else workers
     if not resume and inventory is not None and recipe.optimiser.inventory_crops:
         crops = recipe.optimiser.inventory_crops
-        alone = Mixer(speech, only_one_talker(recipe.mixtures), seed=recipe.seed + 1, cache=cache)
-        hear_everyone(learner.model, inventory, alone, crops=crops, workers=workers, progress=hearing)
+        alone = Mixer(speech, only_one_speaker(recipe.mixtures), seed=recipe.seed + 1, cache=cache)
+        init_inventory(learner.model, inventory, alone, crops=crops, workers=workers, progress=hearing)
     if recipe.run.compile:
         # Not before: batches of other sizes would be compiled too.
         compile_blocks(learner.model)
     # Nothing is written before all that can be wrong with recipe, corpus and checkpoint has had its say.
-    if not ranks.rank:
+    if not processes.rank:
         out.mkdir(parents=True, exist_ok=True)
         sweep(out)
         write_json(out / RECIPE, recipe.model_dump(mode="json"))
-    journal = Silent() if ranks.rank else Journal(out, first)
+    journal = Silent() if processes.rank else Journal(out, first)
     left = max(0, steps - first) if steps is not None else 2**31
-    batches = iter(loader(mixer, first_step=first, steps=left, workers=workers, ranks=ranks))
+    batches = iter(loader(mixer, first_step=first, steps=left, workers=workers, processes=processes))
     metrics: dict[str, float] = {}
 
     def validate(step: int) -> None:
-        if validation is not None and not ranks.rank:
+        if validation is not None and not processes.rank:
             figures = validation(learner.average)
             metrics.update(figures)
             journal.write(step, {"minutes": clock.elapsed, **figures})
@@ -157,7 +157,7 @@ def train(
         checkpoint.save_checkpoint(
             out / checkpoint.NAME, learner.modules, learner.optimiser, state, inventory
         )
-        if ranks.rank:
+        if processes.rank:
             return
         card = _card(recipe, speech, origin, len(mixer.identities), step, clock.elapsed, metrics)
         save_model(learner.average, out / "model", **card)
@@ -165,19 +165,19 @@ def train(
     step = told_step = first
     waited, told = 0.0, time.monotonic()
     usual: float | None = None
-    with Stop() as stop, closing(journal), _together(ranks, out):
+    with Stop() as stop, closing(journal), _together(processes, out):
         # The first process's clock is everybody's, and whoever is asked to stop stops all.
-        (validated,), _ = ranks.agree([clock.elapsed], False)
+        (validated,), _ = processes.agree([clock.elapsed], False)
         saved = validated
         while True:
-            (share, elapsed), asked_to_stop = ranks.agree([clock.share(step), clock.elapsed], stop.asked)
+            (share, elapsed), asked_to_stop = processes.agree([clock.share(step), clock.elapsed], stop.asked)
             if share >= 1 or asked_to_stop:
                 break
             if step > first and elapsed - validated >= recipe.run.validate_minutes:
                 validate(step)
                 # Validation is no part of the speed of training, nor of the time to the next one: on a busy
                 # machine it may take as long.
-                (validated,), _ = ranks.agree([clock.elapsed], False)
+                (validated,), _ = processes.agree([clock.elapsed], False)
                 waited, told, told_step = 0.0, time.monotonic(), step
             if step > first and elapsed - saved >= recipe.run.checkpoint_minutes:
                 save(step)
@@ -195,7 +195,7 @@ def train(
                 if inventory is not None:
                     means["alpha"] = float(inventory.alpha.detach())
                 if "csc_answer" in means:
-                    # On the talkers trained on, in fresh mixtures; targets are uniform over the inventory.
+                    # On the speakers trained on, in fresh mixtures; targets are uniform over the inventory.
                     means["mi_train"] = max(0.0, math.log(len(mixer.identities)) - means["csc_answer"])
                 journal.write(step, {"minutes": clock.elapsed, **means})
                 if usual is None or means["loss"] > usual + max(1.0, abs(usual)):
@@ -234,32 +234,32 @@ def load_replay(path: str | Path) -> tuple[Recipe, list[int]]:
     return parse_recipe(content, str(path.parent / RECIPE)), items
 
 
-def _check_ranks(recipe: Recipe, ranks: Ranks) -> None:
+def _check_ranks(recipe: Recipe, processes: Processes) -> None:
     for number, stage in enumerate(recipe.mixtures.stages):
         groups = recipe.mixtures.batch // stage.views
-        if groups % ranks.world:
+        if groups % processes.world:
             raise RecipeError(
-                f"mixtures.stages.{number} has {groups} condition groups a step, which {ranks.world}"
+                f"mixtures.stages.{number} has {groups} condition groups a step, which {processes.world}"
                 " processes cannot divide evenly: change mixtures.batch or the number of processes"
             )
 
 
 @contextmanager
-def _together(ranks: Ranks, out: Path) -> Iterator[None]:
+def _together(processes: Processes, out: Path) -> Iterator[None]:
     """A process that cannot reach the others ends with a sentence; the last checkpoint stands. What a loss
     that is not finite was made of is written down."""
     try:
         yield
     except LossError as error:
         # One file a process: each has its own mixtures.
-        name = REPLAY if ranks.world == 1 else f"{ranks.rank}-{REPLAY}"
+        name = REPLAY if processes.world == 1 else f"{processes.rank}-{REPLAY}"
         write_json(out / name, {"step": error.step, "items": error.items})
         raise
     except RuntimeError as error:
-        if ranks.world == 1:
+        if processes.world == 1:
             raise
         lost = (
-            f"process {ranks.rank} of {ranks.world} lost the others ({str(error).splitlines()[0]});"
+            f"process {processes.rank} of {processes.world} lost the others ({str(error).splitlines()[0]});"
             f" the run goes on from its last checkpoint: train with resume on {out}"
         )
         # Said at once too: a launcher may end this process before whoever catches the error can show it.
@@ -287,16 +287,16 @@ def _check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
 
 def _origin(start: SeparativeEncoder, corpus: Corpus) -> Card:
     """What the card of a model must say of the one it started from; nobody is watched whom that one knows."""
-    if known := sorted(start.talkers_met.intersection(u.speaker for u in corpus if u.split == "dev")):
+    if known := sorted(start.training_speakers.intersection(u.speaker for u in corpus if u.split == "dev")):
         raise CorpusError(
-            f"talker '{known[0]}' of split dev was heard in training by the model to start from"
+            f"speaker '{known[0]}' of split dev was heard in training by the model to start from"
             f" ({len(known)} such in all)"
         )
     return {
         "sha256": start.card.get("sha256"),
         "recipe": start.card.get("recipe", {}).get("name"),
         "training": start.card.get("training"),
-        "speakers": sorted(start.talkers_met),
+        "speakers": sorted(start.training_speakers),
     }
 
 
@@ -317,7 +317,7 @@ def _card(
         "identities": identities,
         "data": {
             "corpora": sorted({u.corpus for u in speech}),
-            "talkers": len(speech.speakers),
+            "speaker_count": len(speech.speakers),
             # By name, so that nobody judges the model on them.
             "speakers": sorted({*speech.speakers, *known}),
             "hours": round(sum(u.seconds for u in speech) / 3600, 3),

@@ -107,7 +107,7 @@ def build_optimiser(config: OptimiserConfig, model: SeparativeEncoder, objective
         {"params": hidden, "weight_decay": config.weight_decay, "scale": 1.0, "by": "muon"},
         {"params": [w for w in rest if w.dim() > 1], "weight_decay": config.weight_decay, "scale": 1.0},
         {"params": [w for w in rest if w.dim() <= 1], "scale": 1.0},
-        # A row's talker is heard once in many steps. A second moment with a long memory keeps those gradients
+        # A row's speaker is heard once in many steps. A second moment with a long memory keeps those gradients
         # in view, so that the small ones in between are not blown up into a random walk.
         {"params": rows, "scale": config.inventory_lr, "betas": (0.9, 0.999), "by": config.inventory_by},
     ]

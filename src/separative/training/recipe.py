@@ -103,7 +103,7 @@ class Recipe(BaseModel):
             if stage.views < objective.views:
                 raise ValueError(
                     f"mixtures.stages.{number}.views is {stage.views}: the objective '{self.loss.objective}' "
-                    f"compares at least {objective.views} views of a talker"
+                    f"compares at least {objective.views} views of a speaker"
                 )
         return self
 

@@ -1,6 +1,6 @@
-"""Quick figures on talkers that are not trained on: what to watch while a run goes on.
+"""Quick figures on speakers that are not trained on: what to watch while a run goes on.
 
-Utterances of each talker are dealt to two halves, one to enrol with and one to test with. The full
+Utterances of each speaker are dealt to two halves, one to enrol with and one to test with. The full
 protocol is in the evaluation room; this one takes seconds.
 """
 
@@ -25,21 +25,21 @@ Floats = NDArray[np.float32]
 SECONDS = 4.0
 STEPS = 3
 # Of more, some are drawn: crops are too few for all.
-MOST_TALKERS = 40
+MOST_SPEAKERS = 40
 
 
 @dataclass(frozen=True)
-class Heard:
+class ValidationOutput:
     """Test crops: candidates [I,C,E], which are active [I,C], who speaks [I,K] (−1: none) and where."""
 
     embed_ICE: Floats
     active_IC: NDArray[np.bool_]
-    talker_IK: NDArray[np.int64]
+    speaker_IK: NDArray[np.int64]
     stream_IK: NDArray[np.int64]
 
 
 class Validation:
-    """Fixed clean crops and two-talker mixtures of unseen talkers.
+    """Fixed clean crops and two-speaker mixtures of unseen speakers.
 
     Args:
         corpus: the validation split, labelled.
@@ -53,24 +53,24 @@ class Validation:
     ) -> None:
         halves: tuple[list[Utterance], list[Utterance]] = ([], [])
         several = [utterances for utterances in corpus.by_speaker.values() if len(utterances) > 1]
-        if len(several) > MOST_TALKERS:
-            chosen = np.random.default_rng(seed).choice(len(several), MOST_TALKERS, replace=False)
+        if len(several) > MOST_SPEAKERS:
+            chosen = np.random.default_rng(seed).choice(len(several), MOST_SPEAKERS, replace=False)
             several = [several[i] for i in np.sort(chosen)]
         for utterances in several:
             for place, utterance in enumerate(utterances):
                 halves[place % 2].append(utterance)
-        talkers = len({u.speaker for u in halves[0]})
-        if talkers < 2:
-            raise CorpusError("validation needs two or more talkers with two or more utterances each")
+        speakers = len({u.speaker for u in halves[0]})
+        if speakers < 2:
+            raise CorpusError("validation needs two or more speakers with two or more utterances each")
         plain = MixtureConfig(
             rate=config.rate,
             streams=config.streams,
             seconds=SECONDS,
-            batch=min(32, talkers),
+            batch=min(32, speakers),
             sir_db=(0.0, 0.0),
-            stages=(Stage(talkers=(1.0,)),),
+            stages=(Stage(speakers=(1.0,)),),
         )
-        pairs = plain.model_copy(update={"stages": (Stage(talkers=(0.0, 1.0)),)})
+        pairs = plain.model_copy(update={"stages": (Stage(speakers=(0.0, 1.0)),)})
         enrol, test = (Corpus(tuple(half)) for half in halves)
         self.corpus_of = {name: us[0].corpus for name, us in enrol.by_speaker.items()}
         # The whole split is decoded once, though each half is drawn from by itself.
@@ -84,11 +84,11 @@ class Validation:
         training = model.training
         model.eval()
         enrolled, _ = self._hear(model, self.enrol)
-        # An enrolment crop holds one talker: the stream that is active most.
-        first_IE = enrolled.embed_ICE[np.arange(len(enrolled.talker_IK)), enrolled.stream_IK[:, 0]]
-        # Chance may have left a talker out of every crop.
-        known_P = np.unique(enrolled.talker_IK[:, 0])
-        inventory_PE = np.stack([first_IE[enrolled.talker_IK[:, 0] == p].sum(0) for p in known_P])
+        # An enrolment crop holds one speaker: the stream that is active most.
+        first_IE = enrolled.embed_ICE[np.arange(len(enrolled.speaker_IK)), enrolled.stream_IK[:, 0]]
+        # Chance may have left a speaker out of every crop.
+        known_P = np.unique(enrolled.speaker_IK[:, 0])
+        inventory_PE = np.stack([first_IE[enrolled.speaker_IK[:, 0] == p].sum(0) for p in known_P])
         inventory_PE /= np.linalg.norm(inventory_PE, axis=1, keepdims=True) + 1e-9
         report = {"valid/mi_ceiling": float(np.log(len(known_P)))}
         for kind, mixer in (("clean", self.clean), ("mixed", self.mixed)):
@@ -103,21 +103,21 @@ class Validation:
         model.train(training)
         return report
 
-    def _hear(self, model: SeparativeEncoder, mixer: Mixer) -> tuple[Heard, list[float]]:
+    def _hear(self, model: SeparativeEncoder, mixer: Mixer) -> tuple[ValidationOutput, list[float]]:
         device = next(model.parameters()).device
-        embeds, actives, talkers, streams = [], [], [], []
+        embeds, actives, speakers, streams = [], [], [], []
         gains: list[float] = []
         for step in range(STEPS):
             batch = mixer.batch(step)
             mix_BN, source_BCN = batch.mix_BN.to(device), batch.source_BCN.to(device)
             pair = bool((batch.identity_BC[:, 1:] >= 0).any())
-            # A rival of the method may have one embedding for all talkers of a mixture.
+            # A rival of the method may have one embedding for all speakers of a mixture.
             separate = pair and model.streams > 1
             out = model(mix_BN, separate=separate)
             share_BC = out.activity_BCS.sigmoid().mean(-1)
-            embeds.append(out.answer_BCE.float().cpu())
+            embeds.append(out.attended_BCE.float().cpu())
             actives.append(_active(share_BC).cpu())
-            talkers.append(batch.identity_BC)
+            speakers.append(batch.identity_BC)
             if separate:
                 streams.append(best_permutation(separation_costs(out.estimate_BCN, source_BCN, mix_BN)).cpu())
                 for row in range(len(mix_BN)):
@@ -130,52 +130,54 @@ class Validation:
             else:
                 loudest = share_BC.argsort(dim=-1, descending=True).cpu()
                 streams.append(loudest.expand(-1, batch.identity_BC.shape[1]))
-        heard = Heard(
+        heard = ValidationOutput(
             torch.cat(embeds).numpy(),
             torch.cat(actives).numpy(),
-            torch.cat(talkers).numpy(),
+            torch.cat(speakers).numpy(),
             torch.cat(streams).numpy(),
         )
         return heard, gains
 
-    def _eer(self, inventory_PE: Floats, known_P: NDArray[np.int64], heard: Heard) -> float:
-        """Every enrolled talker against every crop of its corpus; the best active candidate counts (%)."""
+    def _eer(self, inventory_PE: Floats, known_P: NDArray[np.int64], heard: ValidationOutput) -> float:
+        """Every enrolled speaker against every crop of its corpus; the best active candidate counts (%)."""
         cos_IPC = np.einsum("pe,ice->ipc", inventory_PE, heard.embed_ICE)
         score_IP = np.where(heard.active_IC[:, None, :], cos_IPC, -2.0).max(-1)
         label = np.array([self.corpus_of[self.enrol.identities[p]] for p in known_P])
-        target_IP = heard.talker_IK[:, :1] == np.arange(len(label))
-        rival_IP = (heard.talker_IK[:, 1:, None] == np.arange(len(label))).any(1)
-        keep_IP = (label[heard.talker_IK[:, 0]][:, None] == label[None]) & ~rival_IP
+        target_IP = heard.speaker_IK[:, :1] == np.arange(len(label))
+        rival_IP = (heard.speaker_IK[:, 1:, None] == np.arange(len(label))).any(1)
+        keep_IP = (label[heard.speaker_IK[:, 0]][:, None] == label[None]) & ~rival_IP
         return 100 * eer(score_IP[keep_IP], target_IP[keep_IP])
 
-    def _information(self, inventory_PE: Floats, heard: Heard, kind: str) -> dict[str, float]:
-        """I ≥ ln P − L with the enrolled talkers as inventory; α is fitted on the other half of the crops."""
-        rows, columns = np.nonzero(heard.talker_IK >= 0)
+    def _information(self, inventory_PE: Floats, heard: ValidationOutput, kind: str) -> dict[str, float]:
+        """I ≥ ln P − L with the enrolled speakers as inventory; α is fitted on the other half of the crops."""
+        rows, columns = np.nonzero(heard.speaker_IK >= 0)
         embed_RE = heard.embed_ICE[rows, heard.stream_IK[rows, columns]]
-        talker_R = torch.from_numpy(heard.talker_IK[rows, columns])
+        speaker_R = torch.from_numpy(heard.speaker_IK[rows, columns])
         squared_RP = torch.from_numpy(2 - 2 * embed_RE @ inventory_PE.T).double()
         fold_R = torch.from_numpy(rows % 2).bool()
         loss_R = torch.empty(len(rows), dtype=torch.float64)
         for fold in (fold_R, ~fold_R):
             alphas = torch.logspace(-1, 2, 31, dtype=torch.float64)
-            losses = torch.stack([_loss(squared_RP[~fold], talker_R[~fold], a).mean() for a in alphas])
-            loss_R[fold] = _loss(squared_RP[fold], talker_R[fold], alphas[losses.argmin()])
+            losses = torch.stack([_loss(squared_RP[~fold], speaker_R[~fold], a).mean() for a in alphas])
+            loss_R[fold] = _loss(squared_RP[fold], speaker_R[fold], alphas[losses.argmin()])
         loss = float(loss_R.mean())
         bound = information_bound(loss, float(np.log(len(inventory_PE))))
         return {f"valid/loss_{kind}": loss, f"valid/mi_{kind}": bound}
 
 
-def _of_known(heard: Heard, known_P: NDArray[np.int64], talkers: int) -> Heard:
-    """Crops whose target is enrolled; talkers are rows of the inventory then, −1 for all who are in none."""
-    row_T = np.full(talkers + 1, -1)
+def _of_known(heard: ValidationOutput, known_P: NDArray[np.int64], speakers: int) -> ValidationOutput:
+    """Crops whose target is enrolled; speakers are rows of the inventory then, −1 for all who are in none."""
+    row_T = np.full(speakers + 1, -1)
     row_T[known_P] = np.arange(len(known_P))
-    talker_IK = row_T[heard.talker_IK]
-    kept_I = talker_IK[:, 0] >= 0
-    return Heard(heard.embed_ICE[kept_I], heard.active_IC[kept_I], talker_IK[kept_I], heard.stream_IK[kept_I])
+    speaker_IK = row_T[heard.speaker_IK]
+    kept_I = speaker_IK[:, 0] >= 0
+    return ValidationOutput(
+        heard.embed_ICE[kept_I], heard.active_IC[kept_I], speaker_IK[kept_I], heard.stream_IK[kept_I]
+    )
 
 
-def _loss(squared_RP: Tensor, talker_R: Tensor, alpha: Tensor) -> Tensor:
-    return torch.nn.functional.cross_entropy(-alpha * squared_RP, talker_R, reduction="none")
+def _loss(squared_RP: Tensor, speaker_R: Tensor, alpha: Tensor) -> Tensor:
+    return torch.nn.functional.cross_entropy(-alpha * squared_RP, speaker_R, reduction="none")
 
 
 def _active(share_BC: Tensor, least: float = 0.1) -> Tensor:

@@ -1,4 +1,4 @@
-// Is the same talker heard in two recordings?
+// Is the same speaker heard in two recordings?
 
 import { forget, run, upload } from './api.js';
 import { $, enable, make, percent, signed, tell } from './dom.js';
@@ -46,7 +46,7 @@ function words({ score, same, probability, llr, calibrated_on: on }) {
     return [make('b', {}, cosine), ': from −1 to 1, higher is more alike. The model has no calibration to say more.'];
   }
   return [
-    make('b', {}, same ? 'The same talker' : 'Different talkers'),
+    make('b', {}, same ? 'The same speaker' : 'Different speakers'),
     `: probability of the same ${percent(probability)} `,
     make('span', { className: 'hint' }, `(${cosine}, log-likelihood ratio ${signed(llr, 2)} nats; calibrated on ${on})`),
   ];

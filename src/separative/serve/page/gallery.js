@@ -14,38 +14,38 @@ export async function showGallery() {
     return;
   }
   tell($('gallery-problem'), '');
-  const talkers = found.talkers.sort((a, b) => a.name.localeCompare(b.name));
-  $('nobody').hidden = talkers.length > 0;
-  tell($('more'), found.count > talkers.length ? `and ${found.count - talkers.length} more` : '');
-  $('talkers-list').replaceChildren(...talkers.map(row));
-  $('known').replaceChildren(...talkers.map(talker => make('option', { value: talker.name })));
-  map(talkers.filter(talker => talker.x !== null), found.spread);
+  const speakers = found.speakers.sort((a, b) => a.name.localeCompare(b.name));
+  $('nobody').hidden = speakers.length > 0;
+  tell($('more'), found.count > speakers.length ? `and ${found.count - speakers.length} more` : '');
+  $('speakers-list').replaceChildren(...speakers.map(row));
+  $('known').replaceChildren(...speakers.map(speaker => make('option', { value: speaker.name })));
+  map(speakers.filter(speaker => speaker.x !== null), found.spread);
 }
 
-function row(talker) {
-  const day = new Date(talker.added), notes = Object.entries(talker.metadata).map(([k, v]) => `${k}: ${v}`);
+function row(speaker) {
+  const day = new Date(speaker.added), notes = Object.entries(speaker.metadata).map(([k, v]) => `${k}: ${v}`);
   const facts = [
-    count(talker.recordings, 'recording', 'recordings'),
-    `${talker.seconds.toFixed(1)} s of speech`,
-    Number.isNaN(day.valueOf()) ? talker.added : day.toLocaleDateString(undefined, { dateStyle: 'medium' }),
+    count(speaker.recordings, 'recording', 'recordings'),
+    `${speaker.seconds.toFixed(1)} s of speech`,
+    Number.isNaN(day.valueOf()) ? speaker.added : day.toLocaleDateString(undefined, { dateStyle: 'medium' }),
     ...notes,
   ].join(' · ');
   const remove = make('button', { type: 'button', className: 'small' }, 'Delete');
-  remove.setAttribute('aria-label', `Delete ${talker.name}`);
+  remove.setAttribute('aria-label', `Delete ${speaker.name}`);
   remove.addEventListener('click', async () => {
-    if (!await sure(`Delete ${talker.name}, and all that was heard of them?`, 'Delete')) return remove.focus();
+    if (!await sure(`Delete ${speaker.name}, and all that was heard of them?`, 'Delete')) return remove.focus();
     try {
-      await ask('DELETE', `api/gallery/${encodeURIComponent(talker.name)}`);
+      await ask('DELETE', `api/gallery/${encodeURIComponent(speaker.name)}`);
     } catch (error) {
       tell($('gallery-problem'), error.message);
       return;
     }
     await showGallery();
-    $('said').textContent = `${talker.name} was deleted`;
-    ($('talkers-list').querySelector('button') ?? $('file')).focus();
+    $('said').textContent = `${speaker.name} was deleted`;
+    ($('speakers-list').querySelector('button') ?? $('file')).focus();
   });
   return make('li', {},
-    make('div', {}, make('b', {}, talker.name), make('p', { className: 'hint' }, facts)), remove);
+    make('div', {}, make('b', {}, speaker.name), make('p', { className: 'hint' }, facts)), remove);
 }
 
 // Names beside, above or below their points, where nothing else is; left out where there is no place.
@@ -64,23 +64,23 @@ function labels(points) {
   });
 }
 
-function map(talkers, spread) {
+function map(speakers, spread) {
   const figure = $('map'), svg = figure.querySelector('svg');
-  figure.hidden = talkers.length < 2;
-  const xs = talkers.map(t => t.x), ys = talkers.map(t => t.y);
+  figure.hidden = speakers.length < 2;
+  const xs = speakers.map(t => t.x), ys = speakers.map(t => t.y);
   // One scale for both directions: distances are what it shows.
   const across = all => Math.max(...all) - Math.min(...all);
   const size = Math.max(across(xs), across(ys) * (WIDE - 2 * EDGE) / (HIGH - 2 * EDGE), 1e-6);
   const scale = (WIDE - 2 * EDGE) / size;
   const middle = all => (Math.max(...all) + Math.min(...all)) / 2;
-  const points = talkers.map(talker => ({
-    name: talker.name,
-    x: WIDE / 2 + (talker.x - middle(xs)) * scale,
-    y: HIGH / 2 - (talker.y - middle(ys)) * scale,
+  const points = speakers.map(speaker => ({
+    name: speaker.name,
+    x: WIDE / 2 + (speaker.x - middle(xs)) * scale,
+    y: HIGH / 2 - (speaker.y - middle(ys)) * scale,
   }));
   svg.replaceChildren(
     ...points.map(({ name, x, y }) => draw('circle', { cx: x, cy: y, r: 5 }, draw('title', {}, name))),
     ...(points.length > NAMED ? [] : labels(points)));
   $('map-words').textContent =
-    `Map of ${talkers.length} talkers: near means alike. It shows ${percent(spread)} of how they differ.`;
+    `Map of ${speakers.length} speakers: near means alike. It shows ${percent(spread)} of how they differ.`;
 }

@@ -1,4 +1,4 @@
-// One lane: what it is called, whom it sounds like, hearing it alone or not at all, enrolling its talker.
+// One lane: what it is called, whom it sounds like, hearing it alone or not at all, enrolling its speaker.
 
 import { ask } from './api.js';
 import { $, make, percent, signed } from './dom.js';
@@ -35,7 +35,7 @@ export function lane({ name, facts, colour, path, number, player, identity, enro
   if (number) {
     find('.match').append(...match(identity));
     wav.href = `${path}/voices/${number}.wav?save=true`;
-    enrolling(find, name, identity, `${path}/talkers/${number}/enrol`, enrolled);
+    enrolling(find, name, identity, `${path}/speakers/${number}/enrol`, enrolled);
   } else {
     wav.remove();
     find('.enrol').remove();
@@ -53,10 +53,10 @@ export function lane({ name, facts, colour, path, number, player, identity, enro
   };
 }
 
-function enrolling(find, talker, identity, path, enrolled) {
+function enrolling(find, speaker, identity, path, enrolled) {
   const field = find('.enrol input'), put = find('.put'), refusal = find('.refusal');
-  field.setAttribute('aria-label', `Name of ${talker.toLowerCase()}`);
-  put.setAttribute('aria-label', `Enrol ${talker.toLowerCase()}`);
+  field.setAttribute('aria-label', `Name of ${speaker.toLowerCase()}`);
+  put.setAttribute('aria-label', `Enrol ${speaker.toLowerCase()}`);
   field.value = identity.name ?? '';
   const enrol = async force => {
     if (put.disabled) return;

@@ -16,14 +16,14 @@ function report(words, share) {
   else $('progress').value = share;
 }
 
-const CONTROLS = ['file', 'record', 'talkers'];
+const CONTROLS = ['file', 'record', 'speakers'];
 
 function busy(yes) {
   $('work').hidden = !yes;
   enable(!yes, CONTROLS);
 }
 
-async function analyze(file, name) {
+async function diarize(file, name) {
   if (stopping) return;
   stopping = new AbortController();
   tell($('problem'), '');
@@ -37,11 +37,11 @@ async function analyze(file, name) {
     const held = await upload(file, name, limits, stopping.signal, report);
     shown.push(`api/recordings/${held.id}`);
     report('Waiting');
-    const talkers = $('talkers').value ? Number($('talkers').value) : null;
-    const job = await run('analyze', { recording: held.id, talkers }, stopping.signal, report);
+    const speakers = $('speakers').value ? Number($('speakers').value) : null;
+    const job = await run('diarize', { recording: held.id, speakers }, stopping.signal, report);
     shown.push(job.path);
     timeline.show(job, showGallery);
-    $('said').textContent = `Done: ${count(job.result.talkers.length, 'talker', 'talkers')}`;
+    $('said').textContent = `Done: ${count(job.result.speakers.length, 'speaker', 'speakers')}`;
     $('meeting-title').focus({ preventScroll: true });
     $('meeting').scrollIntoView({ block: 'nearest' });
   } catch (error) {
@@ -86,7 +86,7 @@ async function finish(keep) {
     return;
   }
   const now = new Date().toTimeString().slice(0, 5).replace(':', '.');
-  analyze(await mine.stop(), `Recording at ${now}.wav`);
+  diarize(await mine.stop(), `Recording at ${now}.wav`);
 }
 
 function dropping() {
@@ -105,7 +105,7 @@ function dropping() {
   drop.addEventListener('drop', event => {
     drop.classList.remove('over');
     const [file] = event.dataTransfer.files;
-    if (file && !$('file').disabled) analyze(file, file.name);
+    if (file && !$('file').disabled) diarize(file, file.name);
   });
 }
 
@@ -122,7 +122,7 @@ async function introduce() {
 
 $('file').addEventListener('change', () => {
   const [file] = $('file').files;
-  if (file) analyze(file, file.name);
+  if (file) diarize(file, file.name);
 });
 $('cancel').addEventListener('click', () => stopping?.abort());
 $('record').addEventListener('click', begin);

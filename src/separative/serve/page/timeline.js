@@ -9,8 +9,8 @@ const STEPS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
 const JUMP = 5;
 
 // Stretches in which at least so many have the turn.
-export function spans(talkers, least) {
-  const steps = talkers.flatMap(t => t.turns.flatMap(([a, b]) => [[a, 1], [b, -1]]))
+export function spans(speakers, least) {
+  const steps = speakers.flatMap(t => t.turns.flatMap(([a, b]) => [[a, 1], [b, -1]]))
     .sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   const found = [];
   let running = 0, begun = 0;
@@ -44,18 +44,18 @@ export class Timeline {
     document.addEventListener('keydown', event => this.key(event));
   }
 
-  // A job that is done; enrolled() is called when a talker was enrolled.
+  // A job that is done; enrolled() is called when a speaker was enrolled.
   show(job, enrolled) {
     this.close();
-    const { result, path } = job, { talkers, seconds } = result, together = spans(talkers, 2);
+    const { result, path } = job, { speakers, seconds } = result, together = spans(speakers, 2);
     this.seconds = seconds;
-    const sources = ['mixture.wav', ...talkers.map((_, i) => `voices/${i + 1}.wav`)].map(name => `${path}/${name}`);
-    const lost = () => tell($('problem'), 'The server no longer has this recording: analyze it once more.');
+    const sources = ['mixture.wav', ...speakers.map((_, i) => `voices/${i + 1}.wav`)].map(name => `${path}/${name}`);
+    const lost = () => tell($('problem'), 'The server no longer has this recording: diarize it once more.');
     this.player = new Player(sources, seconds, () => this.refresh(), lost);
     $('meeting-title').textContent = result.recording;
-    const spoken = length(spans(talkers, 1)), share = spoken ? length(together) / spoken : 0;
+    const spoken = length(spans(speakers, 1)), share = spoken ? length(together) / spoken : 0;
     $('summary').textContent = [
-      talkers.length ? count(talkers.length, 'talker', 'talkers') : 'nobody is heard',
+      speakers.length ? count(speakers.length, 'speaker', 'speakers') : 'nobody is heard',
       clock(seconds), `${percent(share)} of the speech overlaps`,
       ...(result.damage ? [`the file is damaged: ${result.damage}`] : []),
     ].join(' · ');
@@ -64,15 +64,15 @@ export class Timeline {
     }
     this.lanes = [
       lane({ name: 'Mixture', facts: 'what was recorded', colour: 'var(--soft)', path, number: 0, player: this.player }),
-      ...talkers.map((talker, i) => lane({
-        name: `Talker ${i + 1}`,
-        facts: `${talker.speech_seconds.toFixed(1)} s in ${count(talker.turns.length, 'turn', 'turns')}`,
+      ...speakers.map((speaker, i) => lane({
+        name: `Speaker ${i + 1}`,
+        facts: `${speaker.speech_seconds.toFixed(1)} s in ${count(speaker.turns.length, 'turn', 'turns')}`,
         colour: `var(--lane${1 + (i % COLOURS)})`,
-        path, number: i + 1, player: this.player, identity: talker.identity, enrolled,
+        path, number: i + 1, player: this.player, identity: speaker.identity, enrolled,
       })),
     ];
     this.lanes.forEach((one, i) => {
-      const said = i ? talkers[i - 1] : { turns: [], peaks: result.peaks };
+      const said = i ? speakers[i - 1] : { turns: [], peaks: result.peaks };
       this.paint(one, said, together);
     });
     $('lanes').replaceChildren(...this.lanes.map(one => one.element));
