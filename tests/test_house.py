@@ -16,13 +16,14 @@ FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 400
 
 # Rows of the house's table of rooms, without what follows from them; what is COMMON may serve every room.
-COMMON = {"errors", "files", "metrics", "distributed", "rttm"}
+COMMON = {"errors", "files", "metrics", "distributed", "rttm", "types"}
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
     "metrics": set(),
     "distributed": set(),
     "rttm": set(),
+    "types": set(),
     "audio": set(),
     "corpora": {"audio"},
     "mixtures": {"corpora"},

@@ -16,6 +16,7 @@ from separative.evaluation import evaluate, si_sdr_improvement
 from separative.inference import separate
 from separative.mixtures import Mixer, MixtureConfig, Stage
 from separative.report import Sample, write_report
+from separative.types import Progress
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 PAGE, VOICES, RUN, RESULTS, SAMPLE = "report.html", "voices", "run", "results", "sample"
 SAMPLE_SECONDS = 5.0
-
-Progress = Callable[[int, int], None]
 
 
 def demo(

@@ -92,4 +92,3 @@ def read_rttm(path: str | Path) -> dict[str, list[Turn]]:
         except (IndexError, ValueError) as error:
             raise SeparativeError(f"{path}, line {number}: '{line}' is no line of RTTM") from error
     return found
-

@@ -101,9 +101,7 @@ def test_channels_become_one_by_the_policy_named(model, record):
     assert separate(model, record("mono.wav")).note == ""
     for recording, wave in ((mean, waves.mean(0)), (first, waves[0])):
         mono = separate(model, (wave, rate))
-        np.testing.assert_allclose(
-            recording.streams[0].embedding_E, mono.streams[0].embedding_E, atol=FLOAT
-        )
+        np.testing.assert_allclose(recording.streams[0].embedding_E, mono.streams[0].embedding_E, atol=FLOAT)
     same_wave = separate(model, (waves, rate), channels="first")
     np.testing.assert_array_equal(same_wave.streams[0].embedding_E, first.streams[0].embedding_E)
 

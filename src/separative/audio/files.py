@@ -16,9 +16,10 @@ import soundfile
 from scipy.io import wavfile
 
 from separative.audio.archive import content
-from separative.audio.waves import Resampler, Wave, resample
+from separative.audio.waves import Resampler, resample
 from separative.errors import AudioError, choose
 from separative.files import atomic_path
+from separative.types import Wave
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Wave = npt.NDArray[np.float32]
+from separative.types import Wave
 
 
 def resample(wave_N: Wave, from_rate: int, to_rate: int) -> Wave:

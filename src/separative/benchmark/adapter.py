@@ -14,7 +14,7 @@ import numpy as np
 from separative import audio
 from separative.errors import SeparativeError
 from separative.evaluation.systems import SystemOutput
-from separative.inference.recording import Wave
+from separative.types import Wave
 
 
 class CommandSystem:

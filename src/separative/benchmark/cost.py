@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from separative.inference import separate
-from separative.inference.recording import Wave
 from separative.model import load_model, save_model
+from separative.types import Wave
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder

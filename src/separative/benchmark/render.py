@@ -24,10 +24,10 @@ from separative.evaluation import CollectedOutputs, Results, TrialList, score, s
 from separative.evaluation.conditions import Condition, condition_named
 from separative.evaluation.score import Candidates
 from separative.files import atomic_path, write_json
-from separative.metrics import Floats
 from separative.model import EncoderConfig, SeparativeEncoder, load_model
 from separative.report.benchmark_page import Entry, Table, write_table
 from separative.training import machine
+from separative.types import Floats
 
 
 def heard_rows(plan: Plan, folder: Folder) -> list[RowPlan]:

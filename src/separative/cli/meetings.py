@@ -16,7 +16,7 @@ from separative.errors import SeparativeError
 if TYPE_CHECKING:
     from separative.audio import Resampler
     from separative.inference import StreamingDiarizer, Update
-    from separative.inference.recording import Wave
+    from separative.types import Wave
 
 Number = TypeVar("Number", int, float)
 Rooms = Annotated[int, typer.Option(min=0, help="Simulated rooms to choose from; extra 'rooms'.")]

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from separative import audio
-from separative.audio.waves import Wave
-from separative.corpora.manifest import Corpus, Progress, Utterance, in_threads
+from separative.corpora.manifest import Corpus, Utterance, in_threads
 from separative.errors import AudioError
+from separative.types import Progress, Wave
 
 MIN_SPEECH = 4.0
 """Seconds of active speech below which a speaker is named: two stretches of 2 s, the least for a trial."""

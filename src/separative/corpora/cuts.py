@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from separative import audio
-from separative.corpora.manifest import Corpus, Progress, Utterance, in_threads
+from separative.corpora.manifest import Corpus, Utterance, in_threads
 from separative.errors import CorpusError
 from separative.files import address, atomic_path, open_binary
+from separative.types import Progress
 
 CUT_FILES = ("cuts.jsonl.gz", "cuts.jsonl")
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from separative.corpora.cuts import cuts_in, read_cuts
-from separative.corpora.manifest import UNKNOWN_SECONDS, Corpus, Progress, Utterance, with_durations
+from separative.corpora.manifest import UNKNOWN_SECONDS, Corpus, Utterance, with_durations
 from separative.errors import CorpusError, SeparativeError, choose
 from separative.files import address
+from separative.types import Progress
 
 UNLABELLED = {"", "unknown"}
 

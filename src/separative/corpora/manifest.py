@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 from separative import audio
 from separative.errors import AudioError, CorpusError
+from separative.types import Progress
 
 IdentityKind = Literal["speaker", "recording"]
 
@@ -91,7 +92,6 @@ class Corpus:
         return self.filter(lambda u: u.split == name)
 
 
-Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from separative.audio.archive import file_bytes, index_of
 from separative.corpora.cuts import CUT_FILES, save_corpus
-from separative.corpora.manifest import Corpus, Progress, Utterance
+from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import CorpusError
 from separative.files import atomic_path, write_json
+from separative.types import Progress
 
 
 def pack_corpus(

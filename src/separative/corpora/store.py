@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from separative import audio
 from separative.corpora.manifest import Utterance
 from separative.errors import AudioError, CorpusError
+from separative.types import Progress, Wave
 
 FORMAT = 1
 FRAMES_PER_SECOND = 100
@@ -33,9 +34,7 @@ STALE_SECONDS = 3600.0
 # Files in flight at once while building: bounds the memory, large enough to keep every core busy.
 BUILD_CHUNK = 256
 
-Wave = npt.NDArray[np.float32]
 Samples = npt.NDArray[np.int16]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,20 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from separative import audio
-from separative.audio.waves import Wave
 from separative.corpora.cuts import save_corpus
 from separative.corpora.layouts import load_corpus
-from separative.corpora.manifest import (
-    UNKNOWN_SECONDS,
-    Corpus,
-    Progress,
-    Utterance,
-    in_threads,
-    with_durations,
-)
+from separative.corpora.manifest import UNKNOWN_SECONDS, Corpus, Utterance, in_threads, with_durations
 from separative.corpora.sentences import sentence
 from separative.errors import CorpusError, MissingExtraError
 from separative.files import write_json
+from separative.types import Progress, Wave
 
 ACCENTS = (
     "en-us",

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import SeparativeError
-from separative.metrics import Floats, fit_calibration
+from separative.metrics import fit_calibration
+from separative.types import Floats
 
 
 class SpeakerBootstrap:

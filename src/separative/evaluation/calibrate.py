@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from separative.corpora.manifest import Corpus
 from separative.errors import SeparativeError
 from separative.evaluation.bootstrap import FOLDS, deal_folds, enough, held_out_llr
-from separative.evaluation.collect import Progress, listen
+from separative.evaluation.collect import listen
 from separative.evaluation.draw import build_trials
 from separative.evaluation.score import score_lines
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.systems import EncoderSystem
-from separative.metrics import Floats, cllr, fit_calibration, log_odds, min_cllr
+from separative.metrics import cllr, fit_calibration, log_odds, min_cllr
+from separative.types import Floats, Progress
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder

@@ -15,10 +15,10 @@ from separative.evaluation.outputs import CollectedOutputs, Key
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.systems import Gathering, Segmenting, System, SystemOutput
 from separative.evaluation.trials import Side, TrialList
-from separative.metrics import Floats, pesq, sdr, si_sdr, si_sdr_improvement, stoi
+from separative.metrics import pesq, sdr, si_sdr, si_sdr_improvement, stoi
 from separative.metrics.separation import MODES
+from separative.types import Floats, Progress
 
-Progress = Callable[[int, int], None]
 MOST_COHORT = 300
 
 

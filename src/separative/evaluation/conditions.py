@@ -12,8 +12,8 @@ import numpy as np
 
 from separative import audio
 from separative.errors import SeparativeError, choose
-from separative.inference.recording import Wave
 from separative.mixtures.gains import mix_at
+from separative.types import Wave
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.evaluation.bootstrap import SpeakerBootstrap
-from separative.metrics import Floats
+from separative.types import Floats
 
 # Wide enough for any trained model (α starts at 10). Unbounded, speakers that one half separates perfectly
 # would ask for an infinite α, and a single error in the other half for an infinite loss.

@@ -18,7 +18,6 @@ from separative import audio
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import SeparativeError, sentence
 from separative.evaluation.bootstrap import SpeakerBootstrap, interval
-from separative.evaluation.collect import Progress
 from separative.evaluation.results import POOLED, Results, Row
 from separative.evaluation.rows import errors_by_part
 from separative.evaluation.trials import refuse_shared
@@ -29,6 +28,7 @@ from separative.inference.windows import answers
 from separative.metrics import DiarizationError, diarization_error, eer, jaccard_error, match, si_sdr, swaps
 from separative.mixtures import Conversation, ConversationConfig, Conversations
 from separative.rttm import active_frames
+from separative.types import Progress
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder

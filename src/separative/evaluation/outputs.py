@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from separative.errors import SeparativeError
 from separative.evaluation.systems import SystemOutput
 from separative.files import atomic_path
-from separative.metrics import Floats
+from separative.types import Floats
 
 FORMAT = 1
 

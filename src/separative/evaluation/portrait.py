@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from separative.corpora.manifest import Corpus
-from separative.evaluation.collect import Progress
 from separative.evaluation.conditions import CONDITIONS, mix
 from separative.evaluation.draw import build_trials
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.trials import Side
 from separative.inference.forward import forward
 from separative.metrics import si_sdr_improvement
+from separative.types import Floats, Progress
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-Floats = NDArray[np.float32]
 
 SIDES = 4
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from separative.corpora.manifest import Corpus
 from separative.errors import choose
-from separative.evaluation.collect import Progress, listen
+from separative.evaluation.collect import listen
 from separative.evaluation.conditions import CONDITIONS, DEFAULT
 from separative.evaluation.draw import build_trials
 from separative.evaluation.outputs import CollectedOutputs
@@ -17,6 +17,7 @@ from separative.evaluation.score import Candidates, score
 from separative.evaluation.sounds import Sounds
 from separative.evaluation.systems import EncoderSystem, MfccSystem, System, untrained
 from separative.evaluation.trials import TrialList
+from separative.types import Progress
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder

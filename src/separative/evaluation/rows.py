@@ -12,7 +12,8 @@ from separative.evaluation.information import information_bound
 from separative.evaluation.outputs import CollectedOutputs
 from separative.evaluation.results import Row
 from separative.evaluation.trials import TrialList
-from separative.metrics import DiarizationError, Floats, diarization_error
+from separative.metrics import DiarizationError, diarization_error
+from separative.types import Floats
 
 INFORMATION = ("clean", "overlap0")
 

@@ -15,7 +15,8 @@ from separative.evaluation.rows import activity_rows, information_rows, separati
 from separative.evaluation.systems import SystemOutput, scores
 from separative.evaluation.trials import TrialList
 from separative.evaluation.verification import Enrolments, Scored, identification_rows, verification_rows
-from separative.metrics import Floats, adaptive_snorm
+from separative.metrics import adaptive_snorm
+from separative.types import Floats
 
 Candidates = Literal["active", "all"]
 NEAREST = 100

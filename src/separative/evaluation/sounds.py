@@ -12,8 +12,8 @@ from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation.conditions import Parts
 from separative.evaluation.trials import Rooms, Side
-from separative.inference.recording import Wave
 from separative.mixtures.rooms import FORMAT, RoomBank
+from separative.types import Wave
 
 COHORT_DB = -26.0
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.inference.forward import run
-from separative.inference.recording import Recording, Wave, load
+from separative.inference.recording import Recording, load
+from separative.types import Wave
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from separative.evaluation.bootstrap import SpeakerBootstrap, deal_folds, held_out_llr, interval
 from separative.evaluation.results import POOLED, Row
 from separative.evaluation.trials import TrialList
-from separative.metrics import Floats, Roc
+from separative.metrics import Roc
+from separative.types import Floats
 
 RANKS = (1, 5)
 FALSE_ACCEPTS = 0.01

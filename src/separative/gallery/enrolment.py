@@ -22,6 +22,7 @@ from separative.inference import Audio, Diarization, diarize
 from separative.inference.cluster import mean_embedding
 from separative.inference.windows import gather
 from separative.rttm import Turn
+from separative.types import Floats
 
 if TYPE_CHECKING:
     from separative.inference import Diarization
@@ -102,8 +103,6 @@ def _clipped(meeting: Diarization) -> float:
             total += heard_CN.shape[1]
     return clipped / max(total, 1)
 
-
-Floats = NDArray[np.float32]
 
 # Segments of a recording that are kept for the cross-attention, evenly of those that are speech.
 MEMORY = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,6 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from separative.errors import AudioError, GalleryError, NotEnrolledError, UnknownSpeakerError
 from separative.files import write_json
@@ -32,12 +31,11 @@ from separative.gallery.store import EnrolledRecording, EnrolledSpeaker, Rows
 from separative.inference import Audio, Diarization, Speaker, diarize
 from separative.inference.recording import MIN_SPEECH
 from separative.metrics import log_odds
+from separative.types import Floats, Progress
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-Floats = NDArray[np.float32]
-Progress = Callable[[int, int], None]
 Ranking = list[tuple[str, float]]
 Named = tuple[list[str], Floats]
 

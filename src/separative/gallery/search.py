@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import MissingExtraError
+from separative.types import Floats
 
-Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 # Standard deviations of a component of an evenly drawn direction that a byte spans; beyond, it is clipped.

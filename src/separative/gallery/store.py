@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import GalleryError, UnknownSpeakerError
-
-Floats = NDArray[np.float32]
+from separative.types import Floats
 
 FORMAT = "1"
 FILE = "gallery.sqlite"

@@ -20,7 +20,7 @@ from separative.errors import AudioError, MissingExtraError, SeparativeError, ch
 from separative.files import atomic_path, write_json
 from separative.inference.forward import run
 from separative.inference.recording import ChannelPolicy, Loaded, load
-from separative.inference.windows import Progress
+from separative.types import Progress
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from separative.types import Floats
+
 Labels = NDArray[np.int64]
 
 # Embeddings that are compared pairwise at most; the others go to the nearest speaker.

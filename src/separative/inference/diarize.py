@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from separative import audio
 from separative.errors import AudioError, SeparativeError, choose
 from separative.inference.cluster import cluster_speakers, mean_embedding
-from separative.inference.recording import MIN_SPEECH, Audio, Blocks, ChannelPolicy, Wave
+from separative.inference.recording import MIN_SPEECH, Audio, Blocks, ChannelPolicy
 from separative.inference.verify import embed_side, evidence
-from separative.inference.windows import Floats, Keep, Progress, Views, WindowGrid, answers, hear
+from separative.inference.windows import Keep, Views, WindowGrid, answers, hear
 from separative.metrics import log_odds
 from separative.rttm import Turn, turns_of
+from separative.types import Floats, Progress, Wave
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from separative.errors import AudioError
-from separative.inference.recording import (
-    MIN_SPEECH,
-    Audio,
-    ChannelPolicy,
-    Loaded,
-    Recording,
-    Stream,
-    Wave,
-    load,
-)
+from separative.inference.recording import MIN_SPEECH, Audio, ChannelPolicy, Loaded, Recording, Stream, load
+from separative.types import Wave
 
 if TYPE_CHECKING:
     from separative.model import Separated, SeparativeEncoder

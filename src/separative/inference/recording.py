@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, choose
+from separative.types import Wave
 
-Wave = NDArray[np.float32]
 Audio = str | Path | tuple[Wave, int]
 """A sound file, or a waveform ([N] or [channels,N]) with its rate in hertz."""
 

@@ -13,8 +13,9 @@ import numpy as np
 from separative import audio
 from separative.inference.diarize import INSET, Diarization, Speaker
 from separative.inference.forward import forward
-from separative.inference.recording import Blocks, Wave
-from separative.inference.windows import BATCH, Floats, Progress, WindowGrid, fade_in, windows
+from separative.inference.recording import Blocks
+from separative.inference.windows import BATCH, WindowGrid, fade_in, windows
+from separative.types import Floats, Progress, Wave
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
@@ -54,14 +55,14 @@ def write_voices(
     return paths
 
 
-def voices(model: SeparativeEncoder, meeting: Diarization) -> Iterator[Floats]:
+def voices(model: SeparativeEncoder, meeting: Diarization) -> Iterator[Wave]:
     """Stretches [K,N] of all speakers' voices one after another, together as long as the recording."""
     grid, count = meeting.views.grid, len(meeting.speakers)
     size = grid.window * grid.segment
     half = size // 2
     rise_N = fade_in(half)
     left = round(meeting.seconds * meeting.rate)
-    before_KN: Floats | None = None
+    before_KN: Wave | None = None
     blocks = Blocks(meeting.source, meeting.rate, meeting.channel_policy)
     for number, (wave_N, estimate_CN) in enumerate(_separated(model, windows(blocks, size, half))):
         label_C = meeting.label_WC[min(number * _skip(grid), len(meeting.label_WC) - 1)]

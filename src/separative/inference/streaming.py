@@ -10,9 +10,10 @@ import numpy as np
 from separative.errors import AudioError
 from separative.inference.cluster import ALIKE_IF_FEW, match_streams, unit_rows
 from separative.inference.forward import forward
-from separative.inference.recording import MIN_SPEECH, Wave
+from separative.inference.recording import MIN_SPEECH
 from separative.inference.separated import FADE_SECONDS
-from separative.inference.windows import Floats, WindowGrid, fade_in, gather
+from separative.inference.windows import WindowGrid, fade_in, gather
+from separative.types import Floats, Wave
 
 if TYPE_CHECKING:
     from separative.model import Separated, SeparativeEncoder

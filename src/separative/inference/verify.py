@@ -12,8 +12,9 @@ import numpy as np
 from separative.errors import SeparativeError
 from separative.inference.cluster import mean_embedding
 from separative.inference.forward import need_speech, run
-from separative.inference.recording import Audio, ChannelPolicy, Recording, Wave, load
+from separative.inference.recording import Audio, ChannelPolicy, Recording, load
 from separative.metrics import Calibration, log_odds
+from separative.types import Wave
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from separative.files import atomic_path
 from separative.inference.forward import forward
-from separative.inference.recording import Wave
+from separative.types import Floats, Progress, Wave
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-Floats = NDArray[np.float32]
-Progress = Callable[[int, int], None]
 
 # Windows at once, segments that the memory of a recording holds at most, and windows from one keeping of what
 # was heard to the next.

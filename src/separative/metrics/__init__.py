@@ -5,12 +5,11 @@ from separative.metrics.diarization import DiarizationError, diarization_error, 
 from separative.metrics.identification import identification, open_set
 from separative.metrics.plane import plane
 from separative.metrics.separation import pesq, sdr, si_sdr, si_sdr_improvement, stoi
-from separative.metrics.verification import Floats, Roc, adaptive_snorm, eer, min_dcf
+from separative.metrics.verification import Roc, adaptive_snorm, eer, min_dcf
 
 __all__ = [
     "Calibration",
     "DiarizationError",
-    "Floats",
     "Roc",
     "adaptive_snorm",
     "cllr",

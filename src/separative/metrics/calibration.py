@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from separative.errors import SeparativeError
-from separative.metrics.verification import Floats, Roc, class_shares, need_both_classes, need_finite
+from separative.metrics.verification import Roc, class_shares, need_both_classes, need_finite
+from separative.types import Floats
 
 # Keeps the scale finite where some score tells all pairs apart; far too weak to be seen in any other fit.
 RIDGE = 1e-6

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import SeparativeError
-from separative.metrics.verification import Floats, need_finite
+from separative.metrics.verification import need_finite
+from separative.types import Floats
 
 
 def identification(

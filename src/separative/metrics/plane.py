@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from separative.metrics.verification import Floats
+from separative.types import Floats
 
 
 def plane(embed_NE: ArrayLike) -> tuple[Floats, float]:

@@ -8,7 +8,7 @@ from itertools import permutations
 import numpy as np
 
 from separative.errors import MissingExtraError, SeparativeError
-from separative.metrics.verification import Floats
+from separative.types import Floats
 
 
 def sdr(estimate_N: Floats, source_N: Floats) -> Floats:

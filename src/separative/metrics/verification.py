@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import SeparativeError
-
-Floats = NDArray[np.floating[Any]]
+from separative.types import Floats
 
 
 def need_finite(score: Floats, what: str = "an error rate") -> None:

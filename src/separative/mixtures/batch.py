@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from separative import audio
 from separative.files import write_json
+from separative.types import Wave
 
 if TYPE_CHECKING:
     import torch
-
-Wave = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-Wave = npt.NDArray[np.float32]
+from separative.types import Wave
 
 # Spacing of the equaliser's knots: an octave is what changes a voice's colour and leaves its formants.
 EQ_LOW_HZ = 90.0

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from separative import audio
 from separative.corpora.manifest import Corpus
-from separative.corpora.store import FRAMES_PER_SECOND, Progress, WaveStore
+from separative.corpora.store import FRAMES_PER_SECOND, WaveStore
 from separative.errors import CorpusError
 from separative.files import write_json
 from separative.mixtures.config import RT60, MixtureConfig, Range, Share, Stage
@@ -27,8 +27,7 @@ from separative.mixtures.gains import power
 from separative.mixtures.rooms import JUDGED, RoomBank
 from separative.mixtures.sources import SourcePool, cut
 from separative.rttm import Turn, turns_of, write_rttm
-
-Wave = npt.NDArray[np.float32]
+from separative.types import Progress, Wave
 
 # First keys of random streams; those of a Mixer are 1 to 3.
 PLAN, TURN = 11, 12

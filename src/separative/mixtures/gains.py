@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from separative.errors import SeparativeError
-
-Wave = npt.NDArray[np.float32]
+from separative.types import Wave
 
 
 @dataclass(frozen=True, slots=True)

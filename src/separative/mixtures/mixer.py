@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from separative.corpora.manifest import Corpus
-from separative.corpora.store import Progress, WaveStore
+from separative.corpora.store import WaveStore
 from separative.distributed import ALONE, Processes, share_of
 from separative.errors import CorpusError, SeparativeError
 from separative.mixtures.batch import Batch, ConditionGroup, Mixture
@@ -20,12 +20,11 @@ from separative.mixtures.config import MixtureConfig, Range, Stage
 from separative.mixtures.gains import mix_at, power
 from separative.mixtures.rooms import RoomBank
 from separative.mixtures.sources import SourcePool, crop_start, cut
+from separative.types import Progress, Wave
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
-
-Wave = npt.NDArray[np.float32]
 
 # First key of a random stream, so that no two purposes ever share one.
 ORDER, GROUP, VIEW = 1, 2, 3

@@ -13,8 +13,7 @@ from scipy import fft
 
 from separative.errors import MissingExtraError
 from separative.files import atomic_path
-
-Wave = npt.NDArray[np.float32]
+from separative.types import Wave
 
 FORMAT = 1
 SMALLEST_M, LARGEST_M = (3.0, 3.0, 2.4), (8.0, 6.0, 3.5)

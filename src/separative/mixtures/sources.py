@@ -13,8 +13,7 @@ from separative.corpora.manifest import Corpus, Utterance
 from separative.corpora.store import WaveStore
 from separative.errors import CorpusError
 from separative.mixtures.config import MixtureConfig
-
-Wave = npt.NDArray[np.float32]
+from separative.types import Wave
 
 CROP_TRIES = 4
 JOIN_FADE_SECONDS = 0.005

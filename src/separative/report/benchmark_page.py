@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from separative.evaluation.results import Results, Row, title
 from separative.files import atomic_path, replace_file
-from separative.metrics import Floats
 from separative.report import figures
 from separative.report.figures import picture
 from separative.report.page import html_table, whole_page
+from separative.types import Floats
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from separative.errors import SeparativeError
 from separative.evaluation.results import COLOURS, MARKERS, Row
-from separative.metrics import Floats, Roc
+from separative.metrics import Roc
+from separative.types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,8 +20,8 @@ from separative.metrics import eer, si_sdr_improvement
 from separative.mixtures import Mixer, MixtureConfig, Stage
 from separative.model import SeparativeEncoder
 from separative.objectives import best_permutation, information_bound, separation_costs
+from separative.types import Floats
 
-Floats = NDArray[np.float32]
 SECONDS = 4.0
 STEPS = 3
 # Of more, some are drawn: crops are too few for all.
