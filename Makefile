@@ -1,4 +1,4 @@
-# make demo: the whole way on synthetic voices, to demo/report.html.  make test: everything that must hold.
+# make demo: synthesize speech, train, evaluate, write demo/report.html.  make test: run all checks.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
@@ -16,7 +16,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# PEER_PYTHON: the Python of an environment with the peers (systems/README.md); without it they are left out.
+# PEER_PYTHON: Python of an environment with the peers (systems/README.md). Without it, they are skipped.
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
 
@@ -28,7 +28,7 @@ soak: $(READY)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[fuzz]"
 	$(BIN)/python benchmarks/soak.py
 
-# torch first and alone, so that a CPU build that pip can find is taken before anything asks for another.
+# Install torch first, on its own: then pip can take a CPU build if it finds one.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch

@@ -1,10 +1,10 @@
-"""Embedding every speaker of a recording, beside encoders that give one embedding, in the same run.
+"""Time to embed every speaker of a recording, compared with encoders that return one embedding.
 
     python benchmarks/bench_embed.py --peer-python PEERS/bin/python     # rewrites docs/benchmarks/embed.md
-    python benchmarks/bench_embed.py --page -                           # prints the page, ours alone
+    python benchmarks/bench_embed.py --page -                           # prints the page, without peers
 
-``PEERS`` is an environment with resemblyzer, speechbrain and the same torch. Weights are random where none
-ship.
+``PEERS`` is an environment with resemblyzer, speechbrain and the same version of torch. Encoders without
+published weights in their package have random weights.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from common import (
     made_on,
     median,
     parsed,
-    put,
     spread,
+    table,
     take_turns,
     timed,
+    write_page,
 )
 
 RATE = 16000
@@ -33,14 +34,14 @@ LENGTHS = (3.0, 10.0, 60.0)
 GROWTH = (10.0, 60.0, 180.0, 600.0)
 RESEMBLYZER, ECAPA = "Resemblyzer VoiceEncoder", "SpeechBrain ECAPA-TDNN (1024)"
 PEERS = (RESEMBLYZER, ECAPA)
-MINE, PARTING = "`base`, every speaker", "`base`, every speaker and voice"
+MINE, SEPARATING = "`base`, every speaker", "`base`, every speaker and waveform"
 EXPORTED = "`base`, every speaker, exported to ONNX"
-# Against whom each length is promised to be as fast.
+# At each length, our model must be at least as fast as this peer.
 PROMISED = {3.0: ECAPA, 10.0: RESEMBLYZER, 60.0: RESEMBLYZER}
 
 
 def ours(batch: int, separate: bool) -> Callable[[object], object]:
-    """The model that is shipped as ``embed`` runs it, or as ``separate`` does, with waveforms."""
+    """The shipped model, run as by ``embed``, or as by ``separate`` with waveforms."""
     import numpy as np
 
     from separative.inference.forward import forward
@@ -51,7 +52,7 @@ def ours(batch: int, separate: bool) -> Callable[[object], object]:
 
 
 def exported(path: str, threads: int) -> Callable[[object], object]:
-    """The same model as ONNX."""
+    """The same model, exported to ONNX."""
     import numpy as np
     import onnxruntime
 
@@ -76,7 +77,7 @@ def resemblyzer() -> Callable[[object], object]:
 
 
 def ecapa() -> Callable[[object], object]:
-    """The published size, with its features, as its recipe joins them."""
+    """The published size, with the features and normalisation of its recipe."""
     import torch
     from speechbrain.lobes.features import Fbank
     from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
@@ -110,14 +111,14 @@ def measure(case: Record) -> Record:
 
 def main() -> None:
     parser = arguments(__doc__, "embed.md", runs=4, rounds=2)
-    parser.add_argument("--peer-python", help="interpreter of an environment with the peers")
+    parser.add_argument("--peer-python", help="Python of an environment with the peers")
     args = parsed(parser, measure)
     names = [(MINE, sys.executable), (EXPORTED, sys.executable)]
     names += [(p, args.peer_python) for p in PEERS if args.peer_python]
     keys = [(name, seconds, 1) for name, _ in names for seconds in LENGTHS]
     keys += [(MINE, seconds, 1) for seconds in GROWTH if seconds not in LENGTHS]
-    keys += [(PARTING, seconds, 1) for seconds in GROWTH] + [(MINE, 10.0, 8)]
-    python = dict(names) | {PARTING: sys.executable}
+    keys += [(SEPARATING, seconds, 1) for seconds in GROWTH] + [(MINE, 10.0, 8)]
+    python = dict(names) | {SEPARATING: sys.executable}
     folder = tempfile.TemporaryDirectory()
     onnx = Path(folder.name) / "base.onnx"
     export_to(onnx)
@@ -128,7 +129,7 @@ def main() -> None:
                 "name": name,
                 "seconds": seconds,
                 "batch": batch,
-                "separate": name == PARTING,
+                "separate": name == SEPARATING,
                 "onnx": str(onnx),
                 "runs": args.runs if seconds <= 60 else 2,
                 "threads": args.threads,
@@ -145,23 +146,24 @@ def main() -> None:
     lines = [
         "# Embedding a recording",
         "",
-        f"From the waveform to embeddings, {args.threads} threads; real-time factor: seconds of computing",
-        "for a second of audio. Ours returns an embedding and the activity of every speaker, the peers one.",
+        f"Time from the waveform to embeddings, {args.threads} threads. The real-time factor is the",
+        "computing time per second of audio. Our model returns an embedding and the activity of every",
+        "speaker, the peers return one embedding.",
         *made_on(loads, "torch", "numpy", "onnxruntime"),
         "",
-        "| system | " + " | ".join(f"{seconds:g} s, ms (lowest–highest)" for seconds in LENGTHS) + " | "
-        "real-time factors |",
-        "|---" * (len(LENGTHS) + 2) + "|",
     ]
+    rows = []
     for name, _ in names:
-        cells = " | ".join(spread(found[name, s, 1], "wall_s", 1000, 0) for s in LENGTHS)
-        lines.append(f"| {name} | {cells} | {' / '.join(f'{factor(name, s):.4f}' for s in LENGTHS)} |")
+        cells = [spread(found[name, s, 1], "wall_s", 1000, 0) for s in LENGTHS]
+        rows.append([name, *cells, " / ".join(f"{factor(name, s):.4f}" for s in LENGTHS)])
+    heads = [f"{seconds:g} s, ms (lowest–highest)" for seconds in LENGTHS]
+    lines += table(["system", *heads, "real-time factors"], rows)
     promises = []
     for seconds, peer in PROMISED.items() if args.peer_python else ():
         ratio = factor(MINE, seconds) / factor(peer, seconds)
-        what = f"embedding {seconds:g} s, every speaker: real-time factor over that of {peer}"
+        what = f"embedding {seconds:g} s, every speaker: real-time factor relative to {peer}"
         promises.append(Promise(what, f"{ratio:.2f}", "≤ 1", ratio <= 1))
-    for name, what in ((MINE, "embedding"), (PARTING, "separation")):
+    for name, what in ((MINE, "embedding"), (SEPARATING, "separation")):
         alone = {seconds: found[name, seconds, 1] for seconds in GROWTH}
         slope = exponent(list(GROWTH), [median(one, "wall_s") for one in alone.values()])
         growth = ", ".join(
@@ -170,22 +172,23 @@ def main() -> None:
         )
         lines += [
             "",
-            f"Growth of {what}, in one piece: {growth}; time grows as the length to the **{slope:.2f}**.",
+            f"Growth of {what} without windows: {growth}. Time grows with the length to the power of",
+            f"**{slope:.2f}**.",
         ]
         grows = f"{what} up to 10 minutes: growth of time"
         promises.append(Promise(grows, f"{slope:.2f}", "≤ 1.05", slope <= 1.05))
     lines += [
         "",
-        f"Eight recordings of 10 s in a batch: real-time factor {factor(MINE, 10.0, 8):.4f}, alone"
-        f" {factor(MINE, 10.0):.4f}.",
+        f"Real-time factor of a batch of eight recordings of 10 s: {factor(MINE, 10.0, 8):.4f}; of one"
+        f" recording: {factor(MINE, 10.0):.4f}.",
         "",
         f"Medians (lowest–highest) of {args.rounds * args.runs} runs in {args.rounds} processes, each after",
-        "two to warm up.",
+        "two warm-up runs.",
         "Made by `python benchmarks/bench_embed.py"
         f"{' --peer-python PEERS/bin/python' if args.peer_python else ''}`.",
     ]
     folder.cleanup()
-    put(args.page, lines, promises)
+    write_page(args.page, lines, promises)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A gallery of very many speakers: opening it, finding ten of them, against exact search.
+"""A gallery of very many speakers: time to open it and to search it, compared with exact search.
 
     python benchmarks/bench_gallery.py [--size 1000000]      # rewrites docs/benchmarks/gallery.md
 
-Embeddings are synthetic: directions drawn evenly, so that nobody has near neighbours. Queries are enrolled
-speakers heard again, at a cosine of 0.7 or so.
+Embeddings are synthetic: random directions, so that no speaker has near neighbours. Queries are embeddings of
+enrolled speakers with noise, at a cosine of about 0.7.
 """
 
 from __future__ import annotations
@@ -17,7 +17,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import Promise, Record, arguments, exponent, held_mib, made_on, parsed, put, run_child
+from common import (
+    Promise,
+    Record,
+    arguments,
+    exponent,
+    made_on,
+    memory_mib,
+    parsed,
+    run_child,
+    table,
+    write_page,
+)
 
 DIMENSIONS, QUERIES, TOP = 128, 200, 10
 
@@ -29,7 +40,7 @@ def directions(count: int, seed: int) -> NDArray[np.float32]:
 
 
 def measure(case: Record) -> Record:
-    """Fill, open anew, and find."""
+    """Fill the gallery, or open and search it; one case each."""
     import torch
 
     from separative.gallery import Gallery
@@ -45,26 +56,26 @@ def measure(case: Record) -> Record:
     with Gallery(folder / "gallery", model) as gallery:
         if case["what"] == "fill":
             started = time.perf_counter()
-            with gallery._rows.writing():
+            with gallery._store.write_transaction():
                 for number, row in enumerate(rows):
-                    gallery._rows.put_speaker(f"speaker{number}", row)
+                    gallery._store.save_speaker(f"speaker{number}", row)
             filled = time.perf_counter() - started
             return {"filled": filled}
-        heard = rows[np.linspace(0, size - 1, QUERIES).astype(int)] + directions(QUERIES, 1)
-        heard /= np.linalg.norm(heard, axis=1, keepdims=True)
+        query_QE = rows[np.linspace(0, size - 1, QUERIES).astype(int)] + directions(QUERIES, 1)
+        query_QE /= np.linalg.norm(query_QE, axis=1, keepdims=True)
         started = time.perf_counter()
-        gallery.find(heard[0], TOP)
+        gallery.search(query_QE[0], TOP)
         opened = time.perf_counter() - started
-        # One after another, and again with the exact search between, which empties the processor's caches.
+        # Search once without pauses, and once with an exact search in between, which empties the CPU caches.
         wall, cold, hits = [], [], 0
-        for query in heard:
+        for query in query_QE:
             started = time.perf_counter()
-            gallery.find(query, TOP)
+            gallery.search(query, TOP)
             wall.append(time.perf_counter() - started)
-        for query in heard:
+        for query in query_QE:
             best = np.argpartition(-(rows @ query), TOP)[:TOP]
             started = time.perf_counter()
-            found = gallery.find(query, TOP)
+            found = gallery.search(query, TOP)
             cold.append(time.perf_counter() - started)
             hits += len({name for name, _ in found} & {f"speaker{i}" for i in best})
         return {
@@ -72,14 +83,14 @@ def measure(case: Record) -> Record:
             "ms": [1e3 * x for x in wall],
             "cold": 1e3 * statistics.median(cold),
             "recall": hits / (TOP * QUERIES),
-            "memory": held_mib("VmRSS") - rows.nbytes / 2**20,
+            "memory": memory_mib("VmRSS") - rows.nbytes / 2**20,
             "disk": sum(p.stat().st_size for p in (folder / "gallery").rglob("*") if p.is_file()) / 2**20,
         }
 
 
 def main() -> None:
     parser = arguments(__doc__, "gallery.md", runs=1, rounds=1)
-    parser.add_argument("--size", type=int, default=1_000_000)
+    parser.add_argument("--size", type=int, default=1_000_000, help="number of speakers")
     args = parsed(parser, measure)
     loads, rows, sizes, medians = [os.getloadavg()[0]], [], [], []
     for size in (args.size // 1000, args.size // 100, args.size // 10, args.size):
@@ -90,26 +101,34 @@ def main() -> None:
         sizes.append(size)
         medians.append(statistics.median(found["ms"]))
         rows.append(
-            f"| {size:,} | {medians[-1]:.2f} ({np.percentile(found['ms'], 95):.2f}) | {found['cold']:.2f} |"
-            f" {found['recall']:.4f} | {found['opened']:.2f} | {made['filled']:.1f} |"
-            f" {found['memory']:.0f} | {found['disk']:.0f} |"
+            [
+                f"{size:,}",
+                f"{medians[-1]:.2f} ({np.percentile(found['ms'], 95):.2f})",
+                f"{found['cold']:.2f}",
+                f"{found['recall']:.4f}",
+                f"{found['opened']:.2f}",
+                f"{made['filled']:.1f}",
+                f"{found['memory']:.0f}",
+                f"{found['disk']:.0f}",
+            ]
         )
-    put(
+    header = ["speakers", "search, ms", "cold search, ms", f"recall@{TOP}", "opening, s", "filling, s"]
+    header += ["memory, MiB", "disk, MiB"]
+    write_page(
         args.page,
         [
             "# Galleries",
             "",
-            f"Synthetic embeddings of {DIMENSIONS} dimensions, drawn evenly; {QUERIES} queries, each an",
-            "enrolled speaker plus as much noise. Median (95th percentile) of `Gallery.find`, which reads",
-            f"names and exact embeddings of its candidates from the file; recall of the exact {TOP} nearest.",
-            "One query after another; `cold`: after as much other memory was read as an exact search reads,",
-            "so that nothing lies in the processor's caches.",
+            f"Synthetic embeddings of {DIMENSIONS} dimensions with random directions. The {QUERIES}",
+            "queries are",
+            "enrolled speakers plus noise of the same power. Times are medians (95th percentiles) of",
+            "`Gallery.search`, which reads names and exact embeddings of its candidates from the file.",
+            "Recall is",
+            f"measured against the exact {TOP} nearest speakers. Queries run one after another; for the cold",
+            "search, the CPU caches are emptied before each query.",
             *made_on(loads, "numkong", "numpy"),
             "",
-            "| speakers | find, ms | cold, ms | recall@10 | opening, s | filling, s"
-            " | memory, MiB | disk, MiB |",
-            "|---|---|---|---|---|---|---|---|",
-            *rows,
+            *table(header, rows),
             "",
             f"Time grows with the number of speakers to the power of {exponent(sizes, medians):.2f}.",
             "",

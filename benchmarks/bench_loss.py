@@ -1,9 +1,9 @@
-"""The exact contrastive loss at up to a million identities: time, memory and how both grow.
+"""Time and memory of the exact contrastive loss, by number of identities up to a million.
 
     python benchmarks/bench_loss.py              # rewrites docs/benchmarks/loss.md
     python benchmarks/bench_loss.py --page -     # prints the page
 
-Beside it, in the same run, the naive loss (all logits at once) and its matrix products alone.
+In the same run, the loss is compared with the naive loss (all logits at once) and with its matrix products.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from common import (
     made_on,
     median,
     parsed,
-    put,
     run_child,
     spread,
+    table,
     take_turns,
     timed,
+    write_page,
 )
 
 MOST_ROWS = 10_000_000
@@ -31,6 +32,8 @@ SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000)
 EMBED, ROWS = 128, 64
 ALPHA = 10.0
 MOST_MB, MOST_RATIO = 256, 1.3
+HEADER = ["P", "loss, ms", "naive, ms", "three matrix products, ms", "loss ÷ products", "loss ÷ naive"]
+HEADER += ["memory of the loss beyond its gradient, MB", "memory of the naive loss beyond its gradient, MB"]
 
 
 def measure(case: Record) -> Record:
@@ -56,7 +59,7 @@ def measure(case: Record) -> Record:
         F.cross_entropy(inventory(embed_RE), label_R).backward()
 
     def products() -> None:
-        """Logits, and from them the gradients of embeddings and rows: all that cannot be spared."""
+        """Logits, and the gradients of embeddings and rows: the computation that cannot be avoided."""
         logits_RP = embed_RE.detach() @ row_PE.T
         logits_RP @ row_PE
         logits_RP.T @ embed_RE.detach()
@@ -76,7 +79,7 @@ def main() -> None:
     common = {"runs": args.runs, "threads": args.threads}
     keys = [(what, size) for what in ("loss", "naive", "products") for size in SIZES]
     cases = [(sys.executable, common | {"what": what, "identities": size}) for what, size in keys]
-    # Memory is measured apart: an allocator that keeps what is freed has holes besides.
+    # Memory is measured separately, because an allocator that keeps freed memory also has gaps.
     sparing = [(what, size) for what in ("loss", "naive") for size in SIZES]
     cases += [
         (sys.executable, common | {"what": what, "identities": size, "runs": 1, "keep_freed": False})
@@ -98,36 +101,42 @@ def main() -> None:
     lines = [
         "# The contrastive loss over a large inventory",
         "",
-        f"Forward and backward of {ROWS} embeddings of {EMBED} numbers, the sum exact over P identities;",
+        f"Forward and backward pass of {ROWS} embeddings of size {EMBED}, with the exact sum over P",
+        "identities;",
         f"{args.threads} threads.",
         *made_on(loads, "torch"),
         "",
-        "| P | loss, ms | naive, ms | three matrix products, ms | loss ÷ products | loss ÷ naive"
-        " | memory of the loss beyond its gradient, MB | of the naive one, MB |",
-        "|---" * 8 + "|",
     ]
+    rows = []
     for size in SIZES:
         loss, naive, products = (found[what, size] for what in ("loss", "naive", "products"))
-        lines.append(
-            f"| {size:,} | {spread(loss, 'wall_s', 1000, 1)} | {spread(naive, 'wall_s', 1000, 1)}"
-            f" | {spread(products, 'wall_s', 1000, 1)}"
-            f" | {median(loss, 'wall_s') / median(products, 'wall_s'):.2f}"
-            f" | {median(loss, 'wall_s') / median(naive, 'wall_s'):.2f}"
-            f" | {beyond('loss', size):.0f} | {beyond('naive', size):.0f} |"
+        rows.append(
+            [
+                f"{size:,}",
+                *(spread(one, "wall_s", 1000, 1) for one in (loss, naive, products)),
+                f"{median(loss, 'wall_s') / median(products, 'wall_s'):.2f}",
+                f"{median(loss, 'wall_s') / median(naive, 'wall_s'):.2f}",
+                f"{beyond('loss', size):.0f}",
+                f"{beyond('naive', size):.0f}",
+            ]
         )
+    lines += table(HEADER, rows)
     times = [median(found["loss", size], "wall_s") for size in SIZES]
     lines += [
         "",
-        f"At P = {MOST_ROWS:,}, loss and a step of the optimiser that keeps one moment a row"
-        f" (`inventory_by: row`): {median([most], 'wall_s'):.1f} s, {most['peak'] / 1024:.1f} GiB at most,",
-        f"of them {2 * 4 * EMBED * MOST_ROWS / 2**30:.1f} the rows and their gradient.",
+        f"At P = {MOST_ROWS:,}, the loss and a step of the optimiser with one moment per row"
+        f" (`inventory_by: row`) take {median([most], 'wall_s'):.1f} s and at most",
+        f"{most['peak'] / 1024:.1f} GiB,",
+        f"of which the rows and their gradient take {2 * 4 * EMBED * MOST_ROWS / 2**30:.1f} GiB.",
         "",
-        f"Time grows as P to the {exponent([float(s) for s in SIZES], times):.2f}.",
-        "The three products are the logits and the gradients of embeddings and of rows. The loss keeps the",
+        f"Time grows with P to the power of {exponent([float(s) for s in SIZES], times):.2f}.",
+        "The three matrix products are the logits and the gradients of embeddings and rows. The loss",
+        "keeps the",
         f"first {KEPT_LOGITS / 1e6:.0f} million logits for its backward pass and computes the others again.",
         "",
         f"Medians (lowest–highest) of {args.rounds * args.runs} runs in {args.rounds} processes, each after",
-        "two to warm up; memory in processes of their own. Made by `python benchmarks/bench_loss.py`.",
+        "two warm-up runs. Memory is measured in separate processes. Made by `python",
+        "benchmarks/bench_loss.py`.",
     ]
     loss, products = found["loss", SIZES[-1]], found["products", SIZES[-1]]
     megabytes = beyond("loss", SIZES[-1])
@@ -136,10 +145,15 @@ def main() -> None:
     named = "exact loss, a million identities"
     promises = [
         Promise(f"{named}: extra memory", f"{megabytes:.0f} MB", f"≤ {MOST_MB} MB", megabytes <= MOST_MB),
-        Promise(f"{named}: time over products", f"{ratio:.2f}", f"≤ {MOST_RATIO}", ratio <= MOST_RATIO),
+        Promise(
+            f"{named}: time relative to the matrix products",
+            f"{ratio:.2f}",
+            f"≤ {MOST_RATIO}",
+            ratio <= MOST_RATIO,
+        ),
         Promise("exact loss: growth of time with P", f"{slope:.2f}", "≤ 1.05", slope <= 1.05),
     ]
-    put(args.page, lines, promises)
+    write_page(args.page, lines, promises)
 
 
 if __name__ == "__main__":

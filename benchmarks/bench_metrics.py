@@ -1,16 +1,28 @@
-"""Error rates, costs and calibration of many scores: time, memory and how both grow.
+"""Time and memory of error rates, costs and calibration, by number of scores.
 
     python benchmarks/bench_metrics.py              # rewrites docs/benchmarks/metrics.md
     python benchmarks/bench_metrics.py --page -     # prints the page
 
-Every metric and size runs in a child process of its own, so that its peak memory is its own.
+Every metric and size runs in a separate process, so that its peak memory can be measured.
 """
 
 from __future__ import annotations
 
 import sys
 
-from common import Promise, Record, arguments, exponent, made_on, median, parsed, put, take_turns, timed
+from common import (
+    Promise,
+    Record,
+    arguments,
+    exponent,
+    made_on,
+    median,
+    parsed,
+    table,
+    take_turns,
+    timed,
+    write_page,
+)
 
 METRICS = ("eer", "min_dcf", "cllr", "min_cllr", "fit_calibration")
 SIZES = (10_000, 31_623, 100_000, 316_228, 1_000_000)
@@ -20,7 +32,7 @@ LIMIT_S = 2.0
 def measure(case: Record) -> Record:
     import numpy as np
 
-    # Loaded when first used; no part of any metric's time.
+    # Imported here, because the first import must not count as time of a metric.
     import scipy.optimize
     import scipy.special  # noqa: F401
 
@@ -32,14 +44,14 @@ def measure(case: Record) -> Record:
     return timed(lambda: function(score_N, target_N), case["runs"], warm=0)
 
 
-def table(found: dict[tuple[str, int], float], fitted: tuple[int, ...], digits: int) -> list[str]:
-    head = " | ".join(f"{size:,}" for size in SIZES)
-    lines = [f"| metric | {head} | exponent |", "|---" * (len(SIZES) + 2) + "|"]
+def growth_table(found: dict[tuple[str, int], float], fitted: tuple[int, ...], digits: int) -> list[str]:
+    """A row per metric: values by number of scores, and the exponent fitted to the sizes ``fitted``."""
+    rows = []
     for metric in METRICS:
-        cells = " | ".join(f"{found[metric, size]:.{digits}f}" for size in SIZES)
+        cells = [f"{found[metric, size]:.{digits}f}" for size in SIZES]
         slope = exponent([float(s) for s in fitted], [max(found[metric, s], 1e-9) for s in fitted])
-        lines.append(f"| `{metric}` | {cells} | {slope:.2f} |")
-    return lines
+        rows.append([f"`{metric}`", *cells, f"{slope:.2f}"])
+    return table(["metric", *(f"{size:,}" for size in SIZES), "exponent"], rows)
 
 
 def main() -> None:
@@ -54,22 +66,24 @@ def main() -> None:
         "# Metrics of many scores",
         "",
         *made_on(loads, "numpy", "scipy"),
-        "Half of the scores are targets, two normal distributions 2 apart.",
+        "Half of the scores are target scores. Both classes are normal, with means 2 standard deviations",
+        "apart.",
         "",
-        f"Milliseconds, medians of {args.rounds * args.runs} runs, by number of scores. Time and memory grow",
-        "as that number to the exponent, fitted over all sizes for the time, over the three largest for the",
-        "memory.",
+        f"Milliseconds by number of scores, medians of {args.rounds * args.runs} runs. Time and memory",
+        "grow with",
+        "that number to the power of the exponent, which is fitted to all sizes for the time and to the",
+        "three largest for the memory.",
         "",
-        *table(times, SIZES, 1),
+        *growth_table(times, SIZES, 1),
         "",
         "Peak memory above that of the process with its scores (8 bytes each, and 1 for the class), MiB:",
         "",
-        *table({key: median(one, "above") for key, one in found.items()}, SIZES[-3:], 1),
+        *growth_table({key: median(one, "above") for key, one in found.items()}, SIZES[-3:], 1),
         "",
         "Made by `python benchmarks/bench_metrics.py`.",
     ]
     named = f"any metric of {SIZES[-1]:,} scores"
-    put(args.page, lines, [Promise(named, f"{slowest:.2f} s", f"< {LIMIT_S:g} s", slowest < LIMIT_S)])
+    write_page(args.page, lines, [Promise(named, f"{slowest:.2f} s", f"< {LIMIT_S:g} s", slowest < LIMIT_S)])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Separation after equal wall-clock training on the same mixtures, beside Asteroid's networks.
+"""Separation after equal training time on the same mixtures, compared with Asteroid's networks.
 
     python benchmarks/bench_separation.py --peer-python PEERS/bin/python --corpus speech.csv \
         --noise noise.csv --minutes 30      # rewrites docs/benchmarks/separation.md; hours on two cores
 
-Every network trains alone on all threads: ours by its whole recipe (identities and activity too), the peers,
-at their defaults and 8 kHz, by negative SI-SDR under the best permutation (Adam, rate 1e-3 with the recipe's
-fall). The speakers, speeds, crops, channels and ratios are the recipe's. All are judged at 8 kHz on the same
-mixtures of two unseen speakers at 0 dB. Not a part of ``run.py``: it takes too long.
+Each network is trained alone, on all threads. Ours is trained by its whole recipe, with identities and
+activity. The peers are trained with their default sizes at 8 kHz by negative SI-SDR under the best
+permutation (Adam, learning rate 1e-3 with the schedule of the recipe). Speakers, speeds, crops, channels and
+ratios are those of the recipe. All networks are evaluated at 8 kHz on the same mixtures of two unseen
+speakers at 0 dB. This benchmark is not part of ``run.py``, because it takes too long.
 """
 
 from __future__ import annotations
@@ -18,13 +19,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common import Promise, Record, arguments, made_on, parsed, put, run_child, training_arguments
+from common import (
+    Promise,
+    Record,
+    arguments,
+    made_on,
+    parsed,
+    run_child,
+    table,
+    training_arguments,
+    write_page,
+)
 
 OURS, PEERS = "small", ("DPRNNTasNet", "ConvTasNet")
 PEER_RATE, PEER_BATCH, PEER_LR = 8000, 8, 1e-3
-JUDGED_SECONDS, JUDGED_STEPS = 4.0, 3
-# Shares of the training after which the network is judged, not counted as training.
-LOOKS = (0.5, 1.0)
+TEST_SECONDS, TEST_STEPS = 4.0, 3
+# Shares of the training after which the network is evaluated; the evaluation does not count as training.
+EVALUATIONS = (0.5, 1.0)
 
 
 def measure(case: Record) -> Record:
@@ -45,17 +56,17 @@ def measure(case: Record) -> Record:
     noise = load_corpus(case["noise"]).split("train")
     mixer = Mixer(corpus.split("train"), config, seed=0, noise=noise, cache=Path(case["cache"]))
     step, separate = _ours(recipe, mixer) if mine else _peer(case["system"])
-    judge = _judge(corpus.split("dev"), recipe.mixtures, Path(case["cache"]))
-    trained, number, looks = 0.0, 0, []
+    test = _make_test(corpus.split("dev"), recipe.mixtures, Path(case["cache"]))
+    trained, number, evaluations = 0.0, 0, []
     wanted = 60 * case["minutes"]
-    while len(looks) < len(LOOKS):
+    while len(evaluations) < len(EVALUATIONS):
         started = time.monotonic()
         step(mixer.batch(number), number, trained / wanted)
         trained, number = trained + time.monotonic() - started, number + 1
-        if trained >= LOOKS[len(looks)] * wanted:
-            looks.append({"minutes": trained / 60, "seconds": number * config.batch * config.seconds})
-            looks[-1] |= judge(separate)
-    return {"looks": looks}
+        if trained >= EVALUATIONS[len(evaluations)] * wanted:
+            evaluations.append({"minutes": trained / 60, "seconds": number * config.batch * config.seconds})
+            evaluations[-1] |= test(separate)
+    return {"evaluations": evaluations}
 
 
 def _ours(recipe: Any, mixer: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -69,7 +80,7 @@ def _ours(recipe: Any, mixer: Any) -> tuple[Callable[..., Any], Callable[..., An
     def separate(mix_BN: torch.Tensor) -> torch.Tensor:
         return learner.average.eval()(mix_BN).estimate_BCN
 
-    return lambda batch, step, share: learner.learn(batch, step, min(share, 1.0)), separate
+    return lambda batch, step, share: learner.step(batch, step, min(share, 1.0)), separate
 
 
 def _peer(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -90,21 +101,21 @@ def _peer(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
         network.train()
         adam.param_groups[0]["lr"] = learning_rate(config, number, min(share, 1.0))
         adam.zero_grad()
-        loss(network(batch.mix_BN.unsqueeze(1)), batch.source_BCN).backward()
+        loss(network(batch.mixtures.unsqueeze(1)), batch.sources).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         adam.step()
 
     def separate(mix_BN: torch.Tensor) -> torch.Tensor:
         network.eval()
         slow_BN = torch.from_numpy(soxr.resample(mix_BN.numpy().T, 16000, PEER_RATE).T.copy())
-        # A few at a time: a batch of 32 would take ten gigabytes.
+        # Four mixtures at a time: a batch of 32 would need ten gigabytes.
         return torch.cat([network(some_BN.unsqueeze(1)) for some_BN in slow_BN.split(4)])
 
     return step, separate
 
 
-def _judge(dev: Any, config: Any, cache: Path) -> Callable[[Callable[..., Any]], Record]:
-    """Mean SI-SDR improvement in dB at PEER_RATE, and its 95 % interval by bootstrap over target speakers."""
+def _make_test(dev: Any, config: Any, cache: Path) -> Callable[[Callable[..., Any]], Record]:
+    """A test of the mean SI-SDR improvement in dB at PEER_RATE, with a 95 % interval over target speakers."""
     import numpy as np
     import soxr
     import torch
@@ -112,24 +123,24 @@ def _judge(dev: Any, config: Any, cache: Path) -> Callable[[Callable[..., Any]],
     from separative.metrics import si_sdr_improvement
     from separative.mixtures import Mixer
 
-    plain = {"seconds": JUDGED_SECONDS, "batch": 32, "sir_db": (0.0, 0.0), "speeds": (1.0,), "channel": 0.0}
+    plain = {"seconds": TEST_SECONDS, "batch": 32, "sir_db": (0.0, 0.0), "speeds": (1.0,), "channel": 0.0}
     plain |= {"stages": [{"speakers": (0.0, 1.0)}], "unlabelled": "drop"}
     mixer = Mixer(dev, type(config).model_validate(config.model_dump() | plain), seed=1, cache=cache)
-    batches = [mixer.batch(step) for step in range(JUDGED_STEPS)]
+    batches = [mixer.batch(step) for step in range(TEST_STEPS)]
 
     def slow(wave_CN: Any) -> Any:
         return soxr.resample(np.asarray(wave_CN).T, config.rate, PEER_RATE).T
 
-    def judge(separate: Callable[..., Any]) -> Record:
+    def test(separate: Callable[..., Any]) -> Record:
         gains: dict[int, list[float]] = {}
         with torch.inference_mode():
             for batch in batches:
-                estimates = separate(batch.mix_BN).numpy()
+                estimates = separate(batch.mixtures).numpy()
                 for row, estimate_CN in enumerate(estimates):
-                    mix_N = slow(batch.mix_BN[row : row + 1])[0]
+                    mix_N = slow(batch.mixtures[row : row + 1])[0]
                     rated_CN = estimate_CN if estimate_CN.shape[-1] == len(mix_N) else slow(estimate_CN)
-                    gain_K, _ = si_sdr_improvement(rated_CN, slow(batch.source_BCN[row]), mix_N)
-                    gains.setdefault(int(batch.identity_BC[row, 0]), []).append(float(np.mean(gain_K)))
+                    gain_K, _ = si_sdr_improvement(rated_CN, slow(batch.sources[row]), mix_N)
+                    gains.setdefault(int(batch.identities[row, 0]), []).append(float(np.mean(gain_K)))
         speakers = list(gains.values())
         rng = np.random.default_rng(0)
         means = [
@@ -143,16 +154,16 @@ def _judge(dev: Any, config: Any, cache: Path) -> Callable[[Callable[..., Any]],
             "high": float(high),
         }
 
-    return judge
+    return test
 
 
 def main() -> None:
     parser = arguments(__doc__, "separation.md", runs=1, rounds=1)
-    parser.add_argument("--peer-python", help="interpreter of an environment with asteroid and this package")
+    parser.add_argument("--peer-python", help="Python of an environment with asteroid and this package")
     training_arguments(parser, minutes=30.0)
     args = parsed(parser, measure)
     if not (args.peer_python and args.corpus and args.noise):
-        parser.error("--peer-python, --corpus and --noise are needed")
+        parser.error("--peer-python, --corpus and --noise are required")
     import os
 
     common = {key: getattr(args, key) for key in ("corpus", "noise", "cache", "minutes", "threads")}
@@ -160,40 +171,45 @@ def main() -> None:
     for system in (OURS, *PEERS):
         print(f"{system} …", file=sys.stderr, flush=True)
         loads.append(os.getloadavg()[0])
-        found[system] = run_child(__file__, common | {"system": system}, args.peer_python)["looks"]
+        found[system] = run_child(__file__, common | {"system": system}, args.peer_python)["evaluations"]
         print(json.dumps(found[system]), file=sys.stderr, flush=True)
-    head = " | ".join(f"after {share:.0%}" for share in LOOKS)
     lines = [
-        "# Separation after equal time",
+        "# Separation after equal training time",
         "",
-        f"SI-SDR improvement in dB (95 % interval over speakers) on {32 * JUDGED_STEPS} mixtures of two",
-        f"unseen speakers at 0 dB, {JUDGED_SECONDS:g} s, judged at 8 kHz; {args.minutes:g} minutes of",
-        f"training each, {args.threads} threads, drawing the mixtures included.",
+        f"SI-SDR improvement in dB (95 % interval over speakers) on {32 * TEST_STEPS} mixtures of two",
+        f"unseen speakers at 0 dB, {TEST_SECONDS:g} s, evaluated at 8 kHz. Each network is trained for",
+        f"{args.minutes:g} minutes on {args.threads} threads, including the drawing of mixtures.",
         *made_on(loads, "torch"),
         "",
-        f"| network | {head} | seconds of mixture heard |",
-        "|---" * (len(LOOKS) + 2) + "|",
     ]
-    for system, looks in found.items():
-        cells = " | ".join(f"{x['db']:.1f} ({x['low']:.1f} to {x['high']:.1f})" for x in looks)
-        lines.append(f"| {system} | {cells} | {looks[-1]['seconds']:,.0f} |")
+    rows = [
+        [
+            system,
+            *(f"{x['db']:.1f} ({x['low']:.1f} to {x['high']:.1f})" for x in evaluations),
+            f"{evaluations[-1]['seconds']:,.0f}",
+        ]
+        for system, evaluations in found.items()
+    ]
+    heads = [f"after {share:.0%}" for share in EVALUATIONS]
+    lines += table(["network", *heads, "seconds of mixtures"], rows)
     lines += [
         "",
-        "Ours trains by its whole recipe on mixtures of two, the peers by negative SI-SDR alone, at their",
-        "defaults. Made by `python benchmarks/bench_separation.py --peer-python PEERS/bin/python"
+        "Our network is trained by its whole recipe on mixtures of two speakers. The peers are trained by",
+        "negative SI-SDR alone, with their default sizes.",
+        "Made by `python benchmarks/bench_separation.py --peer-python PEERS/bin/python"
         f" --corpus speech.csv --noise noise.csv --minutes {args.minutes:g}`.",
     ]
     mine = found[OURS][-1]["db"]
     promises = [
         Promise(
-            f"separation after {args.minutes:g} minutes each, less that of Asteroid {peer}",
+            f"separation after {args.minutes:g} minutes of training each, minus that of Asteroid {peer}",
             f"{mine - found[peer][-1]['db']:+.1f} dB",
             "≥ 0 dB",
             mine >= found[peer][-1]["db"],
         )
         for peer in PEERS
     ]
-    put(args.page, lines, promises)
+    write_page(args.page, lines, promises)
 
 
 if __name__ == "__main__":

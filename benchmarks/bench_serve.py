@@ -1,10 +1,11 @@
-"""Twenty clients at one server: what is answered, how soon, and what it does to the server's memory.
+"""Twenty clients of one server: responses, response times, and memory of the server.
 
     python benchmarks/bench_serve.py                      # rewrites docs/benchmarks/serve.md
     python benchmarks/bench_serve.py --seconds 20 --page -
 
-Each client posts a recording of 10 s, has it diarized, fetches the result and a voice, deletes all, and
-begins again; where it is told to come back later, it does. Weights are random unless ``--model`` names some.
+Each client posts a recording of 10 s, diarizes it, downloads the result and a separated speaker, deletes
+everything and starts again. After status 429 it waits and retries. The weights are random unless ``--model``
+is given.
 """
 
 from __future__ import annotations
@@ -22,25 +23,28 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from common import PAGES, Promise, made_on, put
+from common import PAGES, Promise, made_on, table, write_page
 from separative import audio
 
 RATE, LENGTH = 16000, 10.0
 PORT = 8765
-# Caches fill, threads begin: memory counts from here on.
+# Share of the time after which memory is measured: until then caches fill and threads start.
 WARM = 0.25
 GROWTH = 1.1
 
 
 class Client(threading.Thread):
-    """One after another, until told to stop; ``statuses`` of all answers, seconds of each whole round."""
+    """A client that works until ``stop`` is set.
 
-    def __init__(self, number: int, url: str, sound: bytes, stop: threading.Event) -> None:
+    ``statuses`` counts the responses by status, ``rounds`` has the seconds of each complete round.
+    """
+
+    def __init__(self, number: int, url: str, recording: bytes, stop: threading.Event) -> None:
         super().__init__()
-        self.number, self.url, self.sound, self.stop = number, url, sound, stop
+        self.number, self.url, self.recording, self.stop = number, url, recording, stop
         self.statuses: Counter[str] = Counter()
         self.rounds: list[float] = []
-        self.mute_429 = 0
+        self.without_retry_after = 0
 
     def run(self) -> None:
         with httpx.Client(base_url=self.url, timeout=120) as self.client:
@@ -49,31 +53,33 @@ class Client(threading.Thread):
                 if self.round():
                     self.rounds.append(time.perf_counter() - begun)
 
-    def ask(self, method: str, path: str, **options: object) -> httpx.Response | None:
-        """An answer; None once it is over. 429 is waited out, as long as it says how long."""
+    def request(self, method: str, path: str, **options: object) -> httpx.Response | None:
+        """The response, or None when the client must stop. After status 429 it waits and retries."""
         while True:
             try:
-                answer = self.client.request(method, path, **options)  # type: ignore[arg-type]
+                response = self.client.request(method, path, **options)  # type: ignore[arg-type]
             except httpx.HTTPError as error:
                 self.statuses[type(error).__name__] += 1
                 return None
-            self.statuses[str(answer.status_code)] += 1
-            if answer.status_code != 429:
-                return answer
-            self.mute_429 += "retry-after" not in answer.headers
-            if self.stop.wait(float(answer.headers.get("retry-after", 1))):
+            self.statuses[str(response.status_code)] += 1
+            if response.status_code != 429:
+                return response
+            self.without_retry_after += "retry-after" not in response.headers
+            if self.stop.wait(float(response.headers.get("retry-after", 1))):
                 return None
 
     def round(self) -> bool:
-        held = self.ask("POST", "/api/recordings", params={"name": f"{self.number}.wav"}, content=self.sound)
+        held = self.request(
+            "POST", "/api/recordings", params={"name": f"{self.number}.wav"}, content=self.recording
+        )
         if held is None or held.status_code != 201:
             return False
         recording = f"/api/recordings/{held.json()['id']}"
-        started = self.ask("POST", "/api/diarize", json={"recording": held.json()["id"]})
+        started = self.request("POST", "/api/diarize", json={"recording": held.json()["id"]})
         done = False
         if started is not None and started.status_code == 202:
             job = f"/api/jobs/{started.json()['id']}"
-            while (found := self.ask("GET", job)) is not None and found.status_code == 200:
+            while (found := self.request("GET", job)) is not None and found.status_code == 200:
                 state = found.json()["state"]
                 if state in ("done", "failed", "cancelled"):
                     self.statuses[f"job {state}"] += 1
@@ -81,9 +87,9 @@ class Client(threading.Thread):
                     break
                 time.sleep(0.5)
             if done:
-                self.ask("GET", f"{job}/voices/1.wav")
-            self.ask("DELETE", job)
-        self.ask("DELETE", recording)
+                self.request("GET", f"{job}/speakers/1.wav")
+            self.request("DELETE", job)
+        self.request("DELETE", recording)
         return done
 
 
@@ -92,7 +98,7 @@ def resident_mib(process: int) -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
 
 
-def model_of(folder: Path) -> Path:
+def save_random_model(folder: Path) -> Path:
     import torch
 
     from separative.model import SeparativeEncoder, save_model
@@ -102,7 +108,7 @@ def model_of(folder: Path) -> Path:
     return save_model(SeparativeEncoder(load_recipe("small").model).eval(), folder / "model")
 
 
-def sound(folder: Path, number: int) -> bytes:
+def make_recording(folder: Path, number: int) -> bytes:
     rng = np.random.default_rng(number)
     wave_N = 0.1 * rng.standard_normal(round(LENGTH * RATE)) * np.abs(np.sin(np.arange(LENGTH * RATE) / 3000))
     path = folder / f"{number}.wav"
@@ -114,15 +120,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", help="folder of a model")
-    parser.add_argument("--clients", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--page", default=str(PAGES / "serve.md"), help="file to write, - to print")
+    parser.add_argument("--model", help="model folder")
+    parser.add_argument("--clients", type=int, default=20, help="number of clients")
+    parser.add_argument("--seconds", type=float, default=120.0, help="duration")
+    parser.add_argument("--page", default=str(PAGES / "serve.md"), help="page to write; - prints it")
     args = parser.parse_args()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = args.model or model_of(folder)
+        model = args.model or save_random_model(folder)
         words = ["serve", str(folder / "gallery"), "--model", str(model), "--port", str(PORT)]
         temporary = folder / "temporary"
         temporary.mkdir()
@@ -140,7 +146,7 @@ def main() -> None:
                         raise SystemExit("the server did not start") from None
                     time.sleep(0.2)
             fresh, stop = resident_mib(server.pid), threading.Event()
-            clients = [Client(n, url, sound(folder, n), stop) for n in range(args.clients)]
+            clients = [Client(n, url, make_recording(folder, n), stop) for n in range(args.clients)]
             begun = time.monotonic()
             for client in clients:
                 client.start()
@@ -163,45 +169,42 @@ def main() -> None:
     growth = max(late) / max(warm)
     fine = {s: n for s, n in statuses.items() if s.startswith("2") or s in ("429", "job done")}
     other = {s: n for s, n in statuses.items() if s not in fine}
-    mute = sum(client.mute_429 for client in clients)
+    without_retry_after = sum(client.without_retry_after for client in clients)
     lines = [
         "# A busy server",
         "",
-        f"{args.clients} clients for {args.seconds:g} s, each posting recordings of {LENGTH:g} s to be"
-        f" diarized by"
-        f" {'a model with random weights, as large as `small`' if args.model is None else args.model};",
-        "clients and server share the machine.",
+        f"{args.clients} clients post and diarize recordings of {LENGTH:g} s for {args.seconds:g} s.",
+        f"The model is {'`small` with random weights' if args.model is None else args.model}.",
+        "Clients and server run on the same machine.",
         *made_on([load], "torch", "fastapi", "uvicorn", "httpx"),
         "",
-        "| answers | |",
-        "|---|---|",
-        *(f"| {status} | {number} |" for status, number in sorted(statuses.items())),
+        *table(["response", "count"], [[status, str(n)] for status, n in sorted(statuses.items())]),
         "",
-        f"Recordings diarized: {statuses['job done']}, {statuses['job done'] / args.seconds:.2f} a second."
+        f"Recordings diarized: {statuses['job done']}, {statuses['job done'] / args.seconds:.2f} per second."
         + (
-            f" From post to deletion {rounds[len(rounds) // 2]:.1f} s in the median,"
-            f" {rounds[-1]:.1f} s at most."
+            f" A round from upload to deletion takes {rounds[len(rounds) // 2]:.1f} s (median),"
+            f" at most {rounds[-1]:.1f} s."
             if rounds
             else ""
         ),
         f"Memory of the server: {fresh:.0f} MiB before the first client, at most {max(warm):.0f} MiB in the"
-        f" second quarter of the time and {max(late):.0f} MiB in the last.",
+        f" second quarter of the time and at most {max(late):.0f} MiB in the last quarter.",
         "",
         f"Made by `python benchmarks/bench_serve.py`{'' if args.model is None else ' with `--model`'}.",
     ]
-    put(
+    write_page(
         args.page,
         lines,
         [
             Promise(
-                f"{args.clients} clients at a server: answers that are neither 2xx nor 429 with Retry-After",
-                f"{sum(other.values()) + mute}",
+                f"{args.clients} clients of a server: responses other than 2xx, or 429 with Retry-After",
+                f"{sum(other.values()) + without_retry_after}",
                 "0",
-                not other and not mute,
+                not other and not without_retry_after,
             ),
-            Promise("memory of a busy server: its growth", f"{growth:.3f}", f"≤ {GROWTH}", growth <= GROWTH),
+            Promise("memory growth of a busy server", f"{growth:.3f}", f"≤ {GROWTH}", growth <= GROWTH),
             Promise(
-                "temporary files of a busy server, once clients and server are gone",
+                "temporary files left by a busy server",
                 f"{len(left) + len(after)}",
                 "0",
                 not left and not after,

@@ -1,8 +1,8 @@
-"""Speech in tar archives beside plain files: packing, listing, decoding, drawing.
+"""Speech in tar archives (shards) compared with plain files: packing, listing, decoding, drawing.
 
     python benchmarks/bench_shards.py [--utterances 100000]      # rewrites docs/benchmarks/shards.md
 
-Clips of half a second, as many as asked for, are written to a temporary folder (8 kB each).
+It writes clips of half a second (8 kB each) to a temporary folder.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from common import Promise, Record, arguments, made_on, parsed, put, run_child
+from common import Promise, Record, arguments, made_on, parsed, run_child, table, write_page
 
 RATE, SAMPLES, EACH = 8000, 4000, 50
 BATCHES = 20
 
 
 def measure(case: Record) -> Record:
-    """A step of the way in a process of its own, so that nothing is remembered from the step before."""
+    """Run one step in a separate process, so that nothing is cached from the step before."""
     from separative.corpora import load_corpus, pack_corpus
     from separative.corpora.store import WaveStore
     from separative.mixtures import Mixer, MixtureConfig
@@ -40,7 +40,7 @@ def measure(case: Record) -> Record:
     config = MixtureConfig(rate=RATE, seconds=1.0, batch=32)
     mixer = Mixer(corpus, config, seed=0, cache=folder)
     started = time.perf_counter()
-    check = sum(float(mixer.batch(step).mix_BN.square().sum()) for step in range(BATCHES))
+    check = sum(float(mixer.batch(step).mixtures.square().sum()) for step in range(BATCHES))
     return {
         "listed": listed,
         "took": decoded,
@@ -51,7 +51,7 @@ def measure(case: Record) -> Record:
 
 def main() -> None:
     parser = arguments(__doc__, "shards.md", runs=1, rounds=1)
-    parser.add_argument("--utterances", type=int, default=100_000)
+    parser.add_argument("--utterances", type=int, default=100_000, help="number of clips")
     args = parsed(parser, measure)
     loads, rng = [os.getloadavg()[0]], np.random.default_rng(0)
     noise = np.round(6000 * rng.standard_normal(RATE * 60)).clip(-32768, 32767).astype(np.int16)
@@ -73,32 +73,29 @@ def main() -> None:
         }
         archives = len(list(shards.glob("*.tar")))
     rows = [
-        f"| {kind} | {x['listed']:.1f} | {args.utterances / x['took']:.0f} | {x['drawn']:.0f} |"
+        [kind, f"{x['listed']:.1f}", f"{args.utterances / x['took']:.0f}", f"{x['drawn']:.0f}"]
         for kind, x in found.items()
     ]
     equal = found["files"]["check"] == found["shards"]["check"]
-    put(
+    write_page(
         args.page,
         [
-            "# Shards beside files",
+            "# Shards compared with files",
             "",
-            f"{args.utterances} utterances of half a second (WAV, 8 kHz, {args.utterances // EACH} speakers),",
+            f"{args.utterances} utterances of half a second (WAV, 8 kHz, {args.utterances // EACH}",
+            "speakers),",
             f"on one local disk; {archives} archives, packed at {args.utterances / packed['took']:.0f} files",
-            "a second. Files were just written and lie in the system's memory: what archives spare a",
-            "disk or a network is not seen here.",
+            "per second. All files were just written and are still in memory, so this page does not show the",
+            "advantage of archives on a disk or a network.",
             *made_on(loads, "torch", "soundfile"),
             "",
-            "| speech in | listing, s | files decoded a second, once | mixtures drawn a second |",
-            "|---|---|---|---|",
-            *rows,
+            *table(
+                ["speech in", "listing, s", "files decoded per second", "mixtures drawn per second"], rows
+            ),
             "",
             f"Made by `python benchmarks/bench_shards.py --utterances {args.utterances}`.",
         ],
-        [
-            Promise(
-                "mixtures from shards equal those from files", "equal" if equal else "differ", "equal", equal
-            )
-        ],
+        [Promise("mixtures from shards and from files", "equal" if equal else "differ", "equal", equal)],
     )
 
 

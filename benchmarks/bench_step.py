@@ -1,10 +1,11 @@
-"""One training step of a recipe, forward + loss + backward, beside Asteroid's DPRNNTasNet in the same run.
+"""One training step (forward, loss, backward) of a recipe, compared with Asteroid's DPRNNTasNet.
 
     python benchmarks/bench_step.py --peer-python PEERS/bin/python      # rewrites docs/benchmarks/step.md
-    python benchmarks/bench_step.py --page -                            # prints the page, ours alone
+    python benchmarks/bench_step.py --page -                            # prints the page, without the peer
 
-Every case runs in child processes of its own, so that its peak memory is its own; cases take turns, so that a
-drift of the machine reaches all alike. ``PEERS`` is an environment with asteroid and the same torch.
+Every case runs in separate processes, so that its peak memory can be measured. The cases take turns, so that
+slow changes of the machine affect all of them. ``PEERS`` is an environment with asteroid and the same version
+of torch.
 """
 
 from __future__ import annotations
@@ -12,17 +13,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from common import Promise, Record, arguments, made_on, median, parsed, put, spread, take_turns, timed
+from common import (
+    Promise,
+    Record,
+    arguments,
+    made_on,
+    median,
+    parsed,
+    spread,
+    table,
+    take_turns,
+    timed,
+    write_page,
+)
 
 PEER, PEER_BATCH, PEER_SECONDS, PEER_RATE = "Asteroid DPRNNTasNet", 4, 4.0, 8000
-# The inventory of the recipe's usual corpus: 541 speakers at three speeds.
+# Rows of the inventory for the usual corpus of the recipe: 541 speakers at three speeds.
 IDENTITIES = 1623
-# Recipe, and the promise against the peer: so many times its speed, so large a part of its memory.
+# By recipe, the promise compared with the peer: times its speed, and its memory divided by.
+HEADER = ["case", "mixtures", "Hz", "parameters", "step, s (lowest–highest)", "CPU, s"]
+HEADER += ["ms per second of mixture", "peak memory, MiB", "memory of the step, MiB"]
 PROMISES = {"small": (10, 5), "galr-8k": (2, 2)}
 
 
 def ours(recipe: str, batch: int, seconds: float) -> tuple[Callable[[], None], Record]:
-    """The step of the training loop, on mixtures of two modulated noises."""
+    """A training step of a recipe on mixtures of two modulated noises."""
     import torch
 
     from separative.model import SeparativeEncoder
@@ -48,7 +63,10 @@ def ours(recipe: str, batch: int, seconds: float) -> tuple[Callable[[], None], R
 
 
 def peer(batch: int, seconds: float) -> tuple[Callable[[], None], Record]:
-    """Asteroid's defaults and a negative SI-SDR (mean squares of untrained outputs run into denormals)."""
+    """A training step of Asteroid's default network by negative SI-SDR.
+
+    The mean square error of an untrained network would produce denormal numbers.
+    """
     import torch
     from asteroid.models import DPRNNTasNet
 
@@ -61,8 +79,8 @@ def peer(batch: int, seconds: float) -> tuple[Callable[[], None], Record]:
         scale_BC1 = (estimate_BCN * source_BCN).sum(-1, keepdim=True) / source_BCN.square().sum(
             -1, keepdim=True
         )
-        heard_BCN = scale_BC1 * source_BCN
-        ratio_BC = heard_BCN.square().sum(-1) / (heard_BCN - estimate_BCN).square().sum(-1)
+        scaled_BCN = scale_BC1 * source_BCN
+        ratio_BC = scaled_BCN.square().sum(-1) / (scaled_BCN - estimate_BCN).square().sum(-1)
         (-10 * ratio_BC.log10().mean()).backward()
 
     return step, {"rate": PEER_RATE, "parameters": sum(p.numel() for p in model.parameters())}
@@ -78,19 +96,24 @@ def measure(case: Record) -> Record:
     return facts | timed(step, case["runs"])
 
 
-def row(case: Record, rounds: list[Record]) -> str:
+def row(case: Record, rounds: list[Record]) -> list[str]:
     audio, facts = case["batch"] * case["seconds"], rounds[0]
-    return (
-        f"| {case['name']} | {case['batch']} × {case['seconds']:g} s | {facts['rate']}"
-        f" | {facts['parameters'] / 1e6:.2f} M | {spread(rounds, 'wall_s')} | {median(rounds, 'cpu_s'):.3f}"
-        f" | {1000 * median(rounds, 'wall_s') / audio:.1f} | {median(rounds, 'peak'):.0f}"
-        f" | {median(rounds, 'above'):.0f} |"
-    )
+    return [
+        case["name"],
+        f"{case['batch']} × {case['seconds']:g} s",
+        str(facts["rate"]),
+        f"{facts['parameters'] / 1e6:.2f} M",
+        spread(rounds, "wall_s"),
+        f"{median(rounds, 'cpu_s'):.3f}",
+        f"{1000 * median(rounds, 'wall_s') / audio:.1f}",
+        f"{median(rounds, 'peak'):.0f}",
+        f"{median(rounds, 'above'):.0f}",
+    ]
 
 
 def main() -> None:
     parser = arguments(__doc__, "step.md", runs=3, rounds=2)
-    parser.add_argument("--peer-python", help="interpreter of an environment with asteroid")
+    parser.add_argument("--peer-python", help="Python of an environment with asteroid")
     args = parsed(parser, measure)
 
     from separative.training import load_recipe
@@ -100,8 +123,8 @@ def main() -> None:
     for recipe in PROMISES:
         mixtures = load_recipe(recipe).mixtures
         same = round(PEER_BATCH * PEER_SECONDS / mixtures.seconds)
-        for batch, words in ((mixtures.batch, ""), (same, ", as many seconds as the peer")):
-            named = {"name": f"`{recipe}`{words}", "recipe": recipe, "words": words}
+        for batch, suffix in ((mixtures.batch, ""), (same, ", batch as long as that of the peer")):
+            named = {"name": f"`{recipe}`{suffix}", "recipe": recipe, "suffix": suffix}
             cases.append((sys.executable, common | named | {"batch": batch, "seconds": mixtures.seconds}))
     if args.peer_python:
         size = {"batch": PEER_BATCH, "seconds": PEER_SECONDS}
@@ -113,10 +136,7 @@ def main() -> None:
         f"Forward, loss and backward, {args.threads} threads.",
         *made_on(loads, "torch"),
         "",
-        "| case | mixtures | Hz | parameters | step, s (lowest–highest) | CPU, s | ms per second of mixture"
-        " | peak, MiB | of it the step, MiB |",
-        "|---" * 9 + "|",
-        *(row(case, found) for (_, case), found in zip(cases, results, strict=True)),
+        *table(HEADER, [row(case, found) for (_, case), found in zip(cases, results, strict=True)]),
         "",
     ]
     promises: list[Promise] = []
@@ -124,26 +144,27 @@ def main() -> None:
         theirs = results[-1]
         per_second = median(theirs, "wall_s") / (PEER_BATCH * PEER_SECONDS)
         for (_, case), found in zip(cases[:-1], results[:-1], strict=True):
-            if case["words"]:
+            if case["suffix"]:
                 faster = per_second / (median(found, "wall_s") / (case["batch"] * case["seconds"]))
                 smaller = median(theirs, "above") / median(found, "above")
                 speed, memory = PROMISES[case["recipe"]]
-                named = f"training step of `{case['recipe']}` beside {PEER}"
+                named = f"training step of `{case['recipe']}` compared with {PEER}"
                 promises += [
-                    Promise(f"{named}: times as fast", f"{faster:.1f}", f"≥ {speed}", faster >= speed),
+                    Promise(f"{named}: speed", f"{faster:.1f}", f"≥ {speed}", faster >= speed),
                     Promise(f"{named}: memory", f"1/{smaller:.1f}", f"≤ 1/{memory}", smaller >= memory),
                 ]
     lines += [
-        f"Medians of {args.rounds * args.runs} steps in {args.rounds} processes, each after one to warm up.",
-        "The step's memory is the process's peak less its peak before the first step (libraries, weights and",
-        f"the batch). Mixtures are of modulated noises, the inventory has {IDENTITIES} rows;",
-        "the peer has its own defaults and a negative SI-SDR without a search for the permutation.",
-        "The optimiser's step is in neither.",
+        f"Medians of {args.rounds * args.runs} steps in {args.rounds} processes, each after one",
+        "warm-up step. The memory of the step is the peak memory of the process minus its peak before",
+        "the first step (libraries, weights and the batch). The mixtures are modulated noises and the",
+        "inventory has",
+        f"{IDENTITIES} rows. The peer has its default sizes and is trained by negative SI-SDR without a",
+        "search for the permutation. The step of the optimiser is not included.",
         "",
         "Made by `python benchmarks/bench_step.py"
         f"{' --peer-python PEERS/bin/python' if args.peer_python else ''}`.",
     ]
-    put(args.page, lines, promises)
+    write_page(args.page, lines, promises)
 
 
 if __name__ == "__main__":

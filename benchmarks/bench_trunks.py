@@ -1,11 +1,12 @@
-"""Trunks at equal wall-clock: what separates and recognises best after so many minutes on this machine.
+"""Trunks after equal training time: separation and recognition after a number of minutes on this machine.
 
     python benchmarks/bench_trunks.py --corpus speech.csv --noise noise.csv --minutes 15
         # rewrites docs/benchmarks/trunks.md; an hour on two cores
 
-Every candidate is recipe ``small`` with another local operator in the trunk's blocks; the attention across
-the pooled grid, the heads and everything else stay. Judged by the trainer's quick figures on unseen speakers.
-Not a part of ``run.py``: it takes too long. Two of the operators are candidates only, and live here.
+Every candidate is the recipe ``small`` with another local operator in the blocks of the trunk. The attention
+across the pooled grid, the heads and everything else are the same. The candidates are evaluated by the
+validation of the trainer on unseen speakers. This benchmark is not part of ``run.py``, because it takes too
+long. Two of the operators are only defined here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common import Record, arguments, made_on, parsed, put, run_child, training_arguments
+from common import Record, arguments, made_on, parsed, run_child, table, training_arguments, write_page
 from separative.model.blocks import Block, ConvLocal, DepthwiseConv, RecurrentLocal
 
 SHARES = (0.33, 0.67, 1.0)
@@ -55,7 +56,9 @@ class UShaped(nn.Module):
 
 
 class LinearRecurrence(nn.Module):
-    """A learned decay a channel, both ways in time, gated by the input (after arXiv 2303.06349)."""
+    """A recurrence with a learned decay per channel, in both directions, gated by the input (arXiv
+    2303.06349).
+    """
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -64,7 +67,7 @@ class LinearRecurrence(nn.Module):
             nn.Linear(width, 2 * inner),
             nn.Linear(inner, width),
         )
-        # Half-lives of one frame up to a second, half of the channels forwards and half backwards.
+        # Half-lives from one frame to one second; half of the channels run forwards and half backwards.
         self.decay = nn.Parameter(torch.linspace(0.0, 4.0, inner // 2).repeat(2))
 
     def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
@@ -79,7 +82,7 @@ class LinearRecurrence(nn.Module):
 
 
 def _scan(x_BTD: Tensor, decay_D: Tensor) -> Tensor:
-    """h[t] = decay · h[t−1] + x[t] in log₂ T passes over the whole."""
+    """Compute h[t] = decay · h[t−1] + x[t] in log₂ T passes over the whole sequence."""
     reach = 1
     while reach < x_BTD.shape[1]:
         x_BTD = x_BTD + F.pad(x_BTD[:, :-reach], (0, 0, reach, 0)) * decay_D**reach
@@ -91,7 +94,7 @@ def _conv(width: int, inner: int, place: int) -> nn.Module:
     return ConvLocal(width, inner, 5, (1, 2, 4, 8)[place % 4])
 
 
-# Widths inside are chosen so that all have nearly as many weights.
+# Inner widths are chosen so that all candidates have nearly the same number of parameters.
 CANDIDATES: dict[str, Callable[[int, int, int], nn.Module]] = {
     "depthwise convolution, gated": _conv,
     "locally recurrent (GALR)": lambda width, inner, place: RecurrentLocal(width, width // 2, 32),
@@ -130,14 +133,14 @@ def measure(case: Record) -> Record:
     learner = learning.Learner(recipe, len(mixer.identities), machine.launch("cpu"))
     validation = Validation(corpus.split("dev"), recipe.mixtures, cache=cache)
     wanted, trained, step = 60 * case["minutes"], 0.0, 0
-    looks: list[Record] = []
-    while len(looks) < len(SHARES):
+    evaluations: list[Record] = []
+    while len(evaluations) < len(SHARES):
         started = time.monotonic()
-        learner.learn(mixer.batch(step), step, min(1.0, trained / wanted))
+        learner.step(mixer.batch(step), step, min(1.0, trained / wanted))
         trained, step = trained + time.monotonic() - started, step + 1
-        if trained >= SHARES[len(looks)] * wanted:
-            looks.append(validation(learner.average) | {"step": step})
-    return {"looks": looks, "parameters": sum(p.numel() for p in learner.model.parameters())}
+        if trained >= SHARES[len(evaluations)] * wanted:
+            evaluations.append(validation(learner.average) | {"step": step})
+    return {"evaluations": evaluations, "parameters": sum(p.numel() for p in learner.model.parameters())}
 
 
 def main() -> None:
@@ -145,33 +148,31 @@ def main() -> None:
     training_arguments(parser, minutes=15.0)
     args = parsed(parser, measure)
     if not (args.corpus and args.noise):
-        parser.error("--corpus and --noise are needed")
+        parser.error("--corpus and --noise are required")
     common = {key: getattr(args, key) for key in ("corpus", "noise", "cache", "minutes", "threads")}
     loads, rows = [os.getloadavg()[0]], []
-    # As many at a time as the cores have threads for: each alone on its own.
+    # Run as many candidates at a time as there are cores for their threads.
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // args.threads)) as pool:
         results = list(pool.map(lambda name: run_child(__file__, common | {"name": name}), CANDIDATES))
     for name, found in zip(CANDIDATES, results, strict=True):
-        cells = " | ".join(
+        cells = [
             f"{x['valid/eer_clean']:.1f} / {x['valid/eer_mixed']:.1f} / {x['valid/si_sdri_db']:.1f}"
-            for x in found["looks"]
-        )
-        rows.append(
-            f"| {name} | {found['parameters'] / 1e6:.2f} M | {found['looks'][-1]['step']} | {cells} |"
-        )
-    put(
+            for x in found["evaluations"]
+        ]
+        parameters = f"{found['parameters'] / 1e6:.2f} M"
+        rows.append([name, parameters, str(found["evaluations"][-1]["step"]), *cells])
+    write_page(
         args.page,
         [
-            "# Trunks at equal wall-clock",
+            "# Trunks after equal training time",
             "",
-            f"Recipe `small` on mixtures of two, {args.minutes:g} minutes each, {args.threads} threads, seed",
-            "0: quick EER on clean speech and on mixtures (%) and SI-SDR improvement (dB) of unseen speakers,",
-            "after a third, two thirds and all of the time.",
+            f"Recipe `small` on mixtures of two speakers, {args.minutes:g} minutes each, {args.threads}",
+            "threads, seed 0. Each cell has the EER on clean speech and on mixtures (%) and the SI-SDR",
+            "improvement (dB) in",
+            "validation on unseen speakers, after a third, two thirds and all of the time.",
             *made_on(loads, "torch"),
             "",
-            "| local operator | parameters | steps | " + " | ".join(f"{s:.0%}" for s in SHARES) + " |",
-            "|---" * (len(SHARES) + 3) + "|",
-            *rows,
+            *table(["local operator", "parameters", "steps", *(f"{s:.0%}" for s in SHARES)], rows),
             "",
             "Made by `python benchmarks/bench_trunks.py --corpus speech.csv --noise noise.csv"
             f" --minutes {args.minutes:g} --threads {args.threads}`.",

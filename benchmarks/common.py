@@ -1,4 +1,4 @@
-"""What every benchmark shares: cases in processes of their own, medians, growth, and a dated page."""
+"""Shared code of the benchmarks: cases in separate processes, medians, growth rates, and pages."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 PAGES = Path(__file__).parents[1] / "docs" / "benchmarks"
 Record = dict[str, Any]
-# Freed memory stays with the process, as the trainer has it: for every case alike. A threshold alone would
-# not do, the C library takes none above 32 MiB.
+# Freed memory stays with the process in all cases, as in training. A threshold alone is not enough: the C
+# library accepts none above 32 MiB.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 
 class Promise(NamedTuple):
-    """A line of the promise table: what was measured, what was promised, and whether it was kept."""
+    """A line of the promise table: quantity, measured value, promised value, and whether it is kept."""
 
     what: str
     measured: str
@@ -33,35 +33,43 @@ class Promise(NamedTuple):
     kept: bool
 
 
-def held_mib(line: str) -> float:
-    """Memory of this process: ``VmRSS`` now, or ``VmHWM``, the most since the mark was last put down."""
+def memory_mib(line: str) -> float:
+    """Memory of this process in MiB: the current value ``VmRSS``, or ``VmHWM``, the peak since the reset."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return next(int(words.split()[1]) for words in status.splitlines() if words.startswith(line)) / 1024
 
 
-def forget_peak() -> None:
-    """Give freed memory back and put the mark down, so that what was made before does not hide a peak."""
+def reset_peak() -> None:
+    """Release freed memory and reset the peak, so that earlier allocations do not hide a later peak."""
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def timed(work: Callable[[], object], runs: int, warm: int = 1) -> Record:
-    """Wall and CPU seconds of each run after ``warm`` that are not counted; memory they took on top, MiB."""
-    forget_peak()
-    before, wall_s, cpu_s = held_mib("VmRSS"), [], []
+    """Wall and CPU seconds of each run, and memory in MiB: the peak, and the peak above the memory before.
+
+    The first ``warm`` runs are not counted.
+    """
+    reset_peak()
+    before, wall_s, cpu_s = memory_mib("VmRSS"), [], []
     for run in range(runs + warm):
         wall, cpu = time.perf_counter(), time.process_time()
         work()
         if run >= warm:
             wall_s.append(time.perf_counter() - wall)
             cpu_s.append(time.process_time() - cpu)
-    return {"wall_s": wall_s, "cpu_s": cpu_s, "peak": held_mib("VmHWM"), "above": held_mib("VmHWM") - before}
+    return {
+        "wall_s": wall_s,
+        "cpu_s": cpu_s,
+        "peak": memory_mib("VmHWM"),
+        "above": memory_mib("VmHWM") - before,
+    }
 
 
 def run_child(script: str, case: Record, python: str = sys.executable) -> Record:
-    """A case in a process of its own; what it prints last is its result.
+    """Run a case in a separate process; the last line that it prints is its result as JSON.
 
-    ``keep_freed: false`` in the case leaves the allocator as it is, to see memory in use alone.
+    ``keep_freed: false`` in the case keeps the default allocator, to measure only memory in use.
     """
     words = [python, "-W", "ignore", script, "--case", json.dumps(case)]
     env = os.environ | (ALLOCATOR if case.get("keep_freed", True) else {})
@@ -72,9 +80,9 @@ def run_child(script: str, case: Record, python: str = sys.executable) -> Record
 def take_turns(
     script: str, cases: list[tuple[str, Record]], rounds: int
 ) -> tuple[list[list[Record]], list[float]]:
-    """Every case (with its Python) once a round, so that a drift of the machine reaches all alike.
+    """Run every case (with its Python) once per round, so that slow changes of the machine affect all cases.
 
-    Returns the results of each case, and the load before each round.
+    Returns the results of each case, and the machine's load before each round.
     """
     results: list[list[Record]] = [[] for _ in cases]
     loads = []
@@ -82,7 +90,8 @@ def take_turns(
         loads.append(os.getloadavg()[0])
         if loads[-1] > 1 and len(loads) == 1:
             print(
-                f"load {loads[-1]:.1f}: other work on this machine makes these times wrong", file=sys.stderr
+                f"load {loads[-1]:.1f}: other processes use this machine, so times will be wrong",
+                file=sys.stderr,
             )
         for found, (python, case) in zip(results, cases, strict=True):
             found.append(run_child(script, case, python))
@@ -90,31 +99,31 @@ def take_turns(
 
 
 def over_rounds(rounds: list[Record], key: str) -> list[float]:
-    """All figures of a case, over the runs of all its rounds."""
+    """All values of a case, over the runs of all rounds."""
     return [figure for one in rounds for figure in one[key]]
 
 
 def median(rounds: list[Record], key: str) -> float:
-    """Of a list of figures a round, or of one figure a round."""
+    """Median over all rounds, each with a list of values or with one value."""
     listed = isinstance(rounds[0][key], list)
     return statistics.median(over_rounds(rounds, key) if listed else [one[key] for one in rounds])
 
 
 def spread(rounds: list[Record], key: str, unit: float = 1.0, digits: int = 3) -> str:
-    """Median, lowest and highest of all runs, times ``unit``."""
+    """Median, lowest and highest value of all runs, multiplied by ``unit``."""
     figures = [unit * figure for figure in over_rounds(rounds, key)]
     return f"{statistics.median(figures):.{digits}f} ({min(figures):.{digits}f}–{max(figures):.{digits}f})"
 
 
 def exponent(sizes: list[float], values: list[float]) -> float:
-    """Slope of the straight line through the logarithms: 1 is linear growth."""
+    """Slope of a line fitted to the logarithms: 1 is linear growth."""
     import numpy as np
 
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
 def made_on(loads: list[float], *packages: str) -> list[str]:
-    """Date, machine, versions and load, as lines of a page."""
+    """Date, machine, package versions and load, as lines of a page."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     named = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     flags = next((line for line in lines if line.startswith("flags")), "").split()
@@ -129,14 +138,14 @@ def made_on(loads: list[float], *packages: str) -> list[str]:
 
 
 def arguments(description: str | None, page: str, *, runs: int, rounds: int) -> argparse.ArgumentParser:
-    """Options of every benchmark."""
+    """The options that all benchmarks share."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=runs, help="timed runs in a process")
-    parser.add_argument("--rounds", type=int, default=rounds, help="processes of each case")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--page", default=str(PAGES / page), help="file to write, - to print")
+    parser.add_argument("--runs", type=int, default=runs, help="number of timed runs in each process")
+    parser.add_argument("--rounds", type=int, default=rounds, help="number of processes of each case")
+    parser.add_argument("--threads", type=int, default=2, help="number of threads")
+    parser.add_argument("--page", default=str(PAGES / page), help="page to write; - prints it")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     return parser
 
@@ -144,35 +153,41 @@ def arguments(description: str | None, page: str, *, runs: int, rounds: int) -> 
 def parsed(
     parser: argparse.ArgumentParser, measure: Callable[[Record], Record], *, needed: Sequence[str] = ()
 ) -> argparse.Namespace:
-    """What a benchmark was asked for; a process that is one case of it measures that, prints it and ends."""
+    """Parse the options. A child process of :func:`run_child` measures its case, prints it and exits."""
     args = parser.parse_args()
     if args.case:
         print(json.dumps(measure(json.loads(args.case))))
         parser.exit()
     for name in needed:
         if not getattr(args, name):
-            parser.error(f"--{name} is needed")
+            parser.error(f"--{name} is required")
     return args
 
 
 def training_arguments(parser: argparse.ArgumentParser, *, minutes: float) -> None:
-    """Options of those that train on real speech."""
+    """The options of benchmarks that train on real speech."""
     parser.add_argument("--corpus", help="speech with the splits train and dev")
     parser.add_argument("--noise", help="noise clips")
     parser.add_argument("--cache", default=".cache", help="folder of decoded audio")
-    parser.add_argument("--minutes", type=float, default=minutes, help="of training, each")
+    parser.add_argument("--minutes", type=float, default=minutes, help="minutes of training per network")
 
 
 def promise_lines(promises: Sequence[Promise]) -> list[str]:
-    """The promise table."""
-    rows = [
-        f"| {p.what} | {p.measured} | {p.target} | {'kept' if p.kept else '**missed**'} |" for p in promises
-    ]
-    return ["| promise | measured | target | |", "|---" * 4 + "|", *rows]
+    """The promise table as lines of Markdown."""
+    rows = [[p.what, p.measured, p.target, "kept" if p.kept else "**missed**"] for p in promises]
+    return table(["promise", "measured", "target", ""], rows)
 
 
-def put(page: str, lines: list[str], promises: Sequence[Promise]) -> None:
-    """Write the page, its promises below, or print it; the promises also lie beside it for run.py."""
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table as lines of Markdown."""
+    # Imported here: this module is also used in environments of peers, which may lack the package.
+    from separative.report.tables import markdown_table
+
+    return markdown_table(header, rows).splitlines()
+
+
+def write_page(page: str, lines: list[str], promises: Sequence[Promise]) -> None:
+    """Write or print the page, with its promises at the end; also write the promises as JSON, for run.py."""
     text = "\n".join([*lines, *(["", *promise_lines(promises)] if promises else [])]) + "\n"
     if page == "-":
         print(text)

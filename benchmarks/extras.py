@@ -1,10 +1,10 @@
-"""Every extra alone: installed into an environment of its own, and used.
+"""Install every extra into a separate environment, and use it.
 
     python benchmarks/extras.py [--only voices rooms ...] [--constraints constraints.txt]
 
-A wheel is built and installed with torch into an empty environment; each extra is added to a copy of that.
-Then the extra's own job is done, with the shipped model where it needs one. Rewrites
-docs/benchmarks/extras.md; the exit code is 1 if anything failed.
+The script builds a wheel and installs it with torch into an empty environment. Each extra is installed into a
+copy of that environment, and then its job is run, with the shipped model if it needs one. The script rewrites
+docs/benchmarks/extras.md. The exit code is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import PAGES, made_on
+from common import PAGES, made_on, table
 
 ROOT = Path(__file__).parents[1]
-SOUNDS = """
+RECORDINGS = """
 import numpy as np
 from separative import audio
 rng, time = np.random.default_rng(0), np.arange(64000) / 16000
@@ -31,7 +31,7 @@ for name, pitch in (("a", 110), ("b", 190)):
     wave = wave * np.clip(np.sin(2 * np.pi * 3 * time) + 0.7, 0, 1)
     audio.write(f"speech/{name}/{name}.wav", (0.05 * wave).astype(np.float32), 16000)
 """
-# What each is for: commands, or Python where there is no command for it alone.
+# The job of each extra: commands, or Python code if no command uses only this extra.
 JOBS = {
     "": ["verify speech/a/a.wav speech/b/b.wav", "separate speech/a/a.wav --out out", "info base"],
     "voices": ["corpus speak spoken --speakers 4 --utterances 2 --dev-speakers 2"],
@@ -54,7 +54,7 @@ JOBS = {
 
 
 def run(words: list[str], where: Path) -> str | None:
-    """What a command says when it fails; None if it does not."""
+    """Run a command; return its error message if it fails, else None."""
     quiet = {**os.environ, "PYTHONPATH": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(words, cwd=where, capture_output=True, text=True, env=quiet)
     return None if done.returncode == 0 else (done.stderr or done.stdout).strip().splitlines()[-1][:200]
@@ -76,15 +76,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pip = [sys.executable, "-m", "pip"]
-        said = run([*pip, "wheel", "--no-deps", "-q", "-w", str(folder / "wheel"), str(ROOT)], folder)
-        if said:
-            sys.exit(f"no wheel: {said}")
+        problem = run([*pip, "wheel", "--no-deps", "-q", "-w", str(folder / "wheel"), str(ROOT)], folder)
+        if problem:
+            sys.exit(f"no wheel: {problem}")
         [wheel] = (folder / "wheel").glob("*.whl")
         subprocess.run([sys.executable, "-m", "venv", str(folder / "plain")], check=True)
         python = str(folder / "plain" / "bin" / "python")
-        # torch first and alone, so that a CPU build that pip can find is taken before another is asked for.
+        # torch first and alone, so that a CPU build that pip can find is taken before another version.
         for wanted in ("torch", str(wheel)):
-            said = said or run([python, "-m", "pip", "install", "-q", *pins, wanted], folder)
+            problem = problem or run([python, "-m", "pip", "install", "-q", *pins, wanted], folder)
         before = size_mib(folder / "plain")
         for extra in ("", *args.only):
             print(extra or "none", file=sys.stderr, flush=True)
@@ -94,31 +94,30 @@ def main() -> None:
                 shutil.copytree(folder / "plain", home, symlinks=True, copy_function=os.link)
             python = str(home / "bin" / "python")
             if extra:
-                said = run([python, "-m", "pip", "install", "-q", *pins, f"{wheel}[{extra}]"], folder)
-            for sound in ("a", "b"):
-                (work / "speech" / sound).mkdir(parents=True)
-            said = said or run([python, "-c", SOUNDS], work)
+                problem = run([python, "-m", "pip", "install", "-q", *pins, f"{wheel}[{extra}]"], folder)
+            for speaker in ("a", "b"):
+                (work / "speech" / speaker).mkdir(parents=True)
+            problem = problem or run([python, "-c", RECORDINGS], work)
             for job in JOBS[extra]:
                 start = ["-c", job] if job.startswith("from ") else ["-m", "separative", *shlex.split(job)]
-                said = said or run([python, *start], work)
+                problem = problem or run([python, *start], work)
             more = size_mib(home) - (before if extra else 0)
-            rows.append(
-                f"| {extra or 'none'} | {more:,.0f} | {time.monotonic() - started:.0f} | {said or 'works'} |"
-            )
-            fine, said = fine and said is None, None
+            seconds = time.monotonic() - started
+            rows.append([extra or "none", f"{more:,.0f}", f"{seconds:.0f}", problem or "works"])
+            fine, problem = fine and problem is None, None
             if extra:
                 shutil.rmtree(home)
     head = [
-        "# Extras alone",
+        "# Extras",
         "",
-        "Each installed from the wheel into an environment of its own, and used.",
+        "Each extra is installed from the wheel into a separate environment, and used.",
         "",
     ]
-    table = ["", "| extra | MiB (of `none`: with torch) | seconds | its job |", "|---|---|---|---|", *rows]
+    header = ["extra", "size, MiB (`none` includes torch)", "seconds", "job"]
     tail = ["", "Made by `python benchmarks/extras.py`."]
-    page = [*head, *made_on([os.getloadavg()[0]], "torch"), *table, *tail]
+    page = [*head, *made_on([os.getloadavg()[0]], "torch"), "", *table(header, rows), *tail]
     args.page.write_text("\n".join(page) + "\n", encoding="utf-8")
-    print("\n".join(rows))
+    print("\n".join(table(header, rows)))
     sys.exit(not fine)
 
 

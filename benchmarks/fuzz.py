@@ -1,9 +1,9 @@
-"""Coverage-guided fuzzing (extra ``fuzz``) of what reads foreign files: recipes, manifests, sound.
+"""Coverage-guided fuzzing (extra ``fuzz``) of the readers of recipes, manifests and audio files.
 
-    python benchmarks/fuzz.py recipe|manifest|sound [--minutes 3]
+    python benchmarks/fuzz.py recipe|manifest|audio [--minutes 3]
 
-Whatever the bytes are, the package either takes them or raises its own error in one sentence. Anything else
-ends the run with the bytes that did it. ``make soak`` runs all three.
+For any bytes, the package must either read them or raise its own error with a message of one sentence.
+Anything else ends the run and saves the bytes that caused it. ``make soak`` runs all three.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-TARGETS = ("recipe", "manifest", "sound")
+TARGETS = ("recipe", "manifest", "audio")
 
 
 def seeds(target: str, folder: Path) -> None:
-    """Valid files to start from."""
+    """Write valid files to start from."""
     import numpy as np
     import soundfile
 
@@ -40,14 +40,14 @@ def seeds(target: str, folder: Path) -> None:
 
 
 def reader(target: str, folder: Path) -> Callable[[bytes], None]:
-    """What takes the bytes of a file."""
+    """A function that reads the bytes of a file with the package."""
     from separative import audio
     from separative.corpora import load_corpus
     from separative.errors import SeparativeError
     from separative.training import load_recipe
 
-    suffix = {"recipe": ".yaml", "manifest": ".csv", "sound": ".wav"}[target]
-    path = folder / f"it{suffix}"
+    suffix = {"recipe": ".yaml", "manifest": ".csv", "audio": ".wav"}[target]
+    path = folder / f"input{suffix}"
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
@@ -60,13 +60,13 @@ def reader(target: str, folder: Path) -> Callable[[bytes], None]:
                 audio.read(path, 16000)
         except SeparativeError as error:
             if "\n" in str(error) or not str(error):
-                raise AssertionError(f"not one sentence: {error!r}") from error
+                raise AssertionError(f"the message is not one line: {error!r}") from error
 
     return read
 
 
 def fuzz(target: str, seconds: int, folder: Path) -> None:
-    """Does not return: libFuzzer ends the process."""
+    """Fuzz a target. Does not return: libFuzzer ends the process."""
     import atheris
 
     with atheris.instrument_imports(include=["separative", "yaml", "csv", "pydantic"]):
@@ -79,16 +79,16 @@ def fuzz(target: str, seconds: int, folder: Path) -> None:
 
 
 def run(target: str, minutes: float) -> tuple[str, bool]:
-    """What came of it in a process of its own, and whether that is as it must be."""
+    """Fuzz a target in a separate process; return the outcome, and whether it is as expected."""
     words = [sys.executable, __file__, target, "--minutes", str(minutes), "--child"]
     done = subprocess.run(words, capture_output=True, text=True)
     count = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
     if done.returncode == 0 and count:
-        return f"{int(count[1]):,} files in {minutes:.3g} minutes, no other error", True
-    # The exception goes to standard output, what libFuzzer itself has to say to standard error.
+        return f"{int(count[1]):,} files in {minutes:.3g} minutes, no unexpected error", True
+    # The exception is on standard output, messages of libFuzzer are on standard error.
     output = [*done.stderr.splitlines(), *done.stdout.splitlines()]
-    said = [line for line in output if re.match(r"\w+(Error|Exception)\b", line) or "ERROR" in line]
-    last = (said or output or ["nothing said"])[-1][:200]
+    found = [line for line in output if re.match(r"\w+(Error|Exception)\b", line) or "ERROR" in line]
+    last = (found or output or ["no output"])[-1][:200]
     return f"exit code {done.returncode}: {last}", False
 
 
@@ -96,8 +96,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("target", choices=TARGETS)
-    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("target", choices=TARGETS, help="reader to fuzz")
+    parser.add_argument("--minutes", type=float, default=3.0, help="duration")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:

@@ -1,9 +1,9 @@
-"""Thousands of damaged sound files, read in a process that may die, hang or swell, and is watched for it.
+"""Read thousands of damaged audio files in a child process, and watch it for crashes, hangs and memory.
 
     python benchmarks/mutations_soak.py [--count 10000]
 
-What each came to, by codec: samples, an AudioError, or what must not be: another error, a crash, over 2 s,
-over 200 MB. The exit code is 1 if there was any of these.
+It prints the outcomes by codec. Samples and AudioError are expected. Another error, a crash, more than 2 s or
+more than 200 MB are not, and make the exit code 1.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from common import forget_peak, held_mib
+from common import memory_mib, reset_peak, table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "audio"))
 from mutations import KINDS, mutants
 
 MOST_SECONDS, MOST_MIB, HANGS = 2.0, 200.0, 20.0
-FINE = ("samples", "AudioError")
+EXPECTED = ("samples", "AudioError")
 
 
 def child(first: int, count: int) -> None:
-    """Read one after the other, and say what became of each."""
+    """Read the files one after another, and print the outcome of each."""
     import warnings
 
     import numpy as np
@@ -39,25 +39,25 @@ def child(first: int, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, (kind, path) in enumerate(mutants(Path(folder), count, first), first):
             if number % 50 == 0:
-                forget_peak()
-            before, started = held_mib("VmRSS"), time.perf_counter()
+                reset_peak()
+            before, started = memory_mib("VmRSS"), time.perf_counter()
             try:
                 wave_N, _ = audio.read(path, 16000)
-                said = "samples" if len(wave_N) and np.isfinite(wave_N).all() else "no valid samples"
+                outcome = "samples" if len(wave_N) and np.isfinite(wave_N).all() else "no valid samples"
             except AudioError:
-                said = "AudioError"
+                outcome = "AudioError"
             except Exception as error:
-                said = type(error).__name__
+                outcome = type(error).__name__
             if time.perf_counter() - started > MOST_SECONDS:
-                said = "slow"
-            elif held_mib("VmHWM") - before > MOST_MIB:
-                said = "large"
-                forget_peak()
-            print(number, kind, said.replace(" ", "_"), flush=True)
+                outcome = "slow"
+            elif memory_mib("VmHWM") - before > MOST_MIB:
+                outcome = "large"
+                reset_peak()
+            print(number, kind, outcome.replace(" ", "_"), flush=True)
 
 
 def run(count: int) -> Counter[tuple[str, str]]:
-    """Outcomes by codec; whatever kills the process is an outcome, and the next mutant is gone on with."""
+    """Count outcomes by codec. After a crash or a hang, a new process continues with the next file."""
     names, outcomes, done = list(KINDS), Counter[tuple[str, str]](), 0
     while done < count:
         words = [sys.executable, __file__, "--child", str(done), "--count", str(count - done)]
@@ -70,8 +70,8 @@ def run(count: int) -> Counter[tuple[str, str]]:
             if not line:
                 ended = "crash" if ready else "hang"
                 break
-            _, kind, said = line.decode().split()
-            outcomes[kind, said.replace("_", " ")] += 1
+            _, kind, outcome = line.decode().split()
+            outcomes[kind, outcome.replace("_", " ")] += 1
             done += 1
         process.kill()
         process.wait()
@@ -82,27 +82,28 @@ def run(count: int) -> Counter[tuple[str, str]]:
     return outcomes
 
 
-def table(outcomes: Counter[tuple[str, str]]) -> list[str]:
-    """Codecs by outcomes."""
-    kinds = sorted({said for _, said in outcomes}, key=lambda said: (said not in FINE, said))
-    lines = [f"| codec | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(str(outcomes[name, said]) for said in kinds)} |" for name in KINDS]
-    return lines
+def outcome_table(outcomes: Counter[tuple[str, str]]) -> list[str]:
+    """A row per codec, a column per outcome."""
+    kinds = sorted(
+        {outcome for _, outcome in outcomes}, key=lambda outcome: (outcome not in EXPECTED, outcome)
+    )
+    rows = [[name, *(str(outcomes[name, outcome]) for outcome in kinds)] for name in KINDS]
+    return table(["codec", *kinds], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--count", type=int, default=10_000, help="number of files")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child is not None:
         child(args.child, args.count)
         return
     outcomes = run(args.count)
-    print("\n".join(table(outcomes)))
-    sys.exit(any(said not in FINE for _, said in outcomes))
+    print("\n".join(outcome_table(outcomes)))
+    sys.exit(any(outcome not in EXPECTED for _, outcome in outcomes))
 
 
 if __name__ == "__main__":

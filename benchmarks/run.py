@@ -1,8 +1,9 @@
-"""Every benchmark, one after another, and one table of all promises.
+"""Run all benchmarks one after another, and collect all promises in one table.
 
     python benchmarks/run.py [--peer-python PEERS/bin/python] [--only loss step]
 
-Rewrites the pages of docs/benchmarks; without the peers' Python, promises against peers are left out.
+It rewrites the pages of docs/benchmarks. Without ``--peer-python``, promises that compare with peers are left
+out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from common import PAGES, Promise, promise_lines
 
 NEED_PEERS = ("step", "embed")
 NAMES = ("metrics", "loss", "mixing", "embed", "step")
-# Made by hand: they take from minutes to hours.
+# Run by hand, because they take from minutes to hours.
 LONG = ("separation", "recording", "listen", "gallery", "serve", "shards")
 
 
@@ -25,8 +26,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--peer-python", help="interpreter of an environment with the peers")
-    parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES, help="none: the table alone")
+    parser.add_argument("--peer-python", help="Python of an environment with the peers")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        choices=NAMES,
+        default=NAMES,
+        help="benchmarks to run; with no name, only collect the table",
+    )
     args = parser.parse_args()
     for name in args.only:
         words = [sys.executable, str(Path(__file__).with_name(f"bench_{name}.py"))]
@@ -43,7 +50,14 @@ def main() -> None:
     lines = promise_lines(promises)
     print("\n".join(lines))
     links = ", ".join(f"[{name}]({name}.md)" for name in (*NAMES, *LONG) if (PAGES / f"{name}.md").is_file())
-    text = ["# Promises of speed and size", "", *lines, "", f"How each was measured, and when: {links}.", ""]
+    text = [
+        "# Promises of speed and size",
+        "",
+        *lines,
+        "",
+        f"Details and dates of the measurements: {links}.",
+        "",
+    ]
     text += ["Made by `make bench PEER_PYTHON=PEERS/bin/python`."]
     (PAGES / "promises.md").write_text("\n".join(text) + "\n", encoding="utf-8")
 

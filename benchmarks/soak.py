@@ -1,9 +1,9 @@
-"""What takes too long for the tests: every stop, many kills, hours.
+"""Tests that take too long for the test suite: stops at every position, many kills, hours of training.
 
     python benchmarks/soak.py [--minutes 60] [--kills 50] [--only resume kills processes audio fuzz hours]
 
-Speaks a corpus of synthetic voices (extra ``voices``) and rewrites docs/benchmarks/soak.md; the exit code is
-1 if anything failed.
+It synthesises a corpus (extra ``voices``) and rewrites docs/benchmarks/soak.md. The exit code is 1 if
+anything failed.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from safetensors.torch import load_file
 import fuzz
 import mutations_soak
 import watch
-from common import PAGES, made_on
+from common import PAGES, made_on, table
 from separative.corpora import Corpus, load_corpus, synthesize_corpus
 from separative.training import Recipe, Status, parse_recipe, train
 from separative.training.checkpoint import NAME
 
-# Everything random is on; small, so that steps take a twentieth of a second. 24 identities in groups of 6
-# and then of 3: an epoch is 4 steps, then 8.
+# All random operations are on. The model is small, so that a step takes a twentieth of a second. There are 24
+# identities in groups of 6 and then of 3, so an epoch has 4 steps and then 8.
 CONTENT = {
     "name": "soak",
     "mixtures": {
@@ -65,13 +65,14 @@ CONTENT = {
     "optimiser": {"lr": 3e-3, "warmup": 2},
     "run": {"steps": 14, "threads": 1, "log_every": 1, "checkpoint_minutes": 1e-9, "validate_minutes": 60},
 }
-# After the first step, at the end of an epoch, in the curriculum, at and after the change of views, at last.
+# After the first step, at the end of an epoch, within a stage, at and after a change of views, near the end.
 STOPS = (1, 4, 6, 9, 11, 13)
 Line = tuple[str, str, bool]
+"""What was tested, the outcome, and whether it is as expected."""
 
 
 def differing(ours: Path, theirs: Path) -> list[str]:
-    """Names of tensors that are not equal bit for bit in the checkpoints of two runs."""
+    """Names of tensors that differ in the checkpoints of two runs."""
     one, other = (load_file(run / NAME) for run in (ours, theirs))
     return sorted(one.keys() ^ other.keys()) + [
         n for n in one.keys() & other.keys() if not torch.equal(one[n], other[n])
@@ -79,7 +80,7 @@ def differing(ours: Path, theirs: Path) -> list[str]:
 
 
 def resume(recipe: Recipe, corpus: Corpus, noise: Corpus, folder: Path) -> list[Line]:
-    """Stopped at every position with 0 and 2 workers, and gone on with the other number."""
+    """Stop at every position with 0 and with 2 workers, and resume with the other number."""
     settings = {"corpus": corpus, "noise": noise, "cache": folder / "cache", "device": "cpu", "steps": 14}
 
     def stop_at(step: int) -> Callable[[Status], None]:
@@ -98,12 +99,12 @@ def resume(recipe: Recipe, corpus: Corpus, noise: Corpus, folder: Path) -> list[
             train(recipe, out=out, workers=2 - workers, resume=True, **settings)
             wrong += [f"step {step}: {', '.join(names[:3])}"] if (names := differing(whole, out)) else []
         found = "; ".join(wrong) or f"{len(STOPS)} of {len(STOPS)} equal bit for bit"
-        lines.append((f"stopped with {workers} workers, gone on with {2 - workers}", found, not wrong))
+        lines.append((f"stopped with {workers} workers, resumed with {2 - workers}", found, not wrong))
     return lines
 
 
 def kills(recipe: Recipe, wanted: int, speech: Path, noise: Path, folder: Path) -> list[Line]:
-    """SIGKILL at random moments, every other time during a save; what the run becomes all the same."""
+    """Kill a run at random moments, every second time during a save; compare it with an uninterrupted run."""
     steps, draw = 20 * wanted, random.Random(0)
     plan = folder / "plan.yaml"
     plan.write_text(json.dumps(recipe.model_dump(mode="json")), encoding="utf-8")
@@ -111,13 +112,13 @@ def kills(recipe: Recipe, wanted: int, speech: Path, noise: Path, folder: Path) 
     words += ["--cache", str(folder / "cache"), "--steps", str(steps), "--device", "cpu", "--workers", "1"]
     words = [sys.executable, "-m", "separative", *words]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    subprocess.run([*words, "--out", str(folder / "unharmed")], check=True, **quiet)
+    subprocess.run([*words, "--out", str(folder / "uninterrupted")], check=True, **quiet)
     out, survived, while_saving, failures = folder / "killed", 0, 0, []
     for number in range(wanted):
-        going_on = ["--resume"] if (out / NAME).is_file() else []
-        before = (out / NAME).stat().st_mtime_ns if going_on else 0
-        child = subprocess.Popen([*words, "--out", str(out), *going_on], **quiet)
-        # Not before it has saved once itself: only then has it gone on.
+        resume_option = ["--resume"] if (out / NAME).is_file() else []
+        before = (out / NAME).stat().st_mtime_ns if resume_option else 0
+        child = subprocess.Popen([*words, "--out", str(out), *resume_option], **quiet)
+        # Wait until this process has saved a checkpoint: only then has it resumed.
         while child.poll() is None and not (
             (out / NAME).is_file() and (out / NAME).stat().st_mtime_ns > before
         ):
@@ -131,30 +132,30 @@ def kills(recipe: Recipe, wanted: int, speech: Path, noise: Path, folder: Path) 
             time.sleep(draw.uniform(0, 0.3))
         ended = child.poll() is not None
         child.kill()
-        said = child.communicate()[1]
+        errors = child.communicate()[1]
         survived += not ended
         if ended:
-            failures.append(said.strip().splitlines()[-1] if said.strip() else "ended by itself")
+            failures.append(errors.strip().splitlines()[-1] if errors.strip() else "ended without an error")
             break
     done = subprocess.run([*words, "--out", str(out), "--resume"], **quiet)
-    wrong = differing(folder / "unharmed", out) if done.returncode == 0 else [done.stderr[-200:]]
+    wrong = differing(folder / "uninterrupted", out) if done.returncode == 0 else [done.stderr[-200:]]
     stale = [p.name for p in out.rglob(".*")]
     found = f"{survived} of {wanted}, {while_saving} of them during a save" + "".join(
         f"; {x}" for x in failures
     )
     return [
-        ("kills after which the run goes on", found, survived == wanted),
+        ("kills after which the run resumes", found, survived == wanted),
         (
-            "the run after all kills, beside one unharmed",
+            "the run after all kills, compared with an uninterrupted run",
             "equal bit for bit" if not wrong else f"differs: {', '.join(wrong[:3])}",
             not wrong,
         ),
-        ("unfinished files left in its folder", str(len(stale)), not stale),
+        ("unfinished files left in the run folder", str(len(stale)), not stale),
     ]
 
 
 def tests(*paths: str) -> list[Line]:
-    """The tests of what has no longer form: several processes, shards, Ray."""
+    """Run test files of features that have no longer test here: several processes, shards, Ray."""
     root = Path(__file__).parents[1]
     lines = []
     for path in paths:
@@ -165,18 +166,18 @@ def tests(*paths: str) -> list[Line]:
 
 
 def audio_in(count: int) -> list[Line]:
-    """Damaged sound files, by codec."""
+    """Read damaged audio files; a line per codec."""
     outcomes = mutations_soak.run(count)
     lines = []
     for kind in mutations_soak.KINDS:
-        mine = {said: n for (name, said), n in outcomes.items() if name == kind}
-        words = ", ".join(f"{n} {said}" for said, n in sorted(mine.items()))
-        lines.append((f"damaged {kind}", words, set(mine) <= set(mutations_soak.FINE)))
+        mine = {outcome: n for (name, outcome), n in outcomes.items() if name == kind}
+        words = ", ".join(f"{n} {outcome}" for outcome, n in sorted(mine.items()))
+        lines.append((f"damaged {kind}", words, set(mine) <= set(mutations_soak.EXPECTED)))
     return lines
 
 
 def hours(minutes: float, speech: Path, noise: Path, folder: Path) -> list[Line]:
-    """Training with workers and everything on, watched."""
+    """Train with workers and all random operations for a long time, and watch the process."""
     out = folder / "long"
     words = [sys.executable, "-m", "separative", "train", "--recipe", "small", "--corpus", str(speech)]
     words += ["--noise", str(noise), "--out", str(out), "--minutes", str(minutes), "--workers", "2"]
@@ -186,7 +187,7 @@ def hours(minutes: float, speech: Path, noise: Path, folder: Path) -> list[Line]
 
 
 def judge(watched: watch.Record, minutes: float) -> list[Line]:
-    """Growth from the second fifth of the time to the last."""
+    """Judge the growth from the second fifth of the time to the last."""
     lines = [(f"{minutes:g} minutes of training", f"exit code {watched['code']}", watched["code"] == 0)]
     for name, what, most in (
         ("memory_mib", "memory, MiB", 0.02),
@@ -197,7 +198,7 @@ def judge(watched: watch.Record, minutes: float) -> list[Line]:
         change = late / early - 1
         lines.append((what, f"{early:.0f} → {late:.0f} ({change:+.1%})", change <= most))
     left = watched["left"]
-    found = f"{left['processes']} processes, {left['shared']} pieces of shared memory"
+    found = f"{left['processes']} processes, {left['shared']} shared-memory files"
     return [*lines, ("left behind", found, left["processes"] == 0 and left["shared"] <= 0)]
 
 
@@ -206,12 +207,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=60.0, help="of training in 'hours'")
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--mutations", type=int, default=10_000, help="sound files gone wrong")
-    parser.add_argument("--fuzz-minutes", type=float, default=10.0, help="of fuzzing, in all")
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--watched", type=Path, help="JSON of watch.py, judged in place of 'hours'")
+    parser.add_argument("--minutes", type=float, default=60.0, help="minutes of training in 'hours'")
+    parser.add_argument("--kills", type=int, default=50, help="number of kills")
+    parser.add_argument("--mutations", type=int, default=10_000, help="number of damaged audio files")
+    parser.add_argument("--fuzz-minutes", type=float, default=10.0, help="minutes of fuzzing in total")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="parts to run")
+    parser.add_argument("--watched", type=Path, help="JSON of watch.py to judge instead of running 'hours'")
     parser.add_argument("--page", type=Path, default=PAGES / "soak.md")
     args = parser.parse_args()
     recipe, lines = parse_recipe(CONTENT, "soak"), []
@@ -230,7 +231,7 @@ def main() -> None:
                 found = kills(recipe, args.kills, folder / "speech", noise, folder / part)
             elif part == "processes":
                 found = tests(
-                    "tests/training/test_ranks.py",
+                    "tests/training/test_distributed.py",
                     "tests/objectives/test_sharded.py",
                     "tests/corpora/test_shards.py",
                     "tests/inference/test_bulk.py",
@@ -247,23 +248,17 @@ def main() -> None:
                 found = hours(args.minutes, folder / "speech", noise, folder / part)
             lines += [(part, *line) for line in found]
             print(f"  {time.monotonic() - started:.0f} s", file=sys.stderr)
-    rows = [
-        f"| {part} | {what} | {found} | {'yes' if fine else '**no**'} |" for part, what, found, fine in lines
-    ]
-    page = ["# Soak", "", "What takes too long for the tests (`make soak`).", ""]
-    page += [
-        *made_on([os.getloadavg()[0]], "torch"),
-        "",
-        "| part | what | found | as promised |",
-        "|---" * 4 + "|",
-    ]
+    results = [[part, what, found, "yes" if fine else "**no**"] for part, what, found, fine in lines]
+    rows = table(["part", "test", "result", "as expected"], results)
+    page = ["# Soak tests", "", "Tests that take too long for the test suite (`make soak`).", ""]
+    page += [*made_on([os.getloadavg()[0]], "torch"), ""]
     args.page.write_text("\n".join([*page, *rows]) + "\n", encoding="utf-8")
     print("\n".join(rows))
     sys.exit(not all(fine for *_, fine in lines))
 
 
 def noise_clips(folder: Path) -> Path:
-    """A few seconds each of coloured noise."""
+    """Write six noise clips of a few seconds, white and brown."""
     import numpy as np
 
     from separative import audio

@@ -1,8 +1,8 @@
-"""Watch a command and all it starts: memory, open files, processes, shared memory.
+"""Watch a command and its child processes: memory, open files, processes, shared memory.
 
     python benchmarks/watch.py --out watched.json -- separative train ...
 
-Samples are taken every few seconds; what the command is asked by a signal is passed on to it.
+It takes a sample every few seconds, and forwards signals to the command.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import Any
 
 Record = dict[str, Any]
 SHARED = Path("/dev/shm")
-# Growth is measured between these shares of the time: what warms up is not counted.
+# Growth is measured between these shares of the time, so that the warm-up does not count.
 EARLY, LATE = (0.2, 0.4), (0.8, 1.0)
 
 
 def family(pid: int) -> list[int]:
-    """The process and all below it."""
+    """The process and all its descendants."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                # The name in brackets may hold anything, spaces too.
+                # The name in brackets may contain any character, also spaces.
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except (OSError, ValueError):
                 continue
@@ -42,7 +42,7 @@ def family(pid: int) -> list[int]:
 
 
 def sample(pid: int) -> Record:
-    """Memory of its own (MiB; not what is mapped from files, which the system may drop), files, processes."""
+    """Private memory (MiB, without mapped files, which the system may drop), open files and processes."""
     memory = files = processes = 0
     for member in family(pid):
         try:
@@ -51,16 +51,17 @@ def sample(pid: int) -> Record:
             files += len(list(Path(f"/proc/{member}/fd").iterdir()))
             processes += 1
         except OSError:
-            continue  # it has just ended
+            continue  # the process has just ended
     return {"memory_mib": memory / 1024, "files": files, "processes": processes, "shared": shared()}
 
 
 def shared() -> int:
+    """Number of shared-memory files on this machine."""
     return len(list(SHARED.iterdir())) if SHARED.is_dir() else 0
 
 
 def watch(command: Sequence[str], every: float = 5.0, **settings: Any) -> Record:
-    """Run the command to its end; returns its code, its samples, and what it left behind."""
+    """Run a command; return its exit code, the samples, and the processes and shared memory that it left."""
     before, samples, started = shared(), [], time.monotonic()
     child = subprocess.Popen(command, **settings)
     previous = {
@@ -79,7 +80,7 @@ def watch(command: Sequence[str], every: float = 5.0, **settings: Any) -> Record
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    # Other processes of a run that several share may end a little later.
+    # Other processes of a distributed run may end a little later.
     until = time.monotonic() + 10.0
     while (left := [pid for pid in members if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
         time.sleep(0.1)
@@ -91,26 +92,26 @@ def watch(command: Sequence[str], every: float = 5.0, **settings: Any) -> Record
 
 
 def growth(samples: list[Record], name: str) -> tuple[float, float]:
-    """Medians of a quantity early and late."""
+    """Median of a quantity early and late in the run."""
     seconds = samples[-1]["seconds"]
 
     def during(span: tuple[float, float]) -> float:
         values = [s[name] for s in samples if span[0] * seconds <= s["seconds"] <= span[1] * seconds]
-        # A command of seconds may not have been looked at meanwhile.
+        # A short command may have no sample in this span.
         return statistics.median(values or [samples[-1][name]])
 
     return during(EARLY), during(LATE)
 
 
 def summary(watched: Record) -> list[str]:
-    """A sentence for each quantity."""
+    """A line for each quantity."""
     samples = watched["samples"]
     lines = [f"{samples[-1]['seconds'] / 60:.1f} minutes, exit code {watched['code']}"]
     for name, unit in (("memory_mib", "MiB of memory"), ("files", "open files"), ("processes", "processes")):
         early, late = growth(samples, name)
         lines.append(f"{early:.0f} {unit} early, {late:.0f} late ({100 * (late / early - 1):+.1f} %)")
     left = watched["left"]
-    lines.append(f"left behind: {left['processes']} processes, {left['shared']} pieces of shared memory")
+    lines.append(f"left behind: {left['processes']} processes, {left['shared']} shared-memory files")
     return lines
 
 
@@ -118,9 +119,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True, help="JSON with all samples")
-    parser.add_argument("--every", type=float, default=5.0, help="seconds")
-    parser.add_argument("command", nargs="+")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file for all samples")
+    parser.add_argument("--every", type=float, default=5.0, help="seconds between samples")
+    parser.add_argument("command", nargs="+", help="command to run, after --")
     args = parser.parse_args()
     watched = watch(args.command, args.every)
     args.out.write_text(json.dumps(watched), encoding="utf-8")

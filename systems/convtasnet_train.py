@@ -3,9 +3,9 @@
     python systems/convtasnet_train.py --corpus speech.csv --noise noise.csv --out RUN --seconds 19200 \
         --lr 1e-3
 
-Every mixture has two speakers at the recipe's signal-to-interference ratios, and 30 % have noise at its ratios
-(so that the cascade is not helpless in noise); the estimates are trained towards the two speakers alone. The
-loss is Asteroid's negative SI-SDR under the best permutation.
+Every mixture has two speakers at the signal-to-interference ratios of the recipe. So that the cascade also
+works in noise, 30 % of the mixtures have noise at the ratios of the recipe. The targets are the two speakers
+without noise. The loss is Asteroid's negative SI-SDR under the best permutation.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def main() -> None:
         separator = network()
 
         def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-            mix_B1N = batch.mix_BN.unsqueeze(1)
-            value = negative_sisdr(separator(mix_B1N), batch.source_BCN)
-            # What doing nothing would give: the same loss with the mixture as both estimates.
-            idle = negative_sisdr(mix_B1N.expand_as(batch.source_BCN), batch.source_BCN)
-            return value, {"improvement_db": (idle - value).item()}
+            mix_B1N = batch.mixtures.unsqueeze(1)
+            value = negative_sisdr(separator(mix_B1N), batch.sources)
+            # The loss without separation: the mixture as both estimates.
+            unseparated = negative_sisdr(mix_B1N.expand_as(batch.sources), batch.sources)
+            return value, {"improvement_db": (unseparated - value).item()}
 
         return separator, torch.nn.Module(), loss
 

@@ -1,8 +1,9 @@
-"""Embeddings of wave files by a trained ECAPA-TDNN.
+"""Embed WAV files with a trained ECAPA-TDNN.
 
     python systems/ecapa_embed.py RUN LIST OUT
 
-LIST names mono wave files of 16 kHz, one a line; OUT becomes ``.npy`` float32 ``[files, 192]``.
+LIST has the paths of mono WAV files at 16 kHz, one per line. OUT is a ``.npy`` file, float32
+``[files, 192]``.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from ecapa import RATE, embed, load
-from waves import listed
+from waves import read_list
 
 
 def main() -> None:
     run, names, out = (Path(word) for word in sys.argv[1:])
     torch.set_flush_denormal(True)
-    np.save(out, embed(load(run), listed(names, RATE)))
+    np.save(out, embed(load(run), read_list(names, RATE)))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
     python systems/ecapa_train.py --corpus speech.csv --noise noise.csv --out RUN --seconds 19200 --lr 1e-3 \
         --augment overlap
 
-The loss is SpeechBrain's: additive angular margin softmax, margin 0.2, scale 30, over the target speakers at
-every speed of the recipe. ``clean``: single speakers, no noise. ``overlap``: half of the crops hold a second
-speaker at a signal-to-interference ratio of -5 to 15 dB (it may be the louder one, as in the test), and 30 %
-have environmental noise at the recipe's ratios, independently; the label is the target's. Channels, levels
-and speeds are the recipe's in both.
+The loss is SpeechBrain's additive angular margin softmax with margin 0.2 and scale 30. Its classes are the
+target speakers at every speed of the recipe. With ``clean``, mixtures have one speaker and no noise. With
+``overlap``, half of them have a second speaker at a signal-to-interference ratio of -5 to 15 dB (the second
+speaker may be the louder one, as in the test), and 30 % have environmental noise at the ratios of the recipe,
+independently. The label is that of the target. Channels, levels and speeds are those of the recipe.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STAGES = {
 
 def main() -> None:
     parser = arguments("Train an ECAPA-TDNN on our mixtures.")
-    parser.add_argument("--augment", choices=STAGES, required=True)
+    parser.add_argument("--augment", choices=STAGES, required=True, help="kind of mixtures")
     parser.add_argument(
         "--sir", type=float, nargs=2, default=(-5.0, 15.0), metavar=("LOW", "HIGH"), help="dB"
     )
@@ -49,9 +49,9 @@ def main() -> None:
         classes = Classifier(EMBEDDING, lin_neurons=EMBEDDING, out_neurons=len(mixer.identities))
 
         def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-            target_B = batch.identity_BC[:, 0]
-            embedding_BE = network(batch.mix_BN).float()
-            # A margin of angles wants all digits, whatever the network's precision.
+            target_B = batch.identities[:, 0]
+            embedding_BE = network(batch.mixtures).float()
+            # The angular margin is computed in full precision.
             with torch.autocast("cpu", enabled=False):
                 cosine_BP = classes(embedding_BE.unsqueeze(1)).squeeze(1)
             right = (cosine_BP.argmax(1) == target_B).float().mean().item()

@@ -1,4 +1,4 @@
-"""What the adapter hands to a program: a list of wave files, of any lengths."""
+"""Read the list of WAV files that the benchmark gives to a system."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Wave = NDArray[np.float32]
 BATCH_SECONDS = 64
 
 
-def listed(names: Path, rate: int) -> list[Wave]:
-    """The waves of a list of mono files at ``rate`` hertz; ends the program at one of another kind."""
+def read_list(names: Path, rate: int) -> list[Wave]:
+    """Read the mono WAV files of a list; exit with a message if one does not have ``rate`` hertz."""
     waves = []
     for name in names.read_text(encoding="utf-8").splitlines():
         wave_N, its_rate = soundfile.read(name, dtype="float32")
         if wave_N.ndim != 1 or its_rate != rate:
-            sys.exit(f"{name}: a mono file of {rate} Hz is wanted, not {its_rate} Hz")
+            sys.exit(f"{name}: must be a mono file at {rate} Hz, not at {its_rate} Hz")
         waves.append(wave_N)
     return waves
 
 
 def batches_of_one_length(waves: Sequence[Wave], rate: int) -> Iterator[tuple[list[int], Wave]]:
-    """Positions and ``[B, N]`` of waves of one length, so that no padding can change a result."""
+    """Batches of waves of equal length, so that no padding can change a result: positions, and ``[B, N]``."""
     by_length: defaultdict[int, list[int]] = defaultdict(list)
     for row, wave_N in enumerate(waves):
         by_length[len(wave_N)].append(row)

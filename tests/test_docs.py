@@ -1,7 +1,8 @@
-"""Commands and code of README and docs do what they say, on small corpora and in a folder of their own.
+"""The commands and code of README and docs run, on a small corpus in a temporary folder.
 
-Sizes alone are changed (minutes become steps, tables smaller), by the rules below. Blocks of a Slurm
-script, of installation and of what needs a cluster are left out by what they begin with or hold.
+The rules below only make them smaller: minutes become steps, tables get fewer rows. Scripts for Slurm,
+commands of installation and commands that need a cluster are left out: ``LEFT_OUT`` has the words that
+mark them.
 """
 
 import re
@@ -15,13 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import separative
 from separative import audio
 from separative.benchmark.plan import Plan, RowPlan, load_plan
 from separative.cli import main
 from separative.model.files import model_names
+from separative.training import recipe_names
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["use.md", "recordings.md", "gallery.md", "train.md", "evaluate.md", "scale.md", "architecture.md"]
+REPOSITORY = "https://github.com/separative/separative"
+IMAGES = "https://raw.githubusercontent.com/separative/separative/main/"
+DOCS = ("use", "recordings", "gallery", "train", "evaluate", "scale", "architecture")
+PAGES = ["README.md", *(f"docs/{name}.md" for name in DOCS)]
 LEFT_OUT = ("#!/bin/bash", "pip install", "--engine ray", "ffmpeg", "make ")
 SMALLER = (
     (r"--minutes 60", "--steps 2"),
@@ -29,10 +35,10 @@ SMALLER = (
     (r"--speakers 2,3 --overlaps 0,0.2", "--speakers 2 --overlaps 0.2 --count 2 --minutes 0.3"),
     (r"benchmark (small|quick)", "benchmark PLAN"),
     (r"--devices 4", "--devices 2"),
-    # So small a network hears nobody.
+    # A network this small finds no active speaker.
     (r"evaluate-meetings runs/real", "evaluate-meetings base"),
 )
-# For `train` and what is drawn by a recipe: the recipe named stays, its network and batch shrink.
+# Settings of a tiny network and batch, added to every command that uses a recipe.
 TINY = [
     "mixtures.batch=4",
     "mixtures.seconds=0.5",
@@ -50,7 +56,7 @@ TINY = [
 RATE = 16000
 
 
-def voice(pitch: float, seconds: float, seed: int) -> np.ndarray:
+def synthetic_voice(pitch: float, seconds: float, seed: int) -> np.ndarray:
     rng, time = np.random.default_rng(seed), np.arange(round(seconds * RATE)) / RATE
     buzz = sum(np.sin(2 * np.pi * pitch * k * time + rng.uniform(0, 6)) / k for k in range(1, 12))
     buzz *= np.clip(np.sin(2 * np.pi * rng.uniform(2, 4) * time + rng.uniform(0, 6)) + 0.7, 0, 1)
@@ -59,13 +65,13 @@ def voice(pitch: float, seconds: float, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the documents take for granted: corpora, recordings, a trained run."""
+    """A folder with the files that the pages use: corpora, recordings, a trained run."""
     folder = tmp_path_factory.mktemp("docs")
     rows, number = ["path,speaker,split"], 0
     for speaker in range(14):
         for take in range(4):
             path = folder / "speech" / f"t{speaker}-{take}.wav"
-            audio.write(path, voice(90 + 14 * speaker, 3.0, number), RATE)
+            audio.write(path, synthetic_voice(90 + 14 * speaker, 3.0, number), RATE)
             rows.append(f"{path},t{speaker},{'train' if speaker < 8 else 'dev'}")
             number += 1
     (folder / "speech.csv").write_text("\n".join(rows) + "\n")
@@ -76,14 +82,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         audio.write(path, hiss.astype(np.float32), RATE)
         rows.append(f"{path},hiss,{split}")
     (folder / "noise.csv").write_text("\n".join(rows) + "\n")
-    ann, bob = voice(110, 6.0, 900), voice(190, 6.0, 901)
+    ann, bob = synthetic_voice(110, 6.0, 900), synthetic_voice(190, 6.0, 901)
     for name, wave in {
         "ann": ann,
         "ann-1": ann[: 4 * RATE],
-        "ann-2": voice(110, 5.0, 902),
+        "ann-2": synthetic_voice(110, 5.0, 902),
         "bob": bob,
         "a": ann,
-        "b": voice(110, 4.0, 903),
+        "b": synthetic_voice(110, 4.0, 903),
         "c": bob,
         "mixture": ann + bob,
         "meeting": np.concatenate([ann, bob, ann[: 3 * RATE] + bob[: 3 * RATE]]),
@@ -97,8 +103,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
-    """(language, content) of the fenced blocks of a page that are to be run."""
-    found = re.findall(r"^```(sh|python)\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.M | re.S)
+    """Return (language, content) of the fenced blocks of a page that can be run."""
+    found = re.findall(r"^```(sh|python)\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S)
     return [
         (kind, content)
         for kind, content in found
@@ -118,7 +124,7 @@ def commands(content: str) -> list[list[str]]:
 def run(words: list[str], place: Path) -> None:
     assert words[0] == "separative", words
     if words[1] == "train":
-        # A network this small, whatever else the line sets.
+        # These settings come last, so that they override those of the line.
         words = [*words, *(x for key in TINY for x in ("--set", key))]
         out = place / words[words.index("--out") + 1]
         if "--resume" not in words and out.exists():
@@ -128,7 +134,7 @@ def run(words: list[str], place: Path) -> None:
     if words[1] == "mix":
         words = [*words, "--set", "mixtures.batch=4"]
     if "--devices" in words:
-        # Processes are started anew from the program's own command line.
+        # The program starts its further processes from its own command line, so it cannot run inside pytest.
         done = subprocess.run(
             [sys.executable, "-m", "separative", *words[1:]], cwd=place, capture_output=True, text=True
         )
@@ -141,7 +147,7 @@ def run(words: list[str], place: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("base" not in model_names(), reason="no model comes with this version")
 @pytest.mark.parametrize("page", PAGES)
-def test_what_the_page_shows_can_be_done(page: str, place: Path) -> None:
+def test_code_blocks_of_the_page_run(page: str, place: Path) -> None:
     found = blocks(page)
     assert found
     for kind, content in found:
@@ -171,14 +177,14 @@ def test_a_notebook_runs_as_a_script(name: str, place: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif("base" not in model_names(), reason="no model comes with this version")
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="needs curl and jq")
-def test_the_api_answers_as_its_page_shows(place: Path) -> None:
-    [requests] = [content for kind, content in blocks("serve.md") if "curl" in content]
+def test_requests_of_the_api_page_work(place: Path) -> None:
+    [requests] = [content for kind, content in blocks("docs/serve.md") if "curl" in content]
     shutil.copy(place / "meeting.wav", place / "talk.wav")
     words = [sys.executable, "-m", "separative", "serve", "served", "--port", "0"]
     server = subprocess.Popen(words, cwd=place, stderr=subprocess.PIPE, text=True)
     try:
-        here = re.search(r"127\.0\.0\.1:\d+", server.stderr.readline())[0]
-        script = "set -eu\n" + requests.replace("localhost:8000", here)
+        address = re.search(r"127\.0\.0\.1:\d+", server.stderr.readline())[0]
+        script = "set -eu\n" + requests.replace("localhost:8000", address)
         done = subprocess.run(["sh", "-c", script], cwd=place, capture_output=True, text=True, timeout=120)
     finally:
         server.terminate()
@@ -188,27 +194,97 @@ def test_the_api_answers_as_its_page_shows(place: Path) -> None:
     assert audio.info(place / "speaker1.wav").seconds > 0
 
 
-def test_the_page_of_plans_knows_every_key_and_its_example_is_one(tmp_path: Path) -> None:
+def test_the_page_on_plans_lists_every_key_and_has_a_valid_example(tmp_path: Path) -> None:
     page = (ROOT / "docs/table.md").read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "mine.yaml").write_text(example)
     assert len(load_plan(tmp_path / "mine.yaml").rows) == 5
     for kind, head in ((Plan, "the plan"), (RowPlan, "a row")):
         table = page.split(f"| key of {head} |")[1].split("\n\n")[0]
-        told = {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])}
-        assert told - {"extends"} == set(kind.model_fields)
+        listed = {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+        assert listed - {"extends"} == set(kind.model_fields)
 
 
-def test_every_link_between_documents_leads_somewhere() -> None:
+def test_links_between_pages_point_to_existing_files() -> None:
     missing = []
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if "://" not in target and not (page.parent / target).exists():
-                missing.append(f"{page.relative_to(ROOT)}: {target}")
+            path = page.parent / target
+            # Absolute links to the repository are checked as files too.
+            for base in (f"{REPOSITORY}/blob/main/", IMAGES):
+                if target.startswith(base):
+                    path, target = ROOT / target.removeprefix(base), ""
+            if "://" not in target and not path.exists():
+                missing.append(f"{page.relative_to(ROOT)}: {path}")
     assert not missing
 
 
-def test_every_verb_is_in_the_documents() -> None:
+def test_paths_in_the_pages_exist() -> None:
+    missing = []
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for path in re.findall(
+            r"`((?:src|tests|plans|recipes|systems|benchmarks)/[\w./-]+)`", page.read_text("utf-8")
+        ):
+            if not (ROOT / path).exists():
+                missing.append(f"{page.name}: {path}")
+    assert not missing
+
+
+def test_links_to_headings_point_to_existing_headings() -> None:
+    missing = []
+    for page in (ROOT / "docs").glob("*.md"):
+        for target, anchor in re.findall(r"\]\(([^)#\s:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+            text = (page.parent / target if target else page).read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            if anchor not in slugs:
+                missing.append(f"{page.name}: {target}#{anchor}")
+    assert not missing
+
+
+def test_the_readme_links_to_one_repository_with_absolute_addresses() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert targets and all(target.startswith("https://") for target in targets)
+    ours = [target for target in targets if "separative" in target]
+    assert all(target.startswith((f"{REPOSITORY}/", IMAGES)) for target in ours)
+    assert f"repo_url: {REPOSITORY}\n" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def test_the_readme_fits_on_a_few_screens() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 125
+
+
+def test_the_api_page_lists_every_top_level_name() -> None:
+    text = (ROOT / "docs" / "api" / "index.md").read_text(encoding="utf-8")
+    assert [name for name in separative.__all__ if f"`{name}`" not in text and f".{name}`" not in text] == []
+
+
+def test_every_room_has_an_api_page() -> None:
+    rooms = {path.parent.name for path in (ROOT / "src" / "separative").glob("*/__init__.py")} - {"cli"}
+    assert {path.stem for path in (ROOT / "docs" / "api").glob("*.md")} == rooms | {"index"}
+
+
+def test_the_page_on_training_names_every_recipe() -> None:
+    text = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    assert [name for name in recipe_names() if f"`{name}`" not in text] == []
+
+
+def test_the_page_on_architecture_lists_every_room_and_module() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*) \|$", text, re.MULTILINE))
+    source = ROOT / "src" / "separative"
+    rooms = {path.parent.name for path in source.glob("*/__init__.py")}
+    modules = {
+        room: sorted(path.stem for path in (source / room).glob("*.py") if path.stem != "__init__")
+        for room in rooms
+    }
+    assert {room: re.findall(r"`(\w+)`", listed) for room, listed in table.items()} == modules
+    outside = {path.stem for path in source.glob("*.py")} - {"__init__", "__main__"}
+    assert [name for name in outside if f"`{name}`" not in text] == []
+
+
+def test_the_pages_mention_every_command() -> None:
     from separative.cli.app import app
 
     text = "".join(p.read_text(encoding="utf-8") for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

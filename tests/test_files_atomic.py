@@ -1,4 +1,4 @@
-"""Files are replaced whole or not at all, by whatever number of writers; nothing is left behind."""
+"""Files are replaced atomically, also by several writers at a time, and no temporary files remain."""
 
 import json
 import os
@@ -7,33 +7,33 @@ from pathlib import Path
 
 import pytest
 
-from separative.files import atomic_path, replace_file, sweep, write_json
+from separative.files import atomic_path, remove_stale_files, replace_file, write_json
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_the_old_file_is_kept_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "cuts.jsonl.gz"
     path.write_text("old")
-    with atomic_path(path) as beside:
-        assert beside.parent == tmp_path and beside.suffix == ".gz" and beside.name.startswith(".")
-        beside.write_text("new")
+    with atomic_path(path) as temporary:
+        assert temporary.parent == tmp_path and temporary.suffix == ".gz" and temporary.name.startswith(".")
+        temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new" and names(tmp_path) == [path.name]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_write_that_fails_leaves_the_old_file_and_no_rest(
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     path = tmp_path / "file"
     for before in (None, "old"):
         if before is not None:
             path.write_text(before)
-        with pytest.raises(error), atomic_path(path) as beside:
-            beside.write_text("half of it")
+        with pytest.raises(error), atomic_path(path) as temporary:
+            temporary.write_text("half of it")
             raise error
         assert names(tmp_path) == ([] if before is None else ["file"])
     assert path.read_text() == "old"
@@ -49,7 +49,7 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["taken"]
 
 
-def test_missing_folders_are_made_and_the_file_is_as_readable_as_any(tmp_path: Path) -> None:
+def test_missing_folders_are_created_and_the_file_mode_follows_the_umask(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "results.json"
     before = os.umask(0o027)
     try:
@@ -60,7 +60,7 @@ def test_missing_folders_are_made_and_the_file_is_as_readable_as_any(tmp_path: P
     assert json.loads(path.read_text()) == {"corpus": "Łódź", "name": os.fsdecode(b"\xff.wav")}
 
 
-def test_writers_at_the_same_time_do_not_collide(tmp_path: Path) -> None:
+def test_concurrent_writers_do_not_interfere(tmp_path: Path) -> None:
     path = tmp_path / "file"
     contents = [bytes([number]) * 200_000 for number in range(12)]
     with ThreadPoolExecutor(12) as pool:
@@ -73,7 +73,7 @@ def test_writers_at_the_same_time_do_not_collide(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-def test_each_of_two_open_writers_has_a_file_of_its_own(tmp_path: Path) -> None:
+def test_two_open_writers_have_separate_temporary_files(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with atomic_path(path) as one:
         with atomic_path(path) as other:
@@ -83,12 +83,12 @@ def test_each_of_two_open_writers_has_a_file_of_its_own(tmp_path: Path) -> None:
     assert path.read_text() == "last to end"
 
 
-def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+def test_only_temporary_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
     kept = [tmp_path / name for name in ("a.json", ".hidden", ".venv.txt", ".a.json.0123456789.json")]
     inside = tmp_path / "model"
     inside.mkdir()
     stale = [tmp_path / ".a.json.0123456789ab.json", inside / ".card.ffffffffffff"]
     for path in (*kept, *stale):
         path.write_text("x")
-    sweep(tmp_path)
+    remove_stale_files(tmp_path)
     assert {p for p in tmp_path.rglob("*") if p.is_file()} == set(kept)

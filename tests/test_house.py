@@ -1,10 +1,12 @@
-"""The house rules that no linter knows: who imports whom, how long a file is, what a first import costs."""
+"""Rules of the code base that no linter checks: imports between rooms, file lengths, names, import time."""
 
 import ast
 import resource
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,13 @@ ROOT = Path(separative.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 400
 
-# Rows of the house's table of rooms, without what follows from them; what is COMMON may serve every room.
-COMMON = {"errors", "files", "metrics", "distributed", "rttm", "types"}
+# Direct imports that each room may make; a room may also import what those import. COMMON is open to all.
+COMMON = {"errors", "files", "metrics", "names", "distributed", "rttm", "types"}
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
     "metrics": set(),
+    "names": set(),
     "distributed": set(),
     "rttm": set(),
     "types": set(),
@@ -39,9 +42,9 @@ MAY_IMPORT = {
     "serve": {"gallery"},
     "cli": {"demo", "benchmark", "serve"},
 }
-# Rooms allowed in type annotations only, and single files that stand for a whole room.
+# Imports allowed in type annotations only, and the only files of `evaluation` that `report` may import.
 TYPES_ONLY = {("objectives", "model")}
-REPORT_READS = {f"separative.evaluation.{name}" for name in ("results", "portrait")}
+REPORT_READS = {"separative.evaluation.results"}
 FORBIDDEN = {
     *("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"),
     *("socket", "urllib", "urllib3", "http", "requests", "httpx", "aiohttp", "ftplib"),
@@ -49,7 +52,7 @@ FORBIDDEN = {
 
 
 def allowed(room: str) -> set[str]:
-    """What a room may import, through any number of rows."""
+    """All rooms that a room may import, directly or through others."""
     direct = MAY_IMPORT[room]
     return COMMON | {room} | direct | {name for other in direct for name in allowed(other)}
 
@@ -59,7 +62,7 @@ def room_of(path: Path) -> str:
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[str, bool]]:
-    """Every module imported anywhere in a file, and whether for annotations only."""
+    """Yield every imported module, and whether it is imported for annotations only."""
     typing_only = {
         id(node)
         for block in ast.walk(tree)
@@ -76,14 +79,14 @@ def imports(tree: ast.Module) -> Iterator[tuple[str, bool]]:
             yield from ((name, id(node) in typing_only) for name in names)
 
 
-def test_every_room_has_its_row() -> None:
+def test_every_room_has_import_rules() -> None:
     front = {"__init__", "__main__"}
     assert {room_of(path) for path in FILES} - front == set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
-def test_a_room_imports_only_what_its_row_allows(room: str) -> None:
-    strangers = []
+def test_a_room_imports_only_what_is_allowed(room: str) -> None:
+    violations = []
     for path in (p for p in FILES if room_of(p) == room):
         for name, typing_only in imports(ast.parse(path.read_text(encoding="utf-8"))):
             if not name.startswith("separative."):
@@ -93,15 +96,15 @@ def test_a_room_imports_only_what_its_row_allows(room: str) -> None:
             wrong |= (room, other) in TYPES_ONLY and not typing_only
             wrong |= room == "report" and other == "evaluation" and name not in REPORT_READS
             if wrong:
-                strangers.append(f"{path.relative_to(ROOT)}: {name}")
-    assert not strangers
+                violations.append(f"{path.relative_to(ROOT)}: {name}")
+    assert not violations
 
 
-def test_nothing_unpickles_and_nothing_knows_a_network() -> None:
+def test_no_module_unpickles_or_uses_the_network() -> None:
     found = []
     for path in FILES:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = {name for name, _ in imports(tree)} - {"urllib.parse"}  # text, no network
+        names = {name for name, _ in imports(tree)} - {"urllib.parse"}  # parses text only
         found += [f"{path.name}: {name}" for name in names if name.split(".")[0] in FORBIDDEN]
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             function = ast.unparse(call.func)
@@ -111,14 +114,14 @@ def test_nothing_unpickles_and_nothing_knows_a_network() -> None:
     assert not found
 
 
-def test_no_file_is_long() -> None:
+def test_no_file_has_over_400_lines() -> None:
     tests = sorted(Path(__file__).parent.rglob("*.py"))
     long = {str(p): n for p in [*FILES, *tests] if (n := len(p.read_text().splitlines())) > LONGEST}
     assert not long
 
 
-def test_public_names_are_there() -> None:
-    assert set(separative._HOME) == set(separative.__all__)
+def test_public_names_exist() -> None:
+    assert set(separative._MODULE_OF) == set(separative.__all__)
     assert all(getattr(separative, name) is not None for name in [*separative.__all__, "__version__"])
     with pytest.raises(AttributeError, match="no attribute 'embedd'"):
         separative.embedd  # noqa: B018
@@ -127,8 +130,8 @@ def test_public_names_are_there() -> None:
 @pytest.mark.parametrize(
     ("limit", "arguments"), [(0.3, ["-c", "import separative"]), (0.5, ["-m", "separative", "--help"])]
 )
-def test_the_front_door_is_quick(limit: float, arguments: list[str]) -> None:
-    # Of the processor, and the best of a few: a busy machine must not fail it, a heavy import must.
+def test_imports_and_help_are_quick(limit: float, arguments: list[str]) -> None:
+    # Processor time, not wall time, and the best of five runs, so that a busy machine does not fail the test.
     def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
@@ -138,7 +141,7 @@ def test_the_front_door_is_quick(limit: float, arguments: list[str]) -> None:
     assert any(seconds() < limit for _ in range(5))
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_imports_no_heavy_module() -> None:
     code = (
         "import sys, separative.cli.app\n"
         "print(*{name.split('.')[0] for name in sys.modules} & "
@@ -146,3 +149,37 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == []
+
+
+def classes(path: Path) -> list[str]:
+    return [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+
+
+def test_class_names_are_unique() -> None:
+    counts = Counter(name for path in FILES for name in classes(path))
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def public_definitions() -> Iterator[tuple[str, str]]:
+    """Yield every public top-level function and class of the package, with its docstring."""
+    for path in FILES:
+        # Commands are documented by their help, and run in tests and documentation pages.
+        if room_of(path) in ("cli", "__main__"):
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                yield f"{path.relative_to(ROOT)}: {node.name}", ast.get_docstring(node) or ""
+
+
+def test_every_public_name_of_a_room_has_an_example() -> None:
+    exported = {
+        name
+        for path in ROOT.glob("*/__init__.py")
+        for name in getattr(import_module(f"separative.{path.parent.name}"), "__all__", ())
+    }
+    missing = [
+        where
+        for where, text in public_definitions()
+        if where.split(": ")[1] in exported and ">>>" not in text
+    ]
+    assert missing == []

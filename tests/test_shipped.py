@@ -72,7 +72,7 @@ def test_it_knows_speakers_it_has_never_heard(model, data: Path) -> None:
         if us[0].corpus == "speechocean762"
     }
     heard = {
-        name: [embed(model, u.path).speakers[0].embedding_E for u in us]
+        name: [embed(model, u.path).speakers[0].embedding for u in us]
         for name, us in sides.items()
         if len(us) == 2
     }
@@ -94,7 +94,7 @@ def test_it_separates_and_says_who_is_there(model, data: Path) -> None:
         )
         b = b * np.float32(a.std() / b.std())
         heard = separate(model, (a + b, 16000))
-        estimate_CN = np.stack([t.waveform_N for t in heard.streams])
+        estimate_CN = np.stack([t.waveform for t in heard.streams])
         gains += si_sdr_improvement(estimate_CN, np.stack([a, b]), a + b)[0].tolist()
         # Single utterances may hold too little speech to enrol anybody.
         enrolled = [
@@ -119,9 +119,9 @@ def test_a_stream_tells_two_speakers_apart_and_knows_the_first_again(model, data
     turns = [said[0][:seconds], said[1][:seconds], said[0][seconds : 2 * seconds]]
     listener = StreamingDiarizer(model)
     updates = listener.push(np.concatenate(turns).astype(np.float32)) + listener.finish()
-    assert len(updates[-1].embedding_KE) == 2
+    assert len(updates[-1].embedding) == 2
     # Those who have not spoken yet are not in an update.
-    spoken_UK = np.stack([np.pad(u.activity_KS.sum(1), (0, 2 - len(u.activity_KS))) for u in updates])
+    spoken_UK = np.stack([np.pad(u.activity.sum(1), (0, 2 - len(u.activity))) for u in updates])
     start_U = np.array([u.start for u in updates])
     most = [spoken_UK[(start_U >= turn + 3) & (start_U < turn + 7)].sum(0).argmax() for turn in (0, 8, 16)]
     assert most[0] == most[2] != most[1]

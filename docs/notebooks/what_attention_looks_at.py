@@ -1,9 +1,9 @@
 # %% [markdown]
-# # What does the cross-attention look at?
+# # What does the cross-attention attend to?
 #
-# One speaker, heard under several conditions, is one condition group. Each condition asks with its own
-# bottom-up embedding (the query), and the cross-attention gathers evidence from every stream of every
-# condition. How much of it comes from where?
+# One speaker is mixed under several conditions: together they are one condition group. Each condition has an
+# embedding of its own, the query. The cross-attention combines it with segments of all streams of all
+# conditions. How much attention goes to each condition, and how much of it to the target speaker?
 
 # %%
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ import separative
 from separative import audio
 
 TARGET, OTHER = "ann.wav", "bob.wav"
-LEVELS_DB = (-5, 0, 5, 10, None)  # of the target above the other; None: the target alone
+LEVELS_DB = (-5, 0, 5, 10, None)  # level of the target relative to the other speaker; None: the target alone
 
 # %%
 model = separative.load_model()
@@ -23,48 +23,53 @@ size = min(len(target), len(other), 4 * model.rate)
 target, other = target[:size], other[:size]
 
 
-def mixed(level_db: float | None) -> np.ndarray:
-    """The target at its level, and the other so many decibels below it."""
+def mix(level_db: float | None) -> np.ndarray:
+    """The target, plus the other speaker ``level_db`` decibels below it."""
     if level_db is None:
         return target
     gain = np.sqrt(np.mean(target**2) / np.mean(other**2) / 10 ** (level_db / 10))
     return target + gain * other
 
 
-mix_BN = torch.from_numpy(np.stack([mixed(level) for level in LEVELS_DB]).astype(np.float32))
+mixtures = torch.from_numpy(np.stack([mix(level) for level in LEVELS_DB]).astype(np.float32))
+views = len(mixtures)
 
 # %% [markdown]
-# All in one group. The stream of the target is the one whose waveform is most like it.
+# All mixtures are in one group. In each mixture, the target's stream is the one with the waveform that is
+# most similar to the target.
 
 # %%
 with torch.inference_mode():
-    heard = model(mix_BN, group_B=torch.zeros(len(mix_BN), dtype=torch.long))
-    like_BC = torch.nn.functional.cosine_similarity(heard.estimate_BCN, torch.from_numpy(target), dim=-1)
-    mine_B = like_BC.argmax(1)
-    query_BE = heard.query_BCE[torch.arange(len(mix_BN)), mine_B]
-    weight_QBCS = model.cross.looked_at(query_BE, heard.segment_BCSE, heard.activity_BCS, heard.valid_BS)
-views = len(mix_BN)
-weight_QBC = weight_QBCS.sum(-1).numpy()
-on_target_QB = weight_QBC[:, np.arange(views), mine_B.numpy()]
+    output = model(mixtures, group_B=torch.zeros(views, dtype=torch.long))
+    similarity = torch.nn.functional.cosine_similarity(output.estimate_BCN, torch.from_numpy(target), dim=-1)
+    stream = similarity.argmax(1)  # the target's stream in each view
+    query = output.query_BCE[torch.arange(views), stream]
+    weights = model.cross.segment_weights(query, output.segment_BCSE, output.activity_BCS, output.valid_BS)
+
+# The weights are [query, view, stream, segment], and those of a query add up to one.
+by_stream = weights.sum(-1).numpy()
+by_view = by_stream.sum(-1)
+on_target = by_stream[:, np.arange(views), stream.numpy()]
 
 # %% [markdown]
-# Rows ask, columns are looked at; the share of a condition, and what of it goes to the target's own stream.
-# An even spread would be one over the number of conditions, half of that on the target.
+# Each row is the query of one condition, each column a condition it attends to. The last column shows how
+# much attention goes to the target's streams. If attention were spread evenly, each condition would get an
+# equal share, and the target half of it.
 
 # %%
 names = ["alone" if level is None else f"{level:+d} dB" for level in LEVELS_DB]
-print("asks      " + "".join(f"{name:>9}" for name in names) + "   on the target, of all")
-for name, row, own in zip(names, weight_QBC.sum(-1), on_target_QB, strict=True):
-    print(f"{name:<10}" + "".join(f"{100 * share:8.0f}%" for share in row) + f"{100 * own.sum():18.0f}%")
+print("query     " + "".join(f"{name:>9}" for name in names) + "   on the target")
+for name, row, own in zip(names, by_view, on_target, strict=True):
+    print(f"{name:<10}" + "".join(f"{100 * share:8.0f}%" for share in row) + f"{100 * own.sum():14.0f}%")
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
 for axis, table, title in zip(
-    axes, (weight_QBC.sum(-1), on_target_QB), ("all streams", "the target's stream"), strict=True
+    axes, (by_view, on_target), ("all streams", "the target's streams"), strict=True
 ):
-    image = axis.imshow(table, vmin=0, vmax=weight_QBC.sum(-1).max(), cmap="viridis")
-    axis.set(title=title, xlabel="looked at", xticks=range(views), yticks=range(views))
+    image = axis.imshow(table, vmin=0, vmax=by_view.max(), cmap="viridis")
+    axis.set(title=title, xlabel="attended condition", xticks=range(views), yticks=range(views))
     axis.set_xticklabels(names, rotation=45)
-axes[0].set(ylabel="asks", yticklabels=names)
+axes[0].set(ylabel="query", yticklabels=names)
 figure.colorbar(image, ax=axes, label="share of attention")
 figure.savefig("attention.png", dpi=150, bbox_inches="tight")

@@ -1,8 +1,8 @@
-"""Speaker representations that survive the cocktail party: Contrastive Separative Coding.
+"""Speaker embeddings that are robust to overlapping speech, by Contrastive Separative Coding.
 
-The names below are the front door; each is loaded from its room when it is first used, so that
-``import separative`` costs nothing. The rooms themselves (``separative.audio``, ``separative.mixtures`` ...)
-hold the rest.
+The names below are the public interface. Each is imported from its subpackage on first use, so
+``import separative`` is fast. The subpackages (``separative.audio``, ``separative.mixtures`` ...) hold the
+rest.
 """
 
 from __future__ import annotations
@@ -16,24 +16,51 @@ if TYPE_CHECKING:
         Utterance,
         check_corpus,
         load_corpus,
+        pack_corpus,
         save_corpus,
         synthesize_corpus,
     )
     from separative.errors import SeparativeError
     from separative.evaluation import Results, evaluate
     from separative.evaluation.calibrate import calibrate
-    from separative.inference import Recording, Stream, embed, separate
-    from separative.inference.verify import Verification, verify
-    from separative.mixtures import Mixer, MixtureConfig
-    from separative.model import EncoderConfig, SeparativeEncoder, load_model, save_model, update_card
+    from separative.evaluation.meetings import evaluate_meetings
+    from separative.gallery import Gallery
+    from separative.inference import (
+        Recording,
+        Stream,
+        StreamingDiarizer,
+        embed,
+        embed_corpus,
+        embed_many,
+        separate,
+        write_embeddings,
+        write_speakers,
+        write_waveforms,
+    )
+    from separative.inference.diarize import Diarization, diarize
+    from separative.inference.export import export
+    from separative.inference.verify import Verification, identify, verify
+    from separative.mixtures import ConversationConfig, ConversationSimulator, Mixer, MixtureConfig
+    from separative.model import (
+        EncoderConfig,
+        SeparativeEncoder,
+        average_models,
+        load_model,
+        save_model,
+        update_card,
+    )
     from separative.report import write_report
     from separative.training import Recipe, load_recipe, train
 
     __version__: str
 
 __all__ = [
+    "ConversationConfig",
+    "ConversationSimulator",
     "Corpus",
+    "Diarization",
     "EncoderConfig",
+    "Gallery",
     "Mixer",
     "MixtureConfig",
     "Recipe",
@@ -42,15 +69,24 @@ __all__ = [
     "SeparativeEncoder",
     "SeparativeError",
     "Stream",
+    "StreamingDiarizer",
     "Utterance",
     "Verification",
+    "average_models",
     "calibrate",
     "check_corpus",
+    "diarize",
     "embed",
+    "embed_corpus",
+    "embed_many",
     "evaluate",
+    "evaluate_meetings",
+    "export",
+    "identify",
     "load_corpus",
     "load_model",
     "load_recipe",
+    "pack_corpus",
     "save_corpus",
     "save_model",
     "separate",
@@ -58,20 +94,57 @@ __all__ = [
     "train",
     "update_card",
     "verify",
+    "write_embeddings",
     "write_report",
+    "write_speakers",
+    "write_waveforms",
 ]
 
-_ROOMS = {
-    "corpora": ("Corpus", "Utterance", "check_corpus", "load_corpus", "save_corpus", "synthesize_corpus"),
+_NAMES_BY_MODULE = {
+    "corpora": (
+        "Corpus",
+        "Utterance",
+        "check_corpus",
+        "load_corpus",
+        "pack_corpus",
+        "save_corpus",
+        "synthesize_corpus",
+    ),
     "errors": ("SeparativeError",),
     "evaluation": ("Results", "calibrate", "evaluate"),
-    "inference": ("Recording", "Stream", "Verification", "embed", "separate", "verify"),
-    "mixtures": ("Mixer", "MixtureConfig"),
-    "model": ("EncoderConfig", "SeparativeEncoder", "load_model", "save_model", "update_card"),
+    "evaluation.meetings": ("evaluate_meetings",),
+    "gallery": ("Gallery",),
+    "inference": (
+        "Diarization",
+        "Recording",
+        "Stream",
+        "StreamingDiarizer",
+        "Verification",
+        "diarize",
+        "embed",
+        "embed_corpus",
+        "embed_many",
+        "identify",
+        "separate",
+        "verify",
+        "write_embeddings",
+        "write_speakers",
+        "write_waveforms",
+    ),
+    "inference.export": ("export",),
+    "mixtures": ("ConversationConfig", "ConversationSimulator", "Mixer", "MixtureConfig"),
+    "model": (
+        "EncoderConfig",
+        "SeparativeEncoder",
+        "average_models",
+        "load_model",
+        "save_model",
+        "update_card",
+    ),
     "report": ("write_report",),
     "training": ("Recipe", "load_recipe", "train"),
 }
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
@@ -79,9 +152,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("separative")
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'separative' has no attribute '{name}'")
-    return getattr(import_module(f"separative.{_HOME[name]}"), name)
+    return getattr(import_module(f"separative.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""``python -m separative``."""
+"""The command line interface, run as ``python -m separative``."""
 
 import sys
 

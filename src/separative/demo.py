@@ -1,4 +1,4 @@
-"""The demonstration: synthetic voices, a short training, figures on voices never heard, a page to hear."""
+"""A demonstration on synthetic speech: train a small model, evaluate it, and show a separated mixture."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from separative import audio
 from separative.corpora import Corpus, synthesize_corpus
-from separative.errors import SeparativeError
 from separative.evaluation import evaluate, si_sdr_improvement
+from separative.files import new_folder
 from separative.inference import separate
 from separative.mixtures import Mixer, MixtureConfig, Stage
 from separative.report import Sample, write_report
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
     from separative.training import Status
 
-PAGE, VOICES, RUN, RESULTS, SAMPLE = "report.html", "voices", "run", "results", "sample"
+PAGE, CORPUS, RUN, RESULTS, SAMPLE = "report.html", "voices", "run", "results", "sample"
 SAMPLE_SECONDS = 5.0
 
 
@@ -36,23 +36,25 @@ def demo(
     steps: int | None = None,
     seed: int = 0,
     threads: int | None = None,
-    speaking: Progress | None = None,
-    training: Callable[[Status], None] | None = None,
-    evaluating: Progress | None = None,
+    synthesis_progress: Progress | None = None,
+    training_progress: Callable[[Status], None] | None = None,
+    evaluation_progress: Progress | None = None,
 ) -> Path:
-    """Speak voices, train on them, evaluate on those held out, separate two of them; write a page about it.
+    """Synthesise a corpus, train a model, evaluate it on held-out speakers and write an HTML page.
 
-    ``out`` gets ``voices``, ``run``, ``results``, ``sample`` and ``report.html``; voices of an earlier call
-    with equal settings are used again, and what was stopped before its results goes on; all else is made
-    anew.
+    The folder ``out`` gets the corpus (``voices``), the model (``run``), ``results``, the audio files of one
+    separated mixture (``sample``) and the page (``report.html``). Another call with the same folder uses the
+    corpus again. It also continues a training that was interrupted before there were results; otherwise it
+    repeats everything except the corpus.
 
     Args:
-        out: a new or empty folder, or that of an earlier demonstration.
-        speakers, utterances, dev_speakers: synthetic speakers, sentences of each, speakers never trained on.
-        minutes, steps: length of the training, whichever is reached first; the recipe's steps if None.
-        seed: of the voices, the trials and the sample.
-        threads: of the training.
-        speaking, training, evaluating: progress of the three long parts.
+        out: a new or empty folder, or the folder of an earlier demonstration.
+        speakers, utterances: number of synthetic speakers, and of sentences per speaker.
+        dev_speakers: number of these speakers that are held out for evaluation.
+        minutes, steps: length of the training, whichever ends first; by default the steps of the recipe.
+        seed: random seed of the corpus, the trials and the sample.
+        threads: number of threads for training.
+        synthesis_progress, training_progress, evaluation_progress: called while the three long parts run.
 
     Returns:
         the path of the page.
@@ -60,25 +62,30 @@ def demo(
     Raises:
         SeparativeError: ``out`` holds something else.
         MissingExtraError: the extra ``voices`` is not installed.
+
+    Example:
+        >>> demo("speech")
+        Traceback (most recent call last):
+        separative.errors.SeparativeError: speech exists and is not an empty folder; ...
     """
     from separative.model import load_model
     from separative.training import load_recipe, train
     from separative.training.checkpoint import NAME
 
     out = Path(out)
-    if out.exists() and not (out.is_dir() and ((out / VOICES).is_dir() or not any(out.iterdir()))):
-        raise SeparativeError(f"{out}: holds no demonstration; name a new folder or delete it")
+    if not (out / CORPUS).is_dir():
+        new_folder(out, "the demonstration")
     recipe = load_recipe("demo")
     corpus = synthesize_corpus(
-        out / VOICES,
+        out / CORPUS,
         speakers=speakers,
         utterances=utterances,
         dev_speakers=dev_speakers,
         seed=seed,
         rate=recipe.model.rate,
-        progress=speaking,
+        progress=synthesis_progress,
     )
-    # Results go first and come last: a run without them is unfinished.
+    # Results are written last, so a run without results was interrupted.
     resume = (out / RUN / NAME).is_file() and not (out / RESULTS).exists()
     for stale in (RESULTS, SAMPLE) if resume else (RUN, RESULTS, SAMPLE):
         shutil.rmtree(out / stale, ignore_errors=True)
@@ -90,14 +97,14 @@ def demo(
         steps=steps or recipe.run.steps,
         threads=threads,
         resume=resume,
-        progress=training,
+        progress=training_progress,
     )
     model = load_model(out / RUN)
-    evaluate(model, corpus, split="dev", seed=seed, progress=evaluating).save(out / RESULTS)
+    evaluate(model, corpus, split="dev", seed=seed, progress=evaluation_progress).save(out / RESULTS)
     samples = sample_mixture(model, corpus.split("dev"), seed)
     for sample in samples:
         name = sample.title.partition(":")[0].replace(" ", "-")
-        audio.write(out / SAMPLE / f"{name}.wav", sample.wave_N, sample.rate, subtype="FLOAT")
+        audio.write(out / SAMPLE / f"{name}.wav", sample.waveform, sample.rate, subtype="FLOAT")
     return write_report(
         out / PAGE,
         heading="Separative: the demonstration",
@@ -108,9 +115,17 @@ def demo(
 
 
 def sample_mixture(model: SeparativeEncoder, corpus: Corpus, seed: int) -> list[Sample]:
-    """Two speakers of a corpus at 0 dB: the mixture, the speakers as the model separates them, the sources.
+    """Mix two speakers of a corpus at equal level and separate them, for a page.
 
-    The first mixture that the seed draws, not a chosen one; each separated speaker with the source it fits.
+    Returns the mixture, the separated waveforms and the sources. The mixture is the first for the seed. Each
+    separated waveform is paired with the source that it fits best.
+
+    Example:
+        >>> import separative
+        >>> corpus = separative.load_corpus("speech")
+        >>> samples = sample_mixture(separative.load_model(), corpus, seed=0)
+        >>> [sample.title.split(":")[0] for sample in samples]
+        ['mixture', 'separated 1', 'separated 2', 'source 1', 'source 2']
     """
     config = MixtureConfig(
         rate=model.rate,
@@ -121,14 +136,14 @@ def sample_mixture(model: SeparativeEncoder, corpus: Corpus, seed: int) -> list[
         level_db=(-26.0, -26.0),
     )
     mixture = Mixer(corpus, config, seed=seed).mixture(0)
-    heard = separate(model, (mixture.mix_N, model.rate))
-    estimate_CN = np.stack([speaker.waveform_N for speaker in heard.streams])
-    gain_K, stream_K = si_sdr_improvement(estimate_CN, mixture.source_CN, mixture.mix_N)
+    recording = separate(model, (mixture.waveform, model.rate))
+    estimate_CN = np.stack([stream.waveform for stream in recording.streams])
+    gain_K, stream_K = si_sdr_improvement(estimate_CN, mixture.sources, mixture.waveform)
     names = [source["name"] for source in mixture.info["sources"]]
-    samples = [Sample(f"mixture: {' and '.join(names)}, equally loud", mixture.mix_N, model.rate)]
+    samples = [Sample(f"mixture: {' and '.join(names)}, equally loud", mixture.waveform, model.rate)]
     for number, (name, gain, stream) in enumerate(zip(names, gain_K, stream_K, strict=True), 1):
         title = f"separated {number}: {name}, SI-SDR improved by {gain:.1f} dB"
         samples.append(Sample(title, estimate_CN[stream], model.rate))
-    for number, (name, source_N) in enumerate(zip(names, mixture.source_CN, strict=True), 1):
+    for number, (name, source_N) in enumerate(zip(names, mixture.sources, strict=True), 1):
         samples.append(Sample(f"source {number}: {name} alone", source_N, model.rate))
     return samples

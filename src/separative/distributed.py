@@ -1,106 +1,138 @@
-"""The processes that compute together: what each must know of the others (torch.distributed).
+"""Collective operations between the processes of a training run, built on Lightning Fabric.
 
-What is the same with one process and with many is written against :class:`Processes`; one process alone
-(:data:`ALONE`) needs no communication and no launcher.
+Code that runs the same with one process and with many takes a :class:`ProcessGroup`. A single process
+(:data:`SINGLE_PROCESS`) needs no communication and no launcher.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from torch import Tensor
 
 
-class Processes:
-    """One process, alone: nothing to join, nothing to add up."""
+class ProcessGroup:
+    """A group of processes that train together; this base class is a group of one.
 
-    rank, world = 0, 1
+    Every process of the group must call the same methods in the same order. No method has a gradient.
 
-    def total(self, x: Tensor) -> Tensor:
-        """The sum over all processes, without gradient."""
+    Attributes:
+        rank: number of this process, from 0.
+        world_size: number of processes.
+
+    >>> group = ProcessGroup()
+    >>> group.rank, group.world_size
+    (0, 1)
+    >>> group.agree([0.5, 3.0], False)
+    ([0.5, 3.0], False)
+    """
+
+    rank = 0
+    world_size = 1
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Return the sum of ``x`` over all processes."""
         return x
 
-    def highest(self, x: Tensor) -> Tensor:
-        """The maximum over all processes, without gradient."""
+    def max(self, x: Tensor) -> Tensor:
+        """Return the maximum of ``x`` over all processes."""
         return x
 
-    def join(self, x_R: Tensor) -> tuple[Tensor, slice]:
-        """The rows of all processes in the order of their processes, and where one's own are; no gradient."""
-        return x_R, slice(None)
+    def gather(self, rows: Tensor) -> tuple[Tensor, slice]:
+        """Concatenate the rows of all processes in the order of their ranks.
 
-    def agree(self, first: list[float], anyone: bool) -> tuple[list[float], bool]:
-        """What the first process says, and whether any says so."""
-        return first, anyone
+        Returns:
+            all rows, and the slice of them that belongs to this process.
+        """
+        return rows, slice(None)
 
-    def wait(self) -> None:
-        """Go on when all processes have come here."""
+    def agree(self, values: list[float], flag: bool) -> tuple[list[float], bool]:
+        """Return the first process's ``values``, and whether any process passed a true ``flag``."""
+        return values, flag
+
+    def barrier(self) -> None:
+        """Wait until all processes have called this method."""
 
 
-ALONE = Processes()
+SINGLE_PROCESS = ProcessGroup()
 
 
-class Together(Processes):
-    """The processes of torch.distributed's default group, which must be there."""
+class _FabricGroup(ProcessGroup):
+    """The processes that a launched Fabric has started."""
 
-    def __init__(self) -> None:
-        from torch import distributed
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.rank, self.world_size = fabric.global_rank, fabric.world_size
 
-        self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
+    def _reduce_in_place(self, x: Tensor, operation: str) -> Tensor:
+        return cast("Tensor", self.fabric.all_reduce(x, reduce_op=operation))
 
-    def total(self, x: Tensor) -> Tensor:
-        from torch import distributed
+    def sum(self, x: Tensor) -> Tensor:
+        return self._reduce_in_place(x.detach().clone(), "sum")
 
-        x = x.detach().clone()
-        distributed.all_reduce(x)
-        return x
+    def max(self, x: Tensor) -> Tensor:
+        return self._reduce_in_place(x.detach().clone(), "max")
 
-    def highest(self, x: Tensor) -> Tensor:
-        from torch import distributed
-
-        x = x.detach().clone()
-        distributed.all_reduce(x, distributed.ReduceOp.MAX)
-        return x
-
-    def join(self, x_R: Tensor) -> tuple[Tensor, slice]:
+    def gather(self, rows: Tensor) -> tuple[Tensor, slice]:
         import torch
-        from torch import distributed
 
-        count = torch.zeros(self.world, dtype=torch.int64, device=x_R.device)
-        count[self.rank] = len(x_R)
-        counts = self.total(count).tolist()
-        # Collectives want tensors of one shape: all are as long as the longest.
-        padded = x_R.new_zeros((max(*counts, 1), *x_R.shape[1:]))
-        padded[: len(x_R)] = x_R.detach()
-        parts = [torch.empty_like(padded) for _ in counts]
-        distributed.all_gather(parts, padded)
+        count = torch.zeros(self.world_size, dtype=torch.int64, device=rows.device)
+        count[self.rank] = len(rows)
+        counts = self.sum(count).tolist()
         start = sum(counts[: self.rank])
-        joined = torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
-        return joined, slice(start, start + len(x_R))
+        own = slice(start, start + len(rows))
+        if not sum(counts):
+            return rows.detach(), own
+        # Fabric's all_gather needs tensors of equal length and calls a deprecated function of torch. Adding
+        # tensors that are zero outside of a process's own rows gives the same result with less memory.
+        padded = rows.new_zeros((sum(counts), *rows.shape[1:]))
+        padded[own] = rows.detach()
+        return self._reduce_in_place(padded, "sum"), own
 
-    def agree(self, first: list[float], anyone: bool) -> tuple[list[float], bool]:
+    def agree(self, values: list[float], flag: bool) -> tuple[list[float], bool]:
         import torch
 
-        said = torch.tensor(
-            [*(first if self.rank == 0 else [0.0] * len(first)), float(anyone)], dtype=torch.float64
-        )
-        *values, count = self.total(said).tolist()
-        return values, count > 0
+        # One collective instead of a broadcast and a reduction: the other processes add zeros to the values.
+        own = values if self.rank == 0 else [0.0] * len(values)
+        message = torch.tensor([*own, float(flag)], dtype=torch.float64)
+        *agreed, count = self.sum(message).tolist()
+        return agreed, count > 0
 
-    def wait(self) -> None:
-        from torch import distributed
-
-        distributed.barrier()
+    def barrier(self) -> None:
+        self.fabric.barrier()
 
 
-def current() -> Processes:
-    """The processes of a launched job, or this one alone."""
-    from torch import distributed
-
-    together = distributed.is_available() and distributed.is_initialized()
-    return Together() if together and distributed.get_world_size() > 1 else ALONE
+_current = SINGLE_PROCESS
 
 
-def share_of(count: int, processes: Processes) -> range:
-    """Which of ``count`` things are this process's: consecutive ones, as evenly as can be."""
-    return range(count * processes.rank // processes.world, count * (processes.rank + 1) // processes.world)
+def set_process_group(fabric: Fabric) -> None:
+    """Make the processes of a launched Fabric the current process group.
+
+    >>> from lightning_fabric import Fabric
+    >>> set_process_group(Fabric(accelerator="cpu", devices=1))
+    >>> current_process_group() is SINGLE_PROCESS
+    True
+    """
+    global _current
+    _current = _FabricGroup(fabric) if fabric.world_size > 1 else SINGLE_PROCESS
+
+
+def current_process_group() -> ProcessGroup:
+    """Return the processes of the current training run; :data:`SINGLE_PROCESS` outside of one.
+
+    >>> current_process_group().world_size
+    1
+    """
+    return _current
+
+
+def local_range(count: int, processes: ProcessGroup) -> range:
+    """Return which of ``count`` items belong to this process: consecutive ones, divided evenly.
+
+    >>> local_range(10, SINGLE_PROCESS)
+    range(0, 10)
+    """
+    rank, size = processes.rank, processes.world_size
+    return range(count * rank // size, count * (rank + 1) // size)

@@ -1,6 +1,6 @@
-"""What a user can get wrong, as one small family of exceptions.
+"""Exceptions for errors that a user can cause and correct.
 
-Every message is one sentence that names the file or key and the valid choices.
+Every message is one sentence that names the file or the key, and the valid choices where there are some.
 """
 
 from __future__ import annotations
@@ -14,38 +14,85 @@ if TYPE_CHECKING:
 
 
 class SeparativeError(ValueError):
-    """Base of every error that a user can cause and cure; always one printable line, whatever it quotes."""
+    r"""Base class of all errors that a user can cause and correct.
+
+    ``str()`` gives one printable line: control characters, which a quoted file may contain, become spaces.
+
+    >>> str(SeparativeError("speech.csv:\nno column 'path'"))
+    "speech.csv: no column 'path'"
+    """
 
     def __str__(self) -> str:
         return "".join(c if c.isprintable() else " " for c in super().__str__())
 
 
 class AudioError(SeparativeError):
-    """A sound file that cannot be read or written; names the file."""
+    """An audio file cannot be read or written; the message names the file.
+
+    >>> from separative import audio
+    >>> audio.read("missing.wav")
+    Traceback (most recent call last):
+    separative.errors.AudioError: missing.wav: no such file
+    """
 
 
 class CorpusError(SeparativeError):
-    """A corpus that cannot be read or is unfit for the job; names the file or speaker."""
+    """A corpus cannot be read or does not fit its use; the message names the file or the speaker.
+
+    >>> from separative import load_corpus
+    >>> load_corpus("missing.csv")
+    Traceback (most recent call last):
+    separative.errors.CorpusError: missing.csv: no such file or folder
+    """
 
 
 class RecipeError(SeparativeError):
-    """A recipe with an unknown key or an invalid value; names the key and the valid choices."""
+    """A recipe or plan has an unknown key or an invalid value; the message names both.
+
+    >>> from separative import load_recipe
+    >>> load_recipe("smal")
+    Traceback (most recent call last):
+    separative.errors.RecipeError: unknown recipe 'smal' (did you mean 'small'?); valid: ...
+    """
 
 
 class ModelError(SeparativeError):
-    """A model folder that is missing, damaged or of another architecture; names the file."""
+    """A model folder is missing, damaged or of another architecture; the message names the file.
+
+    >>> from separative import load_model
+    >>> load_model("missing")
+    Traceback (most recent call last):
+    separative.errors.ModelError: ...missing...
+    """
 
 
 class GalleryError(SeparativeError):
-    """A gallery that is missing, damaged or of another model, or a speaker it does not hold or take."""
+    """A gallery is missing, damaged or of another model, or it refuses a speaker.
+
+    >>> issubclass(UnknownSpeakerError, GalleryError) and issubclass(NotEnrolledError, GalleryError)
+    True
+    """
 
 
 class UnknownSpeakerError(GalleryError):
-    """A speaker whom a gallery does not hold; names both."""
+    """A speaker is not in the gallery; the message names the speaker and the gallery.
+
+    >>> raise UnknownSpeakerError("gallery: no speaker 'ann'")
+    Traceback (most recent call last):
+    separative.errors.UnknownSpeakerError: gallery: no speaker 'ann'
+    """
 
 
 class NotEnrolledError(GalleryError):
-    """A recording that is not good enough to enrol a speaker with, and the ``reasons`` why."""
+    """A recording is not good enough to enrol a speaker.
+
+    Attributes:
+        reasons: one phrase for each requirement that the recording fails.
+
+    >>> raise NotEnrolledError("ann.wav", ("1.2 s of speech, under 3 s", "clipped"))
+    Traceback (most recent call last):
+    separative.errors.NotEnrolledError: ann.wav: not enrolled: 1.2 s of speech, under 3 s; clipped
+    """
 
     def __init__(self, source: str, reasons: tuple[str, ...]) -> None:
         self.reasons = reasons
@@ -53,7 +100,16 @@ class NotEnrolledError(GalleryError):
 
 
 class LossError(SeparativeError):
-    """A loss or gradient that is not finite: at ``step``, of the mixtures ``items``."""
+    """The loss or a gradient is not finite.
+
+    Attributes:
+        step: training step.
+        items: numbers of the mixtures in the batch of that step.
+
+    >>> raise LossError(7, [56, 57])
+    Traceback (most recent call last):
+    separative.errors.LossError: the loss of step 7 is not finite; its mixtures are 56, 57
+    """
 
     def __init__(self, step: int, items: list[int]) -> None:
         self.step, self.items = step, items
@@ -63,7 +119,12 @@ class LossError(SeparativeError):
 
 
 class MissingExtraError(SeparativeError):
-    """An optional dependency that is not installed; names the extra that brings it."""
+    """An optional dependency is not installed; the message names the extra that installs it.
+
+    >>> raise MissingExtraError("the server", "serve")
+    Traceback (most recent call last):
+    separative.errors.MissingExtraError: the server needs an optional extra: pip install 'separative[serve]'
+    """
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional extra: pip install 'separative[{extra}]'")
@@ -72,7 +133,19 @@ class MissingExtraError(SeparativeError):
 def choose(
     value: str, valid: Iterable[str], what: str, error: type[SeparativeError] = SeparativeError
 ) -> str:
-    """Return ``value`` if it is one of ``valid``; else raise ``error`` naming the nearest and all choices."""
+    """Return ``value`` if it is valid; otherwise raise an error that names the nearest and all valid values.
+
+    Args:
+        valid: the valid values.
+        what: what the value is, for the message.
+        error: class of the exception.
+
+    >>> choose("stft", ["conv", "stft"], "front end")
+    'stft'
+    >>> choose("stf", ["conv", "stft"], "front end")
+    Traceback (most recent call last):
+    separative.errors.SeparativeError: unknown front end 'stf' (did you mean 'stft'?); valid: conv, stft
+    """
     names = sorted(valid)
     if value in names:
         return value
@@ -81,9 +154,20 @@ def choose(
     raise error(f"unknown {what} '{value}'{hint}; valid: {', '.join(names)}")
 
 
-def sentence(error: ValidationError, root: type[BaseModel]) -> str:
-    """The first problem as one sentence; for an unknown key of ``root``, the nearest valid one."""
-    first, key = error.errors()[0], key_of(error)
+def validation_message(error: ValidationError, root: type[BaseModel]) -> str:
+    """Return the first problem of a validation error of ``root`` as one sentence.
+
+    For an unknown key, the sentence names the nearest valid key and all valid keys.
+
+    >>> from pydantic import ValidationError
+    >>> from separative import MixtureConfig
+    >>> try:
+    ...     MixtureConfig.model_validate({"rate": 8000, "second": 4.0})
+    ... except ValidationError as error:
+    ...     validation_message(error, MixtureConfig)[:49]
+    "unknown key 'second' (did you mean 'seconds'?); v"
+    """
+    first, key = error.errors()[0], validation_key(error)
     if first["type"] == "extra_forbidden":
         valid = _fields(root, first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.4)
@@ -93,18 +177,27 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
     return f"'{key}': {message}" if key else message
 
 
-def key_of(error: ValidationError) -> str:
-    """The key that the first problem of a section is with, a.b for one inside another."""
+def validation_key(error: ValidationError) -> str:
+    """Return the key of the first problem of a validation error, with a dot before the key of a section.
+
+    >>> from pydantic import ValidationError
+    >>> from separative import MixtureConfig
+    >>> try:
+    ...     MixtureConfig.model_validate({"stages": [{"steps": -1}]})
+    ... except ValidationError as error:
+    ...     validation_key(error)
+    'stages.0.steps'
+    """
     return ".".join(str(part) for part in error.errors()[0]["loc"])
 
 
 def _fields(root: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
-    """Valid keys of the section at ``where``."""
+    """Return the valid keys of the section at ``where``."""
     section: Any = root
     for part in where:
         if isinstance(part, int):
             continue
         annotation = section.model_fields[part].annotation
-        # A tuple of sections (the stages of the curriculum) has the section as its first argument.
+        # For a tuple of sections, such as the stages of the curriculum, the section is its first argument.
         section = annotation if hasattr(annotation, "model_fields") else annotation.__args__[0]
     return list(section.model_fields)

@@ -1,4 +1,4 @@
-"""Who spoke when, as turns and as RTTM files (NIST Rich Transcription, one line a turn)."""
+"""Speaker turns, and RTTM files (NIST Rich Transcription Time Marked, one line per turn)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ import numpy.typing as npt
 from separative.errors import SeparativeError
 from separative.files import read_lines, replace_file
 
-# Shorter pauses are part of a turn, shorter sounds no turn at all.
+# Seconds. A shorter pause is part of the turn around it; a shorter turn is dropped.
 MIN_PAUSE, MIN_TURN = 0.25, 0.1
 
 
 class Turn(NamedTuple):
-    """One speaker from ``start`` to ``end``, in seconds."""
+    """A span of time in which one speaker speaks, from ``start`` to ``end`` in seconds.
+
+    >>> turn = Turn("ann", 0.5, 2.0)
+    >>> turn.end - turn.start
+    1.5
+    """
 
     speaker: str
     start: float
     end: float
 
 
-def turns_of(
-    active_KT: npt.NDArray[np.bool_],
+def frames_to_turns(
+    active: npt.NDArray[np.bool_],
     names: Sequence[str],
     frame_seconds: float,
     *,
@@ -33,28 +38,52 @@ def turns_of(
     min_turn: float = MIN_TURN,
     inset: float = 0.0,
 ) -> list[Turn]:
-    """Turns by start from which frames each speaker speaks in; pauses and turns that are too short go.
+    """Convert the activity of speakers in frames to turns, sorted by start.
 
-    ``inset``: seconds by which speech begins after, and ends before, the frames that hold any of it; not at
-    the ends of the recording.
+    Args:
+        active: whether each speaker is active in each frame, ``[speakers, frames]``.
+        names: names of the speakers.
+        frame_seconds: duration of a frame.
+        min_pause: seconds; shorter pauses are filled.
+        min_turn: seconds; shorter turns are dropped.
+        inset: seconds by which a turn starts after its first frame and ends before its last; not at the ends
+            of the recording. Use it if a frame is active as soon as it contains any speech.
+
+    >>> active = np.array([[True, True, False, False], [False, False, True, True]])
+    >>> frames_to_turns(active, ["ann", "bob"], 0.5)
+    [Turn(speaker='ann', start=0.0, end=1.0), Turn(speaker='bob', start=1.0, end=2.0)]
     """
-    turns, stop = [], active_KT.shape[1]
-    for name, active_T in zip(names, active_KT, strict=True):
+    turns, frames = [], active.shape[1]
+    for name, active_T in zip(names, active, strict=True):
         edge = np.flatnonzero(np.diff(active_T.astype(np.int8), prepend=0, append=0))
         starts = edge[0::2] * frame_seconds + inset * (edge[0::2] > 0)
-        ends = edge[1::2] * frame_seconds - inset * (edge[1::2] < stop)
-        long = np.flatnonzero(starts[1:] - ends[:-1] >= min_pause)
-        firsts, lasts = np.r_[0, long + 1], np.r_[long, len(starts) - 1]
+        ends = edge[1::2] * frame_seconds - inset * (edge[1::2] < frames)
+        pauses = np.flatnonzero(starts[1:] - ends[:-1] >= min_pause)
+        firsts, lasts = np.r_[0, pauses + 1], np.r_[pauses, len(starts) - 1]
         for first, last in zip(firsts, lasts, strict=True) if len(starts) else ():
             if ends[last] - starts[first] >= min_turn:
                 turns.append(Turn(name, float(starts[first]), float(ends[last])))
     return sorted(turns, key=lambda turn: (turn.start, turn.speaker))
 
 
-def active_frames(
+def turns_to_frames(
     turns: Iterable[Turn], names: Sequence[str], frames: int, frame_seconds: float
 ) -> npt.NDArray[np.bool_]:
-    """Which frames each speaker speaks in [K,T]; turns of other names are left out."""
+    """Convert turns to the activity of speakers in frames.
+
+    Args:
+        turns: turns of any speakers; those of speakers not in ``names`` are ignored.
+        names: names of the speakers.
+        frames: number of frames.
+        frame_seconds: duration of a frame.
+
+    Returns:
+        whether each speaker is active in each frame, ``[speakers, frames]``.
+
+    >>> turns_to_frames([Turn("ann", 0.0, 1.0)], ["ann", "bob"], 3, 0.5)
+    array([[ True,  True, False],
+           [False, False, False]])
+    """
     active_KT = np.zeros((len(names), frames), bool)
     row = {name: k for k, name in enumerate(names)}
     for turn in turns:
@@ -65,7 +94,12 @@ def active_frames(
 
 
 def write_rttm(path: str | Path, recording: str, turns: Iterable[Turn]) -> None:
-    """Write the turns of one recording; blanks in names become underscores."""
+    """Write the turns of one recording as an RTTM file; spaces in names become underscores.
+
+    >>> write_rttm("meeting.rttm", "meeting", [Turn("ann", 0.5, 2.0)])
+    >>> Path("meeting.rttm").read_text()
+    'SPEAKER meeting 1 0.500 1.500 <NA> <NA> ann <NA> <NA>\\n'
+    """
     name = "_".join(recording.split()) or "recording"
     lines = [
         f"SPEAKER {name} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA>"
@@ -76,19 +110,23 @@ def write_rttm(path: str | Path, recording: str, turns: Iterable[Turn]) -> None:
 
 
 def read_rttm(path: str | Path) -> dict[str, list[Turn]]:
-    """Turns by recording.
+    """Read an RTTM file: turns by recording.
 
     Raises:
-        SeparativeError: unreadable, or a line that is none of RTTM.
+        SeparativeError: the file cannot be read, or a line is not valid RTTM.
+
+    >>> write_rttm("meeting.rttm", "meeting", [Turn("ann", 0.5, 2.0)])
+    >>> read_rttm("meeting.rttm")
+    {'meeting': [Turn(speaker='ann', start=0.5, end=2.0)]}
     """
-    found: dict[str, list[Turn]] = {}
+    turns: dict[str, list[Turn]] = {}
     for number, line in enumerate(read_lines(path), 1):
         words = line.split()
         if not words or words[0] != "SPEAKER":
             continue
         try:
             start, seconds = float(words[3]), float(words[4])
-            found.setdefault(words[1], []).append(Turn(words[7], start, start + seconds))
+            turns.setdefault(words[1], []).append(Turn(words[7], start, start + seconds))
         except (IndexError, ValueError) as error:
-            raise SeparativeError(f"{path}, line {number}: '{line}' is no line of RTTM") from error
-    return found
+            raise SeparativeError(f"{path}, line {number}: '{line}' is not a line of an RTTM file") from error
+    return turns

@@ -1,4 +1,4 @@
-"""Type aliases that several rooms share."""
+"""Type aliases that several packages share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 Wave = npt.NDArray[np.float32]
-"""A waveform: shape [N], or [channels, N] where a function says so; full scale is 1."""
+"""A waveform: ``[N]``, or ``[channels, N]`` where a function states it. Full scale is ±1."""
 
 Floats = npt.NDArray[np.floating[Any]]
-"""Floating-point numbers of any shape and precision."""
+"""A floating-point array of any shape and precision."""
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) while long work runs."""
+"""A callback for progress; it is called with (done, total)."""

@@ -1,4 +1,4 @@
-"""Sound files gone wrong, by seed: real ones of every codec, with bytes flipped, cut, doubled, moved."""
+"""Damaged audio files: files of every codec with random changes to their bytes, determined by a seed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ KINDS = {
 
 
 def originals(folder: Path) -> dict[str, bytes]:
-    """A second or so of two channels of something like speech in every codec."""
+    """Write 1.2 s of speech-like stereo audio with every codec; return the bytes by codec."""
     rng, time = np.random.default_rng(0), np.arange(round(1.2 * RATE)) / RATE
     wave = sum(np.sin(2 * np.pi * 130 * k * time) / k for k in range(1, 20))
     wave = 0.1 * wave * np.abs(np.sin(9 * time)) + 0.001 * rng.standard_normal(len(time))
@@ -33,13 +33,16 @@ def originals(folder: Path) -> dict[str, bytes]:
 
 
 def mutate(content: bytes, seed: int) -> bytes:
-    """Some of: a bit flipped, bytes overwritten, a stretch cut out, doubled or zeroed, the end cut off, more
-    added, a size field made extreme; half of them in the header."""
+    """Apply one to four random changes, half of them in the header.
+
+    A change flips a bit, overwrites, deletes, repeats or clears bytes, truncates the file, appends bytes, or
+    sets four bytes to an extreme number.
+    """
     rng, data = np.random.default_rng(seed), bytearray(content)
     for _ in range(int(rng.integers(1, 5))):
         if not data:
             break
-        # Half of the time among the first bytes, where sizes and rates are.
+        # Half of the changes are in the first bytes, which hold sizes and rates.
         reach = min(len(data), 128) if rng.random() < 0.5 else len(data)
         at, length = int(rng.integers(reach)), int(rng.integers(1, 1 + min(len(data), 4096)))
         match int(rng.integers(8)):
@@ -52,8 +55,7 @@ def mutate(content: bytes, seed: int) -> bytes:
             case 3:
                 data[at:at] = data[at : at + length]
             case 4:
-                stretch = len(data[at : at + length])
-                data[at : at + length] = bytes(stretch)
+                data[at : at + length] = bytes(len(data[at : at + length]))
             case 5:
                 data = data[: int(rng.integers(len(data) + 1))]
             case 6:
@@ -65,7 +67,7 @@ def mutate(content: bytes, seed: int) -> bytes:
 
 
 def mutants(folder: Path, count: int, first: int = 0) -> Iterator[tuple[str, Path]]:
-    """So many files, one after the other in one place, codecs in turn."""
+    """Yield codec and path of ``count`` damaged files; each file overwrites the one before of its codec."""
     whole = originals(folder)
     names = list(whole)
     for seed in range(first, first + count):

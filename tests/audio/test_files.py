@@ -1,4 +1,4 @@
-"""Sound files through the real codecs."""
+"""Audio files, written and read with the real codecs."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from separative import audio
 from separative.errors import AudioError
 
 RATE = 16000
-# Name, libsndfile's sample format, and the largest error relative to the signal (dB) the codec may make.
+# File name, libsndfile's subtype, and the largest error of the codec relative to the signal in dB.
 CODECS = [
     ("a.wav", "PCM_16", -70.0),
     ("a.wav", "PCM_24", -115.0),
@@ -27,7 +27,7 @@ codecs = pytest.mark.parametrize(
 
 
 def speechlike(seconds: float, seed: int = 0) -> np.ndarray:
-    """Low-passed noise with a syllable rhythm: broadband enough that a shift by one sample shows."""
+    """Low-pass noise with the rhythm of syllables; broadband, so that a shift by one sample is visible."""
     rng = np.random.default_rng(seed)
     noise_N = np.convolve(rng.standard_normal(round(seconds * RATE)), np.hanning(12), "same")
     noise_N *= 1.2 + np.sin(2 * np.pi * 4 * np.arange(len(noise_N)) / RATE)
@@ -35,7 +35,9 @@ def speechlike(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 @codecs
-def test_what_is_written_is_read_in_place(tmp_path: Path, name: str, subtype: str, error_db: float) -> None:
+def test_written_samples_are_read_back_without_a_shift(
+    tmp_path: Path, name: str, subtype: str, error_db: float
+) -> None:
     wave_N = speechlike(3.0)
     soundfile.write(tmp_path / name, wave_N, RATE, subtype=subtype)
     read_N, rate = audio.read(tmp_path / name)
@@ -44,7 +46,9 @@ def test_what_is_written_is_read_in_place(tmp_path: Path, name: str, subtype: st
 
 
 @codecs
-def test_a_part_equals_the_cut_of_the_whole(tmp_path: Path, name: str, subtype: str, error_db: float) -> None:
+def test_a_part_equals_that_part_of_the_whole_file(
+    tmp_path: Path, name: str, subtype: str, error_db: float
+) -> None:
     audio.write(tmp_path / name, speechlike(4.0), RATE, subtype=subtype)
     whole_N, _ = audio.read(tmp_path / name)
     for start in (0.0, 0.1, 1.0, 2.7183):
@@ -54,16 +58,18 @@ def test_a_part_equals_the_cut_of_the_whole(tmp_path: Path, name: str, subtype: 
 
 
 @codecs
-def test_info_agrees_with_what_is_decoded(tmp_path: Path, name: str, subtype: str, error_db: float) -> None:
+def test_info_agrees_with_the_decoded_samples(
+    tmp_path: Path, name: str, subtype: str, error_db: float
+) -> None:
     audio.write(tmp_path / name, speechlike(1.25), RATE, subtype=subtype)
     header = audio.info(tmp_path / name)
     assert (header.rate, header.channels, header.frames, header.seconds) == (RATE, 1, 20000, 1.25)
     assert header.format.endswith(subtype)
-    assert audio.is_whole(tmp_path / name)
+    assert audio.is_complete(tmp_path / name)
 
 
 @pytest.mark.parametrize("from_rate", [8000, 11025, 12000, 24000, 44100, 48000])
-def test_a_stretch_has_exactly_the_samples_asked_for(tmp_path: Path, from_rate: int) -> None:
+def test_a_part_has_exactly_the_requested_number_of_samples(tmp_path: Path, from_rate: int) -> None:
     audio.write(tmp_path / "a.wav", np.full(from_rate * 2, 0.1, np.float32), from_rate)
     for seconds in (0.1, 0.33337, 1.0):
         part_N, rate = audio.read(tmp_path / "a.wav", RATE, start=0.2501, seconds=seconds)
@@ -72,7 +78,7 @@ def test_a_stretch_has_exactly_the_samples_asked_for(tmp_path: Path, from_rate: 
     assert len(beyond_N) == RATE
 
 
-def test_channel_policies(tmp_path: Path) -> None:
+def test_channel_policies_average_select_or_keep_channels(tmp_path: Path) -> None:
     stereo_CN = np.stack([speechlike(0.5, 1), speechlike(0.5, 2)])
     audio.write(tmp_path / "a.wav", stereo_CN, RATE, subtype="FLOAT")
     assert audio.info(tmp_path / "a.wav").channels == 2
@@ -84,7 +90,7 @@ def test_channel_policies(tmp_path: Path) -> None:
         audio.read(tmp_path / "a.wav", channels="left")  # type: ignore[arg-type]
 
 
-def test_a_stream_of_unstated_length(tmp_path: Path) -> None:
+def test_a_file_that_does_not_state_its_length_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     wave_N = np.round(speechlike(2.0) * 32767) / np.float32(32768)
     audio.write(path, wave_N, RATE)
@@ -100,18 +106,18 @@ def test_a_stream_of_unstated_length(tmp_path: Path) -> None:
         audio.read(path, start=2.0)
 
 
-def test_a_lying_length_claims_no_memory(tmp_path: Path) -> None:
+def test_a_wrong_length_in_the_header_allocates_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     audio.write(path, speechlike(0.5), RATE)
     data = bytearray(path.read_bytes())
-    data[21] |= 0x0F  # 64 thousand million samples: 240 GB
+    data[21] |= 0x0F  # 64 billion samples: 240 GB
     path.write_bytes(data)
     with pytest.raises(AudioError, match=r"a\.flac"):
         audio.read(path)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3"])
-def test_a_file_cut_short_is_noticed(tmp_path: Path, name: str) -> None:
+def test_a_file_cut_short_is_detected(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     audio.write(path, speechlike(2.0), RATE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -119,19 +125,19 @@ def test_a_file_cut_short_is_noticed(tmp_path: Path, name: str) -> None:
         with pytest.raises(AudioError, match=name):
             audio.read(path)
     else:
-        assert not audio.is_whole(path)
+        assert not audio.is_complete(path)
 
 
 @pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.ogg", "x.mp3", "x.raw", "x"])
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"not audio " * 50], ids=["none", "stub", "text"])
-def test_what_is_not_audio_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+def test_files_that_are_not_audio_are_named_in_the_error(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     for call in (audio.info, audio.read):
         with pytest.raises(AudioError, match=f"{name}: not readable"):
             call(tmp_path / name)
 
 
-def test_missing_empty_folder_and_infinite(tmp_path: Path) -> None:
+def test_missing_empty_and_invalid_files_are_errors(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"gone\.wav: no such file"):
         audio.read(tmp_path / "gone.wav")
     with pytest.raises(AudioError, match="is a folder"):
@@ -143,7 +149,7 @@ def test_missing_empty_folder_and_infinite(tmp_path: Path) -> None:
     for value in (np.nan, np.inf, 1e30):
         soundfile.write(tmp_path / "bad.wav", np.array([0.0, value, 0.0], np.float32), RATE, subtype="FLOAT")
         with pytest.raises(
-            AudioError, match=r"bad\.wav: (holds NaN or infinite|damaged, a sample of 1e\+30)"
+            AudioError, match=r"bad\.wav: (holds NaN or infinite|damaged, it holds a sample of 1e\+30)"
         ):
             audio.read(tmp_path / "bad.wav")
     soundfile.write(tmp_path / "one.wav", np.array([0.5]), RATE)
@@ -152,7 +158,7 @@ def test_missing_empty_folder_and_infinite(tmp_path: Path) -> None:
         audio.read(tmp_path / "one.wav", start=-1.0)
 
 
-def test_an_implausible_rate_is_refused(tmp_path: Path) -> None:
+def test_an_implausible_sampling_rate_is_an_error(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "slow.wav", np.zeros(10), 1)
     with pytest.raises(AudioError, match=r"slow\.wav: a sampling rate of 1 Hz"):
         audio.read(tmp_path / "slow.wav", RATE)
@@ -169,20 +175,20 @@ def test_an_implausible_rate_is_refused(tmp_path: Path) -> None:
         ("a.opus", [0.1], 44100, None, "8000, 12000, 16000, 24000"),
     ],
 )
-def test_nothing_half_written(tmp_path: Path, name, wave, rate, subtype, message) -> None:  # type: ignore[no-untyped-def]
+def test_a_failed_write_leaves_no_file(tmp_path: Path, name, wave, rate, subtype, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(AudioError, match=message):
         audio.write(tmp_path / name, np.array(wave, np.float32), rate, subtype=subtype)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_floats_beyond_full_scale_are_kept(tmp_path: Path) -> None:
+def test_float_files_store_samples_beyond_full_scale(tmp_path: Path) -> None:
     audio.write(tmp_path / "deep" / "a.wav", np.array([1.5, -2.0], np.float32), RATE, subtype="FLOAT")
     np.testing.assert_array_equal(audio.read(tmp_path / "deep" / "a.wav")[0], [1.5, -2.0])
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["a.wav"]
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT", "DOUBLE"])
-def test_the_hour_of_writing_is_not_in_the_file(tmp_path: Path, subtype: str) -> None:
+def test_the_time_of_writing_is_not_in_the_file(tmp_path: Path, subtype: str) -> None:
     wave_CN = np.linspace(-0.5, 0.5, 600, dtype=np.float32).reshape(2, 300)
     for name in ("a.wav", "b.wav"):
         audio.write(tmp_path / name, wave_CN, RATE, subtype=subtype)
@@ -193,7 +199,7 @@ def test_the_hour_of_writing_is_not_in_the_file(tmp_path: Path, subtype: str) ->
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
 @pytest.mark.parametrize("rate", [None, 8000, 22050])
-def test_a_stream_of_blocks_is_the_whole_file(tmp_path: Path, suffix: str, rate: int | None) -> None:
+def test_blocks_of_a_stream_join_to_the_whole_file(tmp_path: Path, suffix: str, rate: int | None) -> None:
     rng = np.random.default_rng(0)
     wave = (0.1 * rng.standard_normal((2, 100_000))).astype(np.float32)
     path = tmp_path / f"long{suffix}"
@@ -205,7 +211,7 @@ def test_a_stream_of_blocks_is_the_whole_file(tmp_path: Path, suffix: str, rate:
         np.testing.assert_allclose(np.concatenate(blocks, axis=-1), whole, atol=1e-5)
 
 
-def test_a_damaged_stream_is_said_to_be_so(tmp_path: Path) -> None:
+def test_streaming_a_damaged_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file"):
         next(audio.stream(tmp_path / "none.wav"))
     with pytest.raises(AudioError, match="channel policy"):
@@ -218,20 +224,23 @@ def test_a_damaged_stream_is_said_to_be_so(tmp_path: Path) -> None:
         list(audio.stream(tmp_path / "nan.wav"))
 
 
-def test_what_is_written_in_blocks_is_whole_or_absent(
+def test_a_file_written_in_blocks_appears_when_it_is_complete(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "blocks.wav"
-    with audio.writing(path, 8000) as put:
+    with audio.writer(path, 8000) as write_block:
         for level in (0.5, -0.5, 2.0):
-            put(np.full(100, level, np.float32))
+            write_block(np.full(100, level, np.float32))
             assert not path.exists()
     wave_N, _ = audio.read(path)
     np.testing.assert_allclose(wave_N, np.repeat([0.5, -0.5, 1.0], 100), atol=1e-4)
-    assert "100 samples beyond full scale were limited" in caplog.text
-    with pytest.raises(AudioError, match="NaN or Inf"), audio.writing(tmp_path / "no.wav", 8000) as put:
-        put(np.full(3, np.nan, np.float32))
-    with pytest.raises(RuntimeError, match="stop"), audio.writing(tmp_path / "no.wav", 8000) as put:
-        put(np.zeros(3, np.float32))
+    assert "100 samples beyond full scale were clipped" in caplog.text
+    with (
+        pytest.raises(AudioError, match="NaN or infinite"),
+        audio.writer(tmp_path / "no.wav", 8000) as write_block,
+    ):
+        write_block(np.full(3, np.nan, np.float32))
+    with pytest.raises(RuntimeError, match="stop"), audio.writer(tmp_path / "no.wav", 8000) as write_block:
+        write_block(np.zeros(3, np.float32))
         raise RuntimeError("stop")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["blocks.wav"]

@@ -1,4 +1,4 @@
-"""SystemOutput, a recipe and a rival system that the tests of the benchmark share."""
+"""Synthetic speakers, a recipe and a baseline system for the tests of the benchmark."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -23,10 +23,10 @@ TRAIN = """
 import json, pathlib, sys
 model, lr, seconds = sys.argv[1:]
 pathlib.Path(model, "rate.txt").write_text(lr)
-print("learning at", lr)
+print("learning rate", lr)
 print(json.dumps({"parameters": 40, "loss": 0.5}))
 """
-# Spectra tell hummed speakers apart; the model of a bad learning rate knows nothing.
+# Spectra separate the speakers well; a model trained with the bad learning rate returns random embeddings.
 EMBED = f"""
 import pathlib, sys
 import numpy as np, soundfile
@@ -43,7 +43,7 @@ np.save(out, np.array(rows, np.float32))
 
 
 def hum(speaker: int, take: int, seconds: float = 1.3) -> np.ndarray:
-    """Syllables of a pitch that belongs to the speaker."""
+    """Synthetic syllables; each speaker has its own pitch."""
     rng = np.random.default_rng([speaker, take])
     time = np.arange(round(seconds * RATE)) / RATE
     pitch = 90 + 31 * speaker
@@ -59,6 +59,8 @@ def write_plan(path: Path, content: dict) -> Path:
 
 
 class Done(NamedTuple):
+    """A finished benchmark: its folder, the reported lines, the error it raised and its plan file."""
+
     folder: Path
     lines: list[str]
     problem: str

@@ -1,4 +1,4 @@
-"""Hummed speakers in two splits, a rival system made of two small programs, one whole benchmark of them."""
+"""Synthetic speakers in two splits, a baseline system of two small programs, and a finished benchmark."""
 
 import csv
 import sys
@@ -14,7 +14,7 @@ from separative.errors import SeparativeError
 
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six speakers to train on, five to compare on; two takes of each for enrolment and test."""
+    """Six training speakers and five test speakers, with four recordings each."""
     folder = tmp_path_factory.mktemp("speech")
     with (folder / "speech.csv").open("w", newline="") as file:
         table = csv.writer(file)
@@ -48,9 +48,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 @pytest.fixture(scope="session")
-def rival(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """A row of two programs, whose learning rate matters."""
-    folder = tmp_path_factory.mktemp("rival")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A row of two programs; its errors depend on the learning rate."""
+    folder = tmp_path_factory.mktemp("baseline")
     (folder / "train.py").write_text(TRAIN)
     (folder / "embed.py").write_text(EMBED)
     return {
@@ -64,13 +64,13 @@ def rival(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 @pytest.fixture(scope="session")
-def done(speech: Path, base: dict, rival: dict, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """A benchmark that is through: one row failed, one could not be run."""
+def done(speech: Path, base: dict, baseline: dict, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """A finished benchmark in which one row failed and one row could not be run."""
     folder = tmp_path_factory.mktemp("done")
-    broken = [sys.executable, "-c", "import sys; print('...'); sys.exit('no voice today')"]
+    broken = [sys.executable, "-c", "import sys; print('...'); sys.exit('no microphone')"]
     rows = [
-        {"name": "CSC", "group": "ours", "like": rival["name"]},
-        rival,
+        {"name": "CSC", "group": "ours", "like": baseline["name"]},
+        baseline,
         {"name": "broken", "group": "system", "train": broken, "embed": ["x", "{list}", "{out}"]},
         {"name": "far away", "group": "system", "embed": ["{peer_python}", "{list}", "{out}"]},
         {"name": "MFCC statistics", "group": "system", "builtin": "mfcc"},
@@ -78,5 +78,5 @@ def done(speech: Path, base: dict, rival: dict, tmp_path_factory: pytest.TempPat
     plan = write_plan(folder / "tiny.yaml", {**base, "rows": rows})
     lines: list[str] = []
     with pytest.raises(SeparativeError) as problem:
-        benchmark(load_plan(plan), corpus=speech, out=folder / "out", tell=lines.append)
+        benchmark(load_plan(plan), corpus=speech, out=folder / "out", report=lines.append)
     return Done(folder / "out", lines, str(problem.value), plan)

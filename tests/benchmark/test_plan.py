@@ -1,13 +1,13 @@
-"""A plan says exactly what it means, or one sentence says what is wrong with it."""
+"""Plans are read and checked; errors are one sentence."""
 
 import pytest
 import yaml
 from benchmark_helpers import GOOD, write_plan
 
 from separative.benchmark import load_plan, plan_names
-from separative.benchmark.commands import fitted
+from separative.benchmark.commands import fit_recipe
 from separative.benchmark.plan import systems_folder
-from separative.benchmark.run import with_needs
+from separative.benchmark.run import select_rows
 from separative.errors import RecipeError, SeparativeError
 from separative.training import load_recipe
 
@@ -16,7 +16,7 @@ EMBED = ["x", "{list}", "{out}"]
 SYSTEM = {"name": "E", "group": "system"}
 
 
-def test_the_packages_own_plans_are_sound() -> None:
+def test_plans_of_the_package_are_valid() -> None:
     assert {"quick", "small", "full"} <= set(plan_names())
     small = load_plan("small")
     assert [row.name for row in load_plan("full").rows] == [row.name for row in small.rows]
@@ -24,21 +24,21 @@ def test_the_packages_own_plans_are_sound() -> None:
     assert groups.count("ablation") >= 5 and groups.count("objective") >= 6 and groups.count("system") >= 4
     scripts = {w for row in small.rows for w in (*(row.train or ()), *(row.embed or ())) if w.endswith(".py")}
     assert all((systems_folder() / script.removeprefix("{systems}/")).is_file() for script in scripts)
-    # Every rival is trained for the same seconds, at a rate from the same grid.
+    # All baselines choose their learning rate from the same grid.
     assert all(row.grid for row in small.rows if row.group == "objective" or row.train)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"row": []}, "unknown key 'row' (did you mean 'rows'?)"),
         ({"rows": [OURS | {"groop": 1}]}, "unknown key 'rows.0.groop' (did you mean 'group'?)"),
-        ({"rows": [OURS, OURS]}, "two rows are named 'CSC'"),
-        ({"rows": [OURS, OURS | {"name": "csc!"}]}, "two rows are named 'csc!' (or nearly: 'CSC')"),
+        ({"rows": [OURS, OURS]}, "duplicate row 'CSC'"),
+        ({"rows": [OURS, OURS | {"name": "csc!"}]}, "duplicate row 'csc!': its folder is that of row 'CSC'"),
         ({"rows": [OURS, {"name": "B", "group": "ablation", "like": "CSD"}]}, "did you mean 'CSC'?"),
         ({"rows": [OURS], "grid": None}, "row 'CSC' has 'grid: true', but the plan has no 'grid'"),
-        ({"rows": [OURS | {"builtin": "mfcc"}]}, "is not trained, so 'grid' means nothing"),
-        ({"rows": [SYSTEM | {"train": ["x"]}]}, "none to 'embed'"),
+        ({"rows": [OURS | {"builtin": "mfcc"}]}, "is not trained; remove 'grid'"),
+        ({"rows": [SYSTEM | {"train": ["x"]}]}, "it also needs a command 'embed'"),
         (
             {"rows": [{"name": "E", "group": "system", "embed": EMBED, "model": "m"}]},
             "both 'model' and 'embed'",
@@ -62,19 +62,19 @@ def test_the_packages_own_plans_are_sound() -> None:
                     {"name": "B", "group": "system", "train": ["t"], "embed": [*EMBED, "{row:A}"]},
                 ]
             },
-            "rows need each other in a circle: A → B → A",
+            "rows require one another in a cycle: A → B → A",
         ),
         ({"rows": [OURS], "trials": {"conditions": ["overlap1"]}}, "unknown condition 'overlap1'"),
     ],
 )
-def test_a_wrong_plan_is_refused_in_one_sentence(base, tmp_path, change, said) -> None:
+def test_invalid_plan_is_refused_with_one_sentence(base, tmp_path, change, message) -> None:
     path = write_plan(tmp_path / "plan.yaml", {**base, "rows": [OURS], **change})
     with pytest.raises(RecipeError) as error:
         load_plan(path)
-    assert said in str(error.value) and "\n" not in str(error.value) and str(path) in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value) and str(path) in str(error.value)
 
 
-def test_a_plan_that_is_not_there_is_named_with_those_that_are() -> None:
+def test_unknown_plan_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(RecipeError, match=r"unknown plan 'smal' \(did you mean 'small'\?\)"):
         load_plan("smal")
 
@@ -85,35 +85,35 @@ def test_a_plan_extends_another(base, tmp_path) -> None:
     assert load_plan(second) == load_plan(first).model_copy(update={"seed": 7})
 
 
-def test_rows_bring_the_rows_they_need(base, rival, tmp_path) -> None:
+def test_selected_rows_include_the_rows_they_require(base, baseline, tmp_path) -> None:
     rows = [
-        {"name": "CSC", "group": "ours", "like": rival["name"]},
+        {"name": "CSC", "group": "ours", "like": baseline["name"]},
         {"name": "D", "group": "system", "embed": [*EMBED, "{row:CSC}"]},
-        rival,
+        baseline,
         {"name": "MFCC", "group": "system", "builtin": "mfcc"},
     ]
     plan = load_plan(write_plan(tmp_path / "plan.yaml", {**base, "rows": rows}))
-    assert [row.name for row in with_needs(plan, ["D"])] == ["CSC", "D", rival["name"]]
-    assert with_needs(plan, []) == plan.rows
+    assert [row.name for row in select_rows(plan, ["D"])] == ["CSC", "D", baseline["name"]]
+    assert select_rows(plan, []) == plan.rows
     with pytest.raises(SeparativeError, match="did you mean 'MFCC'"):
-        with_needs(plan, ["MFC"])
+        select_rows(plan, ["MFC"])
 
 
-def test_a_recipe_is_fitted_to_its_seconds_of_mixtures(base) -> None:
+def test_recipe_is_fitted_to_the_seconds_of_mixtures(base) -> None:
     recipe = load_recipe(base["base"]["recipe"])
-    twice = fitted(recipe, 80)
-    # 4 mixtures of 1 s a step; the curriculum's points at 0, 1/2 and 6/10 of the run.
+    twice = fit_recipe(recipe, 80)
+    # Each step has 4 mixtures of 1 s. The stages begin at 0, 1/2 and 6/10 of the run.
     assert twice.run.steps == 20
     assert [stage.step for stage in twice.mixtures.stages] == [0, 10, 12]
     assert [s.speakers for s in twice.mixtures.stages] == [s.speakers for s in recipe.mixtures.stages]
     assert twice.optimiser.warmup == 2
-    # Of points that fall together the later one counts, but training starts as it did.
-    short = fitted(recipe, 8)
+    # If stages begin at the same step, the last one counts, except at step 0.
+    short = fit_recipe(recipe, 8)
     assert [stage.step for stage in short.mixtures.stages] == [0, 1]
     assert [s.speakers for s in short.mixtures.stages] == [(0.5, 0.5), (0.1, 0.9)]
 
 
-def test_the_plan_of_a_folder_is_the_plan_that_was_run(done) -> None:
+def test_results_folder_has_the_plan_that_was_run(done) -> None:
     kept = yaml.safe_load((done.folder / "plan.yaml").read_text())
     assert load_plan(done.folder / "plan.yaml") == load_plan(done.plan)
     assert GOOD in kept["grid"]["lr"]

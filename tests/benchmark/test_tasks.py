@@ -1,4 +1,4 @@
-"""Commands run in the order of their needs, a few at a time; failures stay apart; a stop is orderly."""
+"""Tasks run in the order of their requirements, a few at a time; failures and stops are handled cleanly."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from separative.benchmark import tasks
-from separative.benchmark.folder import Folder
+from separative.benchmark.folder import ResultsFolder
 from separative.benchmark.tasks import Task, run_tasks
 from separative.errors import SeparativeError
 
 MARK = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
-WHILE_ASKED = """
+SAVE_ON_STOP = """
 import pathlib, signal, sys, time
 def save(*_):
     pathlib.Path(sys.argv[1]).write_text("saved")
@@ -30,46 +30,50 @@ time.sleep(60)
 def run(tmp_path):
     lines = []
 
-    def run(tasks, jobs=2):
-        with Folder(tmp_path / "out").alone() as lock:
-            return run_tasks(tasks, jobs=jobs, threads=1, keep_open=lock, tell=lines.append)
+    def run(tasks, jobs=2, report=lines.append):
+        with ResultsFolder(tmp_path / "out").lock() as lock:
+            return run_tasks(tasks, jobs=jobs, threads=1, keep_open=lock, report=report)
 
     run.lines = lines
     return run
 
 
-def task(folder: Path, row: str, code: str = MARK, needs=(), more=()) -> Task:
-    mark = folder / row
+def task(folder: Path, row: str, code: str = MARK, requires=(), more=()) -> Task:
+    """A task that runs Python code with the file ``row`` as its first argument.
+
+    As in a benchmark, the task is finished when this process has seen its command end, not earlier.
+    """
+    done = folder / f"{row}.done"
     return Task(
         row,
         "working",
-        mark.is_file,
-        lambda: [sys.executable, "-c", code, str(mark), *map(str, more)],
-        lambda seconds: None,
+        done.is_file,
+        lambda: [sys.executable, "-c", code, str(folder / row), *map(str, more)],
+        lambda seconds: done.touch(),
         folder / f"{row}.log",
-        list(needs),
+        list(requires),
     )
 
 
-def test_a_command_is_made_when_what_it_needs_is_done(tmp_path, run) -> None:
+def test_command_is_made_after_required_tasks_are_finished(tmp_path, run) -> None:
     first = task(tmp_path, "first")
-    second = task(tmp_path, "second", needs=[first])
-    made = second.command
+    second = task(tmp_path, "second", requires=[first])
+    make_command = second.command
 
     def command():
-        assert first.done()
-        return made()
+        assert first.is_done()
+        return make_command()
 
     second.command = command
-    assert run([second, first]) == {} and second.done()
+    assert run([second, first]) == {} and second.is_done()
     assert [line.partition(":")[0] for line in run.lines] == ["first", "first", "second", "second"]
     assert run([second, first]) == {}
-    assert len(run.lines) == 4, "done already: nothing runs"
+    assert len(run.lines) == 4, "finished tasks must not run again"
 
 
-def test_a_failure_takes_along_only_what_needs_it(tmp_path, run) -> None:
-    broken = task(tmp_path, "broken", "import sys; print('fine so far'); sys.exit('out of words')")
-    rows = [broken, task(tmp_path, "sound"), task(tmp_path, "later", needs=[broken])]
+def test_failed_row_stops_only_the_rows_that_require_it(tmp_path, run) -> None:
+    broken = task(tmp_path, "broken", "import sys; print('fine so far'); sys.exit('no memory')")
+    rows = [broken, task(tmp_path, "independent"), task(tmp_path, "later", requires=[broken])]
     rows.append(task(tmp_path, "silent", "raise SystemExit(3)"))
     rows.append(task(tmp_path, "killed", "import os; os.kill(os.getpid(), 9)"))
 
@@ -79,23 +83,32 @@ def test_a_failure_takes_along_only_what_needs_it(tmp_path, run) -> None:
     rows.append(Task("unmade", "working", lambda: False, cannot, lambda s: None, tmp_path / "unmade.log"))
     failed = run(rows)
     assert failed == {
-        "broken": "out of words (exit code 1)",
-        "later": "needs the row 'broken', which failed",
-        "silent": "without a word (exit code 3)",
+        "broken": "no memory (exit code 1)",
+        "later": "requires row 'broken', which failed",
+        "silent": "no message (exit code 3)",
         "killed": "killed by signal 9",
         "unmade": "its recipe is wrong",
     }
-    assert rows[1].done()
+    assert rows[1].is_done()
 
 
-def test_what_a_command_prints_is_told_now_and_then(tmp_path, run, monkeypatch) -> None:
-    monkeypatch.setattr(tasks, "TELL_SECONDS", 0.5)
-    code = "import time; print('step 1', flush=True); time.sleep(2); " + MARK
-    assert run([task(tmp_path, "slow", code)]) == {}
+def test_output_of_a_running_command_is_reported(tmp_path, run, monkeypatch) -> None:
+    monkeypatch.setattr(tasks, "REPORT_SECONDS", 0.0)
+    # The command ends only after its output was reported, however slow the machine is.
+    seen = tmp_path / "seen"
+    code = "import os, sys, time; print('step 1', flush=True)\n"
+    code += "while not os.path.exists(sys.argv[2]): time.sleep(0.02)"
+
+    def report(line: str) -> None:
+        run.lines.append(line)
+        if "step 1" in line:
+            seen.touch()
+
+    assert run([task(tmp_path, "slow", code, more=[seen])], report=report) == {}
     assert run.lines[:2] == ["slow: working", "slow: … step 1"] and len(run.lines) == 3
 
 
-def test_no_more_processes_than_jobs(tmp_path, run) -> None:
+def test_at_most_jobs_processes_run_at_a_time(tmp_path, run) -> None:
     together = (
         "import pathlib, sys, time; here = pathlib.Path(sys.argv[2]); own = here / str(time.monotonic_ns());"
         "own.touch(); time.sleep(0.15); count = len(list(here.iterdir())); own.unlink();"
@@ -108,9 +121,8 @@ def test_no_more_processes_than_jobs(tmp_path, run) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_lets_processes_save(tmp_path, run, number) -> None:
-    one = task(tmp_path, "saves", WHILE_ASKED, more=[tmp_path / "started"])
-    one.done = lambda: False
+def test_processes_can_save_after_a_stop(tmp_path, run, number) -> None:
+    one = task(tmp_path, "saves", SAVE_ON_STOP, more=[tmp_path / "started"])
 
     def stop():
         while not (tmp_path / "started").exists():
@@ -119,15 +131,15 @@ def test_a_stop_lets_processes_save(tmp_path, run, number) -> None:
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+    with pytest.raises(KeyboardInterrupt, match="the same command resumes"):
         run([one])
     thread.join()
     assert (tmp_path / "saves").read_text() == "saved"
 
 
-def test_a_folder_has_one_benchmark_at_a_time(tmp_path) -> None:
-    folder = Folder(tmp_path)
-    with folder.alone(), pytest.raises(SeparativeError, match="still works there"), folder.alone():
+def test_results_folder_is_locked(tmp_path) -> None:
+    folder = ResultsFolder(tmp_path)
+    with folder.lock(), pytest.raises(SeparativeError, match="in use by another benchmark"), folder.lock():
         pass
-    with folder.alone():
+    with folder.lock():
         pass

@@ -1,4 +1,4 @@
-"""Sounds, a recipe and types that the tests of the command line share."""
+"""Waveforms, a recipe and types shared by the tests of the command line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ Run = Callable[..., Done]
 
 
 def hum(speaker: int, take: int, seconds: float) -> np.ndarray:
-    """Syllables of a pitch that belongs to the speaker; from the tenth on, they lie between the others."""
+    """Speech-like syllables with one pitch per speaker; speakers 10 and up get pitches between those."""
     rng = np.random.default_rng([speaker, take])
     time = np.arange(round(seconds * RATE)) / RATE
     pitch = 90 + 31 * (speaker % 10) + 15 * (speaker // 10)
@@ -45,7 +45,7 @@ def hum(speaker: int, take: int, seconds: float) -> np.ndarray:
 def write_corpus(
     folder: Path, speakers: int = 6, takes: int = 4, seconds: float = 1.3, first: int = 0
 ) -> Path:
-    """A folder per speaker, FLAC."""
+    """Write one folder of FLAC files per speaker."""
     for speaker in range(first, first + speakers):
         for take in range(takes):
             audio.write(folder / f"speaker{speaker}" / f"{take}.flac", hum(speaker, take, seconds), RATE)

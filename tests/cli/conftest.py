@@ -1,4 +1,4 @@
-"""A spoken-like corpus on disk, a recipe small enough to train in seconds, and one run of it."""
+"""A speech-like corpus on disk, a recipe that trains in seconds, and one run of it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from separative.cli import main
 
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str]) -> Run:
-    """The command line in this process: exit code, standard output, standard error."""
+    """Run a command in this process; returns exit code, standard output and standard error."""
 
     def run(*arguments: object) -> Done:
         code = main([str(argument) for argument in arguments])
@@ -25,9 +25,9 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Speakers that the run has not heard."""
-    return write_corpus(tmp_path_factory.mktemp("strangers") / "speech", first=10)
+def other_speakers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Speakers that the run was not trained on."""
+    return write_corpus(tmp_path_factory.mktemp("other") / "speech", first=10)
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(speech: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, long enough to know speech from silence."""
+    """A finished run, long enough to detect speech."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     assert main(["train", "--recipe", str(recipe), "--corpus", str(speech), "--out", str(out)]) == 0
     return out

@@ -1,4 +1,4 @@
-"""The demonstration in small, and the examples of the README on what it leaves behind."""
+"""A small demonstration, and commands on the files that it writes."""
 
 import json
 import os
@@ -16,25 +16,24 @@ from separative.cli import main
 from separative.demo import demo
 from separative.training import Status
 
-README = Path(__file__).parents[2] / "README.md"
-# The recipe's batch of 24 wants as many speakers to train on.
+# The recipe's batch of 24 needs 24 training speakers.
 SMALL = shlex.split("--speakers 28 --utterances 4 --dev-speakers 4 --steps 6 --threads 1")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a demonstration was made."""
+    """A folder with a finished demonstration."""
     pytest.importorskip("espeakng_loader", reason="the extra 'voices' is not installed")
     place = tmp_path_factory.mktemp("place")
     assert main(["demo", "--out", str(place / "demo"), *SMALL]) == 0
     return place
 
 
-def test_the_page_has_everything_inside(place: Path) -> None:
+def test_the_page_is_self_contained(place: Path) -> None:
     page = (place / "demo" / "report.html").read_text(encoding="utf-8")
     assert page.count("<audio controls") == 5
     assert page.count("data:audio/wav;base64,") == 5
-    # Curves, error rates, and a spectrogram of each sound.
+    # Curves, error rates, and a spectrogram per waveform.
     assert page.count("data:image/png;base64,") == 7
     assert not re.search(r"""(src|href)=["']?(https?:|/)""", page)
     for words in ("untrained", "MFCC statistics", "overlap0", "4 speakers never trained on"):
@@ -43,7 +42,7 @@ def test_the_page_has_everything_inside(place: Path) -> None:
     assert {row["corpus"] for row in results["rows"]} == {"voices"}
 
 
-def test_the_sample_is_two_equally_loud_voices(place: Path) -> None:
+def test_the_sample_mixes_two_equally_loud_speakers(place: Path) -> None:
     sample = place / "demo" / "sample"
     wave = {path.stem: audio.read(path)[0] for path in sample.iterdir()}
     assert set(wave) == {"mixture", "separated-1", "separated-2", "source-1", "source-2"}
@@ -52,7 +51,7 @@ def test_the_sample_is_two_equally_loud_voices(place: Path) -> None:
     assert abs(10 * np.log10(power[0] / power[1])) < 0.01
 
 
-def test_a_second_demonstration_uses_the_voices_again(place: Path) -> None:
+def test_a_second_demonstration_reuses_the_corpus(place: Path) -> None:
     spoken = {path: path.stat().st_mtime_ns for path in (place / "demo" / "voices").rglob("*.flac")}
     before = (place / "demo" / "results" / "results.json").read_text()
     assert main(["demo", "--out", str(place / "demo"), *SMALL]) == 0
@@ -60,7 +59,7 @@ def test_a_second_demonstration_uses_the_voices_again(place: Path) -> None:
     assert (place / "demo" / "results" / "results.json").read_text() == before
 
 
-def test_a_demonstration_that_was_stopped_goes_on(place: Path, tmp_path: Path) -> None:
+def test_an_interrupted_demonstration_continues(place: Path, tmp_path: Path) -> None:
     out, steps = tmp_path / "demo", []
     out.mkdir()
     shutil.copytree(place / "demo" / "voices", out / "voices")
@@ -72,31 +71,19 @@ def test_a_demonstration_that_was_stopped_goes_on(place: Path, tmp_path: Path) -
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt, match="stopped at step 3 and saved"):
-        demo(out, training=training, **sizes)
-    assert demo(out, training=training, **sizes).is_file()
+        demo(out, training_progress=training, **sizes)
+    assert demo(out, training_progress=training, **sizes).is_file()
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_examples_of_the_readme_run(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_commands_accept_the_model_and_the_recordings_of_the_demonstration(
+    place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
-    [python] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    exec(compile(python, str(README), "exec"), {})
-    printed = capsys.readouterr().out.split()
-    assert -1.0 <= float(printed[-1]) <= 1.0
-    # The first block is for the demonstration's own files, the others are for real speech.
-    shell, *_ = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    for line in shell.splitlines():
-        program, *arguments = shlex.split(line)
-        assert (program, main(arguments)) == ("separative", 0), line
+    mixture, model = "demo/sample/mixture.wav", ["--model", "demo/run"]
+    assert main(["separate", mixture, *model, "--out", "speakers"]) == 0
+    assert main(["embed", mixture, *model, "--out", "speakers/embeddings.npz"]) == 0
+    assert main(["verify", "demo/sample/source-1.wav", mixture, *model]) == 0
+    assert main(["info", "demo/run"]) == 0
+    assert main(["corpus", "check", "demo/voices"]) == 0
     assert (place / "speakers" / "embeddings.npz").is_file()
-
-
-def test_the_recipes_of_the_readme_are_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", "--json"]) == 0
-    recipes = json.loads(capsys.readouterr().out)["recipes"]
-    text = README.read_text(encoding="utf-8")
-    assert set(re.findall(r"`([a-z0-9-]+)`", text[text.index("(recipes ") :].partition(")")[0])) == set(
-        recipes
-    )

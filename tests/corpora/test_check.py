@@ -1,4 +1,4 @@
-"""Every kind of fault is found, in files that really have it."""
+"""`check_corpus` finds every kind of problem, in real audio files."""
 
 import shutil
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def rows(report: CorpusReport, kind: str) -> list[str]:
     return [f"{Path(p.where).name}: {p.problem}" for p in report.problems if p.kind == kind]
 
 
-def test_a_healthy_corpus(healthy: Path) -> None:
+def test_a_healthy_corpus_has_no_problems(healthy: Path) -> None:
     calls: list[tuple[int, int]] = []
     report = check_corpus(load_corpus(healthy), progress=lambda done, total: calls.append((done, total)))
     assert report.problems == ()
@@ -57,8 +57,8 @@ def copy_of(name: str) -> Callable[[Path], None]:
     return lambda path: shutil.copy(path.parents[1] / name, path) and None
 
 
-# File, what happens to it, what is reported.
-FAULTS = {
+# File, change to it, kind and text of the problem.
+PROBLEMS = {
     "cut WAV": ("ann/1.wav", halve, "error", "1.wav: cut short"),
     "cut Ogg": ("bob/1.ogg", halve, "error", "1.ogg: cut short"),
     "cut FLAC": ("ann/2.flac", halve, "error", "2.flac: not readable"),
@@ -67,7 +67,7 @@ FAULTS = {
     "empty": ("bob/2.wav", rewrite(np.zeros(0)), "error", "2.wav: empty"),
     "silent": ("bob/2.wav", rewrite(np.zeros(40000)), "error", "2.wav: silent"),
     "quiet": ("bob/2.wav", rewrite(noise(2.5, 9, -60)), "warning", "2.wav: very quiet"),
-    "short": ("bob/2.wav", rewrite(noise(2.0, 9)), "error", "says 2.50 s, the file holds 2.00 s"),
+    "short": ("bob/2.wav", rewrite(noise(2.0, 9)), "error", "states 2.50 s, the file holds 2.00 s"),
     "copied": ("ann/2.flac", copy_of("ann/1.wav"), "warning", "2.flac: the same audio as"),
     "copied over": ("bob/2.wav", copy_of("ann/1.wav"), "error", "under corpus/ann and corpus/bob"),
     "rates": ("bob/2.wav", rewrite(noise(1.25, 9), 8000), "warning", "16000 Hz (3), 8000 Hz (1)"),
@@ -75,12 +75,12 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("name", "spoil", "kind", "message"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_found(
-    healthy: Path, name: str, spoil: Callable[[Path], object], kind: str, message: str
+@pytest.mark.parametrize(("name", "damage", "kind", "message"), PROBLEMS.values(), ids=PROBLEMS)
+def test_a_problem_is_reported(
+    healthy: Path, name: str, damage: Callable[[Path], object], kind: str, message: str
 ) -> None:
     corpus = load_corpus(healthy)
-    spoil(healthy / name)
+    damage(healthy / name)
     report = check_corpus(corpus, min_speech=0.0)
     [found] = rows(report, kind)
     assert message in found
@@ -88,7 +88,7 @@ def test_a_fault_is_found(
     assert report.errors + report.warnings == report.problems
 
 
-def test_speakers(healthy: Path) -> None:
+def test_problems_of_speakers_and_labels_are_reported(healthy: Path) -> None:
     corpus = load_corpus(healthy)
     assert rows(check_corpus(corpus.filter(lambda u: u.speaker == "corpus/ann")), "error") == [
         "corpus: only one speaker (corpus/ann); at least two are needed"
@@ -97,13 +97,13 @@ def test_speakers(healthy: Path) -> None:
     assert rows(check_corpus(short), "warning") == ["bob: too little speech: 2.5 s active, under 4 s"]
     assert check_corpus(short, min_speech=2.0).problems == ()
     unlabelled = Corpus(tuple(replace(u, speaker=None) for u in corpus))
-    assert "no speaker is labelled" in rows(check_corpus(unlabelled), "warning")[0]
+    assert "no speaker labels" in rows(check_corpus(unlabelled), "warning")[0]
     clips = Corpus(tuple(replace(u, speaker=None, category="rain") for u in corpus))
     assert check_corpus(clips).problems == ()
 
 
-def test_stretches_of_one_long_file(tmp_path: Path) -> None:
-    # Longer than one piece of decoding, so that pieces and stretches must both join up.
+def test_two_utterances_of_one_long_file_are_measured_separately(tmp_path: Path) -> None:
+    # Each utterance is longer than PIECE_SECONDS, so it is decoded in two pieces.
     audio.write(tmp_path / "long.wav", noise(130.0, 0), RATE)
     halves = [Utterance(str(i), tmp_path / "long.wav", 65.0, f"speaker{i}", start=65.0 * i) for i in range(2)]
     report = check_corpus(Corpus(tuple(halves)))
@@ -111,17 +111,17 @@ def test_stretches_of_one_long_file(tmp_path: Path) -> None:
     assert report.total.hours == pytest.approx(130 / 3600)
     late = replace(halves[1], seconds=70.0)
     [found] = rows(check_corpus(Corpus((halves[0], late))), "error")
-    assert "the manifest says 70.00 s, the file holds 65.00 s from 65 s on" in found
+    assert "the manifest states 70.00 s, the file holds 65.00 s from 65 s on" in found
 
 
-def test_active_seconds_leaves_pauses_out() -> None:
+def test_active_seconds_excludes_pauses() -> None:
     wave_N = np.concatenate([noise(1.0, 0), noise(1.0, 1, -70), noise(0.5, 2), np.zeros(RATE, np.float32)])
     assert active_seconds(wave_N, RATE) == pytest.approx(1.5, abs=0.02)
     assert active_seconds(np.zeros(RATE, np.float32), RATE) == active_seconds(wave_N[:10], RATE) == 0.0
 
 
-def test_a_damaged_file_does_not_hide_the_others(healthy: Path) -> None:
-    """A folder states no durations, so headers are read on loading; check still gets to see every file."""
+def test_a_damaged_file_does_not_prevent_the_check_of_others(healthy: Path) -> None:
+    # A folder states no durations, so `load_corpus` reads the headers; `keep_damaged` keeps unreadable files.
     (healthy / "ann/1.wav").write_bytes(b"not audio at all")
     with pytest.raises(AudioError, match=r"ann/1\.wav"):
         load_corpus(healthy)

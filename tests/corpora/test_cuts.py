@@ -1,4 +1,4 @@
-"""The manifest on disk is Lhotse's: each side reads what the other writes."""
+"""Cut manifests are written and read back, also by Lhotse."""
 
 from pathlib import Path
 
@@ -32,7 +32,9 @@ def corpus(tmp_path: Path) -> Corpus:
 
 @pytest.mark.parametrize("name", ["my.jsonl", "my.jsonl.gz"])
 @pytest.mark.parametrize("relative", [False, True])
-def test_saved_and_loaded_is_the_same(corpus: Corpus, tmp_path: Path, name: str, relative: bool) -> None:
+def test_a_saved_corpus_is_loaded_unchanged(
+    corpus: Corpus, tmp_path: Path, name: str, relative: bool
+) -> None:
     save_corpus(corpus, tmp_path / name, relative=relative)
     assert load_corpus(tmp_path / name) == corpus
 
@@ -45,7 +47,7 @@ def test_a_relative_manifest_can_be_moved(corpus: Corpus, tmp_path: Path) -> Non
     assert all(u.path.is_file() for u in moved)
 
 
-def test_nothing_half_written(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_failed_save_leaves_no_manifest(corpus: Corpus, tmp_path: Path) -> None:
     lost = Corpus((*corpus, Utterance("lost", tmp_path / "gone.wav", 1.0, "ann")))
     with pytest.raises(AudioError, match=r"gone\.wav"):
         save_corpus(lost, tmp_path / "out" / "cuts.jsonl")
@@ -54,7 +56,7 @@ def test_nothing_half_written(corpus: Corpus, tmp_path: Path) -> None:
         save_corpus(corpus, tmp_path / "cuts.json")
 
 
-def test_a_manifest_cut_short_is_named(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_manifest_cut_short_is_named_in_the_error(corpus: Corpus, tmp_path: Path) -> None:
     path = tmp_path / "cuts.jsonl.gz"
     save_corpus(corpus, path)
     path.write_bytes(path.read_bytes()[:-20])
@@ -62,7 +64,7 @@ def test_a_manifest_cut_short_is_named(corpus: Corpus, tmp_path: Path) -> None:
         load_corpus(path)
 
 
-def test_a_rounded_duration_does_not_pass_the_end(corpus: Corpus, tmp_path: Path) -> None:
+def test_a_rounded_duration_is_limited_to_the_end_of_the_file(corpus: Corpus, tmp_path: Path) -> None:
     rounded = Corpus((Utterance("a", corpus.utterances[0].path, 2.004, "ann"),))
     save_corpus(rounded, tmp_path / "cuts.jsonl")
     assert load_corpus(tmp_path).utterances[0].seconds == 2.0
@@ -70,7 +72,7 @@ def test_a_rounded_duration_does_not_pass_the_end(corpus: Corpus, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_lhotse_reads_what_is_written(corpus: Corpus, tmp_path: Path) -> None:
+def test_lhotse_reads_saved_manifests(corpus: Corpus, tmp_path: Path) -> None:
     lhotse = pytest.importorskip("lhotse")
     save_corpus(corpus, tmp_path / "cuts.jsonl.gz")
     cuts = lhotse.CutSet.from_file(tmp_path / "cuts.jsonl.gz")
@@ -88,7 +90,7 @@ def test_lhotse_reads_what_is_written(corpus: Corpus, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_what_lhotse_writes_is_read(corpus: Corpus, tmp_path: Path) -> None:
+def test_manifests_of_lhotse_are_read(corpus: Corpus, tmp_path: Path) -> None:
     lhotse = pytest.importorskip("lhotse")
     path = corpus.utterances[0].path
     recording = lhotse.Recording.from_file(path)
@@ -102,5 +104,5 @@ def test_what_lhotse_writes_is_read(corpus: Corpus, tmp_path: Path) -> None:
     assert whole == Utterance("c", path, 2.0, "ann")
     assert (part.path, part.start, part.seconds, part.speaker) == (path, 0.5, 0.75, "ann")
     lhotse.CutSet.from_cuts([cut.perturb_speed(1.1)]).to_file(tmp_path / "fast.jsonl")
-    with pytest.raises(CorpusError, match="not of one plain sound file"):
+    with pytest.raises(CorpusError, match="not a part of one plain audio file"):
         load_corpus(tmp_path / "fast.jsonl")

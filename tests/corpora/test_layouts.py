@@ -1,4 +1,4 @@
-"""Every layout on disk becomes the same kind of corpus."""
+"""Every layout is detected and read; malformed input gives an error that names the place."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ def tone(path: Path, seconds: float = 1.0) -> Path:
     return path
 
 
-def test_a_folder_per_speaker(tmp_path: Path) -> None:
+def test_folders_are_speakers(tmp_path: Path) -> None:
     root = tmp_path / "mine"
     tone(root / "bob" / "b.wav", 0.5)
     tone(root / "ann" / "session" / "a.flac", 1.25)
@@ -33,7 +33,7 @@ def test_a_folder_per_speaker(tmp_path: Path) -> None:
     assert {u.id: u.seconds for u in corpus} == {"ann/c": 0.75, "ann/session/a": 1.25, "bob/b": 0.5}
 
 
-def test_csv_with_every_column(tmp_path: Path) -> None:
+def test_csv_columns_are_read(tmp_path: Path) -> None:
     tone(tmp_path / "w" / "a.wav", 2.0)
     (tmp_path / "list.csv").write_text(
         "\ufeffpath,speaker,id,corpus,seconds,split,start,gender\n"
@@ -48,14 +48,14 @@ def test_csv_with_every_column(tmp_path: Path) -> None:
     assert len(load_corpus(tmp_path / "list.csv", split="dev")) == 2
 
 
-def test_csv_of_noise(tmp_path: Path) -> None:
+def test_csv_with_categories_is_noise(tmp_path: Path) -> None:
     tone(tmp_path / "rain.wav")
     (tmp_path / "noise.csv").write_text("category,path,seconds,split\nrain,rain.wav,1.0,train\n")
     [clip] = load_corpus(tmp_path / "noise.csv")
     assert (clip.category, clip.speaker, clip.seconds) == ("rain", None, 1.0)
 
 
-def test_librispeech(tmp_path: Path) -> None:
+def test_librispeech_names_give_speakers_and_splits(tmp_path: Path) -> None:
     tone(tmp_path / "train-clean-100" / "19" / "198" / "19-198-0001.flac")
     tone(tmp_path / "dev-other" / "26" / "495" / "26-495-0000.flac")
     assert detect_layout(tmp_path) == "librispeech"
@@ -67,7 +67,7 @@ def test_librispeech(tmp_path: Path) -> None:
     assert alone.split == "dev"
 
 
-def test_voxceleb(tmp_path: Path) -> None:
+def test_voxceleb_paths_give_speakers_and_splits(tmp_path: Path) -> None:
     tone(tmp_path / "dev" / "wav" / "id10001" / "1zcIwhmdeo4" / "00001.wav")
     tone(tmp_path / "test" / "wav" / "id10270" / "5r0dWxy17C8" / "00001.wav")
     assert detect_layout(tmp_path) == "voxceleb"
@@ -77,7 +77,7 @@ def test_voxceleb(tmp_path: Path) -> None:
     assert corpus.utterances[0].id == "id10001/1zcIwhmdeo4/00001"
 
 
-def test_kaldi(tmp_path: Path) -> None:
+def test_kaldi_directories_with_and_without_segments_are_read(tmp_path: Path) -> None:
     tone(tmp_path / "long.wav", 3.0)
     data = tmp_path / "data"
     data.mkdir()
@@ -109,7 +109,7 @@ KALDI_MISTAKES = {
 
 
 @pytest.mark.parametrize(("files", "message"), KALDI_MISTAKES.values(), ids=KALDI_MISTAKES)
-def test_kaldi_mistakes(tmp_path: Path, files: dict[str, str], message: str) -> None:
+def test_malformed_kaldi_directories_are_errors(tmp_path: Path, files: dict[str, str], message: str) -> None:
     tone(tmp_path / "a.wav")
     for name, line in files.items():
         (tmp_path / name).write_text(line + "\n")
@@ -124,21 +124,21 @@ CSV_MISTAKES = {
     "negative": ("path,speaker,start\na.wav,ann,-1", "line 2: start is '-1'"),
     "no path": ("path,speaker\n,ann", "line 2: the column 'path' is empty"),
     "twice": ("path,speaker\na.wav,ann\na.wav,bob", "2 utterances have the id 'a'"),
-    "past the end": ("path,speaker,start\na.wav,ann,1.5", "starts at 1.5 s, the file ends at 1.00 s"),
+    "past the end": ("path,speaker,start\na.wav,ann,1.5", "starts at 1.5 s, but the file ends at 1.00 s"),
     "no rows": ("path,speaker", "no speech found"),
     "no such split": ("path,speaker,split\na.wav,ann,train", "no split 'dev'; valid: train"),
 }
 
 
 @pytest.mark.parametrize(("text", "message"), CSV_MISTAKES.values(), ids=CSV_MISTAKES)
-def test_csv_mistakes(tmp_path: Path, text: str, message: str) -> None:
+def test_malformed_csv_files_are_errors(tmp_path: Path, text: str, message: str) -> None:
     tone(tmp_path / "a.wav")
     (tmp_path / "list.csv").write_text(text + "\n")
     with pytest.raises(CorpusError, match=message):
         load_corpus(tmp_path / "list.csv", split="dev")
 
 
-def test_what_is_no_corpus(tmp_path: Path) -> None:
+def test_paths_that_are_not_a_corpus_are_errors(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="gone: no such file or folder"):
         load_corpus(tmp_path / "gone")
     with pytest.raises(CorpusError, match="no speech found; expected a folder per speaker"):
@@ -166,8 +166,8 @@ CUT_MISTAKES = {
     "not JSON": ("{", "line 1: not a Lhotse cut"),
     "another JSON": ("[1]", "line 1: not a Lhotse cut"),
     "mixed": ({"type": "MixedCut", "id": "c", "tracks": []}, "'c' is a MixedCut"),
-    "a command": (MONO | {"recording": COMMAND}, "not of one plain sound file"),
-    "a channel": (MONO | {"channel": 1, "recording": FILE}, r"takes channels \[1\] of \[0\]"),
+    "a command": (MONO | {"recording": COMMAND}, "not a part of one plain audio file"),
+    "a channel": (MONO | {"channel": 1, "recording": FILE}, r"uses channels \[1\] of \[0\]"),
     "two speakers": (
         MONO | {"recording": FILE, "supervisions": [{"speaker": "a"}, {"speaker": "b"}]},
         "several",
@@ -177,7 +177,7 @@ CUT_MISTAKES = {
 
 @pytest.mark.parametrize(("cut", "message"), CUT_MISTAKES.values(), ids=CUT_MISTAKES)
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
-def test_cut_mistakes(tmp_path: Path, cut: object, message: str, suffix: str) -> None:
+def test_unusable_cuts_are_errors(tmp_path: Path, cut: object, message: str, suffix: str) -> None:
     line = cut if isinstance(cut, str) else json.dumps(cut)
     data = line.encode()
     (tmp_path / f"cuts{suffix}").write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
@@ -185,11 +185,11 @@ def test_cut_mistakes(tmp_path: Path, cut: object, message: str, suffix: str) ->
         load_corpus(tmp_path)
 
 
-def test_the_registry_is_what_the_docs_say() -> None:
+def test_layouts_are_those_in_the_documentation() -> None:
     assert set(LAYOUTS) == {"folders", "csv", "librispeech", "voxceleb", "kaldi", "lhotse"}
 
 
-FOREIGN = {
+UNREADABLE = {
     "not UTF-8": ("it.csv", b"path,speaker\n\xff\xfe.wav,ann\n"),
     "a path without a name": ("it.csv", b"path,speaker\n/,ann\n"),
     "lines within a column's name": ("it.csv", b'"pa\nth",speaker\na.wav,ann\n'),
@@ -198,9 +198,9 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
-def test_a_foreign_file_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
-    name, content = FOREIGN[kind]
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_an_unreadable_file_is_an_error_of_one_line(tmp_path: Path, kind: str) -> None:
+    name, content = UNREADABLE[kind]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CorpusError, match=name) as caught:
         load_corpus(tmp_path / name)

@@ -1,4 +1,4 @@
-"""The form of a corpus in memory."""
+"""Corpora in memory: identities and splits."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_identities_are_speakers_or_recordings() -> None:
     }
 
 
-def test_splits() -> None:
+def test_a_split_is_selected_by_name() -> None:
     assert [u.id for u in CORPUS.split("dev")] == ["2", "4"]
     with pytest.raises(CorpusError, match="no split 'test'; valid: dev, train"):
         CORPUS.split("test")

@@ -1,4 +1,4 @@
-"""The real corpora, where they are at hand."""
+"""The real corpora, if they are on this machine."""
 
 import os
 from pathlib import Path
@@ -19,14 +19,14 @@ def speech() -> Corpus:
     return load_corpus(DATA / "speech.csv")
 
 
-def test_speakers_never_cross_splits(speech: Corpus) -> None:
+def test_no_speaker_is_in_two_splits(speech: Corpus) -> None:
     train, dev = speech.split("train"), speech.split("dev")
     assert len(speech) == len(train) + len(dev)
     assert not set(train.speakers) & set(dev.speakers)
     assert not any(name.endswith("/unknown") for name in speech.speakers)
 
 
-def test_a_real_corpus_checks_clean(speech: Corpus, tmp_path: Path) -> None:
+def test_a_real_corpus_has_no_errors_and_is_saved_and_loaded(speech: Corpus, tmp_path: Path) -> None:
     sample = Corpus(speech.utterances[::40])
     report = check_corpus(sample)
     assert report.errors == ()
@@ -37,7 +37,7 @@ def test_a_real_corpus_checks_clean(speech: Corpus, tmp_path: Path) -> None:
     assert max(abs(a.seconds - b.seconds) for a, b in zip(saved, sample, strict=True)) < 0.006
 
 
-def test_noise_has_categories() -> None:
+def test_noise_has_categories_and_no_speakers() -> None:
     noise = load_corpus(DATA / "noise.csv")
     assert len({u.category for u in noise}) >= 10
     assert noise.speakers == ()

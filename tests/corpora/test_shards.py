@@ -1,4 +1,4 @@
-"""Corpora in tar archives: what is drawn from them is what is drawn from the files."""
+"""A corpus packed into tar archives gives the same samples, labels and mixtures as its files."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def speech(folder: Path, speakers: int = 4, each: int = 4) -> Corpus:
-    """Bursts of noise in four kinds of file; the last of a speaker is two utterances."""
+    """Write noise in four file formats; the last file of a speaker has two utterances."""
     rng, utterances = np.random.default_rng(0), []
     for speaker in range(speakers):
         for number in range(each):
@@ -50,7 +50,7 @@ def shards(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_utterance_sounds_and_is_labelled_as_before(corpus: Corpus, shards: Path) -> None:
+def test_packed_utterances_keep_samples_and_labels(corpus: Corpus, shards: Path) -> None:
     packed = load_corpus(shards)
     assert len(packed) == len(corpus)
     for before, after in zip(corpus, packed, strict=True):
@@ -60,10 +60,10 @@ def test_every_utterance_sounds_and_is_labelled_as_before(corpus: Corpus, shards
             after.corpus,
             after.split,
         )
-        ours, theirs = (
+        first, second = (
             audio.read(u.path, RATE, start=u.start, seconds=u.seconds)[0] for u in (before, after)
         )
-        assert np.array_equal(ours, theirs)
+        assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -72,32 +72,32 @@ def test_mixtures_equal_those_drawn_from_files(
 ) -> None:
     config = MixtureConfig(rate=RATE, seconds=0.5, batch=4, speeds=(0.9, 1.0))
     cache = tmp_path if cached else None
-    ours, theirs = (
+    first, second = (
         Mixer(source, config, seed=3, cache=cache).batch(5) for source in (corpus, load_corpus(shards))
     )
-    assert torch.equal(ours.mix_BN, theirs.mix_BN)
-    assert torch.equal(ours.identity_BC, theirs.identity_BC)
+    assert torch.equal(first.mixtures, second.mixtures)
+    assert torch.equal(first.identities, second.identities)
 
 
-def test_other_readers_of_tar_find_sound_and_labels_under_one_key(corpus: Corpus, shards: Path) -> None:
+def test_audio_and_labels_have_the_same_stem_in_the_archive(corpus: Corpus, shards: Path) -> None:
     with tarfile.open(min(shards.glob("*.tar"))) as tar:
-        sound, labels = tar.getmembers()[:2]
-        assert Path(sound.name).stem == Path(labels.name).stem
+        recording, labels = tar.getmembers()[:2]
+        assert Path(recording.name).stem == Path(labels.name).stem
         read = tar.extractfile(labels)
         assert read is not None
         assert json.load(read)[0]["speaker"] == corpus.utterances[0].speaker
-        read = tar.extractfile(sound)
+        read = tar.extractfile(recording)
         assert read is not None
         assert read.read() == corpus.utterances[0].path.read_bytes()
 
 
-def test_an_archive_without_index_is_read_too(shards: Path, tmp_path: Path) -> None:
+def test_an_archive_without_an_index_can_be_read(shards: Path, tmp_path: Path) -> None:
     copied = tmp_path / "copied"
     shutil.copytree(shards, copied)
     for index in copied.glob("*.json"):
         index.unlink()
-    for ours, theirs in zip(load_corpus(shards), load_corpus(copied), strict=True):
-        assert np.array_equal(audio.read(ours.path)[0], audio.read(theirs.path)[0])
+    for first, second in zip(load_corpus(shards), load_corpus(copied), strict=True):
+        assert np.array_equal(audio.read(first.path)[0], audio.read(second.path)[0])
 
 
 def test_equal_corpora_make_equal_archives(corpus: Corpus, shards: Path, tmp_path: Path) -> None:
@@ -106,36 +106,36 @@ def test_equal_corpora_make_equal_archives(corpus: Corpus, shards: Path, tmp_pat
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
-def test_packed_corpora_can_be_packed_again(shards: Path, tmp_path: Path) -> None:
+def test_a_packed_corpus_can_be_packed_again(shards: Path, tmp_path: Path) -> None:
     once = load_corpus(shards)
     pack_corpus(once, tmp_path / "whole")
     again = load_corpus(tmp_path / "whole")
     assert len(list((tmp_path / "whole").glob("*.tar"))) == 1
-    for ours, theirs in zip(once, again, strict=True):
-        assert np.array_equal(audio.read(ours.path)[0], audio.read(theirs.path)[0])
+    for first, second in zip(once, again, strict=True):
+        assert np.array_equal(audio.read(first.path)[0], audio.read(second.path)[0])
 
 
-def test_shards_at_an_address(corpus: Corpus, shards: Path, tmp_path: Path) -> None:
-    elsewhere = fsspec.filesystem("memory")
-    elsewhere.put(str(shards), "/speech", recursive=True)
+def test_shards_at_a_url_give_the_same_mixtures(corpus: Corpus, shards: Path, tmp_path: Path) -> None:
+    remote = fsspec.filesystem("memory")
+    remote.put(str(shards), "/speech", recursive=True)
     config = MixtureConfig(rate=RATE, seconds=0.5, batch=4)
-    # As a command line hands it over, too: a path that has lost a slash.
+    # The command line passes a Path, which merges the two slashes of a URL.
     for source in ("memory://speech", Path("memory://speech")):
-        far = load_corpus(source)
+        loaded = load_corpus(source)
         assert torch.equal(
-            Mixer(far, config, seed=0, cache=tmp_path / "far").batch(0).mix_BN,
-            Mixer(corpus, config, seed=0).batch(0).mix_BN,
+            Mixer(loaded, config, seed=0, cache=tmp_path / "remote").batch(0).mixtures,
+            Mixer(corpus, config, seed=0).batch(0).mixtures,
         )
 
 
-def test_threads_do_not_mix_up_an_archive(shards: Path) -> None:
+def test_threads_can_share_an_archive(shards: Path) -> None:
     packed = load_corpus(shards)
-    right = {u.id: audio.read(u.path, start=u.start, seconds=u.seconds)[0] for u in packed}
+    expected = {u.id: audio.read(u.path, start=u.start, seconds=u.seconds)[0] for u in packed}
     wrong: list[str] = []
 
     def read() -> None:
         for u in packed:
-            if not np.array_equal(audio.read(u.path, start=u.start, seconds=u.seconds)[0], right[u.id]):
+            if not np.array_equal(audio.read(u.path, start=u.start, seconds=u.seconds)[0], expected[u.id]):
                 wrong.append(u.id)
 
     threads = [threading.Thread(target=read) for _ in range(4)]
@@ -146,7 +146,9 @@ def test_threads_do_not_mix_up_an_archive(shards: Path) -> None:
     assert not wrong
 
 
-def test_what_is_missing_is_named(shards: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_missing_members_files_and_urls_are_named_in_the_error(
+    shards: Path, corpus: Corpus, tmp_path: Path
+) -> None:
     archive = min(shards.glob("*.tar"))
     with pytest.raises(AudioError, match=r"99\.wav: cannot be read there \(.*no member '99\.wav'"):
         audio.read(archive / "99.wav")
@@ -156,15 +158,15 @@ def test_what_is_missing_is_named(shards: Path, corpus: Corpus, tmp_path: Path) 
         load_corpus("memory://nowhere")
     with pytest.raises(CorpusError, match="cannot be opened"):
         load_corpus("nosuch://bucket/speech")
-    with pytest.raises(CorpusError, match="not empty"):
+    with pytest.raises(CorpusError, match="not an empty folder"):
         pack_corpus(corpus, shards)
 
 
-def test_an_archive_cut_short_is_an_error_of_sound(shards: Path, tmp_path: Path) -> None:
+def test_a_member_of_an_archive_cut_short_is_an_audio_error(shards: Path, tmp_path: Path) -> None:
     copied = tmp_path / "copied"
     shutil.copytree(shards, copied)
     archive = min(copied.glob("*.tar"))
     packed = [u for u in load_corpus(copied) if u.path.parent == archive]
     archive.write_bytes(archive.read_bytes()[:600])
-    with pytest.raises(AudioError, match="ends inside it"):
+    with pytest.raises(AudioError, match=r"ends inside member '00000000\.wav'"):
         audio.read(packed[0].path)

@@ -1,4 +1,4 @@
-"""The decoded-audio store: one set of samples, however it is kept."""
+"""The store of decoded waveforms gives the same samples from memory and from its file."""
 
 import os
 import pickle
@@ -16,7 +16,7 @@ from separative.corpora.store import WaveStore
 from separative.errors import CorpusError
 
 RATE = 8000
-# Half an integer step of the peak-scaled 16 bits, and what float32 arithmetic adds.
+# Half a step of 16-bit integers relative to the peak, and the rounding errors of float32.
 QUANTISATION = 0.51 / 32767
 
 
@@ -26,7 +26,7 @@ def speechlike(seconds: float, seed: int, rate: int = RATE) -> np.ndarray:
     return (0.3 * np.sin(3 * time + seed) ** 2 * rng.standard_normal(len(time))).clip(-1, 1)
 
 
-def written(folder: Path, name: str, wave: np.ndarray, rate: int = RATE, **at: float) -> Utterance:
+def write_utterance(folder: Path, name: str, wave: np.ndarray, rate: int = RATE, **at: float) -> Utterance:
     path = folder / name
     if not path.exists():
         soundfile.write(path, wave, rate)
@@ -37,14 +37,16 @@ def written(folder: Path, name: str, wave: np.ndarray, rate: int = RATE, **at: f
 
 @pytest.fixture
 def utterances(tmp_path: Path) -> list[Utterance]:
-    sound = tmp_path / "sound"
-    sound.mkdir()
+    folder = tmp_path / "audio"
+    folder.mkdir()
     made = [
-        written(sound, f"{i}.{kind}", speechlike(0.5 + 0.2 * i, i))
+        write_utterance(folder, f"{i}.{kind}", speechlike(0.5 + 0.2 * i, i))
         for i, kind in enumerate(["wav", "flac", "ogg"])
     ]
     long = speechlike(3.0, 9, 16000)
-    made += [written(sound, "long.flac", long, 16000, start=start, seconds=0.75) for start in (0.0, 1.5)]
+    made += [
+        write_utterance(folder, "long.flac", long, 16000, start=start, seconds=0.75) for start in (0.0, 1.5)
+    ]
     return made
 
 
@@ -61,7 +63,7 @@ def test_stored_and_lazy_samples_are_bit_identical(tmp_path: Path, utterances: l
         np.testing.assert_array_equal(lazy.active(utterance, 80, 800), stored.active(utterance)[1:11])
 
 
-def test_samples_are_those_of_the_file(utterances: list[Utterance]) -> None:
+def test_samples_equal_those_of_the_file_up_to_quantisation(utterances: list[Utterance]) -> None:
     store = WaveStore(utterances, RATE)
     for utterance in utterances:
         wave, _ = audio.read(utterance.path, RATE, start=utterance.start, seconds=utterance.seconds)
@@ -69,13 +71,13 @@ def test_samples_are_those_of_the_file(utterances: list[Utterance]) -> None:
         assert np.abs(kept - wave).max() <= QUANTISATION * np.abs(wave).max()
 
 
-def test_reading_outside_is_an_error(utterances: list[Utterance]) -> None:
+def test_reading_outside_an_utterance_is_an_error(utterances: list[Utterance]) -> None:
     store = WaveStore(utterances, RATE)
-    with pytest.raises(CorpusError, match=r"0\.wav: it has 4000 samples, not 3999 to 4001"):
+    with pytest.raises(CorpusError, match=r"0\.wav: samples 3999 to 4001 requested, but it has 4000"):
         store.read(utterances[0], 3999, 2)
 
 
-def test_second_run_decodes_nothing_and_a_changed_file_is_decoded_again(
+def test_a_second_store_decodes_only_if_a_file_has_changed(
     tmp_path: Path, utterances: list[Utterance]
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -94,7 +96,7 @@ def test_second_run_decodes_nothing_and_a_changed_file_is_decoded_again(
     assert not list((tmp_path / "cache").glob("building-*"))
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path, utterances: list[Utterance]) -> None:
+def test_abandoned_temporary_folders_are_removed(tmp_path: Path, utterances: list[Utterance]) -> None:
     for name, age in (("building-old", 7200), ("building-now", 0)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "samples.i16").write_bytes(bytes(100))
@@ -104,7 +106,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, utterances: list[
     assert [path.name for path in tmp_path.glob("building-*")] == ["building-now"]
 
 
-def test_stores_built_at_the_same_time_agree(tmp_path: Path, utterances: list[Utterance]) -> None:
+def test_stores_built_concurrently_are_equal(tmp_path: Path, utterances: list[Utterance]) -> None:
     with ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(lambda _: WaveStore(utterances, RATE, tmp_path / "cache"), range(4)))
     reads = [store.read(utterances[1], 0, 5000) for store in stores]
@@ -113,7 +115,7 @@ def test_stores_built_at_the_same_time_agree(tmp_path: Path, utterances: list[Ut
 
 
 @pytest.mark.parametrize("folder", [None, "cache"])
-def test_bad_files_are_skipped_and_named_until_they_are_many(
+def test_one_bad_file_is_skipped_and_several_are_an_error(
     tmp_path: Path, utterances: list[Utterance], folder: str | None
 ) -> None:
     cache = tmp_path / folder if folder else None
@@ -126,26 +128,26 @@ def test_bad_files_are_skipped_and_named_until_they_are_many(
         assert list(store.bad) == [broken]
         assert "broken.wav" in store.bad[broken]
         assert store.length(utterances[0]) == 4000
-    silent = written(tmp_path, "silent.wav", np.zeros(4000))
+    silent = write_utterance(tmp_path, "silent.wav", np.zeros(4000))
     with pytest.raises(CorpusError, match=r"broken\.wav.*2 of 6 files are bad, over 1%"):
         store = WaveStore([*utterances, bad, silent], RATE, cache)
         for utterance in (bad, silent):
             store.length(utterance)
 
 
-def test_activity_finds_the_speech(tmp_path: Path) -> None:
+def test_activity_separates_speech_from_quieter_noise(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for pause_db in (-np.inf, -60.0, -25.0):
         wave = 0.1 * rng.standard_normal(2 * RATE)
         wave[: RATE // 2] *= 10 ** (pause_db / 20)
         wave[RATE:] *= 10 ** (pause_db / 20)
-        utterance = written(tmp_path, f"{-pause_db:g}.wav", wave)
+        utterance = write_utterance(tmp_path, f"{-pause_db:g}.wav", wave)
         active = WaveStore([utterance], RATE).active(utterance)
         expected = np.zeros(200, bool)
         expected[50:100] = True
         np.testing.assert_array_equal(active, expected)
 
 
-def test_steady_sound_is_active_throughout(tmp_path: Path) -> None:
-    utterance = written(tmp_path, "steady.wav", 0.01 * np.random.default_rng(1).standard_normal(RATE))
+def test_steady_noise_is_active_throughout(tmp_path: Path) -> None:
+    utterance = write_utterance(tmp_path, "steady.wav", 0.01 * np.random.default_rng(1).standard_normal(RATE))
     assert WaveStore([utterance], RATE).active(utterance).all()

@@ -1,4 +1,4 @@
-"""Small real corpora: hummed voices, each with a pitch and a vocal-tract filter of its own, through FLAC."""
+"""Small corpora as FLAC files: synthetic humming, with a pitch and a vocal-tract filter for each speaker."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ RATE = 8000
 
 
 def hum(speaker: int, take: int, seconds: float) -> np.ndarray:
-    """Harmonics of a wandering pitch under two formants that belong to the speaker."""
+    """Harmonics of a varying pitch, filtered with two formants that are specific to the speaker."""
     rng = np.random.default_rng([speaker, take])
     own = np.random.default_rng(speaker)
     pitch, formants = own.uniform(90, 260), own.uniform([300, 1200], [900, 3000])
@@ -29,7 +29,7 @@ def hum(speaker: int, take: int, seconds: float) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Two corpora of five and four speakers, eight utterances each of 0.6 to 1 s; and one speaker of one."""
+    """Two corpora of five and four speakers with eight utterances each, and one speaker with a single one."""
     folder = tmp_path_factory.mktemp("speech")
     utterances = []
     for number in range(9):
@@ -62,7 +62,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="session")
 def model() -> SeparativeEncoder:
-    """A small encoder whose cross-attention and activity do something, as after training."""
+    """A small encoder with random weights that make its cross-attention and its activity effective."""
     torch.manual_seed(3)
     config = EncoderConfig(
         rate=RATE,

@@ -1,4 +1,4 @@
-"""Costs against counting by hand and against what a process must hold at least."""
+"""Computational costs compared with hand counts and with the least possible memory."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ RATE = 8000
 
 
 class Counted(nn.Module):
-    """Layers whose products can be counted: all the counter needs of an encoder."""
+    """A few layers with a known number of multiplications."""
 
     rate = RATE
 
@@ -31,10 +31,10 @@ class Counted(nn.Module):
 
 
 @pytest.mark.parametrize("kind", ["linear", "recurrent"])
-def test_multiply_adds_are_those_counted_by_hand(kind):
+def test_multiply_adds_equal_the_count_by_hand(kind):
     frames = RATE // 10
     convolutions = frames * (6 * 10 + 6 * 3)
-    # Two directions; four gates from 6 inputs and 7 states each.
+    # The LSTM has two directions with four gates, each computed from 6 inputs and 7 states.
     rest = {"linear": 6 * 5, "recurrent": 2 * 4 * 7 * (6 + 7)}[kind]
     assert multiply_adds(Counted(kind), 1.0) == convolutions + frames * rest
 
@@ -50,8 +50,8 @@ def test_multiply_adds_grow_with_length_and_width(trunk):
     assert count(64, 2.0) > 3.0 * count(16, 2.0)
 
 
-def test_costs_are_those_of_a_fresh_process(model):
-    # What this process holds must not count: a fresh one needs far less than these 1.2 GB.
+def test_memory_is_measured_in_a_new_process(model):
+    # Memory of this process must not count: a new process needs far less than this 1.2 GB array.
     ballast = np.ones(150_000_000)
     before = torch.get_num_threads()
     found = cost(model, seconds=2.0)

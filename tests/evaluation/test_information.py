@@ -1,10 +1,11 @@
-"""The bound on identity information against its definition and its limits."""
+"""The bound on identity information, compared with its definition and its limits."""
 
 import numpy as np
 import pytest
 
 from separative.evaluation.bootstrap import SpeakerBootstrap
-from separative.evaluation.information import _best_alpha, information_bound
+from separative.evaluation.rows import information_interval
+from separative.metrics import fit_alpha
 
 NATS = 0.02
 
@@ -14,30 +15,30 @@ def unit(x):
 
 
 @pytest.fixture
-def voices():
+def embeddings():
     rng = np.random.default_rng(0)
     inventory = unit(rng.standard_normal((20, 32)))
     speaker = np.repeat(np.arange(20), 5)
     return rng, inventory, speaker, SpeakerBootstrap([str(i) for i in range(20)], 200, 0)
 
 
-def test_distinct_voices_reach_the_ceiling(voices):
-    _, inventory, speaker, speakers = voices
-    bound, low, high = information_bound(inventory[speaker], speaker, inventory, speakers)
+def test_distinct_embeddings_reach_the_largest_possible_value(embeddings):
+    _, inventory, speaker, speakers = embeddings
+    bound, low, high = information_interval(inventory[speaker], speaker, inventory, speakers)
     assert bound == pytest.approx(np.log(20), abs=NATS)
     assert low <= bound <= high <= np.log(20) + 1e-9
 
 
-def test_embeddings_that_know_nothing_hold_nothing(voices):
-    rng, inventory, speaker, speakers = voices
-    bound, low, _ = information_bound(unit(rng.standard_normal((100, 32))), speaker, inventory, speakers)
+def test_random_and_constant_embeddings_have_no_information(embeddings):
+    rng, inventory, speaker, speakers = embeddings
+    bound, low, _ = information_interval(unit(rng.standard_normal((100, 32))), speaker, inventory, speakers)
     assert low <= bound < 0.1
     constant = np.tile(inventory[:1], (100, 1))
-    assert information_bound(constant, speaker, inventory, speakers)[0] == pytest.approx(0.0, abs=NATS)
+    assert information_interval(constant, speaker, inventory, speakers)[0] == pytest.approx(0.0, abs=NATS)
 
 
-def test_the_best_alpha_is_the_best_of_a_fine_grid(voices):
-    rng, inventory, speaker, _ = voices
+def test_the_fitted_alpha_is_at_least_as_good_as_a_fine_grid(embeddings):
+    rng, inventory, speaker, _ = embeddings
     embedding = unit(inventory[speaker] + 0.4 * rng.standard_normal((100, 32)))
 
     def loss(alpha):
@@ -49,14 +50,17 @@ def test_the_best_alpha_is_the_best_of_a_fine_grid(voices):
         return total / len(speaker)
 
     distance = ((embedding[:, None] - inventory[None]) ** 2).sum(-1)
-    best = loss(_best_alpha(distance, speaker))
+    best = loss(fit_alpha(distance, speaker))
     grid = min(loss(alpha) for alpha in np.geomspace(0.1, 50, 60))
     assert best == pytest.approx(grid, abs=1e-3)
     assert best <= grid + 1e-9
 
 
 def test_alpha_is_fitted_on_other_speakers():
-    """Half the speakers are misled: an alpha fitted on the very same ones would never fall below zero."""
+    """The embeddings of half of the speakers are swapped.
+
+    With an alpha fitted on the same speakers, the bound could not be negative.
+    """
     inventory = np.eye(8)
     speaker = np.repeat(np.arange(8), 3)
     fold = np.random.default_rng(0).permutation(8) % 2
@@ -65,4 +69,4 @@ def test_alpha_is_fitted_on_other_speakers():
         mates = np.flatnonzero(fold == 1)
         swapped[place] = mates[(list(mates).index(speaker[place]) + 1) % 4]
     speakers = SpeakerBootstrap([str(i) for i in range(8)], 20, 0)
-    assert information_bound(inventory[swapped], speaker, inventory, speakers)[0] < -1.0
+    assert information_interval(inventory[swapped], speaker, inventory, speakers)[0] < -1.0

@@ -1,4 +1,4 @@
-"""The whole protocol on a small corpus, and its results on disk."""
+"""The whole evaluation on a small corpus, and its result files."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from separative.evaluation import Results, Row, TrialList, build_trials, eer_fig
 from separative.model import EncoderConfig, SeparativeEncoder
 
 FIGURE = 1e-2
-SWAP = 1.0  # in % of EER: two nearly equal scores of untrained networks may change places
+SWAP = 1.0  # in % of EER: two nearly equal scores of an untrained network may change their order
 DATA = Path(os.environ.get("SEPARATIVE_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.fixture(scope="module")
 def results(model, speech, noise):
-    seen = []
+    calls = []
     done = evaluate(
         model,
         speech,
@@ -28,14 +28,14 @@ def results(model, speech, noise):
         seconds=1.2,
         resamples=40,
         batch=7,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda done, total: calls.append((done, total)),
     )
-    assert [d for d, _ in seen] == sorted(d for d, _ in seen)
-    assert seen[-1][0] == seen[-1][1]
+    assert [d for d, _ in calls] == sorted(d for d, _ in calls)
+    assert calls[-1][0] == calls[-1][1]
     return done
 
 
-def test_every_row_has_an_interval_and_says_what_it_rests_on(results):
+def test_every_row_has_an_interval_and_a_number_of_trials(results):
     plain = {"trained", "trained (query)", "untrained", "MFCC statistics"}
     models = plain | {f"{name} (2 recordings, average)" for name in plain}
     models |= {f"{name} (2 recordings, cross-attention)" for name in ("trained", "untrained")}
@@ -43,7 +43,7 @@ def test_every_row_has_an_interval_and_says_what_it_rests_on(results):
     conditions = {"clean", "overlap+5", "overlap0", "overlap-5", "noise5"}
     eers = [row for row in results.rows if row.metric == "EER"]
     assert {(r.model, r.condition, r.corpus) for r in eers} == {
-        (m, c, place) for m in models for c in conditions for place in ("all", "one", "two")
+        (m, c, corpus) for m in models for c in conditions for corpus in ("all", "one", "two")
     }
     for row in results.rows:
         assert row.low <= row.high
@@ -59,20 +59,22 @@ def test_every_row_has_an_interval_and_says_what_it_rests_on(results):
             (m, c) for m in ("trained", "untrained") for c in conditions if c.startswith("overlap")
         }
     for metric in ("DER", "missed", "false alarm", "confusion"):
-        heard = {(r.model, r.condition) for r in results.rows if r.metric == metric}
-        assert heard == {(m, c) for m in ("trained", "untrained") for c in conditions}
+        rows = {(r.model, r.condition) for r in results.rows if r.metric == metric}
+        assert rows == {(m, c) for m in ("trained", "untrained") for c in conditions}
     informed = {(r.model, r.condition) for r in results.rows if r.metric == "MI"}
     assert informed == {(m, "clean") for m in plain} | {(m, "overlap0") for m in plain - {"MFCC statistics"}}
     assert results.settings["mi_ceiling"] == pytest.approx(np.log(9))
 
 
-def test_hummed_voices_are_told_apart_by_their_spectra_and_interference_hurts(results):
+def test_spectra_distinguish_hummed_speakers_and_interference_adds_errors(results):
     clean = results.find("EER", "clean", model="MFCC statistics")
     assert clean.value < 15
     assert results.find("EER", "overlap-5", model="MFCC statistics").value > clean.value + 10
 
 
-def test_batches_and_a_written_trial_list_change_nothing(results, model, speech, noise, tmp_path):
+def test_batch_size_and_a_written_trial_list_do_not_change_the_results(
+    results, model, speech, noise, tmp_path
+):
     names = ("clean", "overlap+5", "overlap0", "overlap-5", "noise5")
     build_trials(speech, noise=noise, seconds=1.2, conditions=names).write(tmp_path / "list.txt")
     again = evaluate(
@@ -91,7 +93,7 @@ def test_batches_and_a_written_trial_list_change_nothing(results, model, speech,
         )
 
 
-def test_without_noise_the_noisy_conditions_are_left_out(model, speech):
+def test_without_noise_the_conditions_with_noise_are_left_out(model, speech):
     done = evaluate(
         model, speech, name="csc", seconds=1.2, candidates="all", baselines=False, resamples=5, tests=1
     )
@@ -100,13 +102,13 @@ def test_without_noise_the_noisy_conditions_are_left_out(model, speech):
     assert done.settings["candidates"] == "all"
 
 
-def test_files_that_cannot_be_read_are_in_no_trial(speech):
+def test_unreadable_files_are_in_no_trial(speech):
     lost = [replace(u, id=f"lost-{u.id}", path=u.path.with_name("lost.wav"), seconds=0.0) for u in speech]
     settings = {"conditions": ["clean", "overlap0"], "seconds": 1.2}
     assert build_trials(Corpus((*lost, *speech)), **settings) == build_trials(speech, **settings)
 
 
-def test_what_a_user_gets_wrong(model, speech, noise):
+def test_invalid_arguments_raise_an_error(model, speech, noise):
     with pytest.raises(SeparativeError, match="valid: active, all"):
         evaluate(model, speech, candidates="loudest")
     with pytest.raises(CorpusError, match="no split 'test'; valid: dev"):
@@ -115,7 +117,7 @@ def test_what_a_user_gets_wrong(model, speech, noise):
         evaluate(model, speech, conditions=["noise5"], seconds=1.2)
 
 
-def test_results_survive_the_disk(results, tmp_path):
+def test_results_are_equal_after_saving_and_loading(results, tmp_path):
     path = results.save(tmp_path / "out")
     assert Results.load(path) == Results.load(tmp_path / "out") == results
     assert sorted(p.name for p in path.parent.iterdir()) == ["eer.png", "results.json", "results.md"]
@@ -123,11 +125,11 @@ def test_results_survive_the_disk(results, tmp_path):
     path.write_text(json.dumps({"rows": [{"model": "x"}]}))
     with pytest.raises(SeparativeError, match=r"results\.json"):
         Results.load(path)
-    with pytest.raises(SeparativeError, match="no EER of 'x'"):
+    with pytest.raises(SeparativeError, match="have no EER of 'x'"):
         results.find("EER", "clean", model="x")
 
 
-def test_the_table_shows_value_and_interval_under_its_condition():
+def test_the_table_has_value_and_interval_in_the_column_of_the_condition():
     rows = (
         Row("csc", "clean", "EER", 8.04, 6.0, 11.06, 100, "all", 0),
         Row("csc", "overlap0", "EER", 20.0, 15.0, 25.0, 90, "all", 0),
@@ -141,7 +143,7 @@ def test_the_table_shows_value_and_interval_under_its_condition():
     assert "| csc | 2.35 (2.00 to 2.50) |" in table or "| csc | 2.34 (2.00 to 2.50) |" in table
 
 
-def test_the_figure_draws_every_value_with_its_interval(results):
+def test_the_figure_shows_every_value_with_its_interval(results):
     (axes,) = eer_figure(results).axes
     assert [t.get_text() for t in axes.get_xticklabels()] == [
         "clean",
@@ -160,7 +162,7 @@ def test_the_figure_draws_every_value_with_its_interval(results):
 
 @pytest.mark.data
 @pytest.mark.skipif(not (DATA / "speech.csv").is_file(), reason=f"no real speech in {DATA}")
-def test_mfcc_statistics_land_where_they_should_on_real_speech():
+def test_mfcc_statistics_have_plausible_error_rates_on_real_speech():
     config = EncoderConfig(width=8, shared_blocks=1, stream_blocks=0, speaker_width=8, speaker_blocks=0)
     model = SeparativeEncoder(config).eval()
     corpus = load_corpus(DATA / "speech.csv")

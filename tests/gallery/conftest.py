@@ -1,4 +1,4 @@
-"""A model with a card, and a gallery of it."""
+"""A model with a card, and an empty gallery of this model."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from separative.model import SeparativeEncoder, load_model, save_model
 
 @pytest.fixture(scope="module")
 def saved(model: SeparativeEncoder, tmp_path_factory: pytest.TempPathFactory) -> SeparativeEncoder:
-    """With a card, as every model that is used."""
+    """The model with a card, as load_model returns it."""
     return load_model(save_model(model, tmp_path_factory.mktemp("model")))
 
 

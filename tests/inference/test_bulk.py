@@ -1,4 +1,4 @@
-"""A corpus embedded into Parquet: the same rows however often it is stopped, and none of another model."""
+"""Embedding a corpus into Parquet files: equal rows after interruptions, and one model per folder."""
 
 import logging
 import os
@@ -40,19 +40,19 @@ def rows(folder: Path) -> list[dict]:
     return [row for path in paths for row in parquet.read_table(path).to_pylist()]
 
 
-def test_rows_are_the_embeddings(saved, cuts: list[Cut], tmp_path: Path) -> None:
+def test_rows_equal_the_embeddings_of_single_recordings(saved, cuts: list[Cut], tmp_path: Path) -> None:
     folder = embed_corpus(saved, cuts, tmp_path / "out", part_size=4, batch=3)
     found = rows(folder)
     good = [cut for cut in cuts[:-1] if cut.id != "bad"]
-    wanted = {c.id: r for c, r in zip(good, embed_many(saved, [c.path for c in good]), strict=True)}
+    expected = {c.id: r for c, r in zip(good, embed_many(saved, [c.path for c in good]), strict=True)}
     wave_N, rate = audio.read(cuts[-1].path, start=0.5, seconds=1.25)
-    [wanted["piece"]] = embed_many(saved, [(wave_N, rate)])
-    for name, recording in wanted.items():
-        mine = [row for row in found if row["id"] == name]
-        assert [row["stream"] for row in mine] == [t.stream for t in recording.speakers]
-        for row, speaker in zip(mine, recording.speakers, strict=True):
-            np.testing.assert_allclose(row["embedding"], speaker.embedding_E, atol=1e-5)
-            np.testing.assert_allclose(row["activity"], speaker.activity_S, atol=1e-5)
+    [expected["piece"]] = embed_many(saved, [(wave_N, rate)])
+    for name, recording in expected.items():
+        own_rows = [row for row in found if row["id"] == name]
+        assert [row["stream"] for row in own_rows] == [speaker.stream for speaker in recording.speakers]
+        for row, speaker in zip(own_rows, recording.speakers, strict=True):
+            np.testing.assert_allclose(row["embedding"], speaker.embedding, atol=1e-5)
+            np.testing.assert_allclose(row["activity"], speaker.activity, atol=1e-5)
             assert row["model"] == saved.card["sha256"] and row["error"] is None
     [bad] = [row for row in found if row["id"] == "bad"]
     assert "bad.wav" in bad["error"] and bad["embedding"] is None
@@ -61,12 +61,14 @@ def test_rows_are_the_embeddings(saved, cuts: list[Cut], tmp_path: Path) -> None
     )
 
 
-def test_a_stopped_call_goes_on_and_others_are_refused(saved, cuts: list[Cut], tmp_path: Path) -> None:
+def test_an_interrupted_call_continues_and_other_settings_are_refused(
+    saved, cuts: list[Cut], tmp_path: Path
+) -> None:
     whole = rows(embed_corpus(saved, cuts, tmp_path / "whole", part_size=2))
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
 
     def stop(done: int, total: int) -> None:
-        told.append((done, total))
+        reported.append((done, total))
         if done >= 4:
             raise KeyboardInterrupt
 
@@ -74,20 +76,20 @@ def test_a_stopped_call_goes_on_and_others_are_refused(saved, cuts: list[Cut], t
         embed_corpus(saved, cuts, tmp_path / "out", part_size=2, progress=stop)
     first = sorted(p.name for p in (tmp_path / "out").glob("part-*"))
     assert first == ["part-000000.parquet", "part-000001.parquet"]
-    embed_corpus(saved, cuts, tmp_path / "out", part_size=2, progress=lambda *t: told.append(t))
-    assert told == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
+    embed_corpus(saved, cuts, tmp_path / "out", part_size=2, progress=lambda *t: reported.append(t))
+    assert reported == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
     assert rows(tmp_path / "out") == whole
     for other, key in (
         ({"cuts": cuts[:-1]}, "recordings"),
         ({"part_size": 3}, "part_size"),
         ({"channels": "first"}, "channels"),
     ):
-        told_to = {"cuts": cuts, "part_size": 2} | other
-        with pytest.raises(SeparativeError, match=f"begun with another '{key}"):
-            embed_corpus(saved, told_to.pop("cuts"), tmp_path / "out", **told_to)
+        arguments = {"cuts": cuts, "part_size": 2} | other
+        with pytest.raises(SeparativeError, match=f"started with another '{key}"):
+            embed_corpus(saved, arguments.pop("cuts"), tmp_path / "out", **arguments)
 
 
-def test_a_cluster_writes_the_same_and_a_killed_worker_loses_nothing(
+def test_a_cluster_writes_the_same_rows_even_if_a_worker_is_killed(
     saved, cuts: list[Cut], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
@@ -98,10 +100,10 @@ def test_a_cluster_writes_the_same_and_a_killed_worker_loses_nothing(
     killed: list[int] = []
 
     def kill(done: int, total: int) -> None:
-        # After the first part, whoever is at work now.
+        # After the first part, kill one of the workers that run a task.
         if not killed:
             names = subprocess.run(
-                ["pgrep", "-f", "ray::_work"], capture_output=True, text=True
+                ["pgrep", "-f", "ray::_write_part_task"], capture_output=True, text=True
             ).stdout.split()
             for number in names[:1]:
                 os.kill(int(number), signal.SIGKILL)
@@ -119,8 +121,8 @@ def test_a_cluster_writes_the_same_and_a_killed_worker_loses_nothing(
             np.testing.assert_allclose(one["embedding"], other["embedding"], atol=1e-5)
 
 
-def test_engines_are_named(saved, cuts: list[Cut], tmp_path: Path) -> None:
+def test_an_unknown_engine_and_a_useless_address_are_refused(saved, cuts: list[Cut], tmp_path: Path) -> None:
     with pytest.raises(SeparativeError, match="engine 'spark'"):
         embed_corpus(saved, cuts, tmp_path / "out", engine="spark")
-    with pytest.raises(SeparativeError, match="address 'auto': the engine 'local' has none"):
+    with pytest.raises(SeparativeError, match="valid with the engine 'ray' only, not with 'local': 'auto'"):
         embed_corpus(saved, cuts, tmp_path / "out", address="auto")

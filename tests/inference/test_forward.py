@@ -1,4 +1,4 @@
-"""Embeddings, activity and waveforms of recordings: the same alone, in a batch, in any order."""
+"""Embeddings, activity and waveforms of recordings do not depend on batch, padding and order."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ import torch
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError
-from separative.inference import MIN_SPEECH, embed, embed_many, separate, write_waveforms
-from separative.inference.forward import run
-from separative.inference.output import describe
+from separative.inference import MIN_SPEECH_SECONDS, embed, embed_many, separate, write_waveforms
+from separative.inference.forward import process_batch
+from separative.inference.output import describe_recording
 from separative.inference.recording import load
 from separative.model import SeparativeEncoder
 
@@ -16,72 +16,72 @@ RATE = 8000
 FLOAT = 1e-5
 
 
-def silenced(model):
-    """The same encoder, deaf: its activity never rises above one half."""
-    deaf = SeparativeEncoder(model.config).eval()
-    deaf.load_state_dict(model.state_dict())
+def without_speech(model):
+    """A copy of the encoder with an activity below one half for every input."""
+    silent = SeparativeEncoder(model.config).eval()
+    silent.load_state_dict(model.state_dict())
     with torch.no_grad():
-        deaf.speaker.activity.weight.zero_()
-        deaf.speaker.activity.bias.fill_(-5.0)
-    return deaf
+        silent.speaker.activity.weight.zero_()
+        silent.speaker.activity.bias.fill_(-5.0)
+    return silent
 
 
-def same(one, other, waves=True):
+def assert_same(one, other, waves=True):
     assert (one.name, one.seconds, len(one.streams)) == (other.name, other.seconds, len(other.streams))
     for a, b in zip(one.streams, other.streams, strict=True):
         assert (a.stream, a.audible) == (b.stream, b.audible)
-        for name in ("embedding_E", "query_E", "activity_S", *(["waveform_N"] if waves else [])):
+        for name in ("embedding", "query", "activity", *(["waveform"] if waves else [])):
             np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=FLOAT)
 
 
 def test_batch_padding_and_order_change_nothing(model, record):
     paths = [record(f"{n}.wav", seconds=s, seed=n) for n, s in enumerate((0.9, 2.3, 1.1, 1.7))]
     alone = [separate(model, path) for path in paths]
-    for one, other in zip(alone, run(model, [load(path, RATE) for path in paths]), strict=True):
-        same(one, other)
+    for one, other in zip(alone, process_batch(model, [load(path, RATE) for path in paths]), strict=True):
+        assert_same(one, other)
     for batch in (2, 4):
         for one, other in zip(alone, embed_many(model, iter(paths), batch=batch), strict=True):
-            same(one, other, waves=False)
+            assert_same(one, other, waves=False)
     for one, other in zip(alone[::-1], embed_many(model, paths[::-1], batch=3), strict=True):
-        same(one, other, waves=False)
+        assert_same(one, other, waves=False)
 
 
-def test_embedding_alone_goes_without_waveforms_and_says_so(model, record, tmp_path):
+def test_embed_gives_no_waveforms_and_writing_them_is_refused(model, record, tmp_path):
     path = record("only.wav")
     recording = embed(model, path)
-    same(recording, separate(model, path), waves=False)
-    assert all(t.waveform_N.size == 0 for t in recording.streams)
-    assert "level_db" not in describe(recording)["speakers"][0]
-    assert describe(separate(model, path))["speakers"][0]["level_db"] < 0
+    assert_same(recording, separate(model, path), waves=False)
+    assert all(stream.waveform.size == 0 for stream in recording.streams)
+    assert "level_db" not in describe_recording(recording)["speakers"][0]
+    assert describe_recording(separate(model, path))["speakers"][0]["level_db"] < 0
     with pytest.raises(SeparativeError, match=r"only.wav was embedded without waveforms; use separate"):
         write_waveforms(recording, tmp_path)
 
 
-def test_what_a_speaker_is_made_of(model, record):
+def test_fields_of_a_stream(model, record):
     recording = separate(model, record("a.flac", seconds=1.5))
     assert recording.seconds == 1.5
     assert len(recording.streams) == model.streams
-    speech = [t.speech_seconds for t in recording.streams]
+    speech = [stream.speech_seconds for stream in recording.streams]
     assert speech == sorted(speech, reverse=True)
-    for speaker in recording.streams:
-        assert np.linalg.norm(speaker.embedding_E) == pytest.approx(1, abs=FLOAT)
-        assert np.linalg.norm(speaker.query_E) == pytest.approx(1, abs=FLOAT)
-        assert len(speaker.waveform_N) == 12000
-        assert len(speaker.activity_S) * speaker.segment_seconds == pytest.approx(1.5, abs=0.1)
-        assert ((speaker.activity_S >= 0) & (speaker.activity_S <= 1)).all()
-        counted = (speaker.activity_S > 0.5).sum() * speaker.segment_seconds
-        assert speaker.speech_seconds == pytest.approx(min(1.5, counted))
-        assert speaker.audible == (speaker.speech_seconds >= MIN_SPEECH)
-        assert speaker.level_db == pytest.approx(audio.level_db(speaker.waveform_N))
+    for stream in recording.streams:
+        assert np.linalg.norm(stream.embedding) == pytest.approx(1, abs=FLOAT)
+        assert np.linalg.norm(stream.query) == pytest.approx(1, abs=FLOAT)
+        assert len(stream.waveform) == 12000
+        assert len(stream.activity) * stream.segment_seconds == pytest.approx(1.5, abs=0.1)
+        assert ((stream.activity >= 0) & (stream.activity <= 1)).all()
+        counted = (stream.activity > 0.5).sum() * stream.segment_seconds
+        assert stream.speech_seconds == pytest.approx(min(1.5, counted))
+        assert stream.audible == (stream.speech_seconds >= MIN_SPEECH_SECONDS)
+        assert stream.level_db == pytest.approx(audio.level_db(stream.waveform))
 
 
-def test_a_file_and_its_waveform_are_one(model, record):
+def test_a_file_and_its_waveform_give_the_same_embeddings(model, record):
     path = record("b.wav")
     wave_N, rate = audio.read(path)
     for one, other in zip(
         separate(model, path).streams, separate(model, (wave_N, rate)).streams, strict=True
     ):
-        np.testing.assert_array_equal(one.embedding_E, other.embedding_E)
+        np.testing.assert_array_equal(one.embedding, other.embedding)
 
 
 def test_other_rates_and_codecs_are_resampled(model, record):
@@ -91,7 +91,7 @@ def test_other_rates_and_codecs_are_resampled(model, record):
         assert recording.seconds == pytest.approx(1.5, abs=0.07)
 
 
-def test_channels_become_one_by_the_policy_named(model, record):
+def test_channels_are_combined_by_the_chosen_policy(model, record):
     path = record("stereo.wav", channels=2)
     waves, rate = audio.read(path, channels="each")
     mean, first = separate(model, path), separate(model, path, channels="first")
@@ -101,24 +101,24 @@ def test_channels_become_one_by_the_policy_named(model, record):
     assert separate(model, record("mono.wav")).note == ""
     for recording, wave in ((mean, waves.mean(0)), (first, waves[0])):
         mono = separate(model, (wave, rate))
-        np.testing.assert_allclose(recording.streams[0].embedding_E, mono.streams[0].embedding_E, atol=FLOAT)
+        np.testing.assert_allclose(recording.streams[0].embedding, mono.streams[0].embedding, atol=FLOAT)
     same_wave = separate(model, (waves, rate), channels="first")
-    np.testing.assert_array_equal(same_wave.streams[0].embedding_E, first.streams[0].embedding_E)
+    np.testing.assert_array_equal(same_wave.streams[0].embedding, first.streams[0].embedding)
 
 
-def test_consistent_estimates_keep_the_level_of_the_input(model, record):
+def test_waveforms_scale_with_the_input(model, record):
     wave_N, rate = audio.read(record("d.wav"))
     quiet, loud = separate(model, (0.1 * wave_N, rate)), separate(model, (wave_N, rate))
-    by_stream = {t.stream: t for t in quiet.streams}
-    for speaker in loud.streams:
-        np.testing.assert_allclose(10 * by_stream[speaker.stream].waveform_N, speaker.waveform_N, atol=1e-3)
+    by_stream = {stream.stream: stream for stream in quiet.streams}
+    for stream in loud.streams:
+        np.testing.assert_allclose(10 * by_stream[stream.stream].waveform, stream.waveform, atol=1e-3)
 
 
-def test_recordings_that_cannot_be_taken_are_named(model, record, tmp_path):
+def test_recordings_that_cannot_be_loaded_are_refused_by_name(model, record, tmp_path):
     long = record("long.wav", seconds=61)
-    with pytest.raises(AudioError, match=r"long.wav lasts over 60 s; recordings up to that are taken whole"):
+    with pytest.raises(AudioError, match=r"long.wav is longer than 60 s; use 'separative diarize'"):
         separate(model, long)
-    with pytest.raises(AudioError, match=r"short.wav lasts 0.30 s; an embedding needs 0.5 s"):
+    with pytest.raises(AudioError, match=r"short.wav is 0.30 s long; an embedding needs 0.5 s"):
         embed(model, record("short.wav", seconds=0.3))
     audio.write(tmp_path / "silent.wav", np.zeros(RATE, np.float32), RATE)
     with pytest.raises(AudioError, match=r"silent.wav is silent"):
@@ -134,9 +134,9 @@ def test_recordings_that_cannot_be_taken_are_named(model, record, tmp_path):
         list(embed_many(model, [record("e.wav"), tmp_path / "text.wav"]))
 
 
-def test_too_little_speech_is_said_not_scored(model, record):
+def test_embedding_a_recording_without_speech_is_refused(model, record):
     path = record("f.wav")
-    recording = separate(silenced(model), path)
+    recording = separate(without_speech(model), path)
     assert recording.speakers == ()
     with pytest.raises(AudioError, match=r"f.wav: 0.00 s of speech found; an embedding needs 0.5 s"):
-        embed(silenced(model), path)
+        embed(without_speech(model), path)

@@ -1,4 +1,4 @@
-"""Scores are cosines of audible speakers; only the views of one side share a memory. Results on disk."""
+"""Verification: scores, shared memory and evidence. Writing waveforms and embeddings."""
 
 import itertools
 import json
@@ -17,11 +17,11 @@ from separative.metrics import log_odds
 FLOAT = 1e-5
 
 
-def test_the_score_is_the_largest_cosine_and_names_its_streams(model, record):
+def test_the_score_is_the_largest_cosine_of_all_pairs_of_streams(model, record):
     left, right = record("l.wav", seed=1), record("r.wav", seed=2, seconds=2.0)
     found = verify(model, left, right)
     pairs = {
-        (a.stream, b.stream): float(a.embedding_E @ b.embedding_E)
+        (a.stream, b.stream): float(a.embedding @ b.embedding)
         for a, b in itertools.product(separate(model, left).speakers, separate(model, right).speakers)
     }
     assert found.score == pytest.approx(max(pairs.values()), abs=FLOAT)
@@ -31,28 +31,28 @@ def test_the_score_is_the_largest_cosine_and_names_its_streams(model, record):
     assert verify(model, left, left).score == pytest.approx(1, abs=FLOAT)
 
 
-def test_views_of_an_enrolment_share_a_memory_and_the_sides_do_not(model, record):
+def test_recordings_of_one_side_share_a_memory_and_the_two_sides_do_not(model, record):
     views = [record("v0.wav", seed=3), record("v1.wav", seed=4, seconds=2.2)]
     test = record("t.wav", seed=5)
     found = verify(model, views, test)
-    # Slowly: the answers of each view's queries over the segments of both views, put side by side.
-    parts = [forward(model, [load(path, model.rate).wave_N]) for path in views]
+    # Slow reference: attend with the queries of each view to the concatenated segments of both views.
+    parts = [forward(model, [load(path, model.rate).waveform]) for path in views]
     memory = torch.cat([p.segment_BCSE for p in parts], dim=2)
     activity = torch.cat([p.activity_BCS for p in parts], dim=2)
     valid = torch.cat([p.valid_BS for p in parts], dim=1)
     with torch.inference_mode():
-        answers = [
-            model.answer(p.query_BCE, memory, activity, valid, torch.zeros(1, dtype=torch.long))[0].numpy()
+        attended = [
+            model.attend(p.query_BCE, memory, activity, valid, torch.zeros(1, dtype=torch.long))[0].numpy()
             for p in parts
         ]
     other = separate(model, test).speakers
-    best = max(float(e @ b.embedding_E) for answer in answers for e in answer for b in other)
+    best = max(float(e @ b.embedding) for embed_CE in attended for e in embed_CE for b in other)
     assert found.score == pytest.approx(best, abs=FLOAT)
     alone = max(verify(model, view, test).score for view in views)
     assert abs(alone - found.score) > 1e-4, "the shared memory must matter for this test to mean anything"
 
 
-def test_two_recordings_are_not_mistaken_for_a_waveform_with_its_rate(model, record):
+def test_a_waveform_with_its_rate_is_one_recording(model, record):
     path = record("w.wav", seed=6)
     wave, rate = audio.read(path)
     assert verify(model, (wave, rate), [path]).score == pytest.approx(1, abs=FLOAT)
@@ -69,21 +69,21 @@ CALIBRATION = {
 }
 
 
-def test_evidence_is_the_calibrated_score_at_the_prior(model, record, monkeypatch):
+def test_evidence_follows_from_calibration_and_prior(model, record, monkeypatch):
     monkeypatch.setattr(model, "card", {"calibration": CALIBRATION})
     left, right = record("x.wav"), record("o.wav", seed=9)
     found = verify(model, left, right)
     assert found.llr == pytest.approx(10 * found.score - 8, abs=FLOAT)
     assert found.probability == pytest.approx(1 / (1 + np.exp(-found.llr)), abs=FLOAT)
     assert (found.prior, found.calibrated_on) == (0.5, "clean, overlap0; 4 s a side; 35 speakers")
-    # A higher prior moves the odds by as much, the evidence not at all; the decision turns where they cancel.
+    # The prior shifts the posterior odds, not the ratio. The decision changes where the two cancel.
     rare = verify(model, left, right, prior=0.01)
     assert rare.llr == found.llr
     assert log_odds(rare.probability) == pytest.approx(found.llr + log_odds(0.01), abs=FLOAT)
-    turning = 1 / (1 + np.exp(found.llr))
+    break_even = 1 / (1 + np.exp(found.llr))
     for factor, same in ((0.99, False), (1.01, True)):
-        said = verify(model, left, right, prior=turning * factor)
-        assert said.same is same is (said.probability > 0.5)
+        decided = verify(model, left, right, prior=break_even * factor)
+        assert decided.same is same is (decided.probability > 0.5)
 
 
 def test_a_model_without_calibration_gives_a_score_only(model, record):
@@ -92,7 +92,7 @@ def test_a_model_without_calibration_gives_a_score_only(model, record):
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, 1.5])
-def test_a_prior_that_is_no_open_probability_is_refused(model, record, prior):
+def test_a_prior_outside_0_to_1_is_refused(model, record, prior):
     with pytest.raises(SeparativeError, match="between 0 and 1"):
         verify(model, record("x.wav"), record("x.wav"), prior=prior)
 
@@ -107,30 +107,30 @@ def test_a_side_with_too_little_speech_is_refused(model, record):
         verify(model, record("x.wav"), record("y.wav", seconds=0.2))
 
 
-def test_waveforms_on_disk_are_the_speakers(model, record, tmp_path):
+def test_written_waveforms_are_those_of_the_speakers(model, record, tmp_path):
     recording = separate(model, record("mix.wav", seed=7))
     paths = write_waveforms(recording, tmp_path)
     assert [p.name for p in paths] == ["mix-speaker1.wav", "mix-speaker2.wav"]
     for path, speaker in zip(paths, recording.speakers, strict=True):
         wave_N, rate = audio.read(path)
         assert rate == recording.rate
-        np.testing.assert_allclose(wave_N, speaker.waveform_N, atol=2**-15)
+        np.testing.assert_allclose(wave_N, speaker.waveform, atol=2**-15)
 
 
-def test_loud_speakers_are_turned_down_together(model, record, tmp_path):
+def test_loud_waveforms_are_scaled_down_by_one_factor(model, record, tmp_path):
     wave_N, rate = audio.read(record("loud.wav", seed=8))
     recording = separate(model, (20 * wave_N, rate))
-    peaks = [np.abs(t.waveform_N).max() for t in recording.speakers]
+    peaks = [np.abs(speaker.waveform).max() for speaker in recording.speakers]
     assert max(peaks) > 1
     written = [np.abs(audio.read(p)[0]).max() for p in write_waveforms(recording, tmp_path, "loud")]
     np.testing.assert_allclose(written, np.array(peaks) / max(peaks), atol=2**-14)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".json"])
-def test_embeddings_on_disk_are_those_of_the_audible_speakers(model, record, tmp_path, suffix):
+def test_written_embeddings_are_those_of_the_audible_speakers(model, record, tmp_path, suffix):
     recordings = [separate(model, record(f"z{n}.wav", seed=n)) for n in range(2)]
     path = write_embeddings(recordings, tmp_path / "new" / f"out{suffix}")
-    expected = [t for r in recordings for t in r.speakers]
+    expected = [speaker for recording in recordings for speaker in recording.speakers]
     if suffix == ".npz":
         stored = np.load(path)
         embedding, stream = stored["embedding"], list(stored["stream"])
@@ -138,11 +138,11 @@ def test_embeddings_on_disk_are_those_of_the_audible_speakers(model, record, tmp
     else:
         speakers = [t for entry in json.loads(path.read_text()) for t in entry["speakers"]]
         embedding, stream = [t["embedding"] for t in speakers], [t["stream"] for t in speakers]
-    np.testing.assert_allclose(embedding, [t.embedding_E for t in expected], atol=FLOAT)
+    np.testing.assert_allclose(embedding, [t.embedding for t in expected], atol=FLOAT)
     assert stream == [t.stream for t in expected]
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_other_suffixes_are_refused(model, record, tmp_path):
+def test_an_unknown_suffix_is_refused(model, record, tmp_path):
     with pytest.raises(SeparativeError, match=r"'.npy' \(did you mean '.npz'\?\); valid: .json, .npz"):
         write_embeddings([separate(model, record("x.wav"))], tmp_path / "out.npy")

@@ -1,4 +1,4 @@
-"""Trials with few distinct scores, so that ties within and across classes are the rule."""
+"""Random trials with few distinct scores, so that most have ties within and across classes."""
 
 import numpy as np
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Costs of log-likelihood ratios against textbook references; calibration of scores whose ratio is known."""
+"""Costs of log-likelihood ratios against slow references; calibration of scores with known ratios."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def slow_cllr(llr, target):
 
 
 def slow_min_cllr(score, target):
-    """Textbook pooling of adjacent violators: one block a score, merged until the shares of targets rise."""
+    """Pooling of adjacent violators: one block per score, merged until the shares of targets increase."""
     blocks = []
     for value in np.unique(score):
         here = score == value
@@ -34,7 +34,7 @@ def slow_min_cllr(score, target):
 
 
 def gaussian(count, distance, seed=0):
-    """Scores whose true llr is the score itself: N(±d²/2, d²) in each class."""
+    """Scores that equal their true log-likelihood ratio: N(±d²/2, d²) in each class."""
     target = np.arange(count) % 3 == 0
     noise = np.random.default_rng(seed).standard_normal(count)
     return np.where(target, 0.5, -0.5) * distance**2 + distance * noise, target
@@ -42,7 +42,7 @@ def gaussian(count, distance, seed=0):
 
 @settings(deadline=None)
 @given(trials())
-def test_costs_are_the_textbook_s(some):
+def test_costs_equal_slow_references(some):
     score, target = some
     assert cllr(score, target) == pytest.approx(slow_cllr(score, target), abs=EXACT)
     assert min_cllr(score, target) == pytest.approx(slow_min_cllr(score, target), abs=EXACT)
@@ -52,7 +52,7 @@ def test_costs_are_the_textbook_s(some):
 
 @settings(deadline=None)
 @given(trials(), st.data())
-def test_weights_of_costs_are_repetitions(some, data):
+def test_a_weight_counts_as_a_number_of_copies(some, data):
     score, target = some
     times = data.draw(st.lists(st.integers(0, 3), min_size=len(score), max_size=len(score)))
     times[0], times[1] = max(1, times[0]), max(1, times[1])
@@ -65,18 +65,19 @@ def test_weights_of_costs_are_repetitions(some, data):
         np.testing.assert_allclose(fitted.llr(score), again.llr(score), atol=FIT)
 
 
-def test_ignorance_costs_one_bit_and_certainty_nothing():
+def test_zero_ratios_cost_one_bit_and_correct_certainty_nothing():
     target = np.arange(10) % 2 == 0
     assert cllr(np.zeros(10), target) == pytest.approx(1.0, abs=EXACT)
     assert min_cllr(np.zeros(10), target) == pytest.approx(1.0, abs=EXACT)
     assert min_cllr(target.astype(float), target) == pytest.approx(0.0, abs=EXACT)
     assert cllr(np.where(target, 1e4, -1e4), target) == pytest.approx(0.0, abs=EXACT)
     assert cllr(np.where(target, -1e4, 1e4), target) == pytest.approx(1e4 / np.log(2), rel=EXACT)
-    nobody = target.astype(float)
-    assert np.isnan(cllr(nobody, target, nobody)) and np.isnan(min_cllr(nobody, target, nobody))
+    one_class = target.astype(float)  # as weights: non-targets have none
+    assert np.isnan(cllr(np.zeros(10), target, one_class))
+    assert np.isnan(min_cllr(np.zeros(10), target, one_class))
 
 
-def test_the_fit_is_the_minimum_that_a_general_optimiser_finds():
+def test_the_fit_equals_that_of_a_general_optimiser():
     score, target = gaussian(300, 1.5)
     for prior in (0.05, 0.5, 0.9):
 
@@ -92,23 +93,23 @@ def test_the_fit_is_the_minimum_that_a_general_optimiser_finds():
 
 
 @pytest.mark.parametrize(("gain", "shift"), [(1.0, 0.0), (0.01, 5.0), (-3.0, 1e3)])
-def test_true_ratios_are_recovered_whatever_became_of_them(gain, shift):
+def test_true_ratios_are_recovered_from_scaled_and_shifted_scores(gain, shift):
     llr, target = gaussian(200_000, 2.0)
     fitted = fit_calibration(gain * llr + shift, target)
     assert fitted.scale * gain == pytest.approx(1.0, abs=0.02)
     found = fitted.llr(gain * llr + shift)
     assert cllr(found, target) - min_cllr(llr, target) < 0.001
-    # Calibrated: among trials held for the same speaker with probability p, a share p is.
+    # Calibrated: of trials with probability p, a share p are target trials.
     p = fitted.probability(gain * llr + shift, prior=1 / 3)
     for low in (0.1, 0.4, 0.7):
         some = (p > low) & (p < low + 0.1)
         assert target[some].mean() == pytest.approx(p[some].mean(), abs=0.03)
 
 
-def test_hard_scores_still_have_a_finite_map():
+def test_separable_constant_and_extreme_scores_give_finite_maps():
     target = np.arange(20) % 2 == 0
-    parted = fit_calibration(np.where(target, 1.0, 0.0), target)
-    assert 0 < parted.scale < 1e3 and cllr(parted.llr(target.astype(float)), target) < 1e-3
+    separable = fit_calibration(np.where(target, 1.0, 0.0), target)
+    assert 0 < separable.scale < 1e3 and cllr(separable.llr(target.astype(float)), target) < 1e-3
     constant = fit_calibration(np.full(20, 0.7), target)
     np.testing.assert_allclose(constant.llr([0.7]), 0.0, atol=FIT)
     outlier = np.append(np.where(target, 0.6, 0.4), 1e6)
@@ -116,7 +117,7 @@ def test_hard_scores_still_have_a_finite_map():
     assert np.isfinite([far.scale, far.offset]).all()
 
 
-def test_probability_is_bayes_rule():
+def test_probability_follows_bayes_rule():
     some = Calibration(2.0, -1.0)
     assert some.llr(0.5) == 0.0
     assert some.probability(0.5, prior=0.2) == pytest.approx(0.2, abs=EXACT)
@@ -125,7 +126,7 @@ def test_probability_is_bayes_rule():
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, -0.1, float("nan")])
-def test_a_prior_is_between_0_and_1(prior):
+def test_a_prior_outside_0_to_1_is_refused(prior):
     with pytest.raises(SeparativeError, match="between 0 and 1"):
         Calibration(1.0, 0.0).probability(0.0, prior)
 
@@ -138,6 +139,6 @@ def test_bad_trials_are_refused(function):
         function(np.array([0.0, 1.0]), np.array([True, True]))
 
 
-def test_a_class_without_weight_cannot_be_calibrated():
+def test_calibration_needs_weight_in_both_classes():
     with pytest.raises(SeparativeError, match="weight on at least one target"):
         fit_calibration(np.array([0.0, 1.0]), np.array([False, True]), np.array([1.0, 0.0]))

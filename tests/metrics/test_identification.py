@@ -1,4 +1,4 @@
-"""Galleries and score normalisation against loops over every probe and side."""
+"""Identification rates and score normalisation against loops over all probes and sides."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from separative.errors import SeparativeError
-from separative.metrics import adaptive_snorm, identification, open_set
+from separative.metrics import adaptive_snorm, identification_rates, open_set_rate
 
 EXACT = 1e-9
 
@@ -23,9 +23,9 @@ def galleries(draw):
 
 @settings(deadline=None)
 @given(galleries())
-def test_ranks_are_counted_with_ties_against_the_probe(some):
+def test_ties_count_against_the_correct_entry(some):
     score, true = some
-    found = identification(score, true, ranks=(1, 2, score.shape[1]))
+    found = identification_rates(score, true, ranks=(1, 2, score.shape[1]))
     for rank, share in found.items():
         hits = 0
         for row, own in zip(score, true, strict=True):
@@ -37,7 +37,7 @@ def test_ranks_are_counted_with_ties_against_the_probe(some):
 
 @settings(deadline=None)
 @given(galleries(), st.sampled_from([0.0, 0.01, 0.1, 0.3]))
-def test_open_set_is_the_best_over_all_admissible_thresholds(some, false_accepts):
+def test_the_open_set_rate_is_the_best_over_all_allowed_thresholds(some, false_accepts):
     score, true = some
     rows = range(len(true))
     impostors = [max(s for g, s in enumerate(score[r]) if g != true[r]) for r in rows]
@@ -46,17 +46,17 @@ def test_open_set_is_the_best_over_all_admissible_thresholds(some, false_accepts
         if np.mean([i > threshold for i in impostors]) <= false_accepts:
             hits = [score[r, true[r]] > max(impostors[r], threshold) for r in rows]
             best = max(best, float(np.mean(hits)))
-    assert open_set(score, true, false_accepts) == pytest.approx(best, abs=EXACT)
+    assert open_set_rate(score, true, false_accepts) == pytest.approx(best, abs=EXACT)
 
 
-def test_a_constant_score_identifies_nobody():
+def test_a_constant_score_identifies_no_probe():
     score, true = np.zeros((4, 3)), np.array([0, 1, 2, 0])
-    assert identification(score, true, ranks=(1, 3)) == {1: 0.0, 3: 1.0}
-    assert open_set(score, true) == 0.0
-    assert open_set(np.eye(3), np.arange(3)) == 1.0
+    assert identification_rates(score, true, ranks=(1, 3)) == {1: 0.0, 3: 1.0}
+    assert open_set_rate(score, true) == 0.0
+    assert open_set_rate(np.eye(3), np.arange(3)) == 1.0
 
 
-def test_snorm_is_the_loop_of_its_definition():
+def test_snorm_equals_a_loop_over_its_definition():
     rng = np.random.default_rng(0)
     score, left, right = rng.random((4, 3)), rng.random((4, 20)), rng.random((3, 30))
     for top in (5, 1000):
@@ -69,13 +69,13 @@ def test_snorm_is_the_loop_of_its_definition():
                 assert fast[i, j] == pytest.approx(slow, abs=EXACT)
 
 
-def test_snorm_undoes_what_a_side_does_to_all_its_scores():
+def test_snorm_removes_gain_and_offset_of_a_side():
     rng = np.random.default_rng(1)
     score, left, right = rng.random((3, 2)), rng.random((3, 50)), rng.random((2, 50))
     one_sided = adaptive_snorm(score, left, np.tile([0.0, 1.0], (2, 25)))
     gain = np.array([[0.5], [1.0], [4.0]])
     shifted = adaptive_snorm(gain * score + 1, gain * left + 1, np.tile([0.0, 1.0], (2, 25)))
-    # The right sides' half still sees the raw score; the left sides' half must not have moved.
+    # The half normalised by right sides still changes with the score; the other half must not change.
     raw = (gain * score + 1 - score) / 0.5 / 2
     np.testing.assert_allclose(shifted - one_sided, raw, atol=EXACT)
     np.testing.assert_allclose(
@@ -91,13 +91,13 @@ BAD = np.array([[0.0, 1.0], [np.nan, 0.0]])
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: identification(BAD, np.array([0, 1])), "number 1, 0 is nan"),
-        (lambda: identification(np.eye(2), np.array([0, 1]), ranks=(0,)), "ranks begin at 1"),
-        (lambda: open_set(np.ones((2, 1)), np.array([0, 0])), "at least two speakers"),
-        (lambda: open_set(np.eye(2), np.array([0, 1]), false_accepts=1.0), "false_accepts"),
+        (lambda: identification_rates(BAD, np.array([0, 1])), "number 1, 0 is nan"),
+        (lambda: identification_rates(np.eye(2), np.array([0, 1]), ranks=(0,)), "ranks begin at 1"),
+        (lambda: open_set_rate(np.ones((2, 1)), np.array([0, 0])), "at least two speakers"),
+        (lambda: open_set_rate(np.eye(2), np.array([0, 1]), false_accepts=1.0), "false_accepts"),
         (lambda: adaptive_snorm(np.eye(2), BAD, np.eye(2)), "number 1, 0 is nan"),
         (lambda: adaptive_snorm(np.eye(2), np.eye(2), np.eye(2), top=1), "at least 2, not 1"),
-        (lambda: adaptive_snorm(np.eye(2), np.eye(2), np.ones((2, 5))), "the right side number 0"),
+        (lambda: adaptive_snorm(np.eye(2), np.eye(2), np.ones((2, 5))), "right side number 0"),
     ],
 )
 def test_bad_input_is_refused(call, words):

@@ -1,4 +1,4 @@
-"""Separation against hand-made cases; perceived quality against what its models must say of easy ones."""
+"""Signal-to-distortion ratios on constructed signals; perceived quality on easy cases."""
 
 import sys
 
@@ -18,7 +18,7 @@ def orthogonal(count, size=4096):
     return np.stack([np.sqrt(2) * np.sin(2 * np.pi * (k + 3) * time) for k in range(count)])
 
 
-def test_si_sdr_is_the_ratio_of_powers_at_any_scale_and_offset():
+def test_si_sdr_is_the_power_ratio_at_any_scale_and_offset():
     source, noise = orthogonal(2)
     for db in (-20.0, 0.0, 7.0, 60.0):
         estimate = source + 10 ** (-db / 20) * noise
@@ -26,14 +26,14 @@ def test_si_sdr_is_the_ratio_of_powers_at_any_scale_and_offset():
         assert si_sdr(-3.0 * estimate + 5.0, 0.1 * source - 1.0) == pytest.approx(db, abs=DB)
 
 
-def test_si_sdr_stays_finite_for_silence_and_perfection():
+def test_si_sdr_is_finite_for_silence_and_a_perfect_estimate():
     (source,) = orthogonal(1)
     assert si_sdr(source, source) > 100
     assert si_sdr(np.zeros_like(source), source) <= 0.0
     assert np.isfinite(si_sdr(source, np.zeros_like(source)))
 
 
-def test_improvement_finds_the_permutation_and_subtracts_the_mixture():
+def test_improvement_uses_the_best_permutation_and_subtracts_the_mixture():
     sources = orthogonal(2)
     estimates = np.stack([sources[1] + 0.1 * sources[0], 0 * sources[0], sources[0] + 0.1 * sources[1]])
     improvement, streams = si_sdr_improvement(estimates, sources, sources.sum(0))
@@ -43,7 +43,7 @@ def test_improvement_finds_the_permutation_and_subtracts_the_mixture():
     np.testing.assert_allclose(unprocessed, 0.0, atol=DB)
 
 
-def test_sdr_is_si_sdr_that_minds_the_scale():
+def test_sdr_is_sensitive_to_scale():
     source, noise = orthogonal(2)
     for db in (-20.0, 0.0, 7.0, 60.0):
         assert sdr(source + 10 ** (-db / 20) * noise, source) == pytest.approx(db, abs=DB)
@@ -53,8 +53,8 @@ def test_sdr_is_si_sdr_that_minds_the_scale():
     assert ratio_C[0] > 100 and ratio_C[1] == pytest.approx(0.0, abs=DB)
 
 
-def voice(seconds=2.0, rate=RATE):
-    """Something like speech: harmonics of a gliding pitch in syllables, and a little hiss."""
+def speech_like(seconds=2.0, rate=RATE):
+    """A signal like speech: harmonics with varying pitch and syllabic modulation, and weak noise."""
     rng = np.random.default_rng(0)
     time = np.arange(round(seconds * rate)) / rate
     phase = 2 * np.pi * np.cumsum(120 + 20 * np.sin(5 * time)) / rate
@@ -63,27 +63,27 @@ def voice(seconds=2.0, rate=RATE):
 
 
 @pytest.mark.parametrize(("name", "measure"), [("pesq", pesq), ("pystoi", stoi)])
-def test_quality_falls_with_noise(name, measure):
+def test_quality_decreases_with_noise(name, measure):
     pytest.importorskip(name, reason="the extra 'quality' is not installed")
-    source = voice()
+    source = speech_like()
     noise = 0.1 * np.random.default_rng(1).standard_normal(len(source))
     figures = [measure(source + gain * noise, source, RATE) for gain in (0.0, 0.01, 1.0)]
     assert figures == sorted(figures, reverse=True)
     best = {"pesq": 4.64, "pystoi": 1.0}[name]
     assert figures[0] == pytest.approx(best, abs=0.01) and figures[-1] < 0.7 * figures[0]
-    assert measure(voice(rate=8000), voice(rate=8000), 8000) >= 0.97 * figures[0]
+    assert measure(speech_like(rate=8000), speech_like(rate=8000), 8000) >= 0.97 * figures[0]
 
 
 @pytest.mark.parametrize(
     ("name", "call", "words"),
     [
-        ("pesq", lambda: pesq(voice(), voice(), 22050), "8000 and 16000 Hz, not 22050"),
-        ("pesq", lambda: pesq(voice(), np.zeros(2 * RATE), RATE), "no value for this source"),
-        ("pesq", lambda: pesq(np.zeros(2 * RATE), voice(), RATE), "silent estimate"),
-        ("pystoi", lambda: stoi(voice(0.2), voice(0.2), RATE), "0.4 s of speech"),
+        ("pesq", lambda: pesq(speech_like(), speech_like(), 22050), "8000 and 16000 Hz, not 22050"),
+        ("pesq", lambda: pesq(speech_like(), np.zeros(2 * RATE), RATE), "no value for this source"),
+        ("pesq", lambda: pesq(np.zeros(2 * RATE), speech_like(), RATE), "silent estimate"),
+        ("pystoi", lambda: stoi(speech_like(0.2), speech_like(0.2), RATE), "0.4 s of speech"),
     ],
 )
-def test_quality_without_a_value_is_an_error(name, call, words):
+def test_undefined_quality_is_an_error(name, call, words):
     pytest.importorskip(name, reason="the extra 'quality' is not installed")
     with pytest.raises(SeparativeError, match=words):
         call()
@@ -93,4 +93,4 @@ def test_quality_without_a_value_is_an_error(name, call, words):
 def test_a_missing_extra_is_named(monkeypatch, name, measure):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"separative\[quality\]"):
-        measure(voice(), voice(), RATE)
+        measure(speech_like(), speech_like(), RATE)

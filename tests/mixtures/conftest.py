@@ -1,4 +1,4 @@
-"""Small corpora of unmistakable voices: each speaker hums at a pitch of their own."""
+"""Small synthetic corpora in which each speaker hums at a different pitch."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="session")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Two clips, the second shorter than a crop and silent for a half."""
+    """Two clips. The second one is shorter than a mixture, and its first half is silent."""
     folder = tmp_path_factory.mktemp("noise")
     rng = np.random.default_rng(5)
     short = 0.05 * rng.standard_normal(2000)

@@ -1,4 +1,4 @@
-"""Channels colour, rooms ring; neither shifts a wave in time nor changes its length."""
+"""Channels filter and rooms reverberate; both keep the length of a waveform and add no delay."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_flat_channel_changes_nothing() -> None:
     np.testing.assert_allclose(Channel(FLAT, 0.0, None, None, "none").apply(wave, RATE), wave, atol=1e-5)
 
 
-def test_responses_at_the_frequencies_that_define_them() -> None:
+def test_response_is_right_at_the_frequencies_that_define_it() -> None:
     banded = Channel(FLAT, 0.0, 200.0, 3000.0, "none")
     for hertz in (200.0, 3000.0):
         assert tone_gain_db(banded, hertz) == pytest.approx(-3.01, abs=RESPONSE_DB)
@@ -42,7 +42,7 @@ def test_responses_at_the_frequencies_that_define_them() -> None:
     assert tone_gain_db(peaked, 720.0) == pytest.approx(9.0, abs=RESPONSE_DB)
 
 
-def test_mu_law_noise_is_that_of_eight_bits_at_any_level() -> None:
+def test_mu_law_has_the_noise_of_eight_bits_at_any_level() -> None:
     wave = np.random.default_rng(1).standard_normal(RATE).astype(np.float32)
     for level in (1.0, 1e-4):
         coded = Channel(FLAT, 0.0, None, None, "mulaw").apply(level * wave, RATE)
@@ -52,7 +52,7 @@ def test_mu_law_noise_is_that_of_eight_bits_at_any_level() -> None:
         assert len(np.unique(coded)) <= 255
 
 
-def test_telephone_keeps_what_lies_below_four_kilohertz() -> None:
+def test_telephone_keeps_only_frequencies_below_four_kilohertz() -> None:
     telephone = Channel(FLAT, 0.0, None, None, "telephone")
     for size in (RATE, 9973):
         assert tone_gain_db(telephone, 1000.0, size) == pytest.approx(0.0, abs=RESPONSE_DB)
@@ -61,7 +61,7 @@ def test_telephone_keeps_what_lies_below_four_kilohertz() -> None:
     assert 10 * np.log10(np.mean((out - low) ** 2) / np.mean(low**2)) < -30.0
 
 
-def test_drawn_channels_differ_and_repeat() -> None:
+def test_drawn_channels_differ_and_the_same_seed_repeats_them() -> None:
     draws = [Channel.draw(np.random.default_rng(seed), RATE) for seed in range(200)]
     assert draws[3] == Channel.draw(np.random.default_rng(3), RATE)
     assert len(set(draws)) == 200
@@ -74,40 +74,42 @@ def bank() -> RoomBank:
     return RoomBank.load(8000, (0.2, 0.3), rooms=3, positions=3, seed=7)
 
 
-def test_direct_sound_is_aligned(bank: RoomBank) -> None:
-    assert bank.response_RPL.shape == (3, 3, round(0.3 * 8000) + LEAD)
-    for response_L in bank.response_RPL.reshape(9, -1):
-        # Half a sample of flight may be rounded away, which moves the largest sample by one at most.
+def test_direct_sound_is_at_the_same_sample_of_every_response(bank: RoomBank) -> None:
+    assert bank.responses.shape == (3, 3, round(0.3 * 8000) + LEAD)
+    for response_L in bank.responses.reshape(9, -1):
+        # The time of flight is rounded to a sample, which moves the largest value by at most one sample.
         assert abs(int(np.abs(response_L[: LEAD + 3]).argmax()) - LEAD) <= 1
     click = np.zeros(800, np.float32)
     click[100] = 1.0
     np.testing.assert_allclose(
-        bank.reverberate(click, 0, 1)[100:], bank.response_RPL[0, 1, LEAD : LEAD + 700], atol=1e-5
+        bank.reverberate(click, 0, 1)[100:], bank.responses[0, 1, LEAD : LEAD + 700], atol=1e-5
     )
 
 
-def test_energy_decays_as_the_reverberation_time_says(bank: RoomBank) -> None:
+def test_energy_decays_with_the_reverberation_time(bank: RoomBank) -> None:
     for room in range(3):
-        decay = np.cumsum(bank.response_RPL[room, 0, ::-1].astype(np.float64) ** 2)[::-1]
+        decay = np.cumsum(bank.responses[room, 0, ::-1].astype(np.float64) ** 2)[::-1]
         level_db = 10 * np.log10(decay / decay[0])
-        # From -5 to -25 dB, the standard's T20 (ISO 3382), times three for 60 dB.
+        # T20 of ISO 3382: three times the time from -5 to -25 dB.
         t20 = 3 * float(np.argmax(level_db < -25) - np.argmax(level_db < -5)) / bank.rate
-        assert 0.5 < t20 / bank.rt60_R[room] < 1.7
+        assert 0.5 < t20 / bank.rt60[room] < 1.7
 
 
-def test_reverberation_is_convolution(bank: RoomBank) -> None:
+def test_reverberation_is_a_convolution_with_the_response(bank: RoomBank) -> None:
     wave = np.random.default_rng(3).standard_normal(1000).astype(np.float32)
-    slow = np.convolve(wave.astype(np.float64), bank.response_RPL[1, 2])[LEAD : LEAD + 1000]
+    slow = np.convolve(wave.astype(np.float64), bank.responses[1, 2])[LEAD : LEAD + 1000]
     np.testing.assert_allclose(bank.reverberate(wave, 1, 2), slow, atol=1e-5 * np.abs(slow).max())
 
 
-def test_bank_is_kept_and_repeats(tmp_path: Path, bank: RoomBank, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bank_is_cached_and_the_same_seed_repeats_it(
+    tmp_path: Path, bank: RoomBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
     again = RoomBank.load(8000, (0.2, 0.3), 3, 3, 7, tmp_path)
-    np.testing.assert_array_equal(again.response_RPL, bank.response_RPL)
-    # Without the extra, a bank that has been computed still serves and another cannot be made.
+    np.testing.assert_array_equal(again.responses, bank.responses)
+    # Without the extra, a cached bank can be read, but a new one cannot be simulated.
     monkeypatch.setitem(__import__("sys").modules, "pyroomacoustics", None)
     kept = RoomBank.load(8000, (0.2, 0.3), 3, 3, 7, tmp_path)
-    np.testing.assert_array_equal(kept.response_RPL, bank.response_RPL)
+    np.testing.assert_array_equal(kept.responses, bank.responses)
     assert kept.describe(0) == bank.describe(0)
     with pytest.raises(MissingExtraError, match=r"separative\[rooms\]"):
         RoomBank.load(8000, (0.2, 0.3), 3, 3, 8, tmp_path)

@@ -1,4 +1,4 @@
-"""The curriculum between its points, and one sentence for every impossible configuration."""
+"""The curriculum between its points, and an error message for every invalid configuration."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from separative.mixtures import MixtureConfig, Stage
 
 
-def test_shares_are_linear_and_views_stepwise() -> None:
+def test_shares_change_linearly_and_views_in_steps() -> None:
     config = MixtureConfig(
         streams=3,
         stages=(
@@ -28,20 +28,20 @@ def test_shares_are_linear_and_views_stepwise() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"sir_db": (5, -5)}, r"a range is \(low, high\), not \(5, -5\)"),
-        ({"overlap": (0.5, 1.2)}, "overlap is a share of the crop"),
+        ({"sir_db": (5, -5)}, r"a range must be \(low, high\), not \(5, -5\)"),
+        ({"overlap": (0.5, 1.2)}, "overlap must be a share of the mixture"),
         ({"rt60": (0.2, 9.0)}, "reverberation times"),
-        ({"speeds": (1.0, 1.0)}, "speeds are distinct"),
-        ({"speeds": (3.0,)}, "speeds are distinct factors from 0.5 to 2"),
+        ({"speeds": (1.0, 1.0)}, "speeds must be distinct"),
+        ({"speeds": (3.0,)}, "speeds must be distinct factors between 0.5 and 2"),
         ({"stages": ({"speakers": (0.5, 0.4)},)}, "must sum to 1, not 0.9"),
-        ({"stages": ({"step": 5},)}, r"stages start at step 0 and rise, not \[5\]"),
-        ({"stages": ({}, {"step": 0})}, "stages start at step 0"),
-        ({"batch": 8, "stages": ({"views": 3},)}, "batch 8 is no multiple of the 3 views"),
-        ({"streams": 1}, "2 speakers, more than the 1 streams"),
+        ({"stages": ({"step": 5},)}, r"must start at 0 and increase, not \[5\]"),
+        ({"stages": ({}, {"step": 0})}, "the steps of the stages must start at 0"),
+        ({"batch": 8, "stages": ({"views": 3},)}, r"batch \(8\) must be a multiple of views \(3\)"),
+        ({"streams": 1}, "mixtures of 2 speakers, but streams is 1"),
         ({"room": 0.5}, "Extra inputs are not permitted"),
         ({"identity": "person"}, "'speaker' or 'recording'"),
     ],
 )
-def test_impossible_configurations_are_named(wrong: dict[str, Any], message: str) -> None:
+def test_an_invalid_configuration_is_refused_with_the_reason(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         MixtureConfig.model_validate(wrong)

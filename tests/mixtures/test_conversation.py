@@ -1,4 +1,4 @@
-"""Simulated conversations: as much overlap as asked, the same in pieces, a true record of speech."""
+"""Simulated conversations: the overlap is as configured, blocks add up, and the reference is correct."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from separative import audio
 from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError
-from separative.mixtures import ConversationConfig, Conversations
-from separative.rttm import active_frames, read_rttm
+from separative.mixtures import ConversationConfig, ConversationSimulator
+from separative.rttm import read_rttm, turns_to_frames
 
 RATE = 8000
 
@@ -24,15 +24,15 @@ def config(**changes: object) -> ConversationConfig:
 
 @pytest.mark.parametrize("speakers", [2, 4])
 @pytest.mark.parametrize("overlap", [0.0, 0.2, 0.4, 0.6])
-def test_overlap_is_what_was_asked_for(speech: Corpus, speakers: int, overlap: float) -> None:
-    made = Conversations(
+def test_overlap_is_as_configured(speech: Corpus, speakers: int, overlap: float) -> None:
+    made = ConversationSimulator(
         speech, config(seconds=600.0, speakers=speakers, overlap=overlap, backchannels=0.0), seed=0
     )
     assert made.conversation(0).overlap == pytest.approx(overlap, abs=0.04)
 
 
-def test_at_most_two_turns_meet_but_for_a_word_of_agreement(speech: Corpus) -> None:
-    talk = Conversations(
+def test_at_most_two_turns_overlap_without_backchannels(speech: Corpus) -> None:
+    talk = ConversationSimulator(
         speech, config(speakers=4, overlap=0.6, backchannels=0.0, seconds=300.0), seed=1
     ).conversation(3)
     count_N = np.zeros(talk.samples, int)
@@ -43,42 +43,44 @@ def test_at_most_two_turns_meet_but_for_a_word_of_agreement(speech: Corpus) -> N
     assert max(turn.end for turn in talk.turns) <= talk.samples
 
 
-def test_pieces_add_up_to_the_whole(speech: Corpus, noise: Corpus) -> None:
-    talk = Conversations(speech, config(snr_db=(10.0, 10.0)), seed=2, noise=noise).conversation(1)
+def test_rendered_blocks_add_up_to_the_whole_conversation(speech: Corpus, noise: Corpus) -> None:
+    talk = ConversationSimulator(speech, config(snr_db=(10.0, 10.0)), seed=2, noise=noise).conversation(1)
     mix_N, source_KN = talk.render(0, talk.samples)
-    cuts = [0, 7, 12_345, 200_000, 200_001, talk.samples]
-    pieces = [talk.render(a, b) for a, b in pairwise(cuts)]
-    np.testing.assert_array_equal(np.concatenate([mix for mix, _ in pieces]), mix_N)
-    np.testing.assert_array_equal(np.concatenate([s for _, s in pieces], axis=1), source_KN)
+    edges = [0, 7, 12_345, 200_000, 200_001, talk.samples]
+    blocks = [talk.render(a, b) for a, b in pairwise(edges)]
+    np.testing.assert_array_equal(np.concatenate([mix for mix, _ in blocks]), mix_N)
+    np.testing.assert_array_equal(np.concatenate([s for _, s in blocks], axis=1), source_KN)
     hiss_N = mix_N - source_KN.sum(0)
     loud_N = np.abs(source_KN).sum(0) > 0
     snr_db = 10 * np.log10(np.mean(source_KN.sum(0)[loud_N] ** 2) / np.mean(hiss_N**2))
     assert snr_db == pytest.approx(10.0, abs=3.5)
 
 
-def test_the_same_number_is_the_same_conversation(speech: Corpus) -> None:
-    one, other = (Conversations(speech, config(), seed=3).conversation(2) for _ in range(2))
+def test_seed_and_number_determine_a_conversation(speech: Corpus) -> None:
+    one, other = (ConversationSimulator(speech, config(), seed=3).conversation(2) for _ in range(2))
     assert one.turns == other.turns and one.names == other.names
     np.testing.assert_array_equal(one.render(1000, 90_000)[0], other.render(1000, 90_000)[0])
-    assert Conversations(speech, config(), seed=4).conversation(2).turns != one.turns
-    assert Conversations(speech, config(), seed=3).conversation(3).turns != one.turns
+    assert ConversationSimulator(speech, config(), seed=4).conversation(2).turns != one.turns
+    assert ConversationSimulator(speech, config(), seed=3).conversation(3).turns != one.turns
 
 
-def test_the_record_of_speech_is_where_the_speakers_sound(speech: Corpus) -> None:
-    talk = Conversations(speech, config(overlap=0.3), seed=5).conversation(0)
+def test_the_reference_marks_where_each_speaker_has_energy(speech: Corpus) -> None:
+    talk = ConversationSimulator(speech, config(overlap=0.3), seed=5).conversation(0)
     _, source_KN = talk.render(0, talk.samples)
     frames = talk.samples // (RATE // 100)
-    active_KT = active_frames(talk.speech(), talk.names, frames, 0.01)
+    active_KT = turns_to_frames(talk.speech_turns(), talk.names, frames, 0.01)
     power_KT = (source_KN[:, : frames * 80].reshape(len(source_KN), frames, 80) ** 2).mean(-1)
     for power_T, active_T in zip(power_KT, active_KT, strict=True):
-        # Nothing sounds where nobody is said to speak, and most of the energy is where somebody is.
+        # Outside the reference there is almost no energy, and most frames inside it have some.
         assert power_T[active_T].sum() > 0.97 * power_T.sum()
         assert (power_T[active_T] > 1e-4 * power_T.max()).mean() > 0.8
 
 
-def test_a_room_rings_on_after_a_turn(speech: Corpus, tmp_path: Path) -> None:
+def test_reverberation_continues_after_a_turn(speech: Corpus, tmp_path: Path) -> None:
     pytest.importorskip("pyroomacoustics")
-    rooms = Conversations(speech, config(seconds=20.0, rooms=1, rt60=(0.4, 0.4)), seed=6, cache=tmp_path)
+    rooms = ConversationSimulator(
+        speech, config(seconds=20.0, rooms=1, rt60=(0.4, 0.4)), seed=6, cache=tmp_path
+    )
     talk = rooms.conversation(0)
     last = talk.turns[0]
     _, source_KN = talk.render(last.end, last.end + 400)
@@ -88,32 +90,34 @@ def test_a_room_rings_on_after_a_turn(speech: Corpus, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.concatenate(halves), whole)
 
 
-def test_what_is_written_can_be_read_again(speech: Corpus, tmp_path: Path) -> None:
-    talk = Conversations(speech, config(seconds=40.0), seed=7).conversation(0)
-    told: list[tuple[int, int]] = []
-    path = talk.write(tmp_path, "talk", progress=lambda done, total: told.append((done, total)))
+def test_written_files_hold_the_conversation_and_its_reference(speech: Corpus, tmp_path: Path) -> None:
+    talk = ConversationSimulator(speech, config(seconds=40.0), seed=7).conversation(0)
+    reports: list[tuple[int, int]] = []
+    path = talk.write(tmp_path, "talk", progress=lambda done, total: reports.append((done, total)))
     wave_N, rate = audio.read(path)
     assert rate == RATE and len(wave_N) == talk.samples
     np.testing.assert_allclose(wave_N, talk.render(0, talk.samples)[0], atol=1 / 2**15)
     found = read_rttm(tmp_path / "talk.rttm")["talk"]
-    assert [(t.speaker, round(t.start, 3)) for t in talk.speech()] == [(t.speaker, t.start) for t in found]
-    assert told[-1] == (talk.samples, talk.samples) and len(told) == 2
+    assert [(t.speaker, round(t.start, 3)) for t in talk.speech_turns()] == [
+        (t.speaker, t.start) for t in found
+    ]
+    assert reports[-1] == (talk.samples, talk.samples) and len(reports) == 2
 
 
-def test_hours_are_planned_at_once(speech: Corpus) -> None:
-    talk = Conversations(speech, config(seconds=4 * 3600.0, overlap=0.2), seed=8).conversation(0)
+def test_hours_can_be_planned_and_rendered_at_the_end(speech: Corpus) -> None:
+    talk = ConversationSimulator(speech, config(seconds=4 * 3600.0, overlap=0.2), seed=8).conversation(0)
     assert len(talk.turns) > 4000
     assert talk.overlap == pytest.approx(0.2, abs=0.04)
     mix_N, _ = talk.render(talk.samples - 16_000, talk.samples)
     assert np.abs(mix_N).max() > 0
 
 
-def test_what_cannot_be_drawn_is_said(speech: Corpus) -> None:
+def test_missing_speakers_and_noise_and_too_much_overlap_are_refused(speech: Corpus) -> None:
     few = speech.filter(lambda u: u.speaker in ("t0", "t1"))
-    with pytest.raises(CorpusError, match="a conversation of 3 speakers of one corpus: there are 2"):
-        Conversations(few, config(), seed=0)
+    with pytest.raises(CorpusError, match="needs 3 speakers of one corpus, but the largest corpus has 2"):
+        ConversationSimulator(few, config(), seed=0)
     with pytest.raises(CorpusError, match="no noise clips"):
-        Conversations(speech, config(snr_db=(5.0, 10.0)), seed=0)
+        ConversationSimulator(speech, config(snr_db=(5.0, 10.0)), seed=0)
     with pytest.raises(ValidationError, match=r"at most 0\.7"):
         config(overlap=0.9)
 
@@ -122,11 +126,11 @@ def test_what_cannot_be_drawn_is_said(speech: Corpus) -> None:
     "settings",
     [{"turn_seconds": (8, 0.8)}, {"turn_seconds": (0, 8)}, {"rt60": (0.05, 0.3)}, {"snr_db": (9, 3)}],
 )
-def test_ranges_that_are_none_are_refused(settings: dict[str, tuple[float, float]]) -> None:
+def test_invalid_ranges_are_refused(settings: dict[str, tuple[float, float]]) -> None:
     with pytest.raises(ValidationError):
         ConversationConfig(**settings)
 
 
-def test_one_speaker_alone_is_a_monologue(speech: Corpus) -> None:
-    talk = Conversations(speech, config(speakers=1, overlap=0.0), seed=9).conversation(0)
+def test_a_conversation_of_one_speaker_has_no_overlap(speech: Corpus) -> None:
+    talk = ConversationSimulator(speech, config(speakers=1, overlap=0.0), seed=9).conversation(0)
     assert talk.overlap == 0.0 and {t.speaker for t in talk.turns} == {0}

@@ -1,4 +1,4 @@
-"""Mixtures are exact sums at exact ratios, and pure functions of their index."""
+"""Mixtures are exact sums at exact ratios, and depend only on seed and index."""
 
 import json
 from collections import Counter
@@ -26,9 +26,7 @@ def config(**changes: Any) -> MixtureConfig:
 
 
 def same(a: Batch, b: Batch) -> bool:
-    tensors = all(
-        getattr(a, n).equal(getattr(b, n)) for n in ("mix_BN", "source_BCN", "identity_BC", "group_B")
-    )
+    tensors = all(getattr(a, n).equal(getattr(b, n)) for n in ("mixtures", "sources", "identities", "groups"))
     return tensors and json.dumps(a.info) == json.dumps(b.info)
 
 
@@ -45,64 +43,64 @@ def test_sums_ratios_and_levels_are_exact(speech: Corpus, noise: Corpus, rooms: 
     seen = Counter[str]()
     for index in range(48):
         made = mixer.mixture(index)
-        total = made.source_CN.astype(np.float64).sum(axis=0) + made.noise_N
-        np.testing.assert_allclose(made.mix_N, total, atol=SUM)
+        total = made.sources.astype(np.float64).sum(axis=0) + made.noise
+        np.testing.assert_allclose(made.waveform, total, atol=SUM)
         assert 20 * np.log10(np.sqrt(np.mean(total**2))) == pytest.approx(made.info["level_db"], abs=EXACT_DB)
-        target_N, sources = made.source_CN[0], made.info["sources"]
-        for source, wave_N in zip(sources[1:], made.source_CN[1:], strict=False):
+        target_N, sources = made.sources[0], made.info["sources"]
+        for source, wave_N in zip(sources[1:], made.sources[1:], strict=False):
             start, end = source["span"]
             assert ratio_db(target_N, wave_N[start:end]) == pytest.approx(source["sir_db"], abs=EXACT_DB)
             assert -5 <= source["sir_db"] <= 5
             assert 0.4 * RATE - 1 <= end - start <= RATE
             assert rooms or not (wave_N[:start].any() or wave_N[end:].any())
         if made.info["noise"]:
-            assert ratio_db(target_N, made.noise_N) == pytest.approx(
-                made.info["noise"]["snr_db"], abs=EXACT_DB
-            )
-        assert bool(made.info["noise"]) == bool(made.noise_N.any())
+            assert ratio_db(target_N, made.noise) == pytest.approx(made.info["noise"]["snr_db"], abs=EXACT_DB)
+        assert bool(made.info["noise"]) == bool(made.noise.any())
         assert (made.info["room"] is not None) == bool(rooms)
-        assert not made.source_CN[len(sources) :].any()
-        assert made.identity_C[len(sources) :] == (-1,) * (3 - len(sources))
+        assert not made.sources[len(sources) :].any()
+        assert made.identities[len(sources) :] == (-1,) * (3 - len(sources))
         seen.update([f"{len(sources)} speakers", f"noise {bool(made.info['noise'])}"])
     assert len(seen) == 5
 
 
-def test_full_overlap_covers_the_crop(speech: Corpus) -> None:
+def test_full_overlap_covers_the_mixture(speech: Corpus) -> None:
     mixer = Mixer(speech, config(overlap=(1, 1), stages=(Stage(speakers=(0, 1)),)), seed=1)
     for made in (mixer.mixture(i) for i in range(8)):
         assert made.info["sources"][1]["span"] == (0, RATE)
-        assert ratio_db(*made.source_CN[:2]) == pytest.approx(made.info["sources"][1]["sir_db"], abs=EXACT_DB)
+        assert ratio_db(*made.sources[:2]) == pytest.approx(made.info["sources"][1]["sir_db"], abs=EXACT_DB)
 
 
-def test_speakers_take_turns_where_asked_and_nothing_else_changes(speech: Corpus, noise: Corpus) -> None:
+def test_speakers_take_turns_if_configured_and_other_mixtures_do_not_change(
+    speech: Corpus, noise: Corpus
+) -> None:
     plain = config(overlap=(1, 1), stages=(Stage(speakers=(0.3, 0.7), noise=0.5),))
     every = Mixer(speech, plain.model_copy(update={"turns": 1.0}), seed=2, noise=noise)
     never = Mixer(speech, plain, seed=2, noise=noise)
-    spoken = []
+    counts_N = []
     for index in range(40):
         made, other = every.mixture(index), never.mixture(index)
-        assert made.identity_C == other.identity_C or len(made.info["sources"]) > 1
+        assert made.identities == other.identities or len(made.info["sources"]) > 1
         sources = made.info["sources"]
         if len(sources) == 1:
-            # Alone, a speaker speaks throughout.
-            np.testing.assert_array_equal(made.mix_N, other.mix_N)
+            # A single speaker covers the whole mixture.
+            np.testing.assert_array_equal(made.waveform, other.waveform)
             continue
         active = np.zeros((2, RATE), bool)
-        for row, (source, wave_N) in enumerate(zip(sources, made.source_CN, strict=False)):
+        for row, (source, wave_N) in enumerate(zip(sources, made.sources, strict=False)):
             start, end = source["span"]
             assert 0.3 * RATE - 1 <= end - start <= 0.8 * RATE + 1
             assert not (wave_N[:start].any() or wave_N[end:].any())
             active[row, start:end] = True
         first, last = sources[0]["span"]
         start, end = sources[1]["span"]
-        heard = made.source_CN[0, first:last], made.source_CN[1, start:end]
-        assert ratio_db(*heard) == pytest.approx(sources[1]["sir_db"], abs=EXACT_DB)
-        spoken.append(active.sum(0))
-    counts = np.bincount(np.concatenate(spoken), minlength=3) / RATE / len(spoken)
-    assert (counts > 0.1).all()  # nobody's, one speaker's, both's
+        spoken_parts = made.sources[0, first:last], made.sources[1, start:end]
+        assert ratio_db(*spoken_parts) == pytest.approx(sources[1]["sir_db"], abs=EXACT_DB)
+        counts_N.append(active.sum(0))
+    shares = np.bincount(np.concatenate(counts_N), minlength=3) / RATE / len(counts_N)
+    assert (shares > 0.1).all()  # no speaker, one speaker, both
 
 
-def test_a_batch_depends_on_nothing_drawn_before(
+def test_a_batch_does_not_depend_on_earlier_ones(
     speech: Corpus, noise: Corpus, mixer: Mixer, tmp_path: Path
 ) -> None:
     forward = [mixer.batch(step) for step in range(4)]
@@ -111,41 +109,41 @@ def test_a_batch_depends_on_nothing_drawn_before(
     for index in (0, 5, 31):
         again, whole = fresh.mixture(index), forward[index // 8]
         assert again.info["index"] == index
-        np.testing.assert_array_equal(again.mix_N, whole.mix_BN[index % 8])
-        np.testing.assert_array_equal(again.source_CN, whole.source_BCN[index % 8])
+        np.testing.assert_array_equal(again.waveform, whole.mixtures[index % 8])
+        np.testing.assert_array_equal(again.sources, whole.sources[index % 8])
     assert not same(Mixer(speech, config(), seed=4, noise=noise).batch(0), forward[0])
 
 
-def test_workers_change_nothing(mixer: Mixer) -> None:
+def test_the_number_of_workers_changes_nothing(mixer: Mixer) -> None:
     none, two = (list(loader(mixer, first_step=2, steps=3, workers=workers)) for workers in (0, 2))
     assert len(none) == len(two) == 3
     assert all(same(a, b) for a, b in zip(none, two, strict=True))
     assert same(none[1], mixer.batch(3))
 
 
-def test_groups_hold_one_target_among_different_rivals(mixer: Mixer) -> None:
+def test_groups_have_one_target_and_different_interferers(mixer: Mixer) -> None:
     speeds = len(mixer.config.speeds)
     for step in range(12):
         batch = mixer.batch(step)
-        assert batch.group_B.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-        targets = batch.identity_BC[:, 0].reshape(4, 2)
+        assert batch.groups.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+        targets = batch.identities[:, 0].reshape(4, 2)
         assert (targets[:, 0] == targets[:, 1]).all()
         assert len(set(targets[:, 0].tolist())) == 4
-        for identity_C in batch.identity_BC.tolist():
+        for identity_C in batch.identities.tolist():
             speakers = [identity // speeds for identity in identity_C if identity >= 0]
             assert len(speakers) == len(set(speakers))
         for first, second in zip(batch.info[::2], batch.info[1::2], strict=True):
-            # Three utterances a speaker, so the views begin with different ones.
-            starts = {view["sources"][0]["pieces"][0]["utterance"] for view in (first, second)}
-            rivals = [
+            # A speaker has three utterances, so the two views start with different ones.
+            starts = {view["sources"][0]["crops"][0]["utterance"] for view in (first, second)}
+            interferers = [
                 source["name"] for view in (first, second) for source in view["sources"][1:] if source["name"]
             ]
             assert len(starts) == 2
-            assert len(set(rivals)) == len(rivals)
+            assert len(set(interferers)) == len(interferers)
             assert first["level_db"] != second["level_db"]
 
 
-def test_every_epoch_visits_every_identity_once(speech: Corpus) -> None:
+def test_an_epoch_visits_every_identity_once(speech: Corpus) -> None:
     mixer = Mixer(speech, config(batch=4, stages=(Stage(), Stage(step=7, views=2))), seed=0)
     assert len(mixer.identities) == 16
     # Four steps of four targets in the first stage, eight of two in the second.
@@ -156,13 +154,13 @@ def test_every_epoch_visits_every_identity_once(speech: Corpus) -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_curriculum_shares_are_met(speech: Corpus, noise: Corpus) -> None:
+def test_drawn_mixtures_follow_the_curriculum(speech: Corpus, noise: Corpus) -> None:
     stages = (Stage(speakers=(1,), noise=0), Stage(step=40, speakers=(0, 0.5, 0.5), noise=1))
     mixer = Mixer(speech, config(batch=16, seconds=0.2, stages=stages, channel=0.0), seed=0, noise=noise)
     infos = [info for step in range(10, 30) for info in mixer.batch(step).info]
     counts = Counter(len(info["sources"]) for info in infos)
     noisy = sum(info["noise"] is not None for info in infos)
-    # Half way: (0.5, 0.25, 0.25) and 0.5 of 320; four standard deviations are 36 and 31.
+    # Half way between the stages: (0.5, 0.25, 0.25) and 0.5 of 320. Four standard deviations are 36 and 31.
     assert abs(counts[1] - 160) < 36 and abs(counts[2] - 80) < 31 and abs(counts[3] - 80) < 31
     assert abs(noisy - 160) < 36
     assert {len(info["sources"]) for info in mixer.batch(0).info} == {1}
@@ -178,16 +176,14 @@ def test_a_speed_is_a_new_identity_of_another_pitch(speech: Corpus) -> None:
     mixer = Mixer(speech, single, seed=0)
     assert mixer.identities[:4] == ("t0@0.8", "t0", "t0@1.25", "t1@0.8")
     batch = mixer.batch(0)
-    assert sorted(batch.identity_BC[:, 0].tolist()) == list(range(24))
-    for (identity, *_), wave_N in zip(
-        batch.identity_BC.tolist(), batch.source_BCN[:, 0].numpy(), strict=True
-    ):
+    assert sorted(batch.identities[:, 0].tolist()) == list(range(24))
+    for (identity, *_), wave_N in zip(batch.identities.tolist(), batch.sources[:, 0].numpy(), strict=True):
         speaker, speed = divmod(identity, 3)
         assert pitch(wave_N) == pytest.approx((90 + 17 * speaker) * single.speeds[speed], rel=0.02)
 
 
 @pytest.mark.parametrize(
-    ("identity", "unlabelled", "identities", "nameless"),
+    ("identity", "unlabelled", "identities", "unnamed"),
     [
         ("speaker", "interfere", 8, True),
         ("speaker", "identity", 11, False),
@@ -196,27 +192,27 @@ def test_a_speed_is_a_new_identity_of_another_pitch(speech: Corpus) -> None:
         ("recording", "drop", 24, False),
     ],
 )
-def test_identity_kinds(
-    speech: Corpus, identity: str, unlabelled: str, identities: int, nameless: bool
+def test_identity_and_unlabelled_determine_the_identities(
+    speech: Corpus, identity: str, unlabelled: str, identities: int, unnamed: bool
 ) -> None:
     kinds = config(identity=identity, unlabelled=unlabelled, speeds=(1.0,), stages=(Stage(speakers=(0, 1)),))
     mixer = Mixer(speech, kinds, seed=0)
     assert len(mixer.identities) == identities
     batches = [mixer.batch(step) for step in range(12)]
-    rivals = [identity for batch in batches for identity in batch.identity_BC[:, 1].tolist()]
-    assert (-1 in rivals) == nameless
-    assert all((batch.source_BCN[:, 1] != 0).any(dim=1).all() for batch in batches)
-    assert all(batch.identity_BC[:, 0].min() >= 0 for batch in batches)
+    interferers = [identity for batch in batches for identity in batch.identities[:, 1].tolist()]
+    assert (-1 in interferers) == unnamed
+    assert all((batch.sources[:, 1] != 0).any(dim=1).all() for batch in batches)
+    assert all(batch.identities[:, 0].min() >= 0 for batch in batches)
 
 
 def test_short_utterances_are_joined_and_little_speech_is_padded(speech: Corpus) -> None:
     plain = config(channel=0.0, speeds=(1.0,), seconds=3.0, stages=(Stage(speakers=(1,)),))
     for info in Mixer(speech, plain, seed=0).batch(0).info:
-        # 0.4 + 1.0 + 1.6 seconds: exactly all there is.
-        assert sum(piece["samples"] for piece in info["sources"][0]["pieces"]) == 3 * RATE
-        assert len({piece["utterance"] for piece in info["sources"][0]["pieces"]}) == 3
+        # The three utterances have 0.4 + 1.0 + 1.6 seconds, exactly the length of the mixture.
+        assert sum(crop["samples"] for crop in info["sources"][0]["crops"]) == 3 * RATE
+        assert len({crop["utterance"] for crop in info["sources"][0]["crops"]}) == 3
     longer = Mixer(speech, plain.model_copy(update={"seconds": 4.0}), seed=0).batch(0)
-    assert {int((wave_N != 0).sum()) // 100 for wave_N in longer.source_BCN[:, 0]} <= {239, 240}
+    assert {int((wave_N != 0).sum()) // 100 for wave_N in longer.sources[:, 0]} <= {239, 240}
 
 
 def test_crops_prefer_speech(tmp_path: Path) -> None:
@@ -234,14 +230,16 @@ def test_crops_prefer_speech(tmp_path: Path) -> None:
         Corpus(tuple(made)), config(batch=2, speeds=(1.0,), stages=(Stage(speakers=(0, 1)),)), seed=0
     )
     for index in range(20):
-        assert mixer.mixture(index).source_CN[:2].any(axis=1).all()
+        assert mixer.mixture(index).sources[:2].any(axis=1).all()
 
 
-def test_impossible_corpora_are_named(speech: Corpus, noise: Corpus, tmp_path: Path) -> None:
+def test_a_corpus_that_is_too_small_is_refused_with_the_reason(
+    speech: Corpus, noise: Corpus, tmp_path: Path
+) -> None:
     two = speech.filter(lambda u: u.speaker in ("t0", "t1"))
-    with pytest.raises(CorpusError, match="2 speakers, mixtures of 3 need 3"):
+    with pytest.raises(CorpusError, match="2 speakers, but mixtures of 3 speakers need 3"):
         Mixer(two, config(), seed=0, noise=noise)
-    with pytest.raises(CorpusError, match=r"4 identities.*a step needs 8 different targets"):
+    with pytest.raises(CorpusError, match=r"4 identities.*but a step needs 8 different targets"):
         Mixer(two, config(stages=(Stage(),)), seed=0)
     with pytest.raises(CorpusError, match="no noise clips"):
         Mixer(speech, config(), seed=0)
@@ -258,7 +256,7 @@ def test_impossible_corpora_are_named(speech: Corpus, noise: Corpus, tmp_path: P
             assert list(with_lost.store.bad) == [lost.path]
 
 
-def test_written_mixtures_add_up(mixer: Mixer, tmp_path: Path) -> None:
+def test_written_parts_add_up_to_the_mixture(mixer: Mixer, tmp_path: Path) -> None:
     batch = mixer.batch(1)
     for path, info in zip(batch.write(tmp_path), batch.info, strict=True):
         mix_N, rate = soundfile.read(path, dtype="float32")
@@ -268,4 +266,4 @@ def test_written_mixtures_add_up(mixer: Mixer, tmp_path: Path) -> None:
         assert len(parts) == len(info["sources"]) + (info["noise"] is not None)
         np.testing.assert_allclose(np.sum(parts, axis=0), mix_N, atol=SUM)
         written = json.loads((tmp_path / f"{stem}.json").read_text())
-        np.testing.assert_array_equal(mixer.mixture(written["index"]).mix_N, mix_N)
+        np.testing.assert_array_equal(mixer.mixture(written["index"]).waveform, mix_N)

@@ -1,4 +1,4 @@
-"""Mixtures of real speech and noise, through the real codec."""
+"""Mixtures of real speech and noise, read from compressed files."""
 
 import os
 from collections import Counter
@@ -19,7 +19,7 @@ EXACT_DB = 0.01
 @pytest.mark.skipif(not (DATA / "speech.csv").is_file(), reason=f"no real corpora in {DATA}")
 def test_real_speech_makes_exact_mixtures(tmp_path: Path) -> None:
     speech, noise = (load_corpus(DATA / name) for name in ("speech.csv", "noise.csv"))
-    # Four speakers of each corpus, one with a single long utterance and one with words of a second among them.
+    # Four speakers of each corpus. Some have a single long utterance, some have words of about a second.
     chosen: list[str] = []
     for name in sorted({u.corpus for u in speech}):
         chosen += sorted({u.speaker for u in speech if u.corpus == name and u.speaker})[:4]
@@ -33,10 +33,10 @@ def test_real_speech_makes_exact_mixtures(tmp_path: Path) -> None:
     kinds = Counter[str]()
     for step in range(6):
         batch = mixer.batch(step)
-        assert batch.mix_BN.isfinite().all()
-        for source_CN, info in zip(batch.source_BCN.numpy(), batch.info, strict=True):
-            asked = info["sources"][1]["sir_db"]
-            assert ratio_db(*source_CN) == pytest.approx(asked, abs=EXACT_DB)
+        assert batch.mixtures.isfinite().all()
+        for source_CN, info in zip(batch.sources.numpy(), batch.info, strict=True):
+            sir_db = info["sources"][1]["sir_db"]
+            assert ratio_db(*source_CN) == pytest.approx(sir_db, abs=EXACT_DB)
             assert (np.abs(source_CN) > 0).mean() > 0.4
             kinds.update(source["name"].split("/")[0] for source in info["sources"])
     assert len(kinds) == 5

@@ -1,4 +1,4 @@
-"""Small encoders of every kind that act as after training, and mixtures."""
+"""Small encoders of every kind, with weights as after training, and mixtures."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def small(front_end: str = "stft", trunk: str = "conv", **changes: object) -> En
 
 
 def build(config: EncoderConfig) -> SeparativeEncoder:
-    """Weights and running statistics that start at zero are drawn: much would hold for lack of effect."""
+    """Draw the weights and statistics that start at zero, because many tests would pass with zeros."""
     torch.manual_seed(0)
     model = SeparativeEncoder(config).eval()
     for name, tensor in model.state_dict().items():
@@ -33,7 +33,7 @@ def build(config: EncoderConfig) -> SeparativeEncoder:
 
 @pytest.fixture(scope="session")
 def make() -> Callable[..., SeparativeEncoder]:
-    """``make(front_end, trunk, **changes)``."""
+    """Function ``make(front_end, trunk, **changes)`` that builds an encoder."""
     return lambda *kind, **changes: build(small(*kind, **changes))
 
 
@@ -44,7 +44,7 @@ def model(request: pytest.FixtureRequest) -> SeparativeEncoder:
 
 @pytest.fixture(scope="session")
 def talk() -> Callable[..., Tensor]:
-    """``talk(batch, samples)``: modulated noise, another one in every row."""
+    """Function ``talk(batch, samples)`` that draws modulated noise, different in every row."""
 
     def draw(batch: int, samples: int, seed: int = 0) -> Tensor:
         generator = torch.Generator().manual_seed(seed)

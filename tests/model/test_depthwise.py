@@ -1,4 +1,4 @@
-"""The depthwise convolution against torch's general one, forward and backward."""
+"""The depthwise convolution compared with torch's convolution, forward and backward."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def reference(conv: DepthwiseConv, x_BTD: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("kernel", "dilation", "frames"), [(3, 1, 7), (5, 2, 20), (5, 8, 20), (5, 8, 3), (7, 1, 1)]
 )
-def test_it_is_a_depthwise_convolution(kernel: int, dilation: int, frames: int) -> None:
+def test_output_and_gradients_equal_those_of_torch(kernel: int, dilation: int, frames: int) -> None:
     conv = DepthwiseConv(4, kernel, dilation).double()
     x_BTD = torch.randn(3, frames, 4, dtype=torch.float64, requires_grad=True)
     weights = [x_BTD, conv.weight_KD, conv.bias_D]
@@ -36,7 +36,7 @@ def test_it_is_a_depthwise_convolution(kernel: int, dilation: int, frames: int) 
         torch.testing.assert_close(own, other, atol=1e-12, rtol=0)
 
 
-def test_gradients_are_those_of_finite_differences() -> None:
+def test_gradients_agree_with_finite_differences() -> None:
     conv = DepthwiseConv(3, 3, 2).double()
     x_BTD = torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(conv, (x_BTD,))

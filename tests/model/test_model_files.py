@@ -1,4 +1,4 @@
-"""Models on disk: bit for bit there and back, and anything else refused by name."""
+"""Models on disk: saving and loading is exact, and damaged or foreign files are refused by name."""
 
 import copy
 import hashlib
@@ -26,14 +26,14 @@ def folder(make: Make, tmp_path: Path) -> Path:
 
 
 def forge(folder: Path, weights: bytes) -> None:
-    """Other weights, with a card that vouches for them."""
+    """Replace the weights, and set the checksum in the card to match them."""
     card = json.loads((folder / "model.json").read_text())
     card["sha256"] = hashlib.sha256(weights).hexdigest()
     (folder / "model.safetensors").write_bytes(weights)
     (folder / "model.json").write_text(json.dumps(card))
 
 
-def test_round_trip_is_exact(make: Make, model: SeparativeEncoder, tmp_path: Path) -> None:
+def test_a_loaded_model_equals_the_saved_one(make: Make, model: SeparativeEncoder, tmp_path: Path) -> None:
     loaded = load_model(save_model(model, tmp_path / "model", identity="recording"))
     assert not loaded.training and loaded.config == model.config
     assert loaded.card["identity"] == "recording"
@@ -46,7 +46,7 @@ def test_round_trip_is_exact(make: Make, model: SeparativeEncoder, tmp_path: Pat
             assert torch.equal(left, right)
 
 
-def test_half_the_space_for_a_thousandth_of_precision(model: SeparativeEncoder, tmp_path: Path) -> None:
+def test_weights_in_half_precision_take_less_space(model: SeparativeEncoder, tmp_path: Path) -> None:
     whole = save_model(model, tmp_path / "whole", identity="speaker")
     half = save_model(load_model(whole), tmp_path / "half", half=True, **load_model(whole).card)
     loaded, ours = load_model(half), dict(model.named_parameters())
@@ -59,18 +59,18 @@ def test_half_the_space_for_a_thousandth_of_precision(model: SeparativeEncoder, 
     assert sizes[0] < 0.75 * sizes[1]
 
 
-def test_a_runs_folder_is_a_model_too(folder: Path) -> None:
+def test_the_folder_of_a_run_can_be_loaded(folder: Path) -> None:
     assert load_model(folder.parent).card == load_model(str(folder)).card
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
 
 
-def test_saving_again_replaces(make: Make, folder: Path) -> None:
+def test_saving_again_replaces_the_model(make: Make, folder: Path) -> None:
     other = make("stft", "conv", width=16)
     save_model(other, folder)
     assert load_model(folder).config.width == 16
 
 
-def test_entries_of_a_card_are_set_and_nothing_else(folder: Path) -> None:
+def test_updating_a_card_sets_only_the_given_entries(folder: Path) -> None:
     card, weights = load_model(folder).card, (folder / "model.safetensors").read_bytes()
     assert (
         update_card(folder.parent, calibration={"scale": 2.0}, identity="recording") == folder / "model.json"
@@ -113,21 +113,23 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "card", [b"", b"{", b"[]", b'"text"', b"\xff\xfe\x00", b"{}", b'{"format": 2}', b'{"format": 1}']
 )
-def test_a_foreign_card_is_refused(folder: Path, card: bytes) -> None:
+def test_a_card_that_is_damaged_or_of_another_format_is_refused(folder: Path, card: bytes) -> None:
     (folder / "model.json").write_bytes(card)
     with pytest.raises(ModelError, match=r"model\.(json|safetensors)"):
         load_model(folder)
 
 
-def test_an_architecture_this_version_lacks_is_refused(folder: Path) -> None:
+def test_an_unknown_architecture_is_refused(folder: Path) -> None:
     card = json.loads((folder / "model.json").read_text())
     card["architecture"]["trunk"] = "spiral"
     (folder / "model.json").write_text(json.dumps(card))
-    with pytest.raises(ModelError, match="no model this version can read"):
+    with pytest.raises(ModelError, match="this version cannot read the model"):
         load_model(folder)
 
 
-def test_weights_of_another_architecture_are_refused_by_tensor(make: Make, folder: Path) -> None:
+def test_weights_of_another_architecture_are_refused_with_the_name_of_a_tensor(
+    make: Make, folder: Path
+) -> None:
     forge(folder, save({k: v.contiguous() for k, v in make("stft", "recurrent").state_dict().items()}))
     with pytest.raises(ModelError, match=r"model\.safetensors is of another architecture: it differs at"):
         load_model(folder)
@@ -136,7 +138,7 @@ def test_weights_of_another_architecture_are_refused_by_tensor(make: Make, folde
         load_model(folder)
 
 
-def test_a_pickle_is_refused_and_never_run(folder: Path, tmp_path: Path) -> None:
+def test_a_pickle_is_refused_and_not_run(folder: Path, tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return Path.touch, (tmp_path / "sprung",)
@@ -147,15 +149,15 @@ def test_a_pickle_is_refused_and_never_run(folder: Path, tmp_path: Path) -> None
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_model_that_comes_with_the_package_needs_no_name(
+def test_the_default_model_comes_with_the_package(
     model: SeparativeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from separative.cli import recordings
+    from separative.cli import options
     from separative.model import files
 
-    assert recordings.DEFAULT == files.DEFAULT
+    assert options.DEFAULT_MODEL == files.DEFAULT
     monkeypatch.setattr(files, "SHIPPED", tmp_path)
-    with pytest.raises(ModelError, match="none comes with this version"):
+    with pytest.raises(ModelError, match="no model comes with this version"):
         load_model()
     save_model(model, tmp_path / "base", identity="speaker")
     save_model(model, tmp_path / "other")
@@ -163,12 +165,12 @@ def test_a_model_that_comes_with_the_package_needs_no_name(
     assert files.model_names() == ("base", "other")
 
 
-def test_no_model_there_is_said_with_what_is_wanted(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused_with_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model at '.*nothing'.*model\.json"):
         load_model(tmp_path / "nothing")
 
 
-def test_a_mean_of_models_is_that_of_their_weights_and_met_all_speakers(make: Make, tmp_path: Path) -> None:
+def test_an_average_has_the_mean_weights_and_all_training_speakers(make: Make, tmp_path: Path) -> None:
     model = make()
     other = copy.deepcopy(model)
     with torch.no_grad():
@@ -188,11 +190,11 @@ def test_a_mean_of_models_is_that_of_their_weights_and_met_all_speakers(make: Ma
     assert mean.card["averaged"] == [one.card["sha256"], two.card["sha256"]]
     again = load_model(save_model(mean, tmp_path / "mean", **mean.card))
     assert "calibration" not in again.card and again.card["averaged"] == mean.card["averaged"]
-    with pytest.raises(ModelError, match="two models or more"):
+    with pytest.raises(ModelError, match="averaging needs two or more models, not 1"):
         average_models([one])
 
 
-def test_a_mean_may_keep_half_of_what_attention_adds(make: Make) -> None:
+def test_an_average_can_keep_half_of_the_attention_output(make: Make) -> None:
     model = make()
     with torch.no_grad():
         for weight in model.cross.out.parameters():
@@ -201,17 +203,17 @@ def test_a_mean_may_keep_half_of_what_attention_adds(make: Make) -> None:
     assert half.card["attention"] == 0.5
     query_QE = torch.nn.functional.normalize(torch.randn(3, model.config.embedding), dim=1)
     memory_ME, bias_QM = torch.randn(9, model.config.embedding), torch.zeros(3, 9)
-    answers = [m.cross.gather(query_QE, memory_ME, bias_QM) for m in (whole, half, none)]
-    torch.testing.assert_close(answers[2], query_QE)
-    # What is added points one way: the half answer lies between query and answer, in their plane.
-    for query_E, answer_E, half_E in zip(query_QE, *answers[:2], strict=True):
-        assert query_E @ answer_E < query_E @ half_E < 1
-        assert torch.linalg.svdvals(torch.stack([query_E, answer_E, half_E]))[-1] < 1e-5
-    with pytest.raises(ModelError, match="a share from 0 to 1"):
+    attended = [m.cross.attend(query_QE, memory_ME, bias_QM) for m in (whole, half, none)]
+    torch.testing.assert_close(attended[2], query_QE)
+    # Half of the output is added in the same direction: all three embeddings are in one plane.
+    for query_E, attended_E, half_E in zip(query_QE, *attended[:2], strict=True):
+        assert query_E @ attended_E < query_E @ half_E < 1
+        assert torch.linalg.svdvals(torch.stack([query_E, attended_E, half_E]))[-1] < 1e-5
+    with pytest.raises(ModelError, match="must be a share from 0 to 1"):
         average_models([model, model], attention=1.5)
 
 
-def test_models_of_other_shapes_have_no_mean(make: Make) -> None:
+def test_models_of_different_architectures_cannot_be_averaged(make: Make) -> None:
     model = make()
     wider = SeparativeEncoder(model.config.model_copy(update={"embedding": 2 * model.config.embedding}))
     with pytest.raises(ModelError, match="of another architecture"):

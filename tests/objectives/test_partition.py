@@ -1,4 +1,4 @@
-"""The chunked sum over an inventory: equal to the naive one in value and gradient, whatever the chunk."""
+"""The chunked sum over an inventory equals the naive sum in value and gradient for any chunk size."""
 
 import math
 import sys
@@ -11,17 +11,19 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from separative.objectives import Inventory, csc_loss
-from separative.objectives.partition import log_partition, partition
+from separative.objectives.partition import log_partition, partition_terms
 
 EXACT = 1e-9  # float64
 
 
-def drawn(r: int, p: int, e: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    made = torch.Generator().manual_seed(seed)
-    embed_RE = F.normalize(torch.randn(r, e, generator=made, dtype=torch.float64), dim=-1)
-    row_PE = torch.randn(p, e, generator=made, dtype=torch.float64) * 0.3
-    alpha = torch.rand((), generator=made, dtype=torch.float64) * 30
-    return embed_RE, row_PE, alpha, torch.randint(p, (r,), generator=made)
+def draw_inputs(
+    r: int, p: int, e: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    embed_RE = F.normalize(torch.randn(r, e, generator=generator, dtype=torch.float64), dim=-1)
+    row_PE = torch.randn(p, e, generator=generator, dtype=torch.float64) * 0.3
+    alpha = torch.rand((), generator=generator, dtype=torch.float64) * 30
+    return embed_RE, row_PE, alpha, torch.randint(p, (r,), generator=generator)
 
 
 def naive_loss(
@@ -40,13 +42,13 @@ def naive_loss(
     st.integers(0, 240),
     st.integers(0, 99),
 )
-def test_value_and_gradients_are_those_of_the_naive_loss(
-    r: int, p: int, e: int, at_once: int, kept: int, seed: int
+def test_value_and_gradients_equal_the_naive_loss(
+    r: int, p: int, e: int, chunk: int, kept: int, seed: int
 ) -> None:
-    *floats, y_R = drawn(r, p, e, seed)
+    *floats, y_R = draw_inputs(r, p, e, seed)
     ours, theirs = ([x.clone().requires_grad_() for x in floats] for _ in range(2))
-    with mock.patch.object(sys.modules[partition.__module__], "KEPT_LOGITS", kept):
-        others_R, cos_R = partition(*ours, y_R, at_once=at_once)
+    with mock.patch.object(sys.modules[partition_terms.__module__], "KEPT_LOGITS", kept):
+        others_R, cos_R = partition_terms(*ours, y_R, chunk=chunk)
     behind_R = others_R - 2 * ours[2] * (cos_R - 1)
     loss_R = torch.logaddexp(behind_R, torch.zeros_like(behind_R))
     naive_R = naive_loss(*theirs, y_R)
@@ -58,30 +60,30 @@ def test_value_and_gradients_are_those_of_the_naive_loss(
         torch.testing.assert_close(own.grad, other.grad, atol=EXACT, rtol=0)
 
 
-def test_gradients_are_those_of_finite_differences() -> None:
-    embed_RE, row_PE, alpha, y_R = drawn(3, 7, 4, 0)
+def test_gradients_equal_finite_differences() -> None:
+    embed_RE, row_PE, alpha, y_R = draw_inputs(3, 7, 4, 0)
     inputs = tuple(x.requires_grad_() for x in (embed_RE, row_PE, alpha))
-    assert torch.autograd.gradcheck(lambda *x: partition(*x, y_R, at_once=5), inputs)
+    assert torch.autograd.gradcheck(lambda *x: partition_terms(*x, y_R, chunk=5), inputs)
 
 
-def test_the_sum_over_all_rows_is_that_of_all_logits() -> None:
-    embed_RE, row_PE, alpha, _ = drawn(5, 33, 8, 1)
+def test_log_partition_is_the_logsumexp_of_all_logits() -> None:
+    embed_RE, row_PE, alpha, _ = draw_inputs(5, 33, 8, 1)
     logits_RP = 2 * alpha * (embed_RE @ F.normalize(row_PE, dim=-1).T - 1)
-    for at_once in (1, 17, 10_000):
-        found_R = log_partition(embed_RE, row_PE, alpha, at_once=at_once)
+    for chunk in (1, 17, 10_000):
+        found_R = log_partition(embed_RE, row_PE, alpha, chunk=chunk)
         torch.testing.assert_close(found_R, logits_RP.logsumexp(1), atol=EXACT, rtol=0)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1e-3, 500.0])
-def test_extreme_precisions_stay_finite(alpha: float) -> None:
-    embed_RE, row_PE, _, y_R = (x.float() if x.is_floating_point() else x for x in drawn(4, 9, 3, 2))
+def test_gradients_are_finite_for_extreme_alpha(alpha: float) -> None:
+    embed_RE, row_PE, _, y_R = (x.float() if x.is_floating_point() else x for x in draw_inputs(4, 9, 3, 2))
     floats = [x.requires_grad_() for x in (embed_RE, row_PE, torch.tensor(alpha))]
-    others_R, cos_R = partition(*floats, y_R, at_once=8)
+    others_R, cos_R = partition_terms(*floats, y_R, chunk=8)
     torch.logaddexp(others_R, 2 * floats[2] * (cos_R - 1)).sum().backward()
     assert all(x.grad is not None and torch.isfinite(x.grad).all() for x in floats)
 
 
-def test_one_identity_alone_costs_nothing_and_pulls_nowhere() -> None:
+def test_a_single_identity_has_zero_loss_and_gradient() -> None:
     inventory = Inventory(1, 4)
     embed_RE = F.normalize(torch.randn(3, 4), dim=-1).requires_grad_()
     loss_R = csc_loss(inventory, embed_RE, torch.zeros(3, dtype=torch.long))
@@ -90,24 +92,24 @@ def test_one_identity_alone_costs_nothing_and_pulls_nowhere() -> None:
     assert embed_RE.grad is not None and torch.equal(embed_RE.grad, torch.zeros(3, 4))
 
 
-def test_a_batch_without_identities_gives_no_losses() -> None:
+def test_an_empty_batch_gives_no_losses() -> None:
     inventory = Inventory(5, 4)
     loss_R = csc_loss(inventory, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
     assert loss_R.shape == (0,)
     loss_R.sum().backward()
 
 
-def test_half_precision_around_it_does_not_coarsen_it() -> None:
+def test_autocast_does_not_change_the_result() -> None:
     inventory, y_R = Inventory(300, 16), torch.arange(6)
     embed_RE = F.normalize(torch.randn(6, 16), dim=-1)
     with torch.autocast("cpu", torch.bfloat16):
-        inside = csc_loss(inventory, embed_RE, y_R), inventory.nats(embed_RE[None], y_R[None])
+        inside = csc_loss(inventory, embed_RE, y_R), inventory.pairwise_losses(embed_RE[None], y_R[None])
     assert torch.equal(inside[0], csc_loss(inventory, embed_RE, y_R))
-    assert torch.equal(inside[1], inventory.nats(embed_RE[None], y_R[None]))
+    assert torch.equal(inside[1], inventory.pairwise_losses(embed_RE[None], y_R[None]))
 
 
-def test_a_large_inventory_never_holds_its_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The largest tensor that the loss makes is the gradient of the rows."""
+def test_loss_of_a_large_inventory_never_holds_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest tensor that the loss allocates is the gradient of the rows."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     largest = [0]
@@ -122,7 +124,7 @@ def test_a_large_inventory_never_holds_its_logits(monkeypatch: pytest.MonkeyPatc
 
     inventory = Inventory(60_000, 4)
     embed_RE = F.normalize(torch.randn(64, 4), dim=-1).requires_grad_()
-    monkeypatch.setattr(sys.modules[partition.__module__], "KEPT_LOGITS", 2**20)
+    monkeypatch.setattr(sys.modules[partition_terms.__module__], "KEPT_LOGITS", 2**20)
     with Watch():
         csc_loss(inventory, embed_RE, torch.arange(64)).sum().backward()
     assert largest[0] <= 2**19 < 64 * 60_000

@@ -1,4 +1,4 @@
-"""The page is whole by itself, shows the numbers it was given, and plays the sound it was given."""
+"""The report is one self-contained file that shows the given results and plays the given recordings."""
 
 import base64
 import io
@@ -26,7 +26,7 @@ STEP = 2**-15
 
 
 class Page(HTMLParser):
-    """Everything a browser would fetch, and the text it would show."""
+    """The URLs that a browser would load, and the text that it would show."""
 
     def __init__(self, html):
         super().__init__()
@@ -73,7 +73,7 @@ def samples():
     return [Sample("mixture & all", 2 * tone, 8000), Sample("speaker 1", 0.5 * tone, 8000)]
 
 
-def test_nothing_is_fetched_and_everything_is_there(results, log, samples, tmp_path):
+def test_page_embeds_everything_and_loads_nothing(results, log, samples, tmp_path):
     path = write_report(tmp_path / "out" / "r.html", results=results, run=log.parent, samples=samples)
     html = path.read_text()
     page = Page(html)
@@ -82,13 +82,13 @@ def test_nothing_is_fetched_and_everything_is_there(results, log, samples, tmp_p
     assert not re.search(r"https?://|@import|url\(", html)
     assert {"script", "link", "iframe"}.isdisjoint(page.tags)
     assert page.tags.count("audio") == 2
-    assert page.tags.count("img") == 4  # EER, curves, two spectrograms
+    assert page.tags.count("img") == 4  # EER, training curves, two spectrograms
     for link in (x for x in page.links if x.startswith("data:image")):
         assert base64.b64decode(link.partition(",")[2]).startswith(b"\x89PNG")
     assert [p.name for p in path.parent.iterdir()] == ["r.html"]
 
 
-def test_the_numbers_are_shown_and_names_are_text(results, tmp_path):
+def test_results_are_shown_and_text_is_escaped(results, tmp_path):
     page = Page(write_report(tmp_path / "r.html", results=results, heading="<script>x</script>").read_text())
     assert "script" not in page.tags
     text = " ".join(page.text)
@@ -98,29 +98,29 @@ def test_the_numbers_are_shown_and_names_are_text(results, tmp_path):
     assert "35 speakers never trained on" in text
 
 
-def test_the_best_of_a_column_is_bold(results, tmp_path):
+def test_best_value_of_a_column_is_bold(results, tmp_path):
     html = write_report(tmp_path / "r.html", results=results).read_text()
     assert "<b>20.5</b>" in html
     assert "<b>44.4</b>" not in html
 
 
-def test_players_hold_the_sound_at_one_common_gain(samples, tmp_path):
+def test_players_have_the_recordings_at_one_common_gain(samples, tmp_path):
     page = Page(write_report(tmp_path / "r.html", samples=samples).read_text())
-    sounds = [base64.b64decode(x.partition(",")[2]) for x in page.links if x.startswith("data:audio/wav")]
-    for sample, sound in zip(samples, sounds, strict=True):
-        wave_N, rate = soundfile.read(io.BytesIO(sound))
+    files = [base64.b64decode(x.partition(",")[2]) for x in page.links if x.startswith("data:audio/wav")]
+    for sample, file in zip(samples, files, strict=True):
+        wave_N, rate = soundfile.read(io.BytesIO(file))
         assert rate == sample.rate
-        np.testing.assert_allclose(wave_N, sample.wave_N / 2, atol=STEP)
+        np.testing.assert_allclose(wave_N, sample.waveform / 2, atol=STEP)
 
 
-def test_a_tone_is_where_and_as_loud_as_it_is(samples):
-    level_FT = spectrogram_db(samples[1].wave_N, 8000)
+def test_spectrogram_has_frequency_and_level_of_a_tone(samples):
+    level_FT = spectrogram_db(samples[1].waveform, 8000)
     middle = level_FT[:, level_FT.shape[1] // 2]
     assert middle.argmax() == 32  # 1000 Hz in bins of 31.25
     assert middle.max() == pytest.approx(20 * np.log10(0.5), abs=0.01)
 
 
-def test_curves_are_the_log(log):
+def test_curves_have_the_values_of_the_log(log):
     axis, curves = read_curves(find_log(log.parent))
     assert axis == "minutes"
     assert curves["loss"][0][:3] == [0.0, 0.1, 0.2]
@@ -133,13 +133,13 @@ def test_curves_are_the_log(log):
     assert [line.get_label() for line in second.lines][-1] == "valid/csc_query"
 
 
-def test_the_running_mean_is_that_of_the_last_values():
+def test_running_mean_is_the_mean_of_the_last_values():
     value = np.random.default_rng(0).standard_normal(200)
     slow = [value[max(0, n - 19) : n + 1].mean() for n in range(200)]
     np.testing.assert_allclose(running_mean(value), slow, atol=1e-12)
 
 
-def test_a_log_cut_short_is_read_and_a_broken_one_is_named(log, tmp_path):
+def test_incomplete_last_line_is_ignored_and_damaged_line_is_reported(log, tmp_path):
     text = log.read_text()
     log.write_text(text + '{"step": 100, "lo')
     assert len(read_curves(log)[1]["loss"][1]) == 100

@@ -1,4 +1,4 @@
-"""The page of a recording: lanes, overlap, sounds within it or beside it, and names that are no markup."""
+"""The timeline of a recording: lanes, overlap, embedded or linked audio, and escaped names."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ RATE = 8000
 
 
 @pytest.fixture
-def heard(tmp_path: Path) -> tuple[dict, Path, list[Path]]:
+def diarized(tmp_path: Path) -> tuple[dict, Path, list[Path]]:
     rng = np.random.default_rng(0)
     paths = [tmp_path / f"{name}.wav" for name in ("mix#1", "one", "two")]
     for path in paths:
@@ -34,38 +34,36 @@ def heard(tmp_path: Path) -> tuple[dict, Path, list[Path]]:
     return record, paths[0], paths[1:]
 
 
-def test_lanes_turns_and_overlap_are_drawn(heard: tuple, tmp_path: Path) -> None:
-    page = write_timeline(tmp_path / "page.html", *heard).read_text()
+def test_lanes_turns_and_overlap_are_drawn(diarized: tuple, tmp_path: Path) -> None:
+    page = write_timeline(tmp_path / "page.html", *diarized).read_text()
     assert page.count("<svg") == 3
-    shades = set(re.findall(r'class="both" x="([\d.]+)" y="0" width="([\d.]+)"', page))
+    shades = set(re.findall(r'class="overlap" x="([\d.]+)" y="0" width="([\d.]+)"', page))
     assert shades == {("3.00", "1.00"), ("5.00", "1.00")}
-    # 2 s of 7 s of speech.
+    # Two speakers speak in 2 of 7 seconds of speech.
     assert "29% of the speech overlaps" in page
     assert page.count("data:audio/mpeg;base64,") == 3
     assert "<b>mix" not in page and "<i>Ann" not in page and "&lt;i&gt;Ann&lt;/i&gt;, 88%" in page
 
 
-def test_large_sounds_stay_beside_the_page(
-    heard: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_recordings_are_linked(diarized: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("separative.report.timeline.EMBED_SECONDS", 5.0)
-    page = write_timeline(tmp_path / "page.html", *heard).read_text()
+    page = write_timeline(tmp_path / "page.html", *diarized).read_text()
     assert re.findall(r'<audio preload="metadata" src="([^"]+)"', page) == [
         "mix%231.wav",
         "one.wav",
         "two.wav",
     ]
-    far = write_timeline(tmp_path / "elsewhere" / "page.html", *heard).read_text()
+    far = write_timeline(tmp_path / "elsewhere" / "page.html", *diarized).read_text()
     assert f"{(tmp_path / 'one.wav').as_uri()}" in far
 
 
-def test_the_picture_shows_lanes_and_overlap(heard: tuple, tmp_path: Path) -> None:
+def test_picture_shows_lanes_and_overlap(diarized: tuple, tmp_path: Path) -> None:
     from matplotlib.image import imread
 
-    record = heard[0] | {"speakers": heard[0]["speakers"]}
+    record = diarized[0] | {"speakers": diarized[0]["speakers"]}
     picture = imread(write_picture(tmp_path / "p.png", record))[..., :3]
     colours = {tuple(np.round(255 * pixel).astype(int)) for pixel in picture.reshape(-1, 3)}
-    # Two lanes in colours of their own, and both of these darkened where they overlap.
+    # The two lanes have different colours.
     assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)} <= colours
     text = write_picture(tmp_path / "p.svg", record).read_text()
     assert "<svg" in text

@@ -1,11 +1,11 @@
-"""A model with a card and a calibration, and servers that end with their tests."""
+"""A calibrated model with a card, and servers that stop with their tests."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serve_helpers import Running
+from serve_helpers import RunningServer
 
 from separative.model import SeparativeEncoder, load_model, save_model
 from separative.serve import Limits
@@ -19,24 +19,24 @@ def saved(model: SeparativeEncoder, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def start(saved: SeparativeEncoder, tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    running: list[Running] = []
+def start_server(saved: SeparativeEncoder, tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+    running: list[RunningServer] = []
 
-    def make(limits: Limits | None = None, **options: Any) -> Running:
-        running.append(Running(saved, tmp_path / f"gallery{len(running)}", limits, **options))
+    def make(limits: Limits | None = None, **options: Any) -> RunningServer:
+        running.append(RunningServer(saved, tmp_path / f"gallery{len(running)}", limits, **options))
         return running[-1]
 
     yield make
     for server in running:
         folder = server.service.scratch.folder
         server.stop()
-        # Whatever happened in between, nothing temporary is left.
+        # A stopped server leaves no temporary files.
         assert not folder.exists()
 
 
 @pytest.fixture(scope="module")
-def server(saved: SeparativeEncoder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One for all tests of a file that leave it as it was."""
-    running = Running(saved, tmp_path_factory.mktemp("serve") / "gallery")
+def server(saved: SeparativeEncoder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all tests of a file that do not change its gallery."""
+    running = RunningServer(saved, tmp_path_factory.mktemp("serve") / "gallery")
     yield running
     running.stop()

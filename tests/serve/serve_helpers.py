@@ -1,4 +1,4 @@
-"""A server on a free port, a client that knows what to wait for, and a visitor with a browser."""
+"""A server on a free port with an HTTP client, and a browser page."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from separative.model import SeparativeEncoder
 from separative.serve import Limits, create_app
 
 
-class Running:
+class RunningServer:
     """The application behind uvicorn in a thread, on a real socket."""
 
     def __init__(
@@ -39,76 +39,77 @@ class Running:
         assert not self.thread.is_alive()
 
     def upload(self, path: Path, name: str | None = None) -> str:
-        answer = self.client.post(
+        response = self.client.post(
             "/api/recordings", params={"name": name or path.name}, content=path.read_bytes()
         )
-        assert answer.status_code == 201, answer.text
-        return answer.json()["id"]
+        assert response.status_code == 201, response.text
+        return response.json()["id"]
 
-    def run(self, verb: str, **body: Any) -> dict[str, Any]:
-        """Start a job and wait until it is over."""
-        answer = self.client.post(f"/api/{verb}", json=body)
-        assert answer.status_code == 202, answer.text
-        return self.over(answer.json()["id"])
+    def run(self, path: str, **body: Any) -> dict[str, Any]:
+        """Start a job and wait until it is finished."""
+        response = self.client.post(f"/api/{path}", json=body)
+        assert response.status_code == 202, response.text
+        return self.wait_for_job(response.json()["id"])
 
-    def over(self, id_: str) -> dict[str, Any]:
-        def look() -> dict[str, Any] | None:
+    def wait_for_job(self, id_: str) -> dict[str, Any]:
+        def finished_job() -> dict[str, Any] | None:
             job = self.client.get(f"/api/jobs/{id_}").json()
             return job if job["state"] in ("done", "failed", "cancelled") else None
 
-        return until(look)
+        return until(finished_job)
 
-    def files(self) -> list[Path]:
-        """All that is temporary."""
+    def temporary_files(self) -> list[Path]:
+        """All temporary files of the server, except its lock."""
         folder = self.service.scratch.folder
         return [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
 
 
 class Visitor:
-    """A page, and all that its console complained of."""
+    """A browser page, with the errors on its console and its requests to other servers."""
 
     def __init__(self, browser, url: str, **options: object) -> None:
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
-        self.complaints: list[str] = []
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.foreign: list[str] = []
-        self.home = url.partition("?")[0].rstrip("/")
+        self.console_errors: list[str] = []
+        self.page.on("console", lambda m: self.console_errors.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.console_errors.append(str(error)))
+        self.foreign_requests: list[str] = []
+        self.origin = url.partition("?")[0].rstrip("/")
         self.page.on("request", self._request)
-        # Sounds are no elements of the page: kept hold of, to see what plays.
+        # The audio elements are not part of the document. Collect them, to see which of them play.
         self.page.add_init_script(
-            "window.sounds = []; const Plain = window.Audio;"
-            " window.Audio = function (source) { const s = new Plain(source); sounds.push(s); return s; };"
+            "window.audioElements = []; const OriginalAudio = window.Audio;"
+            " window.Audio = function (source) {"
+            " const element = new OriginalAudio(source); audioElements.push(element); return element; };"
         )
         self.page.goto(url)
         self.page.locator("#about").filter(has_text="model").wait_for()
 
     def _request(self, request) -> None:
-        if not request.url.startswith((self.home, "blob:")):
-            self.foreign.append(request.url)
+        if not request.url.startswith((self.origin, "blob:")):
+            self.foreign_requests.append(request.url)
 
     def diarize(self, path: Path) -> None:
-        # The lanes of an earlier recording are gone before the new ones come.
+        # The page hides the tracks of an earlier recording first.
         self.page.set_input_files("#file", path)
-        self.page.locator("#meeting").wait_for()
+        self.page.locator("#diarization").wait_for()
 
-    def heard(self) -> list[int]:
-        """Numbers of the sounds that play and can be heard."""
+    def audible_tracks(self) -> list[int]:
+        """Numbers of the tracks that play and are not muted."""
         return self.page.evaluate(
-            "() => sounds.flatMap((s, i) => !s.paused && !s.muted && s.currentTime > 0 ? [i] : [])"
+            "() => audioElements.flatMap((e, i) => !e.paused && !e.muted && e.currentTime > 0 ? [i] : [])"
         )
 
     def text(self, selector: str) -> str:
         return self.page.locator(selector).first.inner_text()
 
 
-def until(holds: Any, seconds: float = 60.0) -> Any:
-    """Wait until something is true, and return it."""
+def until(condition: Any, seconds: float = 60.0) -> Any:
+    """Wait until a function returns a true value, and return the value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if found := holds():
+        if found := condition():
             return found
         time.sleep(0.02)
-    raise AssertionError("it did not come true")
+    raise AssertionError(f"the condition was not true within {seconds:g} s")

@@ -1,4 +1,4 @@
-"""Checkpoints and the journal: exact, atomic, and refused by name when they are not what they should be."""
+"""Checkpoints and the log of a run: exact, atomic, and with clear errors for damaged files."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,11 @@ from torch import nn
 
 from separative.errors import ModelError
 from separative.training.checkpoint import load_checkpoint, save_checkpoint
-from separative.training.run_log import Journal
+from separative.training.run_log import RunLog
 
 
-def parts(width: int = 4, steps: int = 0) -> tuple[dict[str, nn.Module], torch.optim.Optimizer]:
-    """Two modules, one with running statistics, and an optimiser that has moved them."""
+def make_parts(width: int = 4, steps: int = 0) -> tuple[dict[str, nn.Module], torch.optim.Optimizer]:
+    """Two modules, one of them with running statistics, and their optimiser after some steps."""
     torch.manual_seed(width)
     modules = {"model": nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width)), "other": nn.Linear(2, 2)}
     weights = [p for module in modules.values() for p in module.parameters()]
@@ -29,42 +29,42 @@ def parts(width: int = 4, steps: int = 0) -> tuple[dict[str, nn.Module], torch.o
     return modules, optimiser
 
 
-def flat(state: Any) -> list[Any]:
+def flatten(state: Any) -> list[Any]:
     if isinstance(state, dict):
-        return [x for key in sorted(state, key=str) for x in (key, *flat(state[key]))]
-    return [x for item in state for x in flat(item)] if isinstance(state, list) else [state]
+        return [x for key in sorted(state, key=str) for x in (key, *flatten(state[key]))]
+    return [x for item in state for x in flatten(item)] if isinstance(state, list) else [state]
 
 
-def test_a_checkpoint_restores_modules_optimiser_and_random_state(tmp_path: Path) -> None:
-    modules, optimiser = parts(steps=3)
+def test_checkpoint_restores_modules_optimiser_and_random_state(tmp_path: Path) -> None:
+    modules, optimiser = make_parts(steps=3)
     save_checkpoint(tmp_path / "c", modules, optimiser, {"step": 3, "minutes": 0.5})
     drawn = torch.rand(4)
-    fresh, restored = parts(steps=1)
+    fresh, restored = make_parts(steps=1)
     assert load_checkpoint(tmp_path / "c", fresh, restored) == {"step": 3, "minutes": 0.5}
     assert torch.equal(torch.rand(4), drawn)
     for name, module in modules.items():
         ours, theirs = module.state_dict(), fresh[name].state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    left, right = flat(optimiser.state_dict()), flat(restored.state_dict())
+    left, right = flatten(optimiser.state_dict()), flatten(restored.state_dict())
     assert len(left) == len(right)
     assert all(torch.equal(a, b) if torch.is_tensor(a) else a == b for a, b in zip(left, right, strict=True))
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
-def test_a_truncated_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
-    modules, optimiser = parts(steps=1)
+def test_truncated_checkpoint_is_an_error(tmp_path: Path, keep: int) -> None:
+    modules, optimiser = make_parts(steps=1)
     save_checkpoint(tmp_path / "c", modules, optimiser, {"step": 1})
     (tmp_path / "c").write_bytes((tmp_path / "c").read_bytes()[:keep])
-    with pytest.raises(ModelError, match="c is no checkpoint that can be read"):
+    with pytest.raises(ModelError, match="c is not a readable checkpoint"):
         load_checkpoint(tmp_path / "c", modules, optimiser)
 
 
-def test_a_flipped_bit_is_found_and_the_checkpoint_before_taken(
+def test_flipped_bit_is_detected_and_the_previous_checkpoint_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    modules, optimiser = parts(steps=1)
+    modules, optimiser = make_parts(steps=1)
     for step in (1, 2, 3):
         save_checkpoint(path, modules, optimiser, {"step": step})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-previous.safetensors", path.name]
@@ -72,26 +72,26 @@ def test_a_flipped_bit_is_found_and_the_checkpoint_before_taken(
     content[-3] ^= 4
     path.write_bytes(content)
     assert load_checkpoint(path, modules, optimiser) == {"step": 2}
-    assert "is damaged" in caplog.text and "checkpoint-previous.safetensors is taken instead" in caplog.text
-    # Going on from it, the damaged one is not what is kept.
+    assert "is damaged" in caplog.text and "checkpoint-previous.safetensors of step 2 instead" in caplog.text
+    # Without a previous checkpoint, the damaged file is an error.
     (tmp_path / "checkpoint-previous.safetensors").unlink()
-    with pytest.raises(ModelError, match="is damaged: its tensors do not have the hash"):
+    with pytest.raises(ModelError, match="is damaged: checksum mismatch"):
         load_checkpoint(path, modules, optimiser)
 
 
-def test_a_missing_or_foreign_file_is_refused(tmp_path: Path) -> None:
-    modules, optimiser = parts()
+def test_missing_or_foreign_file_is_an_error(tmp_path: Path) -> None:
+    modules, optimiser = make_parts()
     save_file({"x": torch.ones(2)}, tmp_path / "bare")
     save_file({"x": torch.ones(2)}, tmp_path / "foreign", metadata={"state": "{"})
     for name in ("missing", "bare", "foreign"):
-        with pytest.raises(ModelError, match=f"{name} is no checkpoint that can be read"):
+        with pytest.raises(ModelError, match=f"{name} is not a readable checkpoint"):
             load_checkpoint(tmp_path / name, modules, optimiser)
 
 
-def test_a_checkpoint_of_another_architecture_changes_nothing(tmp_path: Path) -> None:
-    modules, optimiser = parts(width=4, steps=1)
+def test_checkpoint_of_another_architecture_leaves_the_model_unchanged(tmp_path: Path) -> None:
+    modules, optimiser = make_parts(width=4, steps=1)
     save_checkpoint(tmp_path / "c", modules, optimiser, {"step": 1})
-    wider, _ = parts(width=6)
+    wider, _ = make_parts(width=6)
     before = wider["model"][0].weight.clone()
     with pytest.raises(ModelError, match=r"'model' differs at '0\.bias'"):
         load_checkpoint(tmp_path / "c", wider, optimiser)
@@ -102,22 +102,22 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_the_journal_averages_between_lines(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, 0)
-    journal.add({"loss": 1.0})
-    journal.add({"loss": 2.0, "other": 5.0})
-    assert journal.averages() == {"loss": 1.5, "other": 5.0}
-    journal.add({"loss": 7.0})
-    journal.write(3, {"minutes": 0.1, "note": "text", **journal.averages()})
-    journal.close()
+def test_log_averages_values_between_lines(tmp_path: Path) -> None:
+    run_log = RunLog(tmp_path, 0)
+    run_log.add({"loss": 1.0})
+    run_log.add({"loss": 2.0, "other": 5.0})
+    assert run_log.averages() == {"loss": 1.5, "other": 5.0}
+    run_log.add({"loss": 7.0})
+    run_log.write(3, {"minutes": 0.1, "note": "text", **run_log.averages()})
+    run_log.close()
     assert lines(tmp_path) == [{"step": 3, "minutes": 0.1, "note": "text", "loss": 7.0}]
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
-def test_a_resumed_journal_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+def test_resumed_log_drops_lines_after_the_checkpoint(tmp_path: Path) -> None:
     whole = "".join(json.dumps({"step": step, "loss": 1.0}) + "\n" for step in range(1, 7))
     (tmp_path / "log.jsonl").write_text(whole + '{"step": 7, "lo')
-    journal = Journal(tmp_path, 4)
-    journal.write(5, {"loss": 0.5})
-    journal.close()
+    run_log = RunLog(tmp_path, 4)
+    run_log.write(5, {"loss": 0.5})
+    run_log.close()
     assert [(line["step"], line["loss"]) for line in lines(tmp_path)][3:] == [(4, 1.0), (5, 0.5)]

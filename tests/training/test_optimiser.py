@@ -1,4 +1,4 @@
-"""Muon for hidden matrices, AdamW for the rest: against slow references."""
+"""Muon for hidden matrices and AdamW for other weights, compared with slow references."""
 
 import copy
 
@@ -12,7 +12,7 @@ from separative.training.optimiser import (
     ITERATIONS,
     MOMENTUM,
     QUINTIC,
-    SIZE,
+    UPDATE_RMS,
     MuonAdamW,
     build_optimiser,
     orthogonalise,
@@ -21,22 +21,22 @@ from separative.training.recipe import OptimiserConfig
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 40), (40, 8)])
-def test_singular_values_come_near_one_and_directions_stay(shape: tuple[int, int]) -> None:
+def test_orthogonalise_brings_singular_values_near_1_and_keeps_directions(shape: tuple[int, int]) -> None:
     matrix = torch.randn(*shape, dtype=torch.float64)
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    # In the basis of its singular vectors an orthogonalised matrix is diagonal.
+    # The result is diagonal in the basis of the singular vectors of the input.
     inside = left.T @ orthogonalise(matrix[None])[0] @ right.T
     values = inside.diagonal()
     assert (inside - torch.diag(values)).abs().max() < 1e-6
     assert values.min() > 0.3 and values.max() < 1.3
 
 
-def test_a_matrix_without_gradient_direction_does_not_move() -> None:
+def test_zero_matrix_stays_zero() -> None:
     assert torch.equal(orthogonalise(torch.zeros(1, 3, 4)), torch.zeros(1, 3, 4))
 
 
 def slow_muon(weight: Tensor, gradients: list[Tensor], lr: float, decay: float) -> Tensor:
-    """One matrix, one step after another, as the formula stands."""
+    """The formula of Muon for one matrix, step by step."""
     momentum = torch.zeros_like(weight)
     for gradient in gradients:
         momentum = MOMENTUM * momentum + (1 - MOMENTUM) * gradient
@@ -45,41 +45,41 @@ def slow_muon(weight: Tensor, gradients: list[Tensor], lr: float, decay: float) 
         a, b, c = QUINTIC
         for _ in range(ITERATIONS):
             x = a * x + b * (x @ x.T @ x) + c * (x @ x.T @ x @ x.T @ x)
-        weight = weight * (1 - lr * decay) - lr * SIZE * max(weight.shape) ** 0.5 * x
+        weight = weight * (1 - lr * decay) - lr * UPDATE_RMS * max(weight.shape) ** 0.5 * x
     return weight
 
 
-def test_steps_are_those_of_the_formula_and_of_adamw() -> None:
+def test_updates_equal_the_formula_and_adamw() -> None:
     matrices = [nn.Parameter(torch.randn(3, 5, dtype=torch.float64)) for _ in range(2)]
     matrices.append(nn.Parameter(torch.randn(6, 4, dtype=torch.float64)))
-    bias, twin = (nn.Parameter(torch.ones(4, dtype=torch.float64)) for _ in range(2))
+    bias, reference = (nn.Parameter(torch.ones(4, dtype=torch.float64)) for _ in range(2))
     ours = MuonAdamW(
         [{"params": matrices, "by": "muon", "weight_decay": 0.1}, {"params": [bias]}],
         lr=0.01,
         weight_decay=0.0,
     )
-    adamw = torch.optim.AdamW([twin], lr=0.01, weight_decay=0.0)
+    adamw = torch.optim.AdamW([reference], lr=0.01, weight_decay=0.0)
     starts = [m.detach().clone() for m in matrices]
     gradients = [[torch.randn_like(m) for m in matrices] for _ in range(3)]
-    for at_once in gradients:
-        for matrix, gradient in zip(matrices, at_once, strict=True):
+    for step_gradients in gradients:
+        for matrix, gradient in zip(matrices, step_gradients, strict=True):
             matrix.grad = gradient.clone()
-        bias.grad = twin.grad = torch.randn(4, dtype=torch.float64)
+        bias.grad = reference.grad = torch.randn(4, dtype=torch.float64)
         ours.step()
         adamw.step()
     for matrix, start, own in zip(matrices, starts, zip(*gradients, strict=True), strict=True):
         torch.testing.assert_close(matrix.detach(), slow_muon(start, list(own), 0.01, 0.1), atol=1e-9, rtol=0)
-    assert torch.equal(bias, twin)
+    assert torch.equal(bias, reference)
 
 
-def test_its_state_goes_through_a_state_dict() -> None:
+def test_optimiser_continues_from_a_state_dict() -> None:
     def run(optimiser: MuonAdamW, weights: list[nn.Parameter], steps: range) -> None:
         for step in steps:
             for number, weight in enumerate(weights):
                 weight.grad = torch.sin(torch.arange(weight.numel()) + step + number).view(weight.shape)
             optimiser.step()
 
-    def made(weights: list[nn.Parameter]) -> MuonAdamW:
+    def build(weights: list[nn.Parameter]) -> MuonAdamW:
         return MuonAdamW(
             [
                 {"params": weights[:1], "by": "muon"},
@@ -90,23 +90,23 @@ def test_its_state_goes_through_a_state_dict() -> None:
         )
 
     weights = [nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(5, 2))]
-    whole = made(weights)
+    whole = build(weights)
     run(whole, weights, range(2))
     others = copy.deepcopy(weights)
-    second = made(others)
+    second = build(others)
     second.load_state_dict(copy.deepcopy(whole.state_dict()))
     run(whole, weights, range(2, 4))
     run(second, others, range(2, 4))
     assert all(torch.equal(a, b) for a, b in zip(weights, others, strict=True))
 
 
-def test_rows_move_by_one_second_moment_each() -> None:
+def test_row_updates_equal_the_formula() -> None:
     row_PE = nn.Parameter(torch.randn(4, 3, dtype=torch.float64))
     optimiser = MuonAdamW([{"params": [row_PE], "by": "row"}], lr=0.1, betas=(0.9, 0.99), weight_decay=0.0)
     slow, square = [list(map(float, row)) for row in row_PE.detach()], [0.0] * 4
     for step in range(1, 4):
         gradient = torch.randn(4, 3, dtype=torch.float64)
-        # A row that nobody asked for has no gradient and stays.
+        # A row with zero gradient does not move.
         gradient[2] = 0
         row_PE.grad = gradient.clone()
         optimiser.step()
@@ -118,18 +118,18 @@ def test_rows_move_by_one_second_moment_each() -> None:
     torch.testing.assert_close(row_PE.detach(), torch.tensor(slow, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
-def test_moving_rows_makes_nothing_as_large_as_they_are() -> None:
+def test_row_updates_allocate_nothing_as_large_as_the_rows() -> None:
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    made: list[int] = []
+    sizes: list[int] = []
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             out = func(*args, **(kwargs or {}))
             own = isinstance(out, torch.Tensor) and all(out is not a for a in args)
-            # A view of the gradient is no new memory.
+            # A view of the gradient needs no memory.
             if own and all(out.data_ptr() != x.data_ptr() for x in (row_PE, row_PE.grad)):
-                made.append(out.numel())
+                sizes.append(out.numel())
             return out
 
     row_PE = nn.Parameter(torch.randn(1000, 16))
@@ -137,7 +137,7 @@ def test_moving_rows_makes_nothing_as_large_as_they_are() -> None:
     optimiser = MuonAdamW([{"params": [row_PE], "by": "row"}], lr=0.1, weight_decay=0.0)
     with Watch():
         optimiser.step()
-    assert made and max(made) <= 1000
+    assert sizes and max(sizes) <= 1000
     assert sum(x.numel() for x in optimiser.state[row_PE].values()) == 1001
 
 

@@ -1,4 +1,4 @@
-"""Runs in processes of their own: told to end, they save; killed at any moment, they leave what loads."""
+"""Runs in child processes: SIGTERM saves, and after SIGKILL the last checkpoint can be loaded."""
 
 import json
 import os
@@ -18,15 +18,18 @@ from separative.corpora.manifest import Corpus
 from separative.model import load_model
 from separative.training import Recipe, train
 
+# Seconds after which a child process counts as hung; far more than a busy machine needs.
+HANG = 600
 SCRIPT = """
 import json, sys
 from pathlib import Path
 from separative.corpora.manifest import Corpus, Utterance
 from separative.training import load_recipe, train
 
-told = json.loads(sys.argv[1])
-speech = Corpus(tuple(Utterance(id, Path(path), 2.0, speaker=who) for id, path, who in told.pop("speech")))
-train(load_recipe(told.pop("recipe")), corpus=speech, steps=10**6, device="cpu", **told)
+settings = json.loads(sys.argv[1])
+utterances = [Utterance(id, Path(path), 2.0, speaker=name) for id, path, name in settings.pop("speech")]
+speech = Corpus(tuple(utterances))
+train(load_recipe(settings.pop("recipe")), corpus=speech, steps=10**6, device="cpu", **settings)
 """
 
 
@@ -35,28 +38,28 @@ Start = Callable[[float], tuple[subprocess.Popen[str], Path, Recipe, Corpus]]
 
 @pytest.fixture
 def start(recipe: Callable[..., Recipe], corpus: Corpus, cache: Path, tmp_path: Path) -> Start:
-    """An endless run in a process of its own that saves so often; with its folder, recipe and speech."""
+    """Start an endless run that saves at an interval; returns its process, folder, recipe and speech."""
 
-    def go(checkpoint_minutes: float) -> tuple[subprocess.Popen[str], Path, Recipe, Corpus]:
+    def start_run(checkpoint_minutes: float) -> tuple[subprocess.Popen[str], Path, Recipe, Corpus]:
         plan = recipe(run={"checkpoint_minutes": checkpoint_minutes, "log_every": 1})
         speech, out = corpus.split("train"), tmp_path / "run"
         (tmp_path / "plan.yaml").write_text(json.dumps(plan.model_dump(mode="json")))
-        told = {
+        settings = {
             "recipe": str(tmp_path / "plan.yaml"),
             "out": str(out),
             "cache": str(cache),
             "speech": [(u.id, str(u.path), u.speaker) for u in speech],
         }
-        words = [sys.executable, "-c", SCRIPT, json.dumps(told)]
+        words = [sys.executable, "-c", SCRIPT, json.dumps(settings)]
         return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=os.environ), out, plan, speech
 
-    return go
+    return start_run
 
 
 def wait_for_steps(child: subprocess.Popen[str], out: Path, steps: int) -> None:
-    log, patience = out / "log.jsonl", time.monotonic() + 60
+    log, deadline = out / "log.jsonl", time.monotonic() + HANG
     while not (log.exists() and log.read_text().count("\n") >= steps) and child.poll() is None:
-        assert time.monotonic() < patience, "no step was logged in a minute"
+        assert time.monotonic() < deadline, "the run does not log its steps"
         time.sleep(0.02)
 
 
@@ -66,14 +69,16 @@ def saved_step(out: Path) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_process_that_is_ended_leaves_a_run_that_goes_on(start: Start, cache: Path, number: int) -> None:
-    # Saving after every step: a kill is more likely during a save than not.
+def test_run_can_resume_after_its_process_is_stopped_or_killed(
+    start: Start, cache: Path, number: int
+) -> None:
+    # With a checkpoint after every step, a kill is likely to happen while one is written.
     child, out, plan, speech = start(1e-9 if number == signal.SIGKILL else 60.0)
     wait_for_steps(child, out, 4)
     child.send_signal(number)
-    _, said = child.communicate(timeout=30)
+    _, err = child.communicate(timeout=HANG)
     if number == signal.SIGTERM:
-        assert "KeyboardInterrupt: stopped at step" in said and "resume goes on from there" in said
+        assert "KeyboardInterrupt: stopped at step" in err and "resume the run to continue" in err
     assert child.returncode != 0
     step = saved_step(out)
     assert step >= 3
@@ -84,13 +89,13 @@ def test_a_process_that_is_ended_leaves_a_run_that_goes_on(start: Start, cache: 
     assert torch.get_num_threads() == 1
 
 
-def test_a_disk_that_fills_up_ends_a_run_and_leaves_its_last_checkpoint(start: Start, cache: Path) -> None:
+def test_full_disk_ends_the_run_and_keeps_the_last_checkpoint(start: Start, cache: Path) -> None:
     child, out, plan, speech = start(1e-9)
     wait_for_steps(child, out, 3)
-    # No file may grow beyond this from now on, which the log does not reach and a checkpoint does.
+    # From now on no file may exceed this size; checkpoints do, the log does not.
     resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (50_000, 50_000))
-    _, said = child.communicate(timeout=30)
-    assert "File too large" in said.splitlines()[-1]
+    _, err = child.communicate(timeout=HANG)
+    assert "File too large" in err.splitlines()[-1]
     step = saved_step(out)
     resumed = train(plan, corpus=speech, out=out, cache=cache, steps=step + 1, resume=True, device="cpu")
     assert load_model(resumed).card["training"]["steps"] == step + 1

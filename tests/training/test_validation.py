@@ -1,4 +1,4 @@
-"""The quick figures of a run: right on answers that are known, and without a trace on the run itself."""
+"""Validation during training: correct on known embeddings, and without side effects on the run."""
 
 import math
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError
 from separative.model import SeparativeEncoder
 from separative.training import Recipe, Validation
-from separative.training.validation import ValidationOutput, _of_known
+from separative.training.validation import ValidationOutput, _information, _select_enrolled
 
-EVERYONE = np.arange(3)
+ALL_SPEAKERS = np.arange(3)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def model(recipe: Callable[..., Recipe]) -> SeparativeEncoder:
     return SeparativeEncoder(recipe().model)
 
 
-def heard(embed_ICE: np.ndarray, speaker_IK: np.ndarray) -> ValidationOutput:
+def make_output(embed_ICE: np.ndarray, speaker_IK: np.ndarray) -> ValidationOutput:
     count, streams, _ = embed_ICE.shape
     active_IC = np.ones((count, streams), bool)
     return ValidationOutput(
@@ -37,7 +37,9 @@ def heard(embed_ICE: np.ndarray, speaker_IK: np.ndarray) -> ValidationOutput:
     )
 
 
-def test_figures_are_there_repeat_and_lie_in_range(validation: Validation, model: SeparativeEncoder) -> None:
+def test_figures_are_repeatable_and_in_range_and_the_model_is_unchanged(
+    validation: Validation, model: SeparativeEncoder
+) -> None:
     model.train()
     state, weights = torch.get_rng_state(), {k: v.clone() for k, v in model.state_dict().items()}
     figures = validation(model)
@@ -52,63 +54,65 @@ def test_figures_are_there_repeat_and_lie_in_range(validation: Validation, model
     assert math.isfinite(figures["valid/si_sdri_db"])
 
 
-def test_perfect_embeddings_have_no_errors_and_all_of_the_information(validation: Validation) -> None:
-    """Two speakers in every crop; each stream's embedding is its speaker's vector."""
+def test_perfect_embeddings_have_no_errors_and_full_information(validation: Validation) -> None:
+    """Two speakers in every crop; the embedding of a stream is the vector of its speaker."""
     speaker_IK = np.array([[0, 1], [1, 2], [2, 0], [1, 0]] * 5)
     inventory_PE = np.eye(3, 8, dtype=np.float32)
-    answers = heard(inventory_PE[speaker_IK], speaker_IK)
-    assert validation._eer(inventory_PE, EVERYONE, answers) == 0
-    figures = validation._information(inventory_PE, answers, "mixed")
+    output = make_output(inventory_PE[speaker_IK], speaker_IK)
+    assert validation._eer(inventory_PE, ALL_SPEAKERS, output) == 0
+    figures = _information(inventory_PE, output, "mixed")
     assert figures["valid/mi_mixed"] == pytest.approx(math.log(3), abs=1e-6)
 
 
-def test_embeddings_that_tell_nothing_score_a_half_and_no_information(validation: Validation) -> None:
+def test_constant_embeddings_have_50_percent_eer_and_no_information(validation: Validation) -> None:
     speaker_IK = np.array([[0, -1], [1, -1], [2, -1]] * 6)
     embed_ICE = np.tile(np.full(8, 8**-0.5), (18, 2, 1))
     inventory_PE = np.eye(3, 8, dtype=np.float32)
-    assert validation._eer(inventory_PE, EVERYONE, heard(embed_ICE, speaker_IK)) == 50
-    figures = validation._information(inventory_PE, heard(embed_ICE, speaker_IK), "clean")
+    assert validation._eer(inventory_PE, ALL_SPEAKERS, make_output(embed_ICE, speaker_IK)) == 50
+    figures = _information(inventory_PE, make_output(embed_ICE, speaker_IK), "clean")
     assert figures["valid/loss_clean"] == pytest.approx(math.log(3)) and figures["valid/mi_clean"] < 1e-6
 
 
-def test_an_inactive_stream_is_no_candidate(validation: Validation) -> None:
-    """The right voice in an inactive stream must not help, nor the wrong one harm."""
+def test_inactive_streams_are_not_candidates(validation: Validation) -> None:
+    """Embeddings of inactive streams must not change the error rate."""
     speaker_IK = np.array([[0, -1], [1, -1], [2, -1]] * 4)
     inventory_PE = np.eye(3, 8, dtype=np.float32)
     embed_ICE = np.stack([inventory_PE[speaker_IK[:, 0]], inventory_PE[(speaker_IK[:, 0] + 1) % 3]], axis=1)
-    both = heard(embed_ICE, speaker_IK)
-    alone = ValidationOutput(both.embed_ICE, np.array([[True, False]] * 12), speaker_IK, both.stream_IK)
+    both = make_output(embed_ICE, speaker_IK)
+    alone = ValidationOutput(both.embedding, np.array([[True, False]] * 12), speaker_IK, both.stream)
     assert (
-        validation._eer(inventory_PE, EVERYONE, alone) == 0
-        and validation._eer(inventory_PE, EVERYONE, both) > 20
+        validation._eer(inventory_PE, ALL_SPEAKERS, alone) == 0
+        and validation._eer(inventory_PE, ALL_SPEAKERS, both) > 20
     )
 
 
-def test_too_few_speakers_to_watch_is_said(
+def test_too_few_validation_speakers_is_an_error(
     recipe: Callable[..., Recipe], corpus: Corpus, cache: Path
 ) -> None:
     once = corpus.filter(lambda u: u.id.endswith("-0"))
-    with pytest.raises(CorpusError, match="two or more speakers with two or more utterances"):
+    with pytest.raises(CorpusError, match="at least two speakers with at least two utterances"):
         Validation(once, recipe().mixtures, cache=cache)
 
 
-def test_speakers_whom_no_crop_enrolled_are_left_out(recipe: Callable[..., Recipe], corpus: Corpus) -> None:
+def test_speakers_without_an_enrolment_crop_are_left_out(
+    recipe: Callable[..., Recipe], corpus: Corpus
+) -> None:
     speaker_IK = np.array([[0, 2], [1, 0], [2, 1], [1, -1]])
-    before = heard(np.eye(4, 8)[:, None].repeat(2, 1), speaker_IK)
-    kept = _of_known(before, np.array([0, 2]), 3)
-    assert kept.speaker_IK.tolist() == [[0, 1], [1, -1]]
-    np.testing.assert_array_equal(kept.embed_ICE, before.embed_ICE[[0, 2]])
+    before = make_output(np.eye(4, 8)[:, None].repeat(2, 1), speaker_IK)
+    kept = _select_enrolled(before, np.array([0, 2]), 3)
+    assert kept.speaker.tolist() == [[0, 1], [1, -1]]
+    np.testing.assert_array_equal(kept.embedding, before.embedding[[0, 2]])
 
 
-def test_of_very_many_speakers_some_are_watched(
+def test_at_most_40_speakers_are_validated(
     recipe: Callable[..., Recipe], corpus: Corpus, model: SeparativeEncoder, cache: Path
 ) -> None:
-    """As files of the same few voices: each speaker is heard in a crop, or counts for nothing."""
+    """Sixty labels for files of one speaker; labels without an enrolment crop do not count."""
     takes = corpus.split("dev").by_speaker["t8"]
     many = Corpus(
         tuple(replace(u, id=f"{n}-{u.id}", speaker=f"s{n:03d}") for n in range(60) for u in takes[:2])
     )
-    watch = Validation(many, recipe().mixtures, cache=cache)
-    assert len(watch.enrol.identities) == 40
-    figures = watch(model)
+    validation = Validation(many, recipe().mixtures, cache=cache)
+    assert len(validation.enrol.identities) == 40
+    figures = validation(model)
     assert 36 <= round(math.exp(figures["valid/mi_ceiling"])) <= 40

@@ -1,22 +1,34 @@
-"""Bytes to waveforms and back: decode, resample, level, write; the only room that touches a codec."""
+"""Audio files and waveforms: decode, resample, measure and write. No other package uses an audio codec."""
 
-from separative.audio.archive import file_bytes, stamp
-from separative.audio.files import AudioInfo, Channels, info, is_whole, read, stream, write, writing
-from separative.audio.waves import Resampler, level_db, resample, with_level
+from separative.audio.archive import file_bytes, file_stamp
+from separative.audio.encode import write, writer
+from separative.audio.files import AudioInfo, Channels, info, read, stream
+from separative.audio.streams import is_complete, remark
+from separative.audio.waves import (
+    Resampler,
+    adaptive_speech_threshold,
+    level_db,
+    resample,
+    speech_gate,
+    with_level,
+)
 
 __all__ = [
     "AudioInfo",
     "Channels",
     "Resampler",
+    "adaptive_speech_threshold",
     "file_bytes",
+    "file_stamp",
     "info",
-    "is_whole",
+    "is_complete",
     "level_db",
     "read",
+    "remark",
     "resample",
-    "stamp",
+    "speech_gate",
     "stream",
     "with_level",
     "write",
-    "writing",
+    "writer",
 ]

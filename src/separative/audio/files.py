@@ -1,55 +1,52 @@
-"""Sound files: what is in them, reading a part of them, writing them whole or not at all."""
+"""Read audio files: the header, a whole file or a part of it, or block by block."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import soundfile
-from scipy.io import wavfile
 
-from separative.audio.archive import content
-from separative.audio.waves import Resampler, resample
+from separative.audio.archive import archived_bytes
+from separative.audio.streams import UNKNOWN_FRAMES, open_streams, warn_once
+from separative.audio.waves import PhaseCheck, Resampler, resample
 from separative.errors import AudioError, choose
-from separative.files import atomic_path
 from separative.types import Wave
-
-log = logging.getLogger(__name__)
 
 Channels = Literal["mean", "first", "each"]
 
-# Containers of a suffix and the sample format used where the caller names none.
-FORMATS = {
-    ".wav": ("WAV", "PCM_16"),
-    ".flac": ("FLAC", "PCM_16"),
-    ".ogg": ("OGG", "VORBIS"),
-    ".opus": ("OGG", "OPUS"),
-    ".mp3": ("MP3", "MPEG_LAYER_III"),
-}
-# libsndfile reports this many frames or more when a stream does not say how long it is.
-UNKNOWN_FRAMES = 2**62
-# Decoding by blocks keeps a damaged header from claiming memory for frames that are not there.
+
+# Decoding in blocks: a damaged header cannot make us allocate memory for frames that do not exist.
 BLOCK_FRAMES = 1 << 20
-# What libsndfile calls an error that is the system's.
-SYSTEM_ERROR = 2
-# A rate beyond these is a damaged header, and resampling from it would take unbounded memory.
+# A sampling rate outside this range is a damaged header; resampling from it would take unbounded memory.
 RATES = (1_000, 768_000)
-# Floating point files of integers reach 2^31; beyond, sums of squares would overflow.
-LARGEST = 1e12
-# MP3 frames borrow bits from earlier ones: after a bare seek some 5,000 frames decode to something else.
+# Longest time of a request: 30 years. Larger numbers would overflow.
+LONGEST_SECONDS = 1e9
+# Floating-point files that store integers reach 2^31. Squares of much larger samples would overflow.
+LARGEST_SAMPLE = 1e12
+# MP3 frames use bits of earlier frames: after a seek, about 5,000 samples would be decoded wrongly.
 MP3_PREROLL = 16384
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """A sound file's header: ``rate`` in hertz, ``frames`` per channel, ``format`` as WAV/PCM_16."""
+    """The header of an audio file.
+
+    Attributes:
+        path: the file.
+        rate: hertz.
+        channels: number of channels.
+        frames: samples per channel.
+        format: libsndfile's container and subtype.
+
+    >>> info("ann.wav").format
+    'WAV/PCM_16'
+    """
 
     path: Path
     rate: int
@@ -62,48 +59,27 @@ class AudioInfo:
         return self.frames / self.rate
 
 
-class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
-    """soundfile seeks after every read, which fails in a stream of unstated length."""
-
-    def seekable(self) -> bool:
-        return self.frames < UNKNOWN_FRAMES and bool(super().seekable())
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open for reading; whatever goes wrong while it is open becomes an AudioError naming the file."""
-    there = path.is_file()
-    inside = None if there else content(path)
-    if inside is None and not there:
-        raise AudioError(f"{path}: {'is a folder, not a sound file' if path.is_dir() else 'no such file'}")
-    try:
-        with _SoundFile(str(path) if inside is None else BytesIO(inside)) as file:
-            if not RATES[0] <= file.samplerate <= RATES[1]:
-                raise AudioError(f"{path}: a sampling rate of {file.samplerate} Hz is not plausible")
-            yield file
-    # soundfile: RuntimeError from the decoder, TypeError for header-less names such as .raw.
-    except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
-        reason = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
-        raise AudioError(f"{path}: not readable as WAV, FLAC, OGG or MP3 audio ({reason})") from error
-
-
-def info(path: str | Path, *, longest: float | None = None) -> AudioInfo:
-    """Read the header of a sound file; a stream of unstated length is decoded once to count its frames.
+def info(path: str | Path, *, max_seconds: float | None = None) -> AudioInfo:
+    """Read the header of an audio file; a stream that does not state its length is decoded to measure it.
 
     Args:
-        longest: seconds beyond which such a stream is counted no further: its length is then a little more.
+        max_seconds: stop measuring such a stream after this time; the result is then slightly longer.
 
     Raises:
         AudioError: the file is missing, not audio, or has no frames.
+
+    >>> header = info("mixture.wav")
+    >>> header.rate, header.channels, header.frames == len(read("mixture.wav")[0])
+    (16000, 1, True)
     """
     path = Path(path)
-    with _opened(path) as file:
+    with _open(path) as file:
         frames = int(file.frames)
         if frames >= UNKNOWN_FRAMES:
-            limit = UNKNOWN_FRAMES if longest is None else math.ceil(longest * file.samplerate) + 1
+            limit = UNKNOWN_FRAMES if max_seconds is None else math.ceil(max_seconds * file.samplerate) + 1
             frames = sum(len(block) for block in _blocks(file, limit))
         if frames == 0:
-            raise AudioError(f"{path}: empty, it holds no audio frames")
+            raise _empty(path)
         return AudioInfo(
             path, int(file.samplerate), int(file.channels), frames, f"{file.format}/{file.subtype}"
         )
@@ -113,143 +89,206 @@ def read(
     path: str | Path,
     rate: int | None = None,
     *,
-    channels: Channels = "mean",
+    channels: Channels | int = "mean",
     start: float = 0.0,
     seconds: float | None = None,
 ) -> tuple[Wave, int]:
-    """Decode a sound file, or the stretch of it from ``start`` for ``seconds``, and resample it.
+    """Decode an audio file, or the part of it from ``start`` for ``seconds``, and resample it.
+
+    Only that part is decoded. It has exactly ``round(seconds * rate)`` samples, or fewer if the file ends
+    before. Because the part is resampled alone, its first and last 10 ms differ slightly from the same part
+    of the resampled file.
 
     Args:
-        path: WAV, FLAC, OGG (Opus, Vorbis) or MP3, any rate, any number of channels.
-        rate: hertz wanted; None keeps the file's own.
-        channels: ``mean`` averages all, ``first`` takes one, ``each`` keeps all.
-        start, seconds: in seconds; only this stretch is decoded. The result ends where the file does; else it
-            has exactly ``round(seconds * rate)`` samples. A stretch is resampled by itself, so its first and
-            last 10 ms differ slightly from a cut of the whole resampled file.
+        path: WAV, FLAC, OGG (Opus, Vorbis), MP3 or another format that libsndfile reads, with any rate and
+            number of channels. All streams of a chained Ogg file are read.
+        rate: sampling rate of the result in hertz; None keeps that of the file.
+        channels: ``mean`` averages all channels, ``first`` takes the first, ``each`` keeps all, a number
+            takes that channel, counted from 0. A warning is logged if the channels cancel in the mean.
+        start, seconds: seconds.
 
     Returns:
         float32 ``[N]``, or ``[channels, N]`` for ``each``; and its rate in hertz.
 
     Raises:
-        AudioError: missing, not audio, empty, cut short (fewer frames than its header promises), NaN or
-            infinite samples, ``start`` at or beyond the end. A WAV or Ogg file cut short still decodes to
-            what is left.
+        AudioError: missing, not audio, empty, cut short (fewer frames than the header states), NaN or
+            infinite samples, ``start`` at or after the end, no such channel, an invalid number. A WAV or Ogg
+            file that is cut short is decoded as far as it goes (see :func:`is_complete`).
+
+    >>> wave, rate = read("ann.wav", 8000, start=0.5, seconds=1.0)
+    >>> wave.shape, wave.dtype, rate
+    ((8000,), dtype('float32'), 8000)
     """
     path = Path(path)
-    choose(channels, get_args(Channels), "channel policy", AudioError)
-    with _opened(path) as file:
+    _check_request(path, rate, channels, start, seconds)
+    with _open(path) as file:
+        _check_channel(path, file, channels)
         from_rate = int(file.samplerate)
         first = round(start * from_rate)
-        # One frame more than needed, so that resampling never yields one sample too few.
+        # One frame more than needed, so that resampling never gives one sample too few.
         wanted = UNKNOWN_FRAMES if seconds is None else math.ceil(seconds * from_rate) + 1
         samples = _decode(file, path, first, wanted)
-    if reason := _impossible(samples):
+    if reason := _invalid(samples):
         raise AudioError(f"{path}: {reason}")
-    wave = _channels(samples, channels)
     to_rate = from_rate if rate is None else rate
-    wave = resample(np.ascontiguousarray(wave), from_rate, to_rate)
+    selected = _select(samples, channels)
+    if channels == "mean" and samples.shape[1] > 1:
+        phase = PhaseCheck()
+        phase.add(samples, selected)
+        _warn_of_phase(path, phase)
+    wave = resample(np.ascontiguousarray(selected), from_rate, to_rate)
     return (wave if seconds is None else wave[..., : round(seconds * to_rate)]), to_rate
 
 
 def stream(
-    path: str | Path, rate: int | None = None, *, channels: Channels = "mean", seconds: float = 10.0
+    path: str | Path, rate: int | None = None, *, channels: Channels | int = "mean", seconds: float = 10.0
 ) -> Iterator[Wave]:
-    """Decode a sound file block by block, whatever its length, ``seconds`` each but the last.
+    """Decode an audio file of any length block by block; each block but the last lasts ``seconds``.
 
-    Together the blocks are what :func:`read` returns, to within the resampler's rounding.
+    Together the blocks equal the result of :func:`read`, except for rounding errors of the resampler.
 
     Raises:
-        AudioError: as of :func:`read`, when the place that is damaged is reached.
+        AudioError: as for :func:`read`, and for blocks shorter than one sample. An error in the middle of a
+            file is raised after the samples before it have been yielded.
+
+    >>> [len(block) / 16000 for block in stream("noise.wav", seconds=1.5)]
+    [1.5, 1.5, 1.0]
     """
     path = Path(path)
-    choose(channels, get_args(Channels), "channel policy", AudioError)
-    with _opened(path) as file:
+    _check_request(path, rate, channels, 0.0, seconds)
+    with _open(path) as file:
+        _check_channel(path, file, channels)
         from_rate = int(file.samplerate)
         to_rate = from_rate if rate is None else rate
-        change = Resampler(from_rate, to_rate, file.channels if channels == "each" else 1)
+        resampler = Resampler(from_rate, to_rate, file.channels if channels == "each" else 1)
         size, frames = round(seconds * to_rate), 0
-        nothing = _channels(np.zeros((0, file.channels), np.float32), channels)
-        kept = nothing
+        if size == 0:
+            raise AudioError(
+                f"{path}: blocks of {seconds:g} s hold no sample at {to_rate} Hz; pass longer blocks"
+            )
+        phase = PhaseCheck()
+        nothing = _select(np.zeros((0, file.channels), np.float32), channels)
+        pending = nothing
         damage: Exception | None = None
-        # By the second, and told of after what came before: that is not lost with a damaged place.
-        blocks = _blocks(file, UNKNOWN_FRAMES, from_rate)
-        while True:
-            try:
-                samples = next(blocks, None)
-            except (RuntimeError, OSError) as error:
-                samples, damage = None, error
-            if samples is not None and (reason := _impossible(samples)):
-                samples, damage = None, AudioError(f"{path}: {reason}")
-            if samples is None:
+        for samples in _blocks_until_damage(file, path):
+            if isinstance(samples, Exception):
+                damage = samples
                 break
             frames += len(samples)
-            kept = np.concatenate([kept, change(_channels(samples, channels))], axis=-1)
-            whole = kept.shape[-1] - kept.shape[-1] % size
+            selected = _select(samples, channels)
+            if channels == "mean" and file.channels > 1:
+                phase.add(samples, selected)
+                # Ten seconds are enough to know; a short recording is judged at its end.
+                if frames == 10 * from_rate:
+                    _warn_of_phase(path, phase)
+            pending = np.concatenate([pending, resampler(selected)], axis=-1)
+            whole = pending.shape[-1] - pending.shape[-1] % size
             for start in range(0, whole, size):
-                yield kept[..., start : start + size]
-            kept = kept[..., whole:]
-        kept = np.concatenate([kept, change(nothing, last=True)], axis=-1)
-        for start in range(0, kept.shape[-1], size):
-            yield kept[..., start : start + size]
+                yield pending[..., start : start + size]
+            pending = pending[..., whole:]
+        pending = np.concatenate([pending, resampler(nothing, last=True)], axis=-1)
+        for start in range(0, pending.shape[-1], size):
+            yield pending[..., start : start + size]
+        _warn_of_phase(path, phase)
         if damage is not None:
             raise damage
         if frames == 0:
-            raise AudioError(f"{path}: empty, it holds no audio frames")
+            raise _empty(path)
         if frames < file.frames < UNKNOWN_FRAMES:
-            raise AudioError(f"{path}: cut short, {frames} of {file.frames} frames can be decoded")
+            raise _cut_short(path, frames, file.frames)
 
 
-def _impossible(samples: Wave) -> str:
-    """What is wrong with samples that no recording has, or nothing."""
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """Open for reading; any error while the file is open becomes an AudioError that names it."""
+    exists = path.is_file()
+    data = None if exists else archived_bytes(path)
+    if data is None and not exists:
+        raise AudioError(f"{path}: {'is a folder, not an audio file' if path.is_dir() else 'no such file'}")
+    try:
+        with ExitStack() as opened:
+            file = open_streams(path, data, opened)
+            if not RATES[0] <= file.samplerate <= RATES[1]:
+                raise AudioError(f"{path}: a sampling rate of {file.samplerate} Hz is not plausible")
+            yield file
+    # soundfile raises RuntimeError from the decoder, and TypeError for formats without a header such as .raw.
+    except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
+        reason = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
+        raise AudioError(f"{path}: not readable as WAV, FLAC, OGG or MP3 audio ({reason})") from error
+
+
+def _check_request(
+    path: Path, rate: int | None, channels: Channels | int, start: float, seconds: float | None
+) -> None:
+    """Raise AudioError for a policy, a rate or a time that no file can satisfy."""
+    if not isinstance(channels, int) or isinstance(channels, bool):
+        choose(str(channels), get_args(Channels), "channel policy", AudioError)
+    if rate is not None and not 1 <= rate <= RATES[1]:
+        raise AudioError(f"{path}: a rate of {rate} Hz is not possible; pass 1 to {RATES[1]} Hz")
+    for name, value in (("start", start), ("seconds", 0.0 if seconds is None else seconds)):
+        if not abs(value) <= LONGEST_SECONDS or (name == "seconds" and value < 0):
+            raise AudioError(f"{path}: {name} is {value}, not a number of seconds")
+
+
+def _check_channel(path: Path, file: Any, channels: Channels | int) -> None:
+    if isinstance(channels, int) and not 0 <= channels < file.channels:
+        raise AudioError(f"{path}: no channel {channels}; it has {file.channels}, counted from 0")
+
+
+def _warn_of_phase(path: Path, phase: PhaseCheck) -> None:
+    if (lost_db := phase.lost_db()) is not None:
+        cancelled = (
+            f"its channels have opposite phase and cancel each other: their mean is {lost_db:.0f} dB weaker"
+        )
+        warn_once(path, f"{cancelled}; use one channel with --channels first")
+
+
+def _invalid(samples: Wave) -> str:
+    """Return why decoded samples cannot be those of a recording, or an empty string."""
     if not np.isfinite(samples).all():
         return "holds NaN or infinite samples"
     peak = float(np.abs(samples).max(initial=0.0))
-    return f"damaged, a sample of {peak:.1g} is in it" if peak > LARGEST else ""
+    return f"damaged, it holds a sample of {peak:.1g}" if peak > LARGEST_SAMPLE else ""
 
 
-def _channels(samples: Wave, channels: Channels) -> Wave:
-    """``[frames, channels]`` as ``[channels, frames]``, or ``[frames]`` of the first or the mean of all."""
+def _select(samples: Wave, channels: Channels | int) -> Wave:
+    """Apply a channel policy to ``[frames, channels]``; returns ``[channels, frames]`` or ``[frames]``."""
     if channels == "each":
         return samples.T
+    if isinstance(channels, int):
+        return samples[:, channels]
     mono: Wave = samples[:, 0] if channels == "first" or samples.shape[1] == 1 else samples.mean(axis=1)
     return mono
 
 
 def _decode(file: Any, path: Path, first: int, wanted: int) -> Wave:
-    """Frames ``[first, first + wanted)`` as ``[frames, channels]``, fewer only where the file ends."""
+    """Decode frames ``[first, first + wanted)`` as ``[frames, channels]``; fewer if the file ends before."""
     known = file.frames < UNKNOWN_FRAMES
     if file.frames == 0:
-        raise AudioError(f"{path}: empty, it holds no audio frames")
+        raise _empty(path)
     if known:
         wanted = min(wanted, file.frames - first)
-        # Sought to before `first`, and dropped again below.
+        # Frames to decode before `first`; they are dropped below.
         before = min(first, MP3_PREROLL) if file.format == "MP3" else 0
     else:
-        # A stream of unstated length cannot be sought in: decode from its beginning.
+        # A stream of unknown length cannot be seeked: decode from its beginning.
         before = first
     if first < 0 or wanted <= 0:
         raise _no_audio(file, path, first)
     if known and first:
         file.seek(first - before)
     blocks = list(_blocks(file, before + wanted))
-    samples = (blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.empty((0, 1), np.float32)]))[
-        before:
-    ]
+    whole = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.empty((0, 1), np.float32)])
+    samples = whole[before:]
     if known and len(samples) < wanted:
-        raise AudioError(f"{path}: cut short, {first + len(samples)} of {file.frames} frames can be decoded")
+        raise _cut_short(path, first + len(samples), file.frames)
     if len(samples) == 0:
         raise _no_audio(file, path, first)
     return samples
 
 
-def _no_audio(file: Any, path: Path, first: int) -> AudioError:
-    return AudioError(
-        f"{path}: no audio at {first / file.samplerate:.2f} s, before its start or after its end"
-    )
-
-
 def _blocks(file: Any, limit: int, size: int = BLOCK_FRAMES) -> Iterator[Wave]:
-    """Decoded blocks ``[frames, channels]`` until ``limit`` frames or the end of the stream."""
+    """Yield decoded blocks ``[frames, channels]`` up to ``limit`` frames or the end of the stream."""
     done = 0
     while done < limit:
         block: Wave = file.read(min(size, limit - done), dtype="float32", always_2d=True)
@@ -259,116 +298,27 @@ def _blocks(file: Any, limit: int, size: int = BLOCK_FRAMES) -> Iterator[Wave]:
         yield block
 
 
-@contextmanager
-def writing(path: str | Path, rate: int) -> Iterator[Callable[[Wave], None]]:
-    """A sound file of one channel and 16 bits, written block by block; it appears whole or not at all.
-
-    Yields a function that takes the next samples [N]. Samples beyond ±1 are limited, and a warning says how
-    many: what is written piece by piece cannot be turned down afterwards.
-
-    Raises:
-        AudioError: unknown suffix, NaN, or samples that the format cannot hold.
-        OSError: the system does not write it: no room, no permission.
-    """
-    path = Path(path)
-    container, _ = FORMATS[
-        choose(path.suffix.lower(), (".wav", ".flac"), f"sound file suffix of {path}:", AudioError)
-    ]
-    limited = 0
-
-    def put(wave_N: Wave) -> None:
-        nonlocal limited
-        if not np.isfinite(wave_N).all():
-            raise AudioError(f"{path}: not written, the waveform holds NaN or Inf")
-        limited += int((np.abs(wave_N) > 1).sum())
-        file.write(np.clip(wave_N, -1, 1))
-
+def _blocks_until_damage(file: Any, path: Path) -> Iterator[Wave | Exception]:
+    """Yield blocks of one second; if the file is damaged, the error is the last item."""
     try:
-        with (
-            atomic_path(path) as beside,
-            soundfile.SoundFile(beside, "w", rate, 1, "PCM_16", format=container) as file,
-        ):
-            yield put
-    except soundfile.LibsndfileError as error:
-        raise _unwritten(path, error) from error
-    if limited:
-        log.warning("%s: %d samples beyond full scale were limited", path, limited)
+        for samples in _blocks(file, UNKNOWN_FRAMES, int(file.samplerate)):
+            if reason := _invalid(samples):
+                yield AudioError(f"{path}: {reason}")
+                return
+            yield samples
+    except (RuntimeError, OSError) as error:
+        yield error
 
 
-def write(path: str | Path, wave: Wave, rate: int, *, subtype: str | None = None) -> None:
-    """Write a sound file, format from its suffix; the file appears whole or not at all.
-
-    Nothing is clipped silently: samples beyond ±1 are an error, except for ``subtype`` FLOAT or DOUBLE (WAV),
-    which store them as they are.
-
-    Args:
-        path: ends in .wav, .flac, .ogg, .opus or .mp3; missing folders are made.
-        wave: float32 ``[N]`` or ``[channels, N]``.
-        rate: hertz.
-        subtype: libsndfile's name; PCM_16 by default, VORBIS for .ogg (OPUS on request), OPUS for .opus.
-
-    Raises:
-        AudioError: unknown suffix, a rate or subtype the format lacks, no samples, NaN, or samples beyond ±1.
-        OSError: the system does not write it: no room, no permission.
-    """
-    path = Path(path)
-    suffix = choose(path.suffix.lower(), FORMATS, f"sound file suffix of {path}:", AudioError)
-    container, default = FORMATS[suffix]
-    subtype = subtype or default
-    choose(subtype, soundfile.available_subtypes(container), f"{container} subtype", AudioError)
-    if wave.size == 0 or not np.isfinite(wave).all():
-        raise AudioError(
-            f"{path}: not written, the waveform {'holds NaN or Inf' if wave.size else 'is empty'}"
-        )
-    peak = float(np.abs(wave).max())
-    if peak > 1.0 and subtype not in ("FLOAT", "DOUBLE"):
-        raise AudioError(
-            f"{path}: not written, samples reach {peak:.4g} and {subtype} would clip at 1; "
-            "scale them down or write WAV with subtype FLOAT"
-        )
-    try:
-        with atomic_path(path) as beside:
-            if subtype in ("FLOAT", "DOUBLE"):
-                # libsndfile stamps the time of writing into these: the same samples would give other bytes.
-                wavfile.write(beside, rate, wave.T.astype(np.float32 if subtype == "FLOAT" else np.float64))
-            else:
-                soundfile.write(beside, wave.T, rate, format=container, subtype=subtype)
-    except soundfile.LibsndfileError as error:
-        raise _unwritten(path, error) from error
+def _empty(path: Path) -> AudioError:
+    return AudioError(f"{path}: empty, it holds no audio frames")
 
 
-def _unwritten(path: Path, error: soundfile.LibsndfileError) -> Exception:
-    if error.code == SYSTEM_ERROR:
-        return OSError(f"{path}: not written, the system refuses it: is the disk full?")
-    return AudioError(f"{path}: not written ({error.error_string.removeprefix('Error : ')})")
+def _cut_short(path: Path, decoded: int, stated: int) -> AudioError:
+    return AudioError(f"{path}: cut short, {decoded} of {stated} frames can be decoded")
 
 
-OGG_LAST_PAGE = 0x04  # flag of the header type byte, RFC 3533 section 6
-OGG_LARGEST_PAGE = 65307
-# Writers that cannot seek back leave one of these in place of the size (piped WAV).
-UNSTATED_SIZES = {0, 0xFFFFFFFF, 0x7FFFFFFF}
-
-
-def is_whole(path: str | Path) -> bool:
-    """False if a WAV file is shorter than its header says or an Ogg stream lacks its last page; else True.
-
-    A FLAC or MP3 file cut short fails when it is read.
-    """
-    path = Path(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8)
-        if head[:4] == b"RIFF":
-            stated = int.from_bytes(head[4:8], "little")
-            # Chunks are padded to even length, and some writers forget the padding byte of the last one.
-            return stated in UNSTATED_SIZES or size + 1 >= stated + 8
-        if head[:4] == b"OggS":
-            file.seek(max(0, size - OGG_LARGEST_PAGE))
-            tail = file.read()
-            page = tail.rfind(b"OggS")
-            if page < 0 or page + 27 > len(tail) or not tail[page + 5] & OGG_LAST_PAGE:
-                return False
-            segments = tail[page + 26]
-            lengths = tail[page + 27 : page + 27 + segments]
-            return len(lengths) == segments and len(tail) >= page + 27 + segments + sum(lengths)
-    return True
+def _no_audio(file: Any, path: Path, first: int) -> AudioError:
+    return AudioError(
+        f"{path}: no audio at {first / file.samplerate:.2f} s, before its start or after its end"
+    )

@@ -1,4 +1,4 @@
-"""One command that makes the table: every row of a plan trained, heard, scored and put on a page."""
+"""Train, evaluate and compare all rows of a plan with one command."""
 
 from separative.benchmark.plan import Plan, load_plan, plan_names
 from separative.benchmark.render import render

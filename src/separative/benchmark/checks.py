@@ -1,41 +1,46 @@
-"""What a benchmark is made from: the same plan and data as before, and speakers that are kept apart."""
+"""Checks before a benchmark runs: same plan and data as before, no training speakers in the trials."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import yaml
 
 from separative.benchmark.commands import Commands
-from separative.benchmark.folder import Folder, Record, RowFolder, read_json
+from separative.benchmark.folder import Record, ResultsFolder
 from separative.benchmark.plan import Plan
 from separative.corpora import Corpus
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import TrialList, build_trials
-from separative.files import replace_file
-from separative.objectives import objective_class
+from separative.files import read_json, replace_file
 from separative.training.recipe import parse_recipe
 
-# What may differ when a benchmark goes on: the page and the intervals are made anew.
+# Keys that may change between runs in one results folder: they affect only the page and the intervals.
 FREE = {"plan": ("name", "rows"), "trials": ("resamples",), "row": ("group", "candidates")}
 
 
-def check_same(plan: Plan, folder: Folder) -> None:
-    """The folder must be new, or that of the same plan; rows may have been added or left out.
+def check_plan(plan: Plan, folder: ResultsFolder) -> None:
+    """Check that the folder is new or belongs to the same plan; rows may have been added or removed.
 
     Raises:
-        SeparativeError: it is not; names what differs.
+        SeparativeError: the folder has other content or another plan; the message names what differs.
+
+    >>> from separative.benchmark.plan import load_plan
+    >>> plan, folder = load_plan("quick"), ResultsFolder(Path("results"))
+    >>> write_plan(plan, folder)
+    >>> check_plan(plan.model_copy(update={"seed": 7}), folder)
+    Traceback (most recent call last):
+    separative.errors.SeparativeError: results was made with another 'seed'; name a new folder
     """
     if not folder.plan.is_file():
-        strangers = [path.name for path in folder.root.iterdir() if not path.name.startswith(".")]
-        if strangers:
-            raise SeparativeError(f"{folder.root} holds '{strangers[0]}' but no benchmark; name a new folder")
+        others = [path.name for path in folder.root.iterdir() if not path.name.startswith(".")]
+        if others:
+            raise SeparativeError(f"{folder.root} holds '{others[0]}' but no benchmark; name a new folder")
         return
-    before = Plan.model_validate(yaml.safe_load(folder.plan.read_text(encoding="utf-8")))
+    before = read_plan(folder)
     old, new = before.model_dump(mode="json"), plan.model_dump(mode="json")
     for content in (old, new):
         for key in FREE["trials"]:
@@ -56,19 +61,27 @@ def check_same(plan: Plan, folder: Folder) -> None:
 
 
 def check_recipes(commands: Commands) -> None:
-    """Rows that have been trained must have been trained by what is their recipe today.
+    """Check that rows trained earlier were trained by their current recipe.
 
     Raises:
-        SeparativeError: one was not; names the row and the key.
+        SeparativeError: a recipe differs; the message names the row and the key.
+
+    >>> from separative.benchmark.plan import load_plan
+    >>> folder = ResultsFolder(Path("results"))
+    >>> commands = Commands(load_plan("quick"), folder, Path("speech"), None, None, Path("cache"), threads=1)
+    >>> row = commands.plan.rows[0]
+    >>> _ = commands.train(row, folder.full(row), 1e-3, mixture_seconds=240)
+    >>> check_recipes(commands)
+    Traceback (most recent call last):
+    separative.errors.SeparativeError: row 'CSC' was trained by a recipe with another ...
     """
     plan = commands.plan
-    for row in (row for row in plan.rows if row.ours):
+    for row in (row for row in plan.rows if row.has_recipe):
         path = commands.folder.full(row).recipe
         if path.is_file():
             before = parse_recipe(read_json(path), str(path)).model_dump(mode="json")
-            now = commands.recipe(row, before["optimiser"]["lr"], plan.mixture_seconds).model_dump(
-                mode="json"
-            )
+            recipe = commands.recipe(row, before["optimiser"]["lr"], plan.mixture_seconds)
+            now = recipe.model_dump(mode="json")
             differ = [key for key in now if now[key] != before[key]]
             if differ:
                 raise SeparativeError(
@@ -76,43 +89,53 @@ def check_recipes(commands: Commands) -> None:
                 )
 
 
-def edited(commands: Commands) -> Iterator[tuple[str, Path]]:
-    """Rows that have been trained by an objective whose file is another today, and their folders.
+def write_plan(plan: Plan, folder: ResultsFolder) -> None:
+    """Write the plan into the results folder, as it was used.
 
-    Whether what changed there matters, only a reader can say.
+    >>> from separative.benchmark.plan import load_plan
+    >>> write_plan(load_plan("quick"), ResultsFolder(Path("results")))
+    >>> read_plan(ResultsFolder(Path("results"))) == load_plan("quick")
+    True
     """
-    for row in (row for row in commands.plan.rows if row.ours):
-        stage = commands.folder.full(row)
-        if stage.trained.is_file() and stage.recipe.is_file():
-            before = read_json(stage.trained).get("objective_sha256")
-            if before is not None and before != objective_digest(stage):
-                yield row.name, stage.folder
-
-
-def objective_digest(stage: RowFolder) -> str:
-    """SHA-256 of the file that the objective of a stage's recipe is written in."""
-    recipe = parse_recipe(read_json(stage.recipe), str(stage.recipe))
-    source = Path(inspect.getfile(objective_class(recipe.loss)))
-    return hashlib.sha256(source.read_bytes()).hexdigest()
-
-
-def keep_plan(plan: Plan, folder: Folder) -> None:
-    """The plan as it was used."""
     text = yaml.safe_dump(plan.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=110)
     replace_file(folder.plan, text.encode())
 
 
-def trial_lists(plan: Plan, folder: Folder, speech: Corpus, clips: Corpus | None) -> dict[Path, TrialList]:
-    """By path, the lists of the table and of the grid: as they are there, given by the plan, or drawn.
+def read_plan(folder: ResultsFolder) -> Plan:
+    """Read the plan of a results folder.
+
+    >>> from separative.benchmark.plan import load_plan
+    >>> write_plan(load_plan("quick"), ResultsFolder(Path("results")))
+    >>> read_plan(ResultsFolder(Path("results"))).name
+    'quick'
+    """
+    return Plan.model_validate(yaml.safe_load(folder.plan.read_text(encoding="utf-8")))
+
+
+def load_trials(
+    plan: Plan, folder: ResultsFolder, speech: Corpus, noise: Corpus | None
+) -> dict[Path, TrialList]:
+    """Load or draw the trial lists of the table and of the grid, by their path in the results folder.
+
+    Lists that are already there are read. Otherwise, the table has the list of the plan, if it names one.
 
     Raises:
-        CorpusError: see :func:`check_apart` and :func:`separative.evaluation.build_trials`.
+        CorpusError: a list contains a training speaker; see also
+            :func:`separative.evaluation.build_trials`.
+
+    >>> from separative.corpora import load_corpus
+    >>> row = {"name": "base", "group": "ours", "model": "base"}
+    >>> trials = {"conditions": ["clean"], "seconds": 2.0, "enrolments": 1, "tests": 1}
+    >>> plan = Plan(name="p", mixture_seconds=1, trials=trials, rows=[row])
+    >>> lists = load_trials(plan, ResultsFolder(Path("results")), load_corpus("speech"), None)
+    >>> {path.name: len(trial_list.tests) for path, trial_list in lists.items()}
+    {'trials.txt': 2}
     """
     trials = plan.trials
     draw = partial(
         build_trials,
         speech.split(plan.split),
-        noise=None if clips is None else clips.split(plan.split),
+        noise=None if noise is None else noise.split(plan.split),
         seconds=trials.seconds,
         enrolments=trials.enrolments,
         tests=trials.tests,
@@ -128,35 +151,28 @@ def trial_lists(plan: Plan, folder: Folder, speech: Corpus, clips: Corpus | None
         elif settings is not None:
             conditions, enrol, seed = settings
             lists[path] = draw(conditions=conditions, enrol=enrol, seed=seed)
-    if any(row.trained for row in plan.rows):
+    if any(row.is_trained for row in plan.rows):
         for trial_list in lists.values():
-            check_apart(speech.split("train"), trial_list)
+            trial_list.check_speakers(speech.split("train").speakers)
     return lists
 
 
-def check_apart(trained_on: Corpus, trials: TrialList) -> None:
-    """No speaker of the trials, interferers included, may have been trained on.
-
-    Raises:
-        CorpusError: one was; names the speaker.
-    """
-    if both := sorted(trials.speakers & set(trained_on.speakers)):
-        raise CorpusError(
-            f"the speaker '{both[0]}' is in training and in evaluation ({len(both)} are in all): "
-            "splits must not share speakers"
-        )
-
-
 def describe_data(
-    plan: Plan, folder: Folder, speech: Corpus, clips: Corpus | None, command: Sequence[str]
+    plan: Plan, folder: ResultsFolder, speech: Corpus, noise: Corpus | None, command: Sequence[str]
 ) -> Record:
-    """What the page tells of the data, and a digest of them.
+    """Facts about the data for the page, and a digest of the data.
 
     Raises:
         CorpusError: the folder was made with other data.
+
+    >>> from separative.benchmark.plan import load_plan
+    >>> from separative.corpora import load_corpus
+    >>> plan, folder = load_plan("quick"), ResultsFolder(Path("results"))
+    >>> describe_data(plan, folder, load_corpus("speech"), None, ["benchmark", "quick"])["train"]["speakers"]
+    2
     """
     digest = hashlib.sha256()
-    for utterance in (*speech, *(clips or ())):
+    for utterance in (*speech, *(noise or ())):
         digest.update(f"{utterance.id} {utterance.speaker} {utterance.split} {utterance.seconds}\n".encode())
     record: Record = {"sha256": digest.hexdigest(), "command": list(command)}
     for split in ("train", plan.split):

@@ -1,10 +1,7 @@
-"""The results folder: what lies where, what is done, and that only one benchmark works in it."""
+"""The results folder of a benchmark: its files, what is finished, and a lock."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,140 +11,158 @@ from typing import Any
 from separative.benchmark.plan import RowPlan
 from separative.errors import SeparativeError
 from separative.evaluation import CollectedOutputs
-from separative.files import write_json
+from separative.files import read_json, write_json
 
 Record = dict[str, Any]
+"""Content of a JSON file."""
 
 
 @dataclass(frozen=True)
 class RowFolder:
-    """One training of a row (on the grid, or in full) and what was heard with it, in a folder of its own.
+    """The folder of one training of a row, and of the outputs that were collected with the trained model.
 
-    ``trained.json`` and ``heard.json`` are written when that part is done, so that it is not done again.
+    A row has a folder for its full training and one for each learning rate of the grid. ``trained.json`` and
+    ``collected.json`` are written when that step is finished; a finished step is not repeated.
+
+    >>> RowFolder(Path("rows/csc")).trained.as_posix()
+    'rows/csc/trained.json'
     """
 
     folder: Path
 
     @property
     def model(self) -> Path:
+        """Folder of the run or of the trained model."""
         return self.folder / "model"
 
     @property
     def recipe(self) -> Path:
+        """The recipe that the package trains by."""
         return self.folder / "recipe.json"
 
     @property
     def job(self) -> Path:
-        return self.folder / "hear.json"
+        """What the worker process is to collect."""
+        return self.folder / "job.json"
 
     @property
     def trained(self) -> Path:
+        """Facts about the training; written when it is finished."""
         return self.folder / "trained.json"
 
     @property
-    def heard(self) -> Path:
-        return self.folder / "heard.json"
+    def collected(self) -> Path:
+        """Facts about the outputs and their files; written when all are collected."""
+        return self.folder / "collected.json"
+
+    @property
+    def choice(self) -> Path:
+        """The learning rate chosen on the grid."""
+        return self.folder / "choice.json"
+
+    @property
+    def cost(self) -> Path:
+        """Measured cost of the model."""
+        return self.folder / "cost.json"
 
     @property
     def log(self) -> Path:
+        """Output of all commands."""
         return self.folder / "log.txt"
 
-    def save_answers(self, answers: dict[str, CollectedOutputs], record: Record) -> None:
-        """Keep the answers of every row name of a system; ``record`` says how they were come by."""
-        files = {name: f"answers-{number}.npz" for number, name in enumerate(answers)}
-        for name, answer in answers.items():
-            answer.save(self.folder / files[name])
-        write_json(self.heard, record | {"answers": files})
+    def save_outputs(self, outputs: dict[str, CollectedOutputs], record: Record) -> None:
+        """Save the outputs of a system by row name, and ``record`` with facts about them."""
+        files = {name: f"outputs-{number}.npz" for number, name in enumerate(outputs)}
+        for name, collected in outputs.items():
+            collected.save(self.folder / files[name])
+        write_json(self.collected, record | {"outputs": files})
 
-    def answers(self) -> dict[str, CollectedOutputs]:
-        """By row name, what :meth:`save_answers` kept."""
-        files = read_json(self.heard)["answers"]
-        return {name: CollectedOutputs.load(self.folder / file) for name, file in files.items()}
+    def output_files(self) -> dict[str, Path]:
+        """Files of the collected outputs by row name."""
+        return {name: self.folder / file for name, file in read_json(self.collected)["outputs"].items()}
+
+    def load_outputs(self) -> dict[str, CollectedOutputs]:
+        """Load what :meth:`save_outputs` saved."""
+        return {name: CollectedOutputs.load(path) for name, path in self.output_files().items()}
 
 
 @dataclass(frozen=True)
-class Folder:
-    """Paths in a results folder."""
+class ResultsFolder:
+    """Paths in the results folder of a benchmark.
+
+    >>> ResultsFolder(Path("results")).table.as_posix()
+    'results/table'
+    """
 
     root: Path
 
     @property
     def plan(self) -> Path:
+        """The plan as it was used."""
         return self.root / "plan.yaml"
 
     @property
     def data(self) -> Path:
-        """What the corpora held, and how the benchmark was called."""
+        """Facts about the corpora, and the command that started the benchmark."""
         return self.root / "data.json"
 
     @property
     def trials(self) -> Path:
+        """Trials of the table."""
         return self.root / "trials.txt"
 
     @property
     def grid_trials(self) -> Path:
+        """Trials by which learning rates are chosen."""
         return self.root / "grid-trials.txt"
 
     @property
     def table(self) -> Path:
-        """What is to be shown: the page, its pictures, the results. It names no place on this machine."""
+        """The page, its figures and the results. They contain no path of this machine."""
         return self.root / "table"
-
-    def full(self, row: RowPlan) -> RowFolder:
-        return RowFolder(self.root / "rows" / row.slug)
-
-    def on_grid(self, row: RowPlan, lr: float) -> RowFolder:
-        return RowFolder(self.root / "rows" / row.slug / "grid" / f"{lr:g}")
-
-    def settings(self, row: RowPlan) -> Path:
-        """All that is to be told of a finished row."""
-        return self.root / "rows" / row.slug / "settings.json"
-
-    def scores(self, row: RowPlan) -> Path:
-        return self.root / "scores" / f"{row.slug}.jsonl.gz"
 
     @property
     def failed(self) -> Path:
-        """Why rows are missing; absent if none is."""
+        """Reasons for missing rows; absent if no row is missing."""
         return self.root / "failed.json"
 
-    def keep_failed(self, why: dict[str, str]) -> None:
-        """Say why rows, by name, are missing."""
-        if why:
-            write_json(self.failed, why)
+    def full(self, row: RowPlan) -> RowFolder:
+        """Folder of the full training of a row."""
+        return RowFolder(self.root / "rows" / row.slug)
+
+    def on_grid(self, row: RowPlan, lr: float) -> RowFolder:
+        """Folder of the training of a row with one learning rate of the grid."""
+        return RowFolder(self.root / "rows" / row.slug / "grid" / f"{lr:g}")
+
+    def settings(self, row: RowPlan) -> Path:
+        """Everything the page shows about a row except its results."""
+        return self.root / "rows" / row.slug / "settings.json"
+
+    def write_failures(self, reasons: dict[str, str]) -> None:
+        """Write the reasons for missing rows by row name."""
+        if reasons:
+            write_json(self.failed, reasons)
         else:
             self.failed.unlink(missing_ok=True)
 
     @contextmanager
-    def alone(self) -> Iterator[int]:
-        """Hold the folder's lock; children that inherit the descriptor hold it too, should this process die.
+    def lock(self) -> Iterator[int]:
+        """Lock the folder and yield the descriptor of the lock file.
+
+        Child processes that inherit the descriptor keep the lock if this process is killed.
 
         Raises:
-            SeparativeError: another benchmark, or what one has left running, holds it.
+            SeparativeError: another benchmark, or a process started by one, has the lock.
         """
+        import fcntl
+
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise SeparativeError(
-                    f"{self.root}: another benchmark, or a training that one left behind, still works there"
+                    f"{self.root} is in use by another benchmark or by a training that one started; "
+                    "wait until it ends, or stop it"
                 ) from error
             yield file.fileno()
-
-
-def read_json(path: Path) -> Any:
-    """Read what :func:`separative.files.write_json` wrote.
-
-    Raises:
-        SeparativeError: missing or damaged; names the file.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SeparativeError(f"{path}: cannot be read ({error})") from error
-
-
-def clear(folder: Path) -> None:
-    """Take away what an attempt has left that cannot be gone on with."""
-    shutil.rmtree(folder, ignore_errors=True)

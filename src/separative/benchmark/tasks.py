@@ -1,4 +1,4 @@
-"""Running commands that need each other, a few at a time; a stop ends them all in good order."""
+"""Run commands that depend on one another, a few at a time, and stop them cleanly on a signal."""
 
 from __future__ import annotations
 
@@ -12,36 +12,43 @@ from pathlib import Path
 from typing import IO
 
 from separative.errors import SeparativeError
-from separative.training.run_log import Stop
+from separative.training.run_log import StopSignal
 
 POLL_SECONDS = 0.1
-# How long a process that was asked to end may take: a training saves, which includes a step under way.
+# Longest time a process may take to end after a stop: a training finishes its step and saves a checkpoint.
 PATIENCE_SECONDS = 120.0
-# How often is told what a running command last printed: how far a training is, or the decoding before it.
-TELL_SECONDS = 60.0
+# How often the last line printed by a running command is reported, for example the progress of a training.
+REPORT_SECONDS = 60.0
 
-Tell = Callable[[str], None]
+ReportLine = Callable[[str], None]
+"""Called with a line of progress."""
 
 
 @dataclass(eq=False)
 class Task:
-    """One command for one row.
+    """One command of one row.
 
     Attributes:
-        row, words: what is told of it.
-        done: is it done already, by an earlier benchmark perhaps?
-        command: makes the command, once what it ``needs`` is done.
-        finish: called with the seconds it took; leaves what makes it ``done``.
-        log: what it prints is added there.
+        row: name of the row.
+        description: what the command does, for progress reports.
+        is_done: whether the task is finished, perhaps by an earlier benchmark.
+        command: makes the command; called after all required tasks are finished.
+        finish: called with the seconds that the command took; must make :attr:`is_done` true.
+        log: file to which the output of the command is appended.
+        requires: tasks that must be finished first.
+
+    >>> task = Task("CSC", "training", lambda: True, lambda: ["true"], print, Path("log.txt"))
+    >>> task.is_done(), task.requires
+    (True, [])
     """
 
     row: str
-    words: str
-    done: Callable[[], bool]
+    description: str
+    is_done: Callable[[], bool]
     command: Callable[[], Sequence[str]]
     finish: Callable[[float], None]
     log: Path
-    needs: list[Task] = field(default_factory=list)
+    requires: list[Task] = field(default_factory=list)
 
 
 @dataclass
@@ -50,65 +57,81 @@ class _Running:
     process: subprocess.Popen[bytes]
     output: IO[bytes]
     started: float
-    told: float
+    reported: float
     last: str = ""
 
 
 def run_tasks(
-    tasks: Sequence[Task], *, jobs: int, threads: int, keep_open: int, tell: Tell
+    tasks: Sequence[Task], *, jobs: int, threads: int, keep_open: int, report: ReportLine
 ) -> dict[str, str]:
-    """Run every task that is not done, earlier ones first; returns why rows failed.
+    """Run all tasks that are not finished, in order; return the reasons for failures by row name.
 
-    A row that fails does not keep others from being run, save those that need it.
+    If a row fails, only the rows that require it are skipped.
 
     Args:
-        jobs: processes at a time; each may use ``threads`` threads.
+        tasks: the tasks; earlier ones are started first.
+        jobs: number of processes at a time.
+        threads: number of threads of each process.
         keep_open: a file descriptor that the processes inherit.
-        tell: called with a line whenever something starts, ends or fails, and now and then on how far it is.
+        report: called with a line when a task starts, ends or fails, and regularly with its progress.
 
     Raises:
-        KeyboardInterrupt: stopped by SIGINT or SIGTERM, after the processes have saved and ended.
+        KeyboardInterrupt: SIGINT or SIGTERM was received; raised after the processes have saved and ended.
+
+    >>> done = Path("done")
+    >>> task = Task("CSC", "training", done.exists, lambda: ["true"], lambda s: done.touch(), Path("log.txt"))
+    >>> with Path("lock").open("w") as lock:
+    ...     run_tasks([task], jobs=1, threads=1, keep_open=lock.fileno(), report=print)
+    CSC: training
+    CSC: finished training, 0.0 minutes (1 of 1)
+    {}
     """
-    waiting = [task for task in tasks if not task.done()]
-    total, failed = len(waiting), {}
+    waiting = [task for task in tasks if not task.is_done()]
+    total = len(waiting)
+    failed: dict[str, str] = {}
     running: list[_Running] = []
-    with Stop() as stop:
+    with StopSignal() as stop:
         try:
-            while (waiting or running) and not stop.asked:
-                for task in [t for t in waiting if any(need.row in failed for need in t.needs)]:
-                    broken = next(need.row for need in task.needs if need.row in failed)
-                    if task.row not in failed:
-                        failed[task.row] = f"needs the row '{broken}', which failed"
-                        tell(f"{task.row}: {failed[task.row]}")
-                waiting = [task for task in waiting if task.row not in failed]
-                for task in [t for t in waiting if all(need.done() for need in t.needs)]:
+            while (waiting or running) and not stop.requested:
+                waiting = _drop_failed(waiting, failed, report)
+                for task in [t for t in waiting if all(other.is_done() for other in t.requires)]:
                     if len(running) == jobs:
                         break
                     waiting.remove(task)
                     try:
                         running.append(_start(task, threads, keep_open))
-                        tell(f"{task.row}: {task.words}")
+                        report(f"{task.row}: {task.description}")
                     except (SeparativeError, OSError) as error:
                         failed[task.row] = str(error)
-                        tell(f"{task.row}: failed: {error}")
+                        report(f"{task.row}: failed: {error}")
                 time.sleep(POLL_SECONDS)
                 for one in running:
-                    _tell_last(one, tell)
+                    _report_progress(one, report)
                 for one in [r for r in running if r.process.poll() is not None]:
                     running.remove(one)
-                    problem = _end(one)
-                    left = f"{total - len(waiting) - len(running)} of {total}"
+                    task, problem = one.task, _end(one)
                     if problem:
-                        failed[one.task.row] = problem
-                        tell(f"{one.task.row}: failed {one.task.words}: {problem}")
+                        failed[task.row] = problem
+                        report(f"{task.row}: failed {task.description}: {problem}")
                     else:
                         minutes = (time.monotonic() - one.started) / 60
-                        tell(f"{one.task.row}: done {one.task.words}, {minutes:.1f} minutes ({left})")
+                        count = f"{total - len(waiting) - len(running)} of {total}"
+                        report(f"{task.row}: finished {task.description}, {minutes:.1f} minutes ({count})")
         finally:
             _stop_all(running)
-        if stop.asked:
-            raise KeyboardInterrupt("stopped; all that was done is kept, the same command goes on from there")
+        if stop.requested:
+            raise KeyboardInterrupt("stopped; finished work is kept, and the same command resumes")
     return failed
+
+
+def _drop_failed(waiting: Sequence[Task], failed: dict[str, str], report: ReportLine) -> list[Task]:
+    """Mark the rows that require a failed row as failed; return the tasks of the other rows."""
+    for task in waiting:
+        broken = next((other.row for other in task.requires if other.row in failed), None)
+        if broken is not None and task.row not in failed:
+            failed[task.row] = f"requires row '{broken}', which failed"
+            report(f"{task.row}: {failed[task.row]}")
+    return [task for task in waiting if task.row not in failed]
 
 
 def _start(task: Task, threads: int, keep_open: int) -> _Running:
@@ -117,7 +140,7 @@ def _start(task: Task, threads: int, keep_open: int) -> _Running:
     output = task.log.open("ab")
     output.write(f"$ {' '.join(command)}\n".encode())
     output.flush()
-    # A session of its own: Ctrl-C reaches this process only, which then asks each of the others to end.
+    # In a session of its own the process does not receive Ctrl-C; this process stops it instead.
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -128,18 +151,18 @@ def _start(task: Task, threads: int, keep_open: int) -> _Running:
         env=os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
     )
     now = time.monotonic()
-    return _Running(task, process, output, started=now, told=now)
+    return _Running(task, process, output, started=now, reported=now)
 
 
-def _tell_last(one: _Running, tell: Tell) -> None:
-    """What the command last printed, if it is time for that and something new."""
-    if time.monotonic() - one.told < TELL_SECONDS:
+def _report_progress(one: _Running, report: ReportLine) -> None:
+    """Report the last line printed by the command if it is new, at most every ``REPORT_SECONDS``."""
+    if time.monotonic() - one.reported < REPORT_SECONDS:
         return
-    one.told = time.monotonic()
+    one.reported = time.monotonic()
     last = _last_line(one.task.log)
     if last not in (one.last, "") and not last.startswith("$ "):
         one.last = last
-        tell(f"{one.task.row}: … {last}")
+        report(f"{one.task.row}: … {last}")
 
 
 def _last_line(log: Path) -> str:
@@ -148,18 +171,21 @@ def _last_line(log: Path) -> str:
 
 
 def _end(one: _Running) -> str:
-    """Why a process failed; empty if it did not, and its task is finished then."""
+    """Finish the task of a process that has ended; return why it failed, or an empty string."""
     one.output.close()
     code = one.process.returncode
     if code == 0:
         one.task.finish(time.monotonic() - one.started)
         return ""
+    if code < 0:
+        return f"killed by signal {-code}"
     last = _last_line(one.task.log)
-    said = "without a word" if last.startswith("$ ") else last.removeprefix("separative: ")
-    return f"killed by signal {-code}" if code < 0 else f"{said} (exit code {code})"
+    message = "no message" if last.startswith("$ ") else last.removeprefix("separative: ")
+    return f"{message} (exit code {code})"
 
 
 def _stop_all(running: Sequence[_Running]) -> None:
+    """Ask all processes to end; kill those that take too long."""
     for one in running:
         one.process.terminate()
     deadline = time.monotonic() + PATIENCE_SECONDS

@@ -1,4 +1,4 @@
-"""The command line: one thin verb per job, with the names of the Python API."""
+"""The command line: one thin command per job, with the names of the Python API."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from collections.abc import Sequence
 
 from separative.errors import SeparativeError
 
-WRONG, INTERRUPTED = 2, 130
+NOT_DONE, INTERRUPTED = 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code: 0 done, 1 errors found by a check, 2 not done, 130 interrupted.
+    """Run one command and return its exit code.
 
-    What a user can get wrong is told on standard error in one sentence, without a traceback.
+    0: done. 1: a check found errors. 2: not done, one sentence on standard error says why. 130: interrupted.
     """
-    # Read when torch loads: OpenMP's threads would spin while they wait, which slows a busy machine.
+    # Torch reads this when it is imported. By default OpenMP's threads spin while they wait, which makes a
+    # busy machine very slow.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from separative.cli.app import app
     from separative.cli.show import Stopped
@@ -28,20 +29,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="separative")
     except SeparativeError as error:
-        return _complain(str(error), WRONG)
+        return _print_error(str(error), NOT_DONE)
     except Stopped as stop:
-        return _complain(str(stop), INTERRUPTED)
+        return _print_error(str(stop), INTERRUPTED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{(error.strerror or str(error)).lower()}", WRONG)
+        return _print_error(f"{where}{(error.strerror or str(error)).lower()}", NOT_DONE)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
-        return _complain("interrupted", code) if code == INTERRUPTED else code
+        return _print_error("interrupted", code) if code == INTERRUPTED else code
     finally:
         logging.getLogger("separative").removeHandler(handler)
     return 0
 
 
-def _complain(sentence: str, code: int) -> int:
+def _print_error(sentence: str, code: int) -> int:
     print(f"separative: {sentence}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""The tree of verbs. Verbs import what they need when they run, so that --help stays quick."""
+"""The tree of commands. A command imports what it needs when it runs, so that --help stays quick."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
     no_args_is_help=True,
     add_completion=False,
-    # A crash of ours is shown as Python shows it, help as plain text: rich would double the time of --help.
+    # Rich formatting would double the run time of --help.
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-corpus = typer.Typer(help="Check, import or make a corpus.", no_args_is_help=True, rich_markup_mode=None)
+corpus = typer.Typer(
+    help="Check, import, pack or synthesize a corpus.", no_args_is_help=True, rich_markup_mode=None
+)
 corpus.command("check")(corpora.check)
 corpus.command("import")(corpora.import_)
 corpus.command("pack")(corpora.pack)
 corpus.command("speak")(corpora.speak)
 app.add_typer(corpus, name="corpus")
 
-enrolled = typer.Typer(
-    help="Keep speakers, and find them again.", no_args_is_help=True, rich_markup_mode=None
+gallery_commands = typer.Typer(
+    help="Enrol speakers and identify them in recordings.", no_args_is_help=True, rich_markup_mode=None
 )
-enrolled.command("add")(gallery.add)
-enrolled.command("remove")(gallery.remove)
-enrolled.command("list")(gallery.list_)
-enrolled.command("find")(gallery.find)
-enrolled.command("export")(gallery.export)
-enrolled.command("import")(gallery.import_)
-enrolled.command("reembed")(gallery.reembed)
-app.add_typer(enrolled, name="gallery")
+gallery_commands.command("add")(gallery.add)
+gallery_commands.command("remove")(gallery.remove)
+gallery_commands.command("list")(gallery.list_)
+gallery_commands.command("find")(gallery.find)
+gallery_commands.command("export")(gallery.export)
+gallery_commands.command("import")(gallery.import_)
+gallery_commands.command("reembed")(gallery.reembed)
+app.add_typer(gallery_commands, name="gallery")
 
 app.command("mix")(corpora.mix)
 app.command("converse")(meetings.converse)

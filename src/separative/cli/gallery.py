@@ -1,4 +1,4 @@
-"""Verbs on galleries of enrolled speakers: add, remove, list, find, export, import, reembed."""
+"""Commands on galleries of enrolled speakers: add, remove, list, find, export, import, reembed."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from separative.cli.recordings import DEFAULT, Model
-from separative.cli.show import Bars, check_sounds, say_json, say_table
+from separative.cli.options import DEFAULT_MODEL, Json, Model
+from separative.cli.show import Bars, check_recordings, print_json, print_table
 
 if TYPE_CHECKING:
     from separative.gallery import Gallery
 
 Folder = Annotated[Path, typer.Argument(metavar="GALLERY", help="Folder of the gallery.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 def add(
     gallery: Folder,
-    name: Annotated[str, typer.Argument(help="Of the speaker; a known one gets more recordings.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the speaker. An enrolled speaker gets the recordings added.")
+    ],
     sources: Annotated[list[Path], typer.Argument(help="Recordings of this speaker alone.")],
-    model: Model = DEFAULT,
+    model: Model = DEFAULT_MODEL,
     metadata: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE to keep with the speaker; repeatable.")
+        list[str] | None, typer.Option(help="KEY=VALUE to store with the speaker. Repeatable.")
     ] = None,
-    keep_sound: Annotated[
-        bool, typer.Option("--keep-sound", help="Keep the recordings, so that another model can hear them.")
+    keep_audio: Annotated[
+        bool, typer.Option("--keep-audio", help="Store the audio, so that another model can embed it later.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Enrol in spite of little speech, other speakers, clipping.")
+        bool,
+        typer.Option("--force", help="Enrol recordings with too little speech, other speakers or clipping."),
     ] = False,
 ) -> None:
     """Enrol a speaker.
 
-    A new gallery is made where there is none. Recordings that are not good enough are refused, with reasons.
+    Creates the gallery if there is none. Recordings that fail a quality check are refused with the reasons.
     """
     from separative.errors import GalleryError
 
@@ -43,49 +45,49 @@ def add(
     for entry in metadata or ():
         key, equals, value = entry.partition("=")
         if not (key and equals):
-            raise GalleryError(f"--metadata '{entry}' is not of the form KEY=VALUE")
+            raise GalleryError(f"--metadata '{entry}' must have the form KEY=VALUE")
         notes[key] = value
-    check_sounds(sources, "mean")
+    check_recordings(sources, "mean")
     with Bars() as bars, _opened(gallery, model, create=True) as opened:
         heard = [
-            opened.hear(
+            opened.embed_recording(
                 source,
-                keep_sound=keep_sound,
+                keep_audio=keep_audio,
                 force=force,
-                progress=bars.count(f"listening to {source.name}"),
+                progress=bars.count(f"processing {source.name}"),
             )
             for source in sources
         ]
         opened.enrol(name, [view for _, view in heard], notes)
-        for source, (gate, _) in zip(sources, heard, strict=True):
-            print(f"{source}: {gate.seconds:.1f} s of {name}")
+        for source, (quality, _) in zip(sources, heard, strict=True):
+            print(f"{source}: {quality.speech_seconds:.1f} s of {name}")
 
 
 def remove(
     gallery: Folder,
-    names: Annotated[list[str], typer.Argument(help="Speakers to remove, with all that is known of them.")],
-    model: Model = DEFAULT,
+    names: Annotated[list[str], typer.Argument(help="Names of the speakers to remove, with all their data.")],
+    model: Model = DEFAULT_MODEL,
 ) -> None:
-    """Remove speakers, from every file of the gallery."""
+    """Remove speakers and all their data from a gallery."""
     with _opened(gallery, model) as opened:
         opened.remove(*names)
         print(f"{gallery}: {len(names)} removed, {len(opened)} left")
 
 
-def list_(gallery: Folder, model: Model = DEFAULT, json: Json = False) -> None:
-    """Who is enrolled."""
+def list_(gallery: Folder, model: Model = DEFAULT_MODEL, json: Json = False) -> None:
+    """List the enrolled speakers."""
     with _opened(gallery, model) as opened:
         speakers = opened.list()
     if json:
-        say_json([asdict(speaker) for speaker in speakers])
+        print_json([asdict(speaker) for speaker in speakers])
         return
-    say_table(
+    print_table(
         ("name", "recordings", "speech, s", "added", "metadata"),
         [
             (
                 t.name,
                 t.recordings,
-                f"{t.seconds:.1f}",
+                f"{t.speech_seconds:.1f}",
                 t.added,
                 ", ".join(f"{key}={value}" for key, value in t.metadata.items()),
             )
@@ -96,32 +98,32 @@ def list_(gallery: Folder, model: Model = DEFAULT, json: Json = False) -> None:
 
 def find(
     gallery: Folder,
-    source: Annotated[Path, typer.Argument(help="A recording of one or several speakers, of any length.")],
-    model: Model = DEFAULT,
-    count: Annotated[int, typer.Option(min=1, help="Candidates for each voice.")] = 3,
+    source: Annotated[Path, typer.Argument(help="Recording of any length, with any number of speakers.")],
+    model: Model = DEFAULT_MODEL,
+    count: Annotated[int, typer.Option(min=1, help="Number of candidates per speaker.")] = 3,
     prior: Annotated[
-        float, typer.Option(help="Probability that a voice is that of anyone enrolled, before listening.")
+        float, typer.Option(help="Prior probability that a speaker of the recording is enrolled.")
     ] = 0.5,
     json: Json = False,
 ) -> None:
-    """Whose voices are in a recording: enrolled speakers', or unknown."""
+    """Identify the speakers of a recording among the enrolled speakers."""
     from separative import inference
     from separative.metrics.calibration import log_odds
 
     log_odds(prior)
-    check_sounds([source], "mean")
+    check_recordings([source], "mean")
     with Bars() as bars, _opened(gallery, model) as opened:
-        meeting = inference.diarize(opened.model, source, progress=bars.count("listening"))
+        meeting = inference.diarize(opened.model, source, progress=bars.count("processing"))
         found = [opened.identify_speaker(s, count=count, prior=prior) for s in meeting.speakers]
     if json:
         voices = zip(meeting.speakers, found, strict=True)
-        say_json(
+        print_json(
             [{"speaker": s.name, "speech_seconds": s.speech_seconds, **asdict(who)} for s, who in voices]
         )
         return
     rows = []
     for speaker, who in zip(meeting.speakers, found, strict=True):
-        chance = "" if who.unknown is None else f" ({who.unknown:.0%})"
+        chance = "" if who.unknown_probability is None else f" ({who.unknown_probability:.0%})"
         nearest = ", ".join(
             f"{c.name} {c.score:.2f}" + ("" if c.probability is None else f" ({c.probability:.0%})")
             for c in who.candidates
@@ -129,15 +131,15 @@ def find(
         rows.append(
             (speaker.name, f"{speaker.speech_seconds:.1f}", who.name or f"unknown{chance}", nearest or "–")
         )
-    say_table(("speaker", "speech, s", "is", "nearest"), rows)
+    print_table(("speaker", "speech, s", "identity", "nearest"), rows)
 
 
 def export(
     gallery: Folder,
     path: Annotated[Path, typer.Argument(help="JSON file to write.")],
-    model: Model = DEFAULT,
+    model: Model = DEFAULT_MODEL,
 ) -> None:
-    """Write a gallery to one file, for another machine."""
+    """Write a gallery to one JSON file, to move it to another machine."""
     with _opened(gallery, model) as opened:
         opened.export(path)
         print(f"{path}: {len(opened)} speakers")
@@ -145,27 +147,27 @@ def export(
 
 def import_(
     gallery: Folder,
-    path: Annotated[Path, typer.Argument(help="What export wrote, with the same model.")],
-    model: Model = DEFAULT,
+    path: Annotated[Path, typer.Argument(help="JSON file that `gallery export` wrote with the same model.")],
+    model: Model = DEFAULT_MODEL,
 ) -> None:
-    """Take in what export wrote: all of it, or nothing."""
+    """Add the speakers of an exported file: all of them, or none if one fails."""
     with _opened(gallery, model, create=True) as opened:
         print(f"{path}: {opened.import_(path)} speakers; {len(opened)} in {gallery}")
 
 
-def reembed(gallery: Folder, model: Model = DEFAULT) -> None:
-    """Hear all kept recordings again, with another model.
+def reembed(gallery: Folder, model: Model = DEFAULT_MODEL) -> None:
+    """Embed all stored recordings again with another model.
 
-    Only for galleries whose speakers were all added with --keep-sound.
+    Every speaker of the gallery must have been added with --keep-audio.
     """
     from separative.gallery import Gallery
     from separative.model import load_model
 
     with (
         Bars() as bars,
-        Gallery.reembed(gallery, load_model(model), progress=bars.count("listening again")) as opened,
+        Gallery.reembed(gallery, load_model(model), progress=bars.count("embedding")) as opened,
     ):
-        print(f"{gallery}: {len(opened)} speakers, heard by {model}")
+        print(f"{gallery}: {len(opened)} speakers, embedded by {model}")
 
 
 def _opened(folder: Path, model: str, *, create: bool = False) -> Gallery:

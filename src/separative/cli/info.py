@@ -1,4 +1,4 @@
-"""Verbs on models and files as they are: info, what they hold; average; export, for other runtimes."""
+"""Commands that inspect, average, export or serve models."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from separative.cli.recordings import DEFAULT, Model
-from separative.cli.show import say_json
+from separative.cli.options import DEFAULT_MODEL, Json, Model, ModelArgument
+from separative.cli.show import print_json
 
 EXTRAS = {
     "voices": "espeakng_loader",
@@ -25,21 +25,27 @@ EXTRAS = {
 
 def info(
     what: Annotated[
-        str | None, typer.Argument(metavar="[MODEL|RECIPE|AUDIO]", help="Nothing: versions and names.")
+        str | None,
+        typer.Argument(
+            metavar="[MODEL|RECIPE|AUDIO]",
+            help="Model, recipe or audio file. Without it: versions, and the names of models and recipes.",
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    recipe: Annotated[
+        bool, typer.Option("--recipe", help="Show the recipe of that name, not the model.")
+    ] = False,
+    json: Json = False,
 ) -> None:
-    """What a model, recipe or sound file holds.
+    """Show the card of a model, the keys of a recipe, or the header of an audio file.
 
-    Its card, its keys or its header; without an argument, versions and known names. The names of the speakers
-    that a model was trained on are left to --json.
+    The names of a model's training speakers are shown with --json only.
     """
-    record = _versions() if what is None else _describe(what)
+    record = _versions() if what is None else _describe(what, recipe)
     if json:
-        say_json(record)
+        print_json(record)
         return
     if isinstance(data := record.get("data"), dict):
-        # There may be thousands; their number stands beside them.
+        # There may be thousands of names; `speaker_count` gives their number.
         record = record | {"data": {key: value for key, value in data.items() if key != "speakers"}}
     import yaml
 
@@ -47,16 +53,18 @@ def info(
 
 
 def average(
-    models: Annotated[list[str], typer.Argument(help="Folders of models or runs, or registered names.")],
+    models: Annotated[
+        list[str], typer.Argument(help="Folders of models or runs, or names of shipped models.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the new model.")],
     attention: Annotated[
-        float, typer.Option(min=0, max=1, help="How much of what the cross-attention adds is kept.")
+        float, typer.Option(min=0, max=1, help="Factor on the output of the cross-attention.")
     ] = 1.0,
-    half: Annotated[bool, typer.Option(help="Weights in half precision, in half the space.")] = False,
+    half: Annotated[bool, typer.Option(help="Save the weights in half precision.")] = False,
 ) -> None:
-    """The mean of models' weights, as one model.
+    """Average the weights of models.
 
-    For models of one descent: one that training went on from, and what became of it.
+    Works for checkpoints that were fine-tuned from one another.
     """
     from separative.model import average_models, load_model, save_model
 
@@ -65,13 +73,13 @@ def average(
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Folder of a model or a run, or a registered name.")],
-    path: Annotated[Path, typer.Argument(help="The file to write: .onnx.")],
-    voices: Annotated[bool, typer.Option(help="With the waveforms, and what only they need.")] = True,
+    model: ModelArgument,
+    path: Annotated[Path, typer.Argument(help="File to write, .onnx.")],
+    voices: Annotated[bool, typer.Option(help="Include the separated waveforms as an output.")] = True,
 ) -> None:
-    """Write a model as ONNX.
+    """Export a model to ONNX.
 
-    One graph for waveforms of any number and length, for onnxruntime and the like. Needs the extra 'export'.
+    The graph takes any batch size and length, and runs in ONNX Runtime and others. Needs the extra 'export'.
     """
     from separative.inference.export import export as write
     from separative.model import load_model
@@ -80,7 +88,7 @@ def export(
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MB; input 'mixture' [batch, samples]")
 
 
-def _describe(what: str) -> dict[str, Any]:
+def _describe(what: str, as_recipe: bool) -> dict[str, Any]:
     path = Path(what)
     if path.is_file() and path.suffix not in (".yaml", ".yml"):
         from separative.audio import info as read_header
@@ -98,7 +106,12 @@ def _describe(what: str) -> dict[str, Any]:
     from separative.model import load_model, model_names
     from separative.training import load_recipe, recipe_names
 
-    if path.suffix in (".yaml", ".yml") or what in recipe_names():
+    # A name may be that of a model and of a recipe, as "base" is: the model comes first.
+    if (
+        as_recipe
+        or path.suffix in (".yaml", ".yml")
+        or (what in recipe_names() and what not in model_names())
+    ):
         return load_recipe(what).model_dump(mode="json")
     if not path.is_dir():
         choose(what, (*model_names(), *recipe_names()), "file, model or recipe")
@@ -134,36 +147,38 @@ def _versions() -> dict[str, Any]:
 
 def serve(
     gallery: Annotated[
-        Path, typer.Argument(metavar="[GALLERY]", help="Folder of enrolled speakers; made if missing.")
+        Path, typer.Argument(metavar="[GALLERY]", help="Folder of the gallery; created if missing.")
     ] = Path("gallery"),
-    model: Model = DEFAULT,
+    model: Model = DEFAULT_MODEL,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others than this machine's need a token.")
-    ] = ("127.0.0.1"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+        str, typer.Option(help="Address to listen on; any but this machine's own requires --token.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 chooses a free one.")
+    ] = 8000,
     token: Annotated[
-        str | None, typer.Option(envvar="SEPARATIVE_TOKEN", help="What clients must show.")
+        str | None, typer.Option(envvar="SEPARATIVE_TOKEN", help="Access token that clients must send.")
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="A host name it may be addressed by; repeatable.")
+        list[str] | None, typer.Option(help="Host name that clients may use. Repeatable.")
     ] = None,
-    megabytes: Annotated[float, typer.Option(help="Of an upload, at most.")] = 200.0,
-    minutes: Annotated[float, typer.Option(help="Of a recording, at most.")] = 60.0,
-    channels: Annotated[int, typer.Option(help="Of a recording, at most.")] = 8,
-    uploads: Annotated[int, typer.Option(help="At once.")] = 8,
+    megabytes: Annotated[float, typer.Option(help="Maximum size of an upload in MB.")] = 200.0,
+    minutes: Annotated[float, typer.Option(help="Maximum length of a recording in minutes.")] = 60.0,
+    channels: Annotated[int, typer.Option(help="Maximum number of channels of a recording.")] = 8,
+    uploads: Annotated[int, typer.Option(help="Maximum number of simultaneous uploads.")] = 8,
     waiting: Annotated[
-        int, typer.Option(help="Jobs that may wait; beyond it, clients are told to retry.")
+        int, typer.Option(help="Maximum number of waiting jobs; further requests get status 429.")
     ] = 8,
-    job_minutes: Annotated[float, typer.Option(help="After which a job is ended.")] = 30.0,
+    job_minutes: Annotated[float, typer.Option(help="Maximum run time of a job in minutes.")] = 30.0,
     keep_minutes: Annotated[
-        float, typer.Option(help="After the last use, before uploads and results go.")
+        float, typer.Option(help="Minutes after the last use until uploads and results are deleted.")
     ] = 30.0,
-    gigabytes: Annotated[float, typer.Option(help="Of all uploads and results together.")] = 4.0,
+    gigabytes: Annotated[float, typer.Option(help="Maximum total size of uploads and results in GB.")] = 4.0,
 ) -> None:
-    """A page to drop recordings on, and the same over HTTP.
+    """Start the web page and the HTTP API.
 
-    See who speaks when, hear each speaker alone, enrol and find again. Ctrl-C ends it, and removes all but the
-    gallery. Needs the extra 'serve'.
+    Diarize, separate, enrol and identify in the browser. Ctrl-C stops the server and deletes all uploads and
+    results; the gallery is kept. Needs the extra 'serve'.
     """
     from separative.model import load_model
     from separative.serve import Limits
@@ -177,5 +192,7 @@ def serve(
         port=port,
         token=token,
         allow_host=allow_host or (),
-        tell=lambda address: print(f"separative: {address} (Ctrl-C ends it)", file=sys.stderr, flush=True),
+        report=lambda address: print(
+            f"separative: {address} (press Ctrl-C to stop)", file=sys.stderr, flush=True
+        ),
     )

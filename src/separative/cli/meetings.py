@@ -1,4 +1,4 @@
-"""Verbs on whole conversations: converse, which simulates them, listen, and evaluate-meetings."""
+"""Commands on conversations: converse (simulate them), listen (diarize a stream), evaluate-meetings."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
-from separative.cli.recordings import DEFAULT, Model
+from separative.cli.options import DEFAULT_MODEL, Model, ModelArgument, Seed, Split, TestCorpus
 from separative.cli.show import Bars
 from separative.errors import SeparativeError
 
 if TYPE_CHECKING:
     from separative.audio import Resampler
-    from separative.inference import StreamingDiarizer, Update
+    from separative.inference import StreamingDiarizer, StreamingUpdate
     from separative.types import Wave
 
 Number = TypeVar("Number", int, float)
-Rooms = Annotated[int, typer.Option(min=0, help="Simulated rooms to choose from; extra 'rooms'.")]
-Snr = Annotated[float | None, typer.Option(help="Speech over noise, dB; no noise by default.")]
+Rooms = Annotated[int, typer.Option(min=0, help="Number of simulated rooms to draw from (extra 'rooms').")]
+Snr = Annotated[float | None, typer.Option(help="Signal-to-noise ratio in dB; by default no noise is added.")]
 
 
 def converse(
-    corpus: Annotated[Path, typer.Option(help="Labelled speech.")],
-    out: Annotated[Path, typer.Option(help="Folder for <number>.wav, .rttm and .json.")],
-    noise: Annotated[Path | None, typer.Option(help="Noise clips, for --snr.")] = None,
-    split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
-    speakers: Annotated[int, typer.Option(min=1, max=8, help="In a conversation.")] = 3,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Length of a conversation.")] = 10.0,
-    overlap: Annotated[float, typer.Option(min=0, max=0.7, help="Share of the time with speech.")] = 0.2,
+    corpus: Annotated[Path, typer.Option(help="Corpus with speaker labels.")],
+    out: Annotated[Path, typer.Option(help="Output folder for <number>.wav, .rttm and .json.")],
+    noise: Annotated[Path | None, typer.Option(help="Corpus of noise clips, for --snr.")] = None,
+    split: Split = "dev",
+    speakers: Annotated[int, typer.Option(min=1, max=8, help="Number of speakers per conversation.")] = 3,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Length of each conversation in minutes.")] = 10.0,
+    overlap: Annotated[float, typer.Option(min=0, max=0.7, help="Share of speech time with overlap.")] = 0.2,
     snr: Snr = None,
     rooms: Rooms = 0,
-    rate: Annotated[int, typer.Option(min=4000, help="Hertz.")] = 16000,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
-    count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 1,
-    cache: Annotated[Path | None, typer.Option(help="Folder of decoded speech and rooms.")] = None,
+    rate: Annotated[int, typer.Option(min=4000, help="Sample rate in Hz.")] = 16000,
+    seed: Seed = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of conversations.")] = 1,
+    cache: Annotated[Path | None, typer.Option(help="Folder for decoded speech and rooms.")] = None,
 ) -> None:
-    """Simulate conversations of a corpus's speakers.
+    """Simulate conversations between speakers of a corpus.
 
     The same corpus, settings, seed and number give the same conversation.
     """
     from separative.corpora import load_corpus
-    from separative.mixtures import ConversationConfig, Conversations
+    from separative.mixtures import ConversationConfig, ConversationSimulator
 
     config = ConversationConfig(
         rate=rate,
@@ -54,7 +54,7 @@ def converse(
         rooms=rooms,
     )
     clips = None if noise is None else load_corpus(noise, split=split)
-    source = Conversations(
+    source = ConversationSimulator(
         load_corpus(corpus, split=split, keep_damaged=True), config, seed=seed, noise=clips, cache=cache
     )
     with Bars() as bars:
@@ -65,15 +65,17 @@ def converse(
 
 
 def listen(
-    model: Model = DEFAULT,
-    rate: Annotated[int, typer.Option(help="Hertz of the samples.")] = 16000,
-    out: Annotated[Path | None, typer.Option(help="Folder for the voices: speaker<i>.wav.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="A line of JSON for every piece.")] = False,
+    model: Model = DEFAULT_MODEL,
+    rate: Annotated[int, typer.Option(help="Sample rate of the input in Hz.")] = 16000,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for one waveform per speaker, speaker<i>.wav.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per update.")] = False,
 ) -> None:
-    """Say who speaks, while they do.
+    """Diarize a live stream from standard input.
 
-    Reads raw samples (16 bit, little-endian, one channel) from standard input until it ends. A line names
-    who begins and who stops, at most two seconds later.
+    Reads raw samples (16 bit, little-endian, one channel) until the input ends. Prints a line whenever the
+    set of active speakers changes, at most two seconds after the change.
     """
     import sys
     from contextlib import ExitStack
@@ -85,14 +87,14 @@ def listen(
     from separative.model import load_model
 
     loaded = load_model(model)
-    listener = StreamingDiarizer(loaded)
+    diarizer = StreamingDiarizer(loaded)
     change = audio.Resampler(rate, loaded.rate)
     speaking: set[str] = set()
     puts: list[Callable[[Wave], None]] = []
     with ExitStack() as files:
-        for update in _updates(listener, change, sys.stdin.buffer, rate):
-            names = [f"speaker{k + 1}" for k in range(len(update.embedding_KE))]
-            shares = dict(zip(names, update.activity_KS.mean(1).round(3).tolist(), strict=True))
+        for update in _updates(diarizer, change, sys.stdin.buffer, rate):
+            names = [f"speaker{k + 1}" for k in range(len(update.embedding))]
+            shares = dict(zip(names, update.activity.mean(1).round(3).tolist(), strict=True))
             now = {name for name, share in shares.items() if share > 0.5}
             if json:
                 line = {"start": round(update.start, 3), "end": round(update.end, 3), "activity": shares}
@@ -101,15 +103,17 @@ def listen(
                 print(f"{update.start:8.2f} s  {', '.join(sorted(now)) or '-'}", flush=True)
             speaking = now
             for name in names[len(puts) :] if out is not None else ():
-                puts.append(files.enter_context(audio.writing(Path(out or "") / f"{name}.wav", loaded.rate)))
-                # Whoever comes later was silent before.
+                puts.append(files.enter_context(audio.writer(Path(out or "") / f"{name}.wav", loaded.rate)))
+                # A speaker who joins later is silent until then.
                 puts[-1](np.zeros(round(update.start * loaded.rate), np.float32))
-            for put, voice_N in zip(puts, update.voice_KN, strict=False):
+            for put, voice_N in zip(puts, update.waveform, strict=False):
                 put(voice_N)
 
 
-def _updates(listener: StreamingDiarizer, change: Resampler, source: BinaryIO, rate: int) -> Iterator[Update]:
-    """What the listener says of raw samples, a tenth of a second at a time."""
+def _updates(
+    diarizer: StreamingDiarizer, change: Resampler, source: BinaryIO, rate: int
+) -> Iterator[StreamingUpdate]:
+    """Feed raw samples to the diarizer in blocks of up to a tenth of a second, and yield its updates."""
     import numpy as np
 
     odd = b""
@@ -118,38 +122,38 @@ def _updates(listener: StreamingDiarizer, change: Resampler, source: BinaryIO, r
         if len(block) % 2:
             block, odd = block[:-1], block[-1:]
         wave_N = np.frombuffer(block, "<i2").astype(np.float32) / np.float32(32768)
-        yield from listener.push(change(wave_N))
-    yield from listener.push(change(np.zeros(0, np.float32), last=True))
-    yield from listener.finish()
+        yield from diarizer.push(change(wave_N))
+    yield from diarizer.push(change(np.zeros(0, np.float32), last=True))
+    yield from diarizer.finish()
 
 
 def _numbers(text: str, kind: Callable[[str], Number], option: str) -> list[Number]:
-    """Numbers with commas between."""
+    """Parse numbers separated by commas."""
     try:
         return [kind(word) for word in text.split(",")]
     except ValueError as error:
-        raise SeparativeError(f"{option} '{text}': numbers with commas between are wanted") from error
+        raise SeparativeError(f"{option} '{text}' must be numbers separated by commas") from error
 
 
 def evaluate_meetings(
-    model: Annotated[str, typer.Argument(help="Folder of a model or a run, or a registered name.")],
-    corpus: Annotated[Path, typer.Option(help="Speech of speakers that were not trained on.")],
-    noise: Annotated[Path | None, typer.Option(help="Noise clips, for --snr.")] = None,
-    split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
-    speakers: Annotated[str, typer.Option(help="Numbers of speakers, with commas between.")] = "2,3,4",
-    overlaps: Annotated[str, typer.Option(help="Shares of overlap, with commas between.")] = "0,0.2,0.4",
-    count: Annotated[int, typer.Option(min=2, help="Conversations of each kind.")] = 10,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Length of a conversation.")] = 10.0,
+    model: ModelArgument,
+    corpus: TestCorpus,
+    noise: Annotated[Path | None, typer.Option(help="Corpus of noise clips, for --snr.")] = None,
+    split: Split = "dev",
+    speakers: Annotated[str, typer.Option(help="Numbers of speakers, separated by commas.")] = "2,3,4",
+    overlaps: Annotated[str, typer.Option(help="Shares of overlap, separated by commas.")] = "0,0.2,0.4",
+    count: Annotated[int, typer.Option(min=2, help="Number of conversations per setting.")] = 10,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Length of each conversation in minutes.")] = 10.0,
     snr: Snr = None,
     rooms: Rooms = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the conversations and the bootstrap.")] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Folder of decoded speech and rooms.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; by default in MODEL.")] = None,
+    seed: Seed = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder for decoded speech and rooms.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; by default inside MODEL.")] = None,
 ) -> None:
-    """Figures on simulated conversations of speakers that were not trained on.
+    """Measure a model on simulated conversations of speakers it was not trained on.
 
-    Diarization errors, number of speakers, swaps, separation and verification, also without cross-attention
-    over windows and with the number of speakers known.
+    Reports diarization errors, speaker counts, speaker swaps, separation and verification, also without
+    cross-attention over windows and with the number of speakers given.
     """
     from separative.corpora import load_corpus
     from separative.evaluation.meetings import evaluate_meetings as evaluate
@@ -160,7 +164,7 @@ def evaluate_meetings(
     with Bars() as bars:
         results = evaluate(
             loaded,
-            load_corpus(corpus, keep_damaged=True, progress=bars.count("headers")),
+            load_corpus(corpus, keep_damaged=True, progress=bars.count("reading headers")),
             noise=None if noise is None else load_corpus(noise),
             split=split,
             speakers=_numbers(speakers, int, "--speakers"),

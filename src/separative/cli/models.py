@@ -1,4 +1,4 @@
-"""Verbs on models: train, evaluate; and demo, which does both on synthetic voices."""
+"""Commands on models: train, evaluate, calibrate, and demo, which uses synthetic speech."""
 
 from __future__ import annotations
 
@@ -7,54 +7,75 @@ from typing import Annotated, Literal
 
 import typer
 
-from separative.cli.show import Bars, exit_on_interrupt, say_json
-
-Minutes = Annotated[float | None, typer.Option(min=0.01, help="Stop after so many minutes of training.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; the recipe's by default.")]
+from separative.cli.options import (
+    Batch,
+    EnrolCondition,
+    Enrolments,
+    Json,
+    Minutes,
+    ModelArgument,
+    Noise,
+    Seconds,
+    Seed,
+    Set,
+    Split,
+    Steps,
+    TestCorpus,
+    Tests,
+    Threads,
+)
+from separative.cli.show import Bars, exit_on_interrupt, print_json
 
 
 def train(
     corpus: Annotated[
-        Path, typer.Option(help="Speech; trained on its split train, watched on its split dev.")
+        Path, typer.Option(help="Corpus: the split 'train' is trained on, the split 'dev' validates.")
     ],
-    out: Annotated[Path, typer.Option(help="The run's folder: new, empty, or of the run to resume.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run: new, empty, or with --resume an existing run.")
+    ],
     recipe: Annotated[
-        str | None, typer.Option(help="Name or YAML file; small by default, the run's own on resume.")
+        str | None,
+        typer.Option(help="Name or YAML file of a recipe: by default 'small', or the run's on resume."),
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override of the recipe: key.key=value; repeatable.")
+    set_: Set = None,
+    noise: Annotated[
+        Path | None, typer.Option(help="Corpus of noise clips, needed if the recipe adds noise.")
     ] = None,
-    noise: Annotated[Path | None, typer.Option(help="Noise clips, where the recipe asks for noise.")] = None,
     minutes: Minutes = None,
     steps: Steps = None,
     from_: Annotated[
-        str | None, typer.Option("--from", help="Model to start from: a folder or a registered name.")
+        str | None, typer.Option("--from", help="Model to start from: its folder or name.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder of decoded audio; .cache beside --out by default.")
+        Path | None, typer.Option(help="Folder for decoded audio; by default .cache next to --out.")
     ] = None,
     threads: Threads = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that draw mixtures.")] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="What computes.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Processes on each machine (GPUs, say).")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Number of processes that draw mixtures; by default the recipe's."),
+    ] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device to run on.")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="Number of training processes per machine, one per GPU.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
 ) -> None:
     """Train a model.
 
-    Ctrl-C saves it; --resume goes on from there.
+    Ctrl-C saves a checkpoint and stops; the same command with --resume continues.
     """
     from separative import training
     from separative.corpora import load_corpus
-    from separative.distributed import current
+    from separative.distributed import current_process_group
     from separative.model import load_model
 
     own = str(out / "recipe.json") if resume else "small"
     chosen = training.load_recipe(recipe or own, set_ or ())
     start = None if from_ is None else load_model(from_)
     with Bars() as bars:
-        speech = load_corpus(corpus, keep_damaged=True, progress=bars.count("headers"))
+        speech = load_corpus(corpus, keep_damaged=True, progress=bars.count("reading headers"))
         clips = None if noise is None else load_corpus(noise)
         with exit_on_interrupt():
             run = training.train(
@@ -73,53 +94,63 @@ def train(
                 devices=devices,
                 nodes=nodes,
                 progress=bars.training("training"),
-                decoding=bars.count("decoding"),
-                hearing=bars.count("hearing everyone"),
+                decoding_progress=bars.count("decoding"),
+                inventory_progress=bars.count("initialising the inventory"),
             )
-    if current().rank == 0:
+    if current_process_group().rank == 0:
         if "dev" in {u.split for u in speech}:
-            print(f"{run}: trained; next: separative evaluate {run} --corpus {corpus}")
+            print(f"{run}: trained. Next: separative evaluate {run} --corpus {corpus}")
         else:
-            print(f"{run}: trained on everybody; to evaluate it, name a corpus of other speakers")
+            print(f"{run}: trained on all speakers. To evaluate it, use a corpus of other speakers.")
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Folder of a model or a run, or a registered name.")],
-    corpus: Annotated[Path, typer.Option(help="Speech of speakers that were not trained on.")],
-    split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
-    noise: Annotated[Path | None, typer.Option(help="Noise clips, for conditions with noise.")] = None,
+    model: ModelArgument,
+    corpus: TestCorpus,
+    split: Split = "dev",
+    noise: Noise = None,
     conditions: Annotated[
         str | None,
-        typer.Option(help="Names with commas between, cut as in clean@1; by default the protocol's five."),
+        typer.Option(
+            help="Conditions, separated by commas; clean@1 cuts test sides to 1 s. Default: five main ones."
+        ),
     ] = None,
-    enrol: Annotated[str, typer.Option(help="Condition of the enrolment side.")] = "clean",
-    seed: Annotated[int, typer.Option(min=0, help="Of the trials and the bootstrap.")] = 0,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Length of each side.")] = 4.0,
-    enrolments: Annotated[int, typer.Option(min=1, help="Enrolment sides of a speaker, at most.")] = 2,
-    tests: Annotated[int, typer.Option(min=1, help="Test sides of a speaker, at most.")] = 3,
-    candidates: Annotated[Literal["active", "all"], typer.Option(help="Streams that may match.")] = "active",
+    enrol: EnrolCondition = "clean",
+    seed: Seed = 0,
+    seconds: Seconds = 4.0,
+    enrolments: Enrolments = 2,
+    tests: Tests = 3,
+    candidates: Annotated[
+        Literal["active", "all"], typer.Option(help="Streams of the test side that may match.")
+    ] = "active",
     cohort: Annotated[
-        str | None, typer.Option(help="Split whose speakers normalise scores, in rows of their own.")
+        str | None, typer.Option(help="Split used as cohort for score normalisation; adds rows.")
     ] = None,
-    baselines: Annotated[bool, typer.Option(help="Also the untrained network and MFCC statistics.")] = True,
-    quality: Annotated[bool, typer.Option("--quality", help="Also PESQ and STOI; extra 'quality'.")] = False,
-    oracle: Annotated[
-        bool, typer.Option("--oracle", help="Also told by separation which stream is the target's.")
+    baselines: Annotated[
+        bool, typer.Option(help="Also evaluate the untrained network and MFCC statistics.")
+    ] = True,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Also compute PESQ and STOI (extra 'quality').")
     ] = False,
-    resamples: Annotated[int, typer.Option(min=10, help="Of the bootstrap over speakers.")] = 500,
-    batch: Annotated[int, typer.Option(min=1, help="Sides in a forward pass.")] = 16,
-    trials: Annotated[Path | None, typer.Option(help="A trial list, instead of drawing one.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder in which simulated rooms are kept.")] = None,
+    oracle: Annotated[
+        bool, typer.Option("--oracle", help="Also report rows with the target's stream chosen by SI-SDR.")
+    ] = False,
+    resamples: Annotated[
+        int, typer.Option(min=10, help="Number of bootstrap resamples over speakers.")
+    ] = 500,
+    batch: Batch = 16,
+    trials: Annotated[Path | None, typer.Option(help="Trial list to use instead of drawing one.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for simulated rooms.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for results.json, results.md and eer.png; by default in MODEL."),
+        typer.Option(help="Folder for results.json, results.md and eer.png; by default inside MODEL."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print results.json instead of the table.")] = False,
+    json: Json = False,
 ) -> None:
-    """Figures on speakers that were not trained on.
+    """Measure a model on speakers it was not trained on.
 
-    Error rates, calibrated costs, identification, separation, activity and identity information with 95 %
-    intervals: saved as results.json, results.md and eer.png; the main ones are printed.
+    Computes verification error rates, calibrated costs, identification, separation, diarization and mutual
+    information, with 95 % intervals. Saves results.json, results.md and eer.png, and prints the main figures.
     """
     from separative import evaluation
     from separative.corpora import load_corpus
@@ -130,7 +161,7 @@ def evaluate(
     with Bars() as bars:
         results = evaluation.evaluate(
             loaded,
-            load_corpus(corpus, progress=bars.count("headers")),
+            load_corpus(corpus, progress=bars.count("reading headers")),
             split=split,
             noise=None if noise is None else load_corpus(noise),
             conditions=None if conditions is None else conditions.split(","),
@@ -154,30 +185,31 @@ def evaluate(
     if json:
         print(saved.read_text(encoding="utf-8"), end="")
     else:
-        print(f"{results.table(evaluation.MAIN)}\n{saved}")
+        print(f"{results.table(evaluation.MAIN_METRICS)}\n{saved}")
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="A new folder, or that of an earlier demonstration.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the demonstration: new, or one to continue.")] = Path(
         "demo"
     ),
-    speakers: Annotated[int, typer.Option(help="Synthetic speakers in all.")] = 80,
-    utterances: Annotated[int, typer.Option(help="Sentences of each speaker.")] = 20,
-    dev_speakers: Annotated[int, typer.Option(help="Speakers never trained on.")] = 20,
+    speakers: Annotated[int, typer.Option(help="Total number of synthetic speakers.")] = 80,
+    utterances: Annotated[int, typer.Option(help="Number of sentences per speaker.")] = 20,
+    dev_speakers: Annotated[int, typer.Option(help="Number of speakers held out for evaluation.")] = 20,
     minutes: Minutes = None,
     steps: Steps = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of voices, trials and sample.")] = 0,
+    seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """The whole way, on synthetic voices.
+    """Train and evaluate a model on synthetic speech.
 
-    Speaks them, trains, evaluates on voices never trained on, separates two of them and writes
-    OUT/report.html. Ctrl-C keeps what is done; the same command goes on from there. Needs the extra 'voices'.
+    Synthesizes a corpus, trains, evaluates on held-out speakers, separates a mixture of two of them and
+    writes OUT/report.html. Ctrl-C stops and keeps finished parts; the same command continues. Needs the
+    extra 'voices'.
     """
     from separative import demo as demonstration
-    from separative.evaluation import MAIN, Results
+    from separative.evaluation import MAIN_METRICS, Results
 
-    with Bars() as bars, exit_on_interrupt("; the same command goes on"):
+    with Bars() as bars, exit_on_interrupt("; run the same command to continue"):
         page = demonstration.demo(
             out,
             speakers=speakers,
@@ -187,35 +219,37 @@ def demo(
             steps=steps,
             seed=seed,
             threads=threads,
-            speaking=bars.count("speaking"),
-            training=bars.training("training"),
-            evaluating=bars.count("evaluating"),
+            synthesis_progress=bars.count("synthesizing"),
+            training_progress=bars.training("training"),
+            evaluation_progress=bars.count("evaluating"),
         )
-    print(f"{Results.load(page.parent / demonstration.RESULTS).table(MAIN)}\n{page}")
+    print(f"{Results.load(page.parent / demonstration.RESULTS).table(MAIN_METRICS)}\n{page}")
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(help="Folder of a model or a run, or a registered name.")],
-    corpus: Annotated[Path, typer.Option(help="Speech of speakers that were not trained on.")],
-    split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
-    noise: Annotated[Path | None, typer.Option(help="Noise clips, for conditions with noise.")] = None,
+    model: ModelArgument,
+    corpus: TestCorpus,
+    split: Split = "dev",
+    noise: Noise = None,
     conditions: Annotated[
-        str, typer.Option(help="Of the recordings to come; names with commas between.")
+        str, typer.Option(help="Conditions to calibrate for, separated by commas.")
     ] = "clean,overlap0",
-    enrol: Annotated[str, typer.Option(help="Condition of the enrolment side.")] = "clean",
-    seed: Annotated[int, typer.Option(min=0, help="Of the trials and the folds.")] = 0,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Length of each side.")] = 4.0,
-    enrolments: Annotated[int, typer.Option(min=1, help="Enrolment sides of a speaker, at most.")] = 2,
-    tests: Annotated[int, typer.Option(min=1, help="Test sides of a speaker, at most.")] = 3,
-    prior: Annotated[float, typer.Option(help="At which the map is fitted.")] = 0.5,
-    folds: Annotated[int, typer.Option(min=3, help="Of speakers, for the cost on unseen ones.")] = 5,
-    batch: Annotated[int, typer.Option(min=1, help="Sides in a forward pass.")] = 16,
-    json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+    enrol: EnrolCondition = "clean",
+    seed: Seed = 0,
+    seconds: Seconds = 4.0,
+    enrolments: Enrolments = 2,
+    tests: Tests = 3,
+    prior: Annotated[
+        float, typer.Option(help="Prior probability of the same speaker that the fit is weighted for.")
+    ] = 0.5,
+    folds: Annotated[int, typer.Option(min=3, help="Number of speaker folds for the held-out cost.")] = 5,
+    batch: Batch = 16,
+    json: Json = False,
 ) -> None:
-    """Teach a model what its scores are worth.
+    """Calibrate a model's scores.
 
-    Fits the map from scores to log-likelihood ratios and writes it into the model's card, with its cost on
-    speakers it was not fitted on. The weights are not touched.
+    Fits the map from scores to log-likelihood ratios and writes it into the model's card, together with its
+    cost on speakers outside the fit. The weights do not change.
     """
     from separative import evaluation
     from separative.corpora import load_corpus
@@ -225,7 +259,7 @@ def calibrate(
     with Bars() as bars:
         record = evaluation.calibrate(
             loaded,
-            load_corpus(corpus, progress=bars.count("headers")),
+            load_corpus(corpus, progress=bars.count("reading headers")),
             split=split,
             noise=None if noise is None else load_corpus(noise),
             conditions=conditions.split(","),
@@ -241,12 +275,15 @@ def calibrate(
         )
     card = update_card(model, calibration=record)
     if json:
-        say_json(record)
+        print_json(record)
         return
     held = record["held_out"]
-    print(f"llr = {record['scale']:.3f} · score {record['offset']:+.3f} nats, from {record['trials']} trials")
     print(
-        f"on held-out speakers Cllr {held['cllr']:.3f} bits, the least possible {held['min_cllr']:.3f}:"
-        f" {held['loss']:.3f} lost to calibration"
+        f"llr = {record['scale']:.3f} · score {record['offset']:+.3f} nats,"
+        f" fitted on {record['trials']} trials"
+    )
+    print(
+        f"held-out speakers: Cllr {held['cllr']:.3f} bits, minimum {held['min_cllr']:.3f} bits,"
+        f" calibration loss {held['loss']:.3f} bits"
     )
     print(card)

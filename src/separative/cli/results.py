@@ -1,4 +1,4 @@
-"""The verb benchmark: a plan in, a table out."""
+"""Commands that compare and report: benchmark, report."""
 
 from __future__ import annotations
 
@@ -8,35 +8,40 @@ from typing import Annotated
 
 import typer
 
+from separative.cli.options import Seed, Split
 from separative.cli.show import Bars, exit_on_interrupt
 
 
 def benchmark(
     plan: Annotated[
-        str | None, typer.Argument(metavar="[PLAN]", help="Name or YAML file: quick, small or full, say.")
+        str | None,
+        typer.Argument(metavar="[PLAN]", help="Name or YAML file of a plan, such as quick, small or full."),
     ] = None,
     corpus: Annotated[
-        Path | None, typer.Option(help="Speech; trained on its split train, compared on the plan's split.")
+        Path | None,
+        typer.Option(help="Corpus: the split 'train' is trained on, the plan's split is evaluated."),
     ] = None,
-    noise: Annotated[Path | None, typer.Option(help="Noise clips.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The results folder: new, or one to go on in.")] = None,
+    noise: Annotated[Path | None, typer.Option(help="Corpus of noise clips.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results: new, or one to continue.")] = None,
     peer_python: Annotated[
-        Path | None, typer.Option(help="Python of an environment with the rival systems.")
+        Path | None, typer.Option(help="Python of an environment with the baseline systems installed.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Only this row, and what it needs; repeatable.")
+        list[str] | None, typer.Option(help="Run only this row and the rows it needs. Repeatable.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 2,
-    threads: Annotated[int, typer.Option(min=1, help="Of each process.")] = 1,
-    cache: Annotated[Path | None, typer.Option(help="Folder of decoded audio; in --out by default.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of rows to run at the same time.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Number of CPU threads per row.")] = 1,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for decoded audio; by default inside --out.")
+    ] = None,
     render: Annotated[
-        Path | None, typer.Option(help="Only make the page of this results folder anew; no plan.")
+        Path | None, typer.Option(help="Only write the tables and the page of this results folder again.")
     ] = None,
 ) -> None:
     """Train, evaluate and compare every row of a plan.
 
-    Ctrl-C keeps what is done; the same command goes on from there. OUT/table gets results.json, results.md,
-    every score, and one page.
+    Writes results.json, results.md, figures and an HTML page to OUT/table. Ctrl-C stops and keeps finished
+    parts; the same command continues.
     """
     from separative import benchmark as table
     from separative.errors import SeparativeError
@@ -45,11 +50,11 @@ def benchmark(
         print(line, file=sys.stderr, flush=True)
 
     if render is not None:
-        page = table.render(render, tell=tell)
+        page = table.render(render, report=tell)
     else:
         for name, value in (("a plan", plan), ("--corpus", corpus), ("--out", out)):
             if value is None:
-                raise SeparativeError(f"benchmark needs {name}; or --render with a results folder")
+                raise SeparativeError(f"benchmark needs {name}, or --render with a results folder")
         assert plan is not None and corpus is not None and out is not None
         with exit_on_interrupt():
             page = table.benchmark(
@@ -63,32 +68,31 @@ def benchmark(
                 threads=threads,
                 cache=cache,
                 command=sys.argv[1:],
-                tell=tell,
+                report=tell,
             )
     print(page)
 
 
 def report(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN|RESULTS", help="A run's folder, or results.json or its folder.")
+        Path, typer.Argument(metavar="RUN|RESULTS", help="Folder of a run, or results.json or its folder.")
     ],
-    out: Annotated[Path | None, typer.Option(help="The page; report.html in the folder by default.")] = None,
-    corpus: Annotated[
-        Path | None, typer.Option(help="Speech of speakers not trained on, to look at and listen to.")
+    out: Annotated[
+        Path | None, typer.Option(help="Page to write; by default report.html in the folder.")
     ] = None,
-    noise: Annotated[Path | None, typer.Option(help="Noise clips, for conditions with noise.")] = None,
-    split: Annotated[str, typer.Option(help="Of corpus and noise, where they have splits.")] = "dev",
-    seconds: Annotated[float, typer.Option(min=0.5, help="Of each recording that is compared.")] = 4.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn from the corpus.")] = 0,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Corpus of other speakers, to add an example mixture to the page.")
+    ] = None,
+    split: Split = "dev",
+    seed: Seed = 0,
 ) -> None:
-    """One self-contained page about a run or its results.
+    """Write one self-contained HTML page about a run or its results.
 
-    Training curves, error rates by condition with intervals; with a corpus also who is like whom, a map of
-    speakers, what the cross-attention looks at, and a mixture to see and hear.
+    The page shows training curves and error rates by condition with intervals. With a corpus it also shows an
+    example mixture and its separated speakers.
     """
     from separative.demo import sample_mixture
     from separative.errors import SeparativeError
-    from separative.evaluation.portrait import portrait
     from separative.report import write_report
 
     folder = source if source.is_dir() else source.parent
@@ -96,18 +100,16 @@ def report(
     results = next((path for path in found if path.name == "results.json"), None)
     run = folder if source.is_dir() and (folder / "log.jsonl").is_file() else None
     if results is None and run is None:
-        raise SeparativeError(f"{source}: neither a run (log.jsonl) nor results (results.json) there")
-    looks, samples = None, []
+        raise SeparativeError(f"{source}: found neither a run (log.jsonl) nor results (results.json)")
+    samples = []
     if corpus is not None:
         from separative.corpora import load_corpus
         from separative.model import load_model
 
         model = load_model(folder)
         with Bars() as bars:
-            speech = load_corpus(corpus, split=split, keep_damaged=True, progress=bars.count("headers"))
-            clips = None if noise is None else load_corpus(noise, split=split)
-            looks = portrait(
-                model, speech, noise=clips, seed=seed, seconds=seconds, progress=bars.count("looking")
+            speech = load_corpus(
+                corpus, split=split, keep_damaged=True, progress=bars.count("reading headers")
             )
         samples = sample_mixture(model, speech, seed)
     page = write_report(
@@ -115,7 +117,6 @@ def report(
         heading=f"Separative: {folder.resolve().name}",
         results=results,
         run=run,
-        portrait=looks,
         samples=samples,
     )
     print(page)

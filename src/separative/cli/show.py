@@ -1,4 +1,4 @@
-"""What verbs put before the user: tables and JSON on standard output, progress on standard error."""
+"""Output of the commands: tables and JSON on standard output, progress on standard error."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ if TYPE_CHECKING:
     from separative.training import Status
 
 LINE_SECONDS = 60.0
-"""Where standard error is no terminal, a line this often takes the place of the bars."""
+"""Interval of the progress lines that replace the bars if standard error is not a terminal."""
 
 
 class Stopped(Exception):  # noqa: N818 (not an error)
-    """Interrupted by the user; the message says what was kept."""
+    """The user interrupted the command; the message says what was kept."""
 
 
 @contextmanager
 def exit_on_interrupt(then: str = "") -> Iterator[None]:
-    """An interruption that says what it kept ends the verb with that sentence, and ``then``."""
+    """Turn an interruption into :class:`Stopped`, with its message followed by ``then``."""
     try:
         yield
     except KeyboardInterrupt as stop:
         raise Stopped(f"{stop}{then}" if str(stop) else "interrupted") from stop
 
 
-def say_json(record: Any) -> None:
-    """Print a record as JSON; paths as text."""
+def print_json(record: Any) -> None:
+    """Print a record as JSON, with paths as text."""
     print(json.dumps(record, indent=1, default=str, ensure_ascii=False))
 
 
-def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; where the output is no terminal, lines are as long as they must be."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table with aligned columns."""
     cells = [[str(cell) for cell in row] for row in (columns, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def check_sounds(paths: Iterable[Path], channels: str) -> None:
-    """Refuse unreadable sound files before a model is loaded, and say what happens to several channels.
+def check_recordings(paths: Iterable[Path], channels: str) -> None:
+    """Read the headers of all files before a model is loaded, and report how channels are combined.
 
     Raises:
         AudioError: a file is missing, not audio or empty.
@@ -54,11 +54,11 @@ def check_sounds(paths: Iterable[Path], channels: str) -> None:
     for path in paths:
         count = info(path).channels
         if count > 1:
-            print(f"separative: {path}: the {channels} of {count} channels is used", file=sys.stderr)
+            print(f"separative: {path}: using the {channels} of {count} channels", file=sys.stderr)
 
 
 class Bars(AbstractContextManager["Bars"]):
-    """Progress bars, one for each kind of work, shown from its first report on and gone at the end."""
+    """Progress bars, one per kind of work, each shown from its first report until the end."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -72,10 +72,10 @@ class Bars(AbstractContextManager["Bars"]):
         )
         console = Console(stderr=True)
         self._progress = Progress(*columns, console=console, transient=True)
-        self._terminal, self._told = console.is_terminal, time.monotonic()
+        self._terminal, self._reported = console.is_terminal, time.monotonic()
 
     def __enter__(self) -> Bars:
-        # Where there is no terminal, rich would still print an empty line.
+        # Without a terminal, rich would still print an empty line.
         if self._terminal:
             self._progress.start()
         return self
@@ -85,13 +85,13 @@ class Bars(AbstractContextManager["Bars"]):
             self._progress.stop()
 
     def count(self, words: str) -> Callable[[int, int], None]:
-        """For work that reports (done, total): shows the rate and the time of day at which it will end."""
+        """Callback for work that reports (done, total); shows the rate and the expected time of the end."""
         report = self._report(words)
         first: tuple[float, int] | None = None
 
         def update(done: int, total: int) -> None:
-            # From the first report on: opening files, loading weights, and what an earlier run had done are
-            # no part of the rate.
+            # The rate counts from the first report, so that it leaves out opening files, loading weights
+            # and the work of an earlier, interrupted run.
             nonlocal first
             first = first or (time.monotonic(), done)
             seconds, parts = time.monotonic() - first[0], done - first[1]
@@ -104,7 +104,7 @@ class Bars(AbstractContextManager["Bars"]):
         return update
 
     def training(self, words: str) -> Callable[[Status], None]:
-        """For :func:`separative.training.train`: step, seconds of audio per second, loss, expected end."""
+        """Callback for :func:`separative.training.train`; shows step, speed, loss and the expected end."""
         report = self._report(words)
 
         def update(status: Status) -> None:
@@ -120,7 +120,7 @@ class Bars(AbstractContextManager["Bars"]):
                 *shown,
                 f"ends {_clock(status.remaining)}",
             ]
-            report(status.share, " · ".join(note))
+            report(status.fraction, " · ".join(note))
 
         return update
 
@@ -131,8 +131,8 @@ class Bars(AbstractContextManager["Bars"]):
             if not self._progress.tasks[task].started:
                 self._progress.start_task(task)
             self._progress.update(task, completed=share, note=note, visible=True)
-            if not self._terminal and time.monotonic() - self._told > LINE_SECONDS:
-                self._told = time.monotonic()
+            if not self._terminal and time.monotonic() - self._reported > LINE_SECONDS:
+                self._reported = time.monotonic()
                 print(f"{words}: {note}", file=sys.stderr, flush=True)
 
         return report

@@ -1,4 +1,4 @@
-"""What exists on disk: corpora of utterances, their layouts, their health, and synthetic voices."""
+"""Corpora on disk: read and write manifests, check audio files, pack shards, synthesise speech."""
 
 from separative.corpora.check import CorpusProblem, CorpusReport, check_corpus
 from separative.corpora.cuts import save_corpus

@@ -1,4 +1,4 @@
-"""Is a corpus fit for use? Every file decoded once, every finding a row."""
+"""Check whether a corpus is fit for use: decode every file once and list the problems."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from typing import Literal
 import numpy as np
 
 from separative import audio
-from separative.corpora.manifest import Corpus, Utterance, in_threads
+from separative.corpora.manifest import Corpus, Utterance, map_in_threads
 from separative.errors import AudioError
 from separative.types import Progress, Wave
 
 MIN_SPEECH = 4.0
-"""Seconds of active speech below which a speaker is named: two stretches of 2 s, the least for a trial."""
+"""Seconds of speech that a speaker should have: a verification trial needs two segments of 2 s."""
 SILENT_DB = -80.0
 QUIET_DB = -55.0
-# A frame is active within 30 dB of the loud ones (95th percentile): speech pauses and codec noise lie below.
-ACTIVE_RANGE_DB = 30.0
 FRAME_SECONDS = 0.02
 PIECE_SECONDS = 60.0
 DURATION_TOLERANCE = 0.05
@@ -29,7 +27,11 @@ DURATION_TOLERANCE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class CorpusProblem:
-    """One finding: ``where`` is a file or a speaker."""
+    """One problem of a corpus; ``where`` is a file, a speaker or ``corpus``.
+
+    >>> CorpusProblem("error", "ann.wav", "silent: level -inf dB, below -80 dB").kind
+    'error'
+    """
 
     kind: Literal["error", "warning"]
     where: str
@@ -37,8 +39,12 @@ class CorpusProblem:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """The size of a corpus or of one part of it; ``hours`` as decoded."""
+class CorpusSize:
+    """The size of a corpus or of a part of it; ``hours`` is the decoded length.
+
+    >>> CorpusSize(speakers=2, utterances=40, hours=0.05).utterances
+    40
+    """
 
     speakers: int
     utterances: int
@@ -47,11 +53,24 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class CorpusReport:
-    """Problems; the size of the whole and of each corpus; utterances by rate (hertz) and by channels."""
+    """The result of :func:`check_corpus`.
+
+    Attributes:
+        problems: errors first, then warnings.
+        total: size of the whole corpus.
+        by_corpus: size by :attr:`Utterance.corpus`.
+        rates: number of utterances by sampling rate in hertz.
+        channels: number of utterances by number of channels.
+
+    >>> from separative import load_corpus
+    >>> report = check_corpus(load_corpus("speech"))
+    >>> report.rates, report.channels, len(report.errors)
+    ({16000: 16}, {1: 16}, 0)
+    """
 
     problems: tuple[CorpusProblem, ...]
-    total: Share
-    by_corpus: dict[str, Share]
+    total: CorpusSize
+    by_corpus: dict[str, CorpusSize]
     rates: dict[int, int]
     channels: dict[int, int]
 
@@ -65,8 +84,8 @@ class CorpusReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
-    """One utterance decoded; ``failure`` where it could not be."""
+class _Measured:
+    """Measurements of one decoded utterance; ``failure`` is the reason if it cannot be decoded."""
 
     seconds: float = 0.0
     active: float = 0.0
@@ -80,38 +99,63 @@ class _Finding:
 def check_corpus(
     corpus: Corpus, *, min_speech: float = MIN_SPEECH, progress: Progress | None = None
 ) -> CorpusReport:
-    """Decode every utterance and report what is wrong.
+    """Decode every utterance and report problems.
 
-    Errors: unreadable, cut short, empty, silent, shorter than the manifest says, the same audio under two
-    speakers, fewer than two speakers. Warnings: the same audio twice, very low level, speakers with less than
-    ``min_speech`` seconds of active speech, several rates, several channels, no labels at all.
+    Errors: a file that is unreadable, cut short, empty, silent or shorter than the manifest states; the same
+    audio under two speakers; fewer than two speakers. Warnings: the same audio twice; a very low level;
+    speakers with less than ``min_speech`` seconds of speech; several sampling rates; several channels; no
+    speaker labels.
 
     Args:
-        min_speech: seconds; a frame of 20 ms is active within 30 dB of its utterance's loud frames.
+        min_speech: seconds of speech (:func:`active_seconds`) that each speaker should have.
         progress: called with (done, total) utterances.
+
+    >>> from separative import load_corpus
+    >>> report = check_corpus(load_corpus("speech"), min_speech=60.0)
+    >>> [problem.kind for problem in report.problems]
+    ['warning', 'warning', 'warning', 'warning']
+    >>> report.total.speakers
+    4
     """
-    findings = in_threads(_examine, corpus.utterances, progress)
+    measured = map_in_threads(_measure, corpus.utterances, progress)
     problems = [
-        *_of_utterances(corpus, findings),
-        *_of_duplicates(corpus, findings),
-        *_of_speakers(corpus, findings, min_speech),
-        *_of_formats(findings),
+        *_utterance_problems(corpus, measured),
+        *_duplicates(corpus, measured),
+        *_speaker_problems(corpus, measured, min_speech),
+        *_format_problems(measured),
     ]
     names = sorted({u.corpus for u in corpus})
-    seen = list(zip(corpus.utterances, findings, strict=True))
+    pairs = list(zip(corpus.utterances, measured, strict=True))
     return CorpusReport(
         problems=tuple(sorted(problems, key=lambda p: p.kind)),
-        total=_share(seen),
-        by_corpus={name: _share([(u, f) for u, f in seen if u.corpus == name]) for name in names},
-        rates=dict(Counter(f.rate for f in findings if f.rate)),
-        channels=dict(Counter(f.channels for f in findings if f.channels)),
+        total=_size(pairs),
+        by_corpus={name: _size([(u, m) for u, m in pairs if u.corpus == name]) for name in names},
+        rates=dict(Counter(m.rate for m in measured if m.rate)),
+        channels=dict(Counter(m.channels for m in measured if m.channels)),
     )
 
 
-def _examine(utterance: Utterance) -> _Finding:
+def active_seconds(wave: Wave, rate: int) -> float:
+    """Return the seconds of speech in a waveform ``[N]``: 20 ms frames that pass :func:`audio.speech_gate`.
+
+    Frames below -80 dB full scale never count.
+
+    >>> wave, rate = audio.read("ann.wav")
+    >>> 0.5 * len(wave) / rate < active_seconds(wave, rate) < len(wave) / rate
+    True
+    """
+    frame = round(FRAME_SECONDS * rate)
+    count = len(wave) // frame
+    if count == 0:
+        return 0.0
+    power_T = np.square(wave[: count * frame].reshape(count, frame)).mean(axis=1)
+    return float(audio.speech_gate(power_T, floor=10 ** (SILENT_DB / 10)).sum()) * FRAME_SECONDS
+
+
+def _measure(utterance: Utterance) -> _Measured:
     try:
-        if utterance.path.is_file() and not audio.is_whole(utterance.path):
-            return _Finding(failure="cut short: the file ends before its audio does")
+        if utterance.path.is_file() and not audio.is_complete(utterance.path):
+            return _Measured(failure="cut short: the file is shorter than its header states")
         header = audio.info(utterance.path)
         digest = hashlib.blake2b(digest_size=16)
         samples, active, power = 0, 0.0, 0.0
@@ -121,13 +165,13 @@ def _examine(utterance: Utterance) -> _Finding:
             active += active_seconds(wave_N, header.rate)
             power += float(np.square(wave_N, dtype=np.float64).sum())
     except AudioError as error:
-        return _Finding(failure=str(error).removeprefix(f"{utterance.path}: "))
+        return _Measured(failure=str(error).removeprefix(f"{utterance.path}: "))
     level = 10.0 * math.log10(power / samples) if power > 0.0 else -math.inf
-    return _Finding(samples / header.rate, active, level, digest.digest(), header.rate, header.channels)
+    return _Measured(samples / header.rate, active, level, digest.digest(), header.rate, header.channels)
 
 
 def _pieces(utterance: Utterance, file_seconds: float) -> Iterator[Wave]:
-    """The utterance's audio in pieces of a minute: an hour-long file is never held whole."""
+    """Yield the audio of an utterance in pieces of one minute, to bound the memory."""
     end = min(utterance.start + utterance.seconds, file_seconds)
     start = utterance.start
     while True:
@@ -138,86 +182,72 @@ def _pieces(utterance: Utterance, file_seconds: float) -> Iterator[Wave]:
             return
 
 
-def active_seconds(wave_N: Wave, rate: int) -> float:
-    """Seconds in 20 ms frames within 30 dB of the loud ones; an energy gate, not a speech detector."""
-    frame = round(FRAME_SECONDS * rate)
-    count = len(wave_N) // frame
-    if count == 0:
-        return 0.0
-    power_T = np.square(wave_N[: count * frame].reshape(count, frame)).mean(axis=1)
-    floor = max(np.quantile(power_T, 0.95) * 10 ** (-ACTIVE_RANGE_DB / 10), 10 ** (SILENT_DB / 10))
-    return float((power_T > floor).sum()) * FRAME_SECONDS
-
-
-def _of_utterances(corpus: Corpus, findings: list[_Finding]) -> Iterator[CorpusProblem]:
-    for utterance, found in zip(corpus, findings, strict=True):
+def _utterance_problems(corpus: Corpus, measured: list[_Measured]) -> Iterator[CorpusProblem]:
+    for utterance, found in zip(corpus, measured, strict=True):
         where = str(utterance.path)
         if found.failure:
             yield CorpusProblem("error", where, found.failure)
-        elif found.level < SILENT_DB:
-            yield CorpusProblem(
-                "error", where, f"silent: level {found.level:.0f} dB, below {SILENT_DB:.0f} dB"
-            )
+            continue
+        if found.level < SILENT_DB:
+            silent = f"silent: level {found.level:.0f} dB, below {SILENT_DB:.0f} dB"
+            yield CorpusProblem("error", where, silent)
         elif found.level < QUIET_DB:
             yield CorpusProblem("warning", where, f"very quiet: level {found.level:.0f} dB")
-        if not found.failure and found.seconds < utterance.seconds - DURATION_TOLERANCE:
-            lack = f"the manifest says {utterance.seconds:.2f} s, the file holds {found.seconds:.2f} s"
-            yield CorpusProblem(
-                "error", where, f"{lack} from {utterance.start:g} s on" if utterance.start else lack
-            )
+        if found.seconds < utterance.seconds - DURATION_TOLERANCE:
+            short = f"the manifest states {utterance.seconds:.2f} s, the file holds {found.seconds:.2f} s"
+            short += f" from {utterance.start:g} s on" if utterance.start else ""
+            yield CorpusProblem("error", where, short)
 
 
-def _of_duplicates(corpus: Corpus, findings: list[_Finding]) -> Iterator[CorpusProblem]:
+def _duplicates(corpus: Corpus, measured: list[_Measured]) -> Iterator[CorpusProblem]:
     first: dict[bytes, Utterance] = {}
-    for utterance, found in zip(corpus, findings, strict=True):
-        # Silent files are equal without being copies.
+    for utterance, found in zip(corpus, measured, strict=True):
+        # Two silent files have equal samples without being copies.
         if found.failure or found.level < SILENT_DB:
             continue
         other = first.setdefault(found.digest, utterance)
         if other is utterance:
             continue
+        where, problem = str(utterance.path), f"the same audio as {other.path}"
         if other.speaker == utterance.speaker:
-            yield CorpusProblem("warning", str(utterance.path), f"the same audio as {other.path}")
+            yield CorpusProblem("warning", where, problem)
         else:
             speakers = f"{other.speaker or 'unlabelled'} and {utterance.speaker or 'unlabelled'}"
-            yield CorpusProblem(
-                "error", str(utterance.path), f"the same audio as {other.path}, under {speakers}"
-            )
+            yield CorpusProblem("error", where, f"{problem}, under {speakers}")
 
 
-def _of_speakers(corpus: Corpus, findings: list[_Finding], min_speech: float) -> Iterator[CorpusProblem]:
+def _speaker_problems(
+    corpus: Corpus, measured: list[_Measured], min_speech: float
+) -> Iterator[CorpusProblem]:
     if all(u.category for u in corpus):
-        return  # noise has no speakers
+        return  # A corpus of noise has no speakers.
     active: dict[str, float] = defaultdict(float)
-    for utterance, found in zip(corpus, findings, strict=True):
+    for utterance, found in zip(corpus, measured, strict=True):
         if utterance.speaker is not None:
             active[utterance.speaker] += found.active
     if not active:
-        yield CorpusProblem(
-            "warning", "corpus", "no speaker is labelled; only identity: recording can be learnt from it"
-        )
+        unlabelled = "no speaker labels; train on it with mixtures.identity: recording"
+        yield CorpusProblem("warning", "corpus", unlabelled)
     elif len(active) < 2:
-        yield CorpusProblem(
-            "error", "corpus", f"only one speaker ({next(iter(active))}); at least two are needed"
-        )
+        single = f"only one speaker ({next(iter(active))}); at least two are needed"
+        yield CorpusProblem("error", "corpus", single)
     for speaker in sorted(active):
         if active[speaker] < min_speech:
-            problem = f"too little speech: {active[speaker]:.1f} s active, under {min_speech:g} s"
-            yield CorpusProblem("warning", speaker, problem)
+            little = f"too little speech: {active[speaker]:.1f} s active, under {min_speech:g} s"
+            yield CorpusProblem("warning", speaker, little)
 
 
-def _of_formats(findings: list[_Finding]) -> Iterator[CorpusProblem]:
-    rates = Counter(f.rate for f in findings if f.rate)
+def _format_problems(measured: list[_Measured]) -> Iterator[CorpusProblem]:
+    rates = Counter(m.rate for m in measured if m.rate)
     if len(rates) > 1:
         listed = ", ".join(f"{rate} Hz ({count})" for rate, count in rates.most_common())
         yield CorpusProblem("warning", "corpus", f"several sampling rates, all are resampled: {listed}")
-    several = sum(f.channels > 1 for f in findings)
+    several = sum(m.channels > 1 for m in measured)
     if several:
-        yield CorpusProblem(
-            "warning", "corpus", f"{several} utterances have several channels; their mean is used"
-        )
+        problem = f"{several} utterances have several channels; their mean is used"
+        yield CorpusProblem("warning", "corpus", problem)
 
 
-def _share(seen: list[tuple[Utterance, _Finding]]) -> Share:
-    speakers = {u.speaker for u, _ in seen if u.speaker is not None}
-    return Share(len(speakers), len(seen), sum(f.seconds for _, f in seen) / 3600)
+def _size(pairs: list[tuple[Utterance, _Measured]]) -> CorpusSize:
+    speakers = {u.speaker for u, _ in pairs if u.speaker is not None}
+    return CorpusSize(len(speakers), len(pairs), sum(m.seconds for _, m in pairs) / 3600)

@@ -1,8 +1,8 @@
-"""The manifest form on disk: Lhotse cut manifests, JSON Lines, one utterance a line.
+"""Manifests on disk: Lhotse cut manifests, JSON Lines with one utterance per line.
 
-Lhotse reads what is written here and the reverse. The lines are parsed directly: importing Lhotse 1.33 costs
-1.2 s and 220 MB (the lines alone 0.03 s and 3 MB), and 100,000 cuts take 3.6 s and 190 MB in its objects
-against 1.2 s and 56 MB in ours.
+Lhotse can read the manifests that are written here, and the reverse. The lines are parsed without Lhotse:
+importing Lhotse 1.33 takes 1.2 s and 220 MB (parsing the lines alone takes 0.03 s and 3 MB), and 100,000 cuts
+take 3.6 s and 190 MB as Lhotse objects but 1.2 s and 56 MB as utterances.
 """
 
 from __future__ import annotations
@@ -17,44 +17,54 @@ from pathlib import Path
 from typing import IO, Any
 
 from separative import audio
-from separative.corpora.manifest import Corpus, Utterance, in_threads
+from separative.corpora.manifest import Corpus, Utterance, map_in_threads
 from separative.errors import CorpusError
-from separative.files import address, atomic_path, open_binary
+from separative.files import as_url, atomic_path, open_binary
 from separative.types import Progress
 
 CUT_FILES = ("cuts.jsonl.gz", "cuts.jsonl")
 
 
-def cuts_in(folder: Path) -> Path | None:
-    """The cut manifest of a folder, if it has one."""
+def find_cuts(folder: Path) -> Path | None:
+    """Return the cut manifest of a folder, or None.
+
+    >>> find_cuts(Path("speech"))
+    PosixPath('speech/cuts.jsonl')
+    """
     return next((folder / name for name in CUT_FILES if (folder / name).is_file()), None)
 
 
 def save_corpus(
     corpus: Corpus, path: str | Path, *, relative: bool = False, progress: Progress | None = None
 ) -> None:
-    """Write a corpus as a Lhotse cut manifest, whole or not at all.
+    """Write a corpus as a Lhotse cut manifest.
 
     Args:
         path: ends in .jsonl or .jsonl.gz.
-        relative: paths relative to the manifest's folder, so that both can be moved together (``load_corpus``
-            resolves them there, Lhotse at its current folder); else absolute.
-        progress: called with (done, total) while file headers are read, since a cut states its recording's
-            rate and length.
+        relative: write paths relative to the folder of the manifest, so that it can be moved together with
+            the audio files. :func:`load_corpus` resolves them in that folder, Lhotse in the current folder.
+            By default, paths are absolute.
+        progress: called with (done, total) while file headers are read; a cut states the rate and length of
+            its recording.
 
     Raises:
         CorpusError: another suffix.
-        AudioError: a sound file of the corpus cannot be read.
+        AudioError: an audio file of the corpus cannot be read.
+
+    >>> corpus = Corpus((Utterance("ann-1", Path("ann.wav"), 1.5, speaker="ann"),))
+    >>> save_corpus(corpus, "cuts.jsonl", relative=True)
+    >>> [(u.id, u.speaker, u.seconds) for u in read_cuts(Path("cuts.jsonl"))]
+    [('ann-1', 'ann', 1.5)]
     """
     path = Path(path)
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
-        raise CorpusError(f"{path}: a manifest's name ends in .jsonl or .jsonl.gz")
+        raise CorpusError(f"{path}: the name of a manifest ends in .jsonl or .jsonl.gz")
     files = sorted({u.path for u in corpus})
-    header = dict(zip(files, in_threads(audio.info, files, progress), strict=True))
+    headers = dict(zip(files, map_in_threads(audio.info, files, progress), strict=True))
     base = path.parent.resolve() if relative else None
-    with atomic_path(path) as beside, _open(beside, "w") as file:
+    with atomic_path(path) as temporary, _open(temporary, "w") as file:
         for utterance in corpus:
-            cut = _to_cut(utterance, header[utterance.path], base)
+            cut = _to_cut(utterance, headers[utterance.path], base)
             file.write(json.dumps(cut, ensure_ascii=False) + "\n")
 
 
@@ -62,11 +72,11 @@ def _to_cut(utterance: Utterance, header: audio.AudioInfo, base: Path | None) ->
     channels = list(range(header.channels))
     source = utterance.path.resolve()
     written = os.path.relpath(source, base) if base else str(source)
-    # A table's rounded duration may reach past the end of the file, which Lhotse refuses.
+    # A rounded duration may reach past the end of the file, which Lhotse refuses.
     seconds = min(utterance.seconds, header.seconds - utterance.start)
     several = header.channels > 1
     channel = channels if several else 0
-    speaker = {
+    supervision = {
         "id": utterance.id,
         "recording_id": written,
         "start": 0.0,
@@ -80,7 +90,7 @@ def _to_cut(utterance: Utterance, header: audio.AudioInfo, base: Path | None) ->
         "start": utterance.start,
         "duration": seconds,
         "channel": channel,
-        "supervisions": [speaker] if utterance.speaker is not None else [],
+        "supervisions": [supervision] if utterance.speaker is not None else [],
         "recording": {
             "id": written,
             "sources": [{"type": "file", "channels": channels, "source": written}],
@@ -95,24 +105,29 @@ def _to_cut(utterance: Utterance, header: audio.AudioInfo, base: Path | None) ->
 
 
 def read_cuts(source: Path) -> Iterator[Utterance]:
-    """Utterances of a cut manifest, or of ``cuts.jsonl[.gz]`` in a folder.
+    """Read a cut manifest, or ``cuts.jsonl[.gz]`` in a folder.
+
+    Each cut must be a part of one audio file with all its channels, and have at most one speaker.
 
     Raises:
-        CorpusError: a line that is not a cut of one file by at most one speaker with all its channels.
+        CorpusError: no manifest, or a line that is not such a cut.
+
+    >>> {u.corpus for u in read_cuts(Path("speech"))}
+    {'voices'}
     """
-    path = cuts_in(source) if source.is_dir() else source
-    if address(source) and not source.name.endswith((".jsonl", ".jsonl.gz")):
+    path = find_cuts(source) if source.is_dir() else source
+    if as_url(source) and not source.name.endswith((".jsonl", ".jsonl.gz")):
         path = source / CUT_FILES[0]
     if path is None:
-        raise CorpusError(f"{source}: no cut manifest in it; expected {' or '.join(CUT_FILES)}")
-    folder = path.parent if address(path) else path.resolve().parent
+        raise CorpusError(f"{source}: no cut manifest; expected {' or '.join(CUT_FILES)} in this folder")
+    folder = path.parent if as_url(path) else path.resolve().parent
     with _open(path, "r") as lines:
         number = 0
         try:
-            for number, line in enumerate(lines, 1):  # noqa: B007 (names the line in the error below)
+            for number, line in enumerate(lines, 1):  # noqa: B007 (the error below uses it)
                 if line.strip():
                     yield _from_cut(json.loads(line), folder)
-        # KeyError, TypeError: another JSON; EOFError, OSError: a gzip file cut short or not gzip.
+        # KeyError, TypeError, IndexError: other JSON; EOFError, OSError: a gzip file cut short, or not gzip.
         except (KeyError, TypeError, IndexError, ValueError, EOFError, OSError) as error:
             reason = error if isinstance(error, CorpusError) else f"not a Lhotse cut ({error!r})"
             raise CorpusError(f"{path}, line {number}: {reason}") from error
@@ -126,15 +141,17 @@ def _from_cut(cut: dict[str, Any], folder: Path) -> Utterance:
     channels = cut["channel"] if isinstance(cut["channel"], list) else [cut["channel"]]
     [source, *others] = recording["sources"]
     if others or source["type"] != "file" or recording.get("transforms"):
-        raise CorpusError(f"cut '{name}' is not of one plain sound file; save the audio as files first")
+        raise CorpusError(
+            f"cut '{name}' is not a part of one plain audio file; save the audio as files first"
+        )
     if sorted(channels) != sorted(source["channels"]):
         raise CorpusError(
-            f"cut '{name}' takes channels {channels} of {source['channels']}; split the file first"
+            f"cut '{name}' uses channels {channels} of {source['channels']}; split the file first"
         )
     speakers = {s["speaker"] for s in cut["supervisions"] if s.get("speaker")}
     if len(speakers) > 1:
         raise CorpusError(
-            f"cut '{name}' has several speakers ({', '.join(sorted(speakers))}); cut it by supervision"
+            f"cut '{name}' has several speakers ({', '.join(sorted(speakers))}); split it by supervision"
         )
     custom = cut.get("custom") or {}
     return Utterance(
@@ -154,7 +171,7 @@ def _open(path: Path, mode: str) -> Iterator[IO[str]]:
     with ExitStack() as opened:
         try:
             file: Any = opened.enter_context(open_binary(path) if mode == "r" else path.open("wb"))
-        # fsspec: no package for that kind of address, or no such kind.
+        # fsspec raises ImportError if the package for a scheme is missing, ValueError for an unknown scheme.
         except (OSError, ImportError, ValueError) as error:
             raise CorpusError(f"{path}: cannot be opened ({error})") from error
         if path.name.endswith(".gz"):

@@ -1,4 +1,4 @@
-"""The one form of a corpus in memory: utterances with speakers, corpora and splits."""
+"""Utterances and corpora in memory."""
 
 from __future__ import annotations
 
@@ -6,24 +6,41 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from separative import audio
 from separative.errors import AudioError, CorpusError
-from separative.types import Progress
+from separative.names import near_twins, normalise_name
+from separative.types import Progress, Wave
 
 IdentityKind = Literal["speaker", "recording"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# The duration that a layout reader sets when the layout does not state it; `fill_durations` replaces it.
+UNKNOWN_SECONDS = math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """A stretch of one sound file spoken by one speaker (or noise, with ``speaker`` None).
+    """A labelled part of an audio file: the speech of one speaker, or noise.
 
-    ``start`` and ``seconds`` are in seconds; ``speaker`` is globally unique, None where unlabelled.
-    ``category`` is the class of a noise clip.
+    Attributes:
+        id: unique within a corpus.
+        path: the audio file.
+        seconds: duration.
+        speaker: unique over all corpora; None if unlabelled, and for noise.
+        start: seconds from the start of the file.
+        corpus, split: names; empty if there is none.
+        category: class of a noise clip; empty for speech.
+        channel: channel of the file, counted from 0; None for the mean of all channels.
+
+    >>> Utterance("ann-1", Path("ann.wav"), 1.5, speaker="ann", start=2.0)
+    Utterance(id='ann-1', path=PosixPath('ann.wav'), seconds=1.5, speaker='ann', start=2.0, ...)
     """
 
     id: str
@@ -34,13 +51,39 @@ class Utterance:
     corpus: str = ""
     split: str = ""
     category: str = ""
+    channel: int | None = None
+
+    def read(self, rate: int | None = None, start: float = 0.0, seconds: float | None = None) -> Wave:
+        """Decode this utterance, or the part of it from ``start`` for ``seconds``; see :func:`audio.read`.
+
+        Returns:
+            float32 ``[N]``.
+        """
+        length = self.seconds - start if seconds is None else seconds
+        policy = "mean" if self.channel is None else self.channel
+        return audio.read(self.path, rate, channels=policy, start=self.start + start, seconds=length)[0]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """An ordered, immutable set of utterances."""
+    """An ordered, immutable collection of utterances.
+
+    Attributes:
+        utterances: the utterances.
+        read_as: how the structure of a folder was read, if it was detected; one sentence.
+        notes: what is wrong with the source of the corpus although it can be used, such as files that were
+            left out; one sentence each.
+
+    >>> ann = Utterance("ann-1", Path("ann.wav"), 1.5, "ann", split="train")
+    >>> bob = Utterance("bob-1", Path("bob.wav"), 1.5, "bob", split="dev")
+    >>> corpus = Corpus((ann, bob))
+    >>> len(corpus), corpus.speakers, corpus.split("dev").speakers
+    (2, ('ann', 'bob'), ('bob',))
+    """
 
     utterances: tuple[Utterance, ...]
+    read_as: str = field(default="", compare=False, repr=False)
+    notes: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -59,10 +102,11 @@ class Corpus:
 
     @property
     def speakers(self) -> tuple[str, ...]:
+        """Names of the labelled speakers, sorted."""
         return tuple(self.by_speaker)
 
     def identities(self, kind: IdentityKind) -> dict[str, tuple[Utterance, ...]]:
-        """Utterances by identity: the speaker (labelled ones only) or the recording each was cut from."""
+        """Utterances by identity: the speaker (labelled utterances only) or the file."""
         if kind == "speaker":
             return self.by_speaker
         recordings: dict[str, list[Utterance]] = {}
@@ -71,19 +115,21 @@ class Corpus:
         return {name: tuple(recordings[name]) for name in sorted(recordings)}
 
     def filter(self, keep: Callable[[Utterance], bool]) -> Corpus:
-        return Corpus(tuple(u for u in self.utterances if keep(u)))
+        """The utterances for which ``keep`` returns True."""
+        return replace(self, utterances=tuple(u for u in self.utterances if keep(u)))
 
     @property
     def readable(self) -> Corpus:
-        """Without files that cannot be read, which last no time where a corpus is loaded with them."""
+        """The utterances with readable files; :func:`load_corpus` gives the others a duration of 0 s."""
         return self.filter(lambda u: u.seconds > 0)
 
     def split(self, name: str) -> Corpus:
-        """The utterances of one split; a corpus without any split names is returned whole.
+        """The utterances of one split; a corpus without split names is returned whole.
 
         Raises:
-            CorpusError: no utterance has that split; names the splits there are.
+            CorpusError: no utterance is in that split; the message names the splits.
         """
+        name = normalise_name(name)
         splits = {u.split for u in self.utterances}
         if splits == {""}:
             return self
@@ -92,25 +138,39 @@ class Corpus:
         return self.filter(lambda u: u.split == name)
 
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+def twin_notes(corpus: Corpus) -> Iterator[str]:
+    """Yield a sentence for each group of speakers or splits whose names differ only in capitals or blanks.
 
-# What an importer writes where its layout gives no duration; load_corpus fills it in.
-UNKNOWN_SECONDS = math.nan
+    >>> ann, ann2 = (Utterance(name, Path(f"{name}.wav"), 1.5, name) for name in ("ann", "Ann"))
+    >>> list(twin_notes(Corpus((ann, ann2))))
+    ["the speakers 'Ann' and 'ann' differ only in capital letters or blanks; if they are one, use one name"]
+    """
+    for what, names in (("speakers", corpus.speakers), ("splits", {u.split for u in corpus})):
+        for twins in near_twins(names):
+            listed = " and ".join(f"'{name}'" for name in twins)
+            yield (
+                f"the {what} {listed} differ only in capital letters or blanks; if they are one, use one name"
+            )
 
 
-def in_threads(
-    work: Callable[[Item], Result], items: Sequence[Item], progress: Progress | None = None
+def map_in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], progress: Progress | None = None
 ) -> list[Result]:
-    """``[work(item) for item in items]`` in as many threads as cores; decoding releases the interpreter lock.
+    """Return ``[function(item) for item in items]``, computed in one thread per core.
 
-    ``progress`` is called with (done, total) about every hundredth of the way.
+    Threads decode audio in parallel, because decoding releases the interpreter lock.
+
+    Args:
+        progress: called with (done, total) about a hundred times.
+
+    >>> map_in_threads(abs, [-1, 2, -3])
+    [1, 2, 3]
     """
     results: list[Result] = []
     step = max(1, len(items) // 100)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         try:
-            for result in pool.map(work, items):
+            for result in pool.map(function, items):
                 results.append(result)
                 if progress is not None and (len(results) % step == 0 or len(results) == len(items)):
                     progress(len(results), len(items))
@@ -119,21 +179,27 @@ def in_threads(
     return results
 
 
-def with_durations(
+def fill_durations(
     utterances: Iterable[Utterance], progress: Progress | None = None, *, keep_damaged: bool = False
 ) -> list[Utterance]:
-    """Fill unknown durations from the headers; such an utterance lasts from its start to the end of its file.
+    """Fill in durations that are NaN: such an utterance lasts from its start to the end of its file.
 
-    With ``keep_damaged``, an utterance whose file cannot be read stays, 0 seconds long.
+    Args:
+        progress: called with (done, total) file headers.
+        keep_damaged: give an utterance with an unreadable file a duration of 0 s instead of raising an error.
 
     Raises:
-        AudioError: a file whose duration is needed cannot be read.
+        AudioError: the file of an utterance without a duration cannot be read.
         CorpusError: an utterance starts at or after the end of its file.
+
+    >>> noise = Utterance("noise", Path("noise.wav"), math.nan, start=1.0)
+    >>> fill_durations([noise])[0].seconds
+    3.0
     """
     utterances = list(utterances)
     paths = sorted({u.path for u in utterances if math.isnan(u.seconds)})
     measure = _seconds_or_none if keep_damaged else _seconds
-    length = dict(zip(paths, in_threads(measure, paths, progress), strict=True))
+    length = dict(zip(paths, map_in_threads(measure, paths, progress), strict=True))
 
     def filled(utterance: Utterance) -> Utterance:
         if not math.isnan(utterance.seconds):
@@ -145,7 +211,7 @@ def with_durations(
         if seconds <= 0:
             raise CorpusError(
                 f"{utterance.path}: utterance '{utterance.id}' starts at {utterance.start} s, "
-                f"the file ends at {end:.2f} s"
+                f"but the file ends at {end:.2f} s"
             )
         return replace(utterance, seconds=seconds)
 

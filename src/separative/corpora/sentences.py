@@ -1,4 +1,4 @@
-"""Plain English sentences from a small grammar: something for synthetic speakers to say."""
+"""Random English sentences from a small grammar, for synthetic speakers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,11 @@ CHOICES = {role: tuple(words.replace("\n", " ").split()) for role, words in WORD
 
 
 def sentence(rng: np.random.Generator) -> str:
-    """One sentence of about 8 to 15 words, drawn with ``rng``."""
+    """Draw one sentence of about 8 to 15 words.
+
+    >>> sentence(np.random.default_rng(0))
+    'Have you seen the silver button that the uncle lifted behind the market?'
+    """
     words: list[str] = []
     for token in PATTERNS[rng.integers(len(PATTERNS))].split():
         role = token.rstrip("?")

@@ -1,4 +1,4 @@
-"""Corpora as tar archives of many sound files each: few large files, read from beginning to end."""
+"""Pack a corpus into tar archives: few large files that are read sequentially instead of many small ones."""
 
 from __future__ import annotations
 
@@ -11,58 +11,67 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
-from separative.audio.archive import file_bytes, index_of
+from separative.audio.archive import file_bytes, index_path
 from separative.corpora.cuts import CUT_FILES, save_corpus
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import CorpusError
-from separative.files import atomic_path, write_json
+from separative.files import atomic_path, new_folder, write_json
 from separative.types import Progress
 
 
 def pack_corpus(
     corpus: Corpus, folder: str | Path, *, shard_mb: float = 512.0, progress: Progress | None = None
 ) -> Corpus:
-    """Copy a corpus into ``shard-00000.tar``, ... with an index beside each, and ``cuts.jsonl.gz``.
+    """Copy a corpus into archives ``shard-00000.tar``, ..., each with an index, and write ``cuts.jsonl.gz``.
 
-    Sound files go in as they are, in the order of the corpus, each with its labels as JSON under the same
-    key, as WebDataset has it. :func:`load_corpus` reads the folder, and also a copy of it at an address that
-    fsspec can open; mixtures drawn from it equal those from the files. The manifest comes last: a folder
-    without it is no corpus.
+    Audio files are copied unchanged, in corpus order. As in WebDataset, each is followed by its labels in a
+    JSON file with the same stem. :func:`load_corpus` reads the folder, and a copy of it at a URL that fsspec
+    can open. Mixtures drawn from it equal those drawn from the audio files. The manifest is written last, so
+    a folder without it is not a corpus.
 
     Args:
-        corpus: what to pack; a file of several utterances goes in once.
+        corpus: the utterances; a file with several utterances is copied once.
         folder: new or empty.
-        shard_mb: megabytes after which the next archive begins.
+        shard_mb: size in MB after which the next archive is started.
         progress: called with (done, total) files.
+
+    Returns:
+        the corpus with paths in the archives.
 
     Raises:
         CorpusError: the folder is not empty.
-        AudioError: a sound file that cannot be read.
+        AudioError: an audio file cannot be read.
+
+    >>> from separative import audio, load_corpus
+    >>> packed = pack_corpus(load_corpus("speech"), "shards", shard_mb=1.0)
+    >>> [path.name for path in sorted(Path("shards").iterdir())][:3]
+    ['cuts.jsonl.gz', 'shard-00000.json', 'shard-00000.tar']
+    >>> audio.read(packed.utterances[0].path)[1]
+    16000
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CorpusError(f"{folder} is not empty: name a new folder for the shards")
+    new_folder(folder, "the shards", CorpusError)
     files: dict[Path, list[Utterance]] = {}
     for utterance in corpus:
         files.setdefault(utterance.path, []).append(utterance)
-    left = deque(files)
-    place: dict[Path, Path] = {}
+    remaining = deque(files)
+    packed: dict[Path, Path] = {}
     for number in range(len(files)):
         with _shard(folder / f"shard-{number:05d}.tar") as shard:
-            while left and shard.size < shard_mb * 1e6:
-                path = left.popleft()
-                key = f"{len(place):08d}"
+            while remaining and shard.size < shard_mb * 1e6:
+                path = remaining.popleft()
+                key = f"{len(packed):08d}"
                 name = key + path.suffix.lower()
                 shard.add(name, file_bytes(path))
                 shard.add(f"{key}.json", json.dumps([_labels(u) for u in files[path]]).encode())
-                place[path] = shard.path / name
+                packed[path] = shard.path / name
                 if progress is not None:
-                    progress(len(place), len(files))
-        if not left:
+                    progress(len(packed), len(files))
+        if not remaining:
             break
-    packed = Corpus(tuple(replace(utterance, path=place[utterance.path]) for utterance in corpus))
-    save_corpus(packed, folder / CUT_FILES[0], relative=True)
-    return packed
+    result = Corpus(tuple(replace(utterance, path=packed[utterance.path]) for utterance in corpus))
+    save_corpus(result, folder / CUT_FILES[0], relative=True)
+    return result
 
 
 def _labels(utterance: Utterance) -> dict[str, str | float | None]:
@@ -70,26 +79,28 @@ def _labels(utterance: Utterance) -> dict[str, str | float | None]:
 
 
 class _Shard:
+    """An archive that is being written, with the offset and size of each member."""
+
     def __init__(self, path: Path, tar: tarfile.TarFile) -> None:
         self.path, self.tar = path, tar
-        self.places: dict[str, tuple[int, int]] = {}
+        self.members: dict[str, tuple[int, int]] = {}
 
     @property
     def size(self) -> int:
         return self.tar.offset
 
     def add(self, name: str, data: bytes) -> None:
-        # Nothing of the moment goes in, so that equal corpora make equal archives.
+        # The member has no date or owner, so that equal corpora give equal archives.
         member = tarfile.TarInfo(name)
         member.size = len(data)
         self.tar.addfile(member, BytesIO(data))
         blocks = -(-len(data) // tarfile.BLOCKSIZE)
-        self.places[name] = self.tar.offset - blocks * tarfile.BLOCKSIZE, len(data)
+        self.members[name] = self.tar.offset - blocks * tarfile.BLOCKSIZE, len(data)
 
 
 @contextmanager
 def _shard(path: Path) -> Iterator[_Shard]:
-    with atomic_path(path) as beside, tarfile.open(beside, "w") as tar:
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w") as tar:
         shard = _Shard(path, tar)
         yield shard
-    write_json(index_of(path), shard.places)
+    write_json(index_path(path), shard.members)

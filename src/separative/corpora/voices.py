@@ -1,8 +1,8 @@
-"""Synthetic voices: a corpus of made-up speakers, the same for the same seed, for demonstrations and tests.
+"""Corpora of synthetic speakers, for demonstrations and tests; the same seed gives the same corpus.
 
-Each speaker is an espeak-ng voice of its own (accent, resonances, pitch, breath, rate), then a vocal tract of
-its own length and a spectral tilt, applied here. From utterance to utterance, pitch, melody, rate and level
-vary a little.
+Each speaker is a voice of espeak-ng with random parameters (accent, formants, pitch, breath, rate). The
+output is resampled, which simulates a vocal tract of random length, and filtered with a random spectral tilt.
+Pitch, melody, rate and level vary slightly between the utterances of a speaker.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import numpy.typing as npt
 from separative import audio
 from separative.corpora.cuts import save_corpus
 from separative.corpora.layouts import load_corpus
-from separative.corpora.manifest import UNKNOWN_SECONDS, Corpus, Utterance, in_threads, with_durations
+from separative.corpora.manifest import UNKNOWN_SECONDS, Corpus, Utterance, fill_durations, map_in_threads
 from separative.corpora.sentences import sentence
 from separative.errors import CorpusError, MissingExtraError
-from separative.files import write_json
+from separative.files import new_folder, read_json, write_json
 from separative.types import Progress, Wave
 
 ACCENTS = (
@@ -41,23 +41,27 @@ ACCENTS = (
     "en-029",
     "en-us-nyc",
 )
-DIMENSIONS = 14
+TRAITS = 14
 CANDIDATES = 24
 
 
 @dataclass(frozen=True, slots=True)
 class SyntheticSpeaker:
-    """One synthetic speaker.
+    """Parameters of a synthetic speaker.
 
     Attributes:
         name: unique within a seed.
-        accent: an espeak-ng language; plain ``en`` is British.
-        warp: vocal tract, as a factor on all its resonances: 0.9 a large man, 1.3 a child.
-        pitch: hertz, middle of the voice.
-        range: 0 to 99, how lively the melody is.
-        rate: words a minute.
-        tilt: dB an octave, how bright.
-        variant: the remaining anatomy as an espeak-ng variant file.
+        accent: an espeak-ng language; ``en`` is British English.
+        warp: factor on all formant frequencies: 0.9 for a large man, 1.3 for a child.
+        pitch: mean pitch in hertz.
+        range: range of the melody, 0 to 99.
+        rate: words per minute.
+        tilt: spectral tilt in dB per octave; positive is bright.
+        variant: all other parameters, as the content of an espeak-ng variant file.
+
+    >>> speaker = draw_speakers(1, seed=0)[0]
+    >>> speaker.name, 80 < speaker.pitch < 300
+    ('s0-000', True)
     """
 
     name: str
@@ -71,15 +75,18 @@ class SyntheticSpeaker:
 
 
 def draw_speakers(count: int, seed: int) -> list[SyntheticSpeaker]:
-    """``count`` speakers; the first ones are the same for every count.
+    """Draw random synthetic speakers; a larger count only adds speakers.
 
-    Each is the one of ``CANDIDATES`` random ones farthest from all before it (Mitchell's best candidate), so
-    that no two are alike by chance.
+    Each speaker is the one of ``CANDIDATES`` random candidates that is farthest from all speakers before it
+    (Mitchell's best-candidate algorithm), so that no two speakers are similar by chance.
+
+    >>> draw_speakers(3, seed=0)[:2] == draw_speakers(2, seed=0)
+    True
     """
     rng = np.random.default_rng([seed, 0])
-    chosen = np.empty((0, DIMENSIONS))
+    chosen = np.empty((0, TRAITS))
     for _ in range(count):
-        candidates = rng.random((CANDIDATES, DIMENSIONS))
+        candidates = rng.random((CANDIDATES, TRAITS))
         if len(chosen):
             distance = np.linalg.norm(candidates[:, None] - chosen[None], axis=-1).min(axis=1)
             chosen = np.vstack([chosen, candidates[distance.argmax()]])
@@ -91,9 +98,9 @@ def draw_speakers(count: int, seed: int) -> list[SyntheticSpeaker]:
 def _speaker(name: str, traits: npt.NDArray[np.float64]) -> SyntheticSpeaker:
     size, voice, f1, f2, f3, f4, width, breath, rough, tilt, rate, lively, accent, bright = traits
     warp = 0.88 + 0.40 * size
-    # Small people have high voices, though not strictly: two thirds of the pitch follow the size.
+    # Small people have higher voices: two thirds of the (logarithmic) pitch depend on the size.
     pitch = 80.0 * 2.0 ** (1.75 * (0.67 * size + 0.33 * voice))
-    # Playing the recording faster by `warp` raises pitch and resonances both, so ask for less pitch.
+    # Faster playback by `warp` raises both pitch and formants, so the pitch of espeak-ng must be lower.
     spoken = pitch / warp
     formants = [1.0, *(1.0 + 0.18 * (np.array([f1, f2, f3, f4]) - 0.5)), 1.0, 1.0, 1.0, 1.0]
     heights = [100, 100, 100, *[round(70 + 60 * bright)] * 6]
@@ -106,7 +113,7 @@ def _speaker(name: str, traits: npt.NDArray[np.float64]) -> SyntheticSpeaker:
             f"formant {index} {round(100 * factor)} {height} {round(85 + 50 * width)}"
             for index, (factor, height) in enumerate(zip(formants, heights, strict=True))
         ),
-        # Only half of the speakers breathe audibly.
+        # Half of the speakers have audible breath.
         f"breath 0 {' '.join([str(round(max(0.0, 2 * breath - 1) * 8))] * 4)} 2 2 1",
     ]
     return SyntheticSpeaker(
@@ -123,8 +130,8 @@ def _speaker(name: str, traits: npt.NDArray[np.float64]) -> SyntheticSpeaker:
 
 SETTINGS = "voices.json"
 MANIFEST = "cuts.jsonl"
-# What espeak-ng reads to speak English; its other dictionaries are 20 MB.
-DATA = ("phontab", "phonindex", "phondata", "intonations", "en_dict", "lang")
+# The data files that espeak-ng needs for English; its other dictionaries are 20 MB.
+DATA_FILES = ("phontab", "phonindex", "phondata", "intonations", "en_dict", "lang")
 
 
 def synthesize_corpus(
@@ -137,22 +144,27 @@ def synthesize_corpus(
     rate: int = 16000,
     progress: Progress | None = None,
 ) -> Corpus:
-    """Speak a corpus of synthetic speakers: a folder of FLAC files per speaker and a cut manifest.
+    """Synthesise a corpus: a folder of FLAC files per speaker, and a cut manifest.
 
-    A finished folder is read, not spoken again; in an interrupted one only finished speakers are kept. Equal
-    settings give equal files, bit for bit.
+    Equal settings give equal files, bit for bit. If the folder is complete, it is only read. If an earlier
+    call was interrupted, its complete speakers are kept.
 
     Args:
         folder: new, empty, or of an earlier call with the same settings.
-        speakers: how many; ``dev_speakers`` of them, drawn by the seed, make the split ``dev``, the others
-            ``train``.
-        utterances: sentences each, 3 to 6 s long.
+        speakers: number of speakers.
+        utterances: number of sentences per speaker, each 3 to 6 s long.
+        dev_speakers: number of speakers in the split ``dev``, drawn at random; the others are in ``train``.
+        seed: random seed.
         rate: hertz.
         progress: called with (done, total) speakers.
 
     Raises:
-        CorpusError: the folder holds something else, or the numbers leave a split without two speakers.
+        CorpusError: the folder contains something else, or a split would have fewer than two speakers.
         MissingExtraError: espeakng-loader is not installed.
+
+    >>> corpus = synthesize_corpus("tiny", speakers=4, utterances=2, dev_speakers=2)
+    >>> corpus.split("train").speakers
+    ('voices/s0-001', 'voices/s0-002')
     """
     folder = Path(folder)
     settings = {
@@ -165,114 +177,121 @@ def synthesize_corpus(
     if min(dev_speakers, speakers - dev_speakers) < 2 or utterances < 2:
         raise CorpusError(
             f"{speakers} speakers, {dev_speakers} of them dev, with {utterances} utterances: "
-            "each split needs at least two speakers, each speaker two utterances"
+            "each split needs at least two speakers, and each speaker two utterances"
         )
-    _claim(folder, settings)
+    _check_folder(folder, settings)
     if not (folder / MANIFEST).is_file():
-        people = draw_speakers(speakers, seed)
+        drawn = draw_speakers(speakers, seed)
         with tempfile.TemporaryDirectory(prefix="voices-") as data:
-            _copy_data(Path(data), people)
+            _copy_data(Path(data), drawn)
             write_json(folder / SETTINGS, settings)
-            in_threads(lambda who: _speak_speaker(folder, Path(data), who, settings), people, progress)
+            map_in_threads(lambda s: _synthesize_speaker(folder, Path(data), s, settings), drawn, progress)
         dev = np.random.default_rng([seed, 1]).permutation(speakers)[:dev_speakers]
-        splits = ["dev" if index in dev else "train" for index in range(speakers)]
-        spoken = [
-            u for who, split in zip(people, splits, strict=True) for u in _utterances(folder, who, split)
-        ]
-        save_corpus(Corpus(tuple(with_durations(spoken))), folder / MANIFEST, relative=True)
+        listed: list[Utterance] = []
+        for index, speaker in enumerate(drawn):
+            listed += _utterances(folder, speaker, "dev" if index in dev else "train")
+        save_corpus(Corpus(tuple(fill_durations(listed))), folder / MANIFEST, relative=True)
     return load_corpus(folder)
 
 
-def _claim(folder: Path, settings: dict[str, int]) -> None:
-    """Refuse a folder that holds anything but these voices, whole or in part."""
-    stated = folder / SETTINGS
-    if stated.is_file():
-        found = json.loads(stated.read_text())
-        if found != settings:
-            other = ", ".join(f"{key} {value}" for key, value in found.items())
-            raise CorpusError(f"{folder}: holds other voices ({other}); choose another folder or delete it")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CorpusError(f"{folder}: is not empty; choose another folder for the synthetic voices")
+def _check_folder(folder: Path, settings: dict[str, int]) -> None:
+    """Raise CorpusError unless the folder is new, empty, or of an earlier call with these settings."""
+    path = folder / SETTINGS
+    if not path.is_file():
+        new_folder(folder, "the synthetic voices", CorpusError)
+        return
+    found = read_json(path)
+    if found != settings:
+        other = ", ".join(f"{key} {value}" for key, value in found.items())
+        raise CorpusError(f"{folder}: contains other voices ({other}); choose another folder or delete it")
 
 
-def _copy_data(target: Path, people: list[SyntheticSpeaker]) -> None:
-    """espeak-ng finds a variant only inside its data folder, so give it a copy with the speakers in it."""
+def _copy_data(target: Path, speakers: list[SyntheticSpeaker]) -> None:
+    """Copy the data folder of espeak-ng and add the speakers: it looks for variants only in that folder."""
     package = importlib.util.find_spec("espeakng_loader")
     if package is None or package.origin is None:
         raise MissingExtraError("synthetic voices", "voices")
     source = Path(package.origin).parent / "espeak-ng-data"
     variants = target / source.name / "voices" / "!v"
     variants.mkdir(parents=True)
-    for name in DATA:
+    for name in DATA_FILES:
         copy: Any = shutil.copytree if (source / name).is_dir() else shutil.copyfile
         copy(source / name, target / source.name / name)
-    for who in people:
-        (variants / who.name).write_text(who.variant)
+    for speaker in speakers:
+        (variants / speaker.name).write_text(speaker.variant)
 
 
-def _utterances(folder: Path, who: SyntheticSpeaker, split: str) -> Iterator[Utterance]:
-    for path in sorted((folder / who.name).iterdir()):
-        name = f"voices/{who.name}"
-        yield Utterance(f"{who.name}/{path.stem}", path, UNKNOWN_SECONDS, name, corpus="voices", split=split)
+def _utterances(folder: Path, speaker: SyntheticSpeaker, split: str) -> Iterator[Utterance]:
+    for path in sorted((folder / speaker.name).iterdir()):
+        name, label = f"{speaker.name}/{path.stem}", f"voices/{speaker.name}"
+        yield Utterance(name, path, UNKNOWN_SECONDS, label, corpus="voices", split=split)
 
 
-def _speak_speaker(folder: Path, data: Path, who: SyntheticSpeaker, settings: dict[str, int]) -> None:
-    """Write one speaker's folder; it appears when it is complete."""
-    if (folder / who.name).is_dir():
+def _synthesize_speaker(
+    folder: Path, data: Path, speaker: SyntheticSpeaker, settings: dict[str, int]
+) -> None:
+    """Write the folder of one speaker under a hidden name, and rename it when it is complete."""
+    if (folder / speaker.name).is_dir():
         return
-    partial = folder / f".{who.name}"
+    partial = folder / f".{speaker.name}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    rng = np.random.default_rng([settings["seed"], 2, int(who.name.rpartition("-")[2])])
-    sayings = [_saying(who, rng) for _ in range(settings["utterances"])]
-    for index, (wave_N, spoken_rate) in enumerate(_synthesise(data, who, sayings)):
-        wave_N = audio.resample(wave_N, round(spoken_rate * who.warp), settings["rate"])
-        wave_N = with_tilt(wave_N, settings["rate"], who.tilt)
+    rng = np.random.default_rng([settings["seed"], 2, int(speaker.name.rpartition("-")[2])])
+    prompts = [_draw_prompt(speaker, rng) for _ in range(settings["utterances"])]
+    for index, (wave_N, spoken_rate) in enumerate(_run_espeak(data, speaker, prompts)):
+        wave_N = audio.resample(wave_N, round(spoken_rate * speaker.warp), settings["rate"])
+        wave_N = with_tilt(wave_N, settings["rate"], speaker.tilt)
         peak = 10.0 ** (rng.uniform(-14.0, -2.0) / 20.0)
         wave_N *= np.float32(peak) / np.abs(wave_N).max()
         audio.write(partial / f"{index:03d}.flac", wave_N, settings["rate"])
-    partial.rename(folder / who.name)
+    partial.rename(folder / speaker.name)
 
 
-def _saying(who: SyntheticSpeaker, rng: np.random.Generator) -> dict[str, Any]:
-    """A sentence and how it is said this time: pitch within about a semitone, rate within a tenth."""
+def _draw_prompt(speaker: SyntheticSpeaker, rng: np.random.Generator) -> dict[str, Any]:
+    """Draw a sentence and its delivery: the pitch varies by about a semitone, the rate by 10 %."""
     return {
         "text": sentence(rng),
-        "rate": round(who.rate / who.warp * rng.uniform(0.9, 1.1)),
+        "rate": round(speaker.rate / speaker.warp * rng.uniform(0.9, 1.1)),
         "pitch": int(rng.integers(42, 59)),
-        "range": int(np.clip(who.range + rng.integers(-12, 13), 0, 99)),
+        "range": int(np.clip(speaker.range + rng.integers(-12, 13), 0, 99)),
         "seed": int(rng.integers(1, 2**31 - 1)),
     }
 
 
-def _synthesise(
-    data: Path, who: SyntheticSpeaker, sayings: list[dict[str, Any]]
+def _run_espeak(
+    data: Path, speaker: SyntheticSpeaker, prompts: list[dict[str, Any]]
 ) -> Iterator[tuple[Wave, int]]:
-    """Waveforms and their rate, spoken by espeak-ng in a process of its own."""
-    job = {"data": str(data), "voice": f"{who.accent}+{who.name}", "sayings": sayings}
+    """Run espeak-ng in a separate process; yield the waveform of each prompt and its rate in hertz."""
+    job = {"data": str(data), "voice": f"{speaker.accent}+{speaker.name}", "prompts": prompts}
     command = [sys.executable, "-P", str(Path(__file__).with_name("voices_worker.py"))]
     done = subprocess.run(command, input=json.dumps(job).encode(), capture_output=True, check=False)
     if done.returncode != 0:
-        reason = (done.stderr.decode(errors="replace").strip().splitlines() or [f"code {done.returncode}"])[
-            -1
-        ]
-        raise CorpusError(f"synthetic speaker {who.name}: espeak-ng failed ({reason})")
+        printed = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = printed[-1] if printed else f"code {done.returncode}"
+        raise CorpusError(f"synthetic speaker {speaker.name}: espeak-ng failed ({reason})")
     [rate] = struct.unpack_from("<i", done.stdout)
-    at = 4
-    for saying in sayings:
-        [count] = struct.unpack_from("<i", done.stdout, at)
-        samples_N = np.frombuffer(done.stdout, "<i2", count, at + 4)
-        at += 4 + 2 * count
+    offset = 4
+    for prompt in prompts:
+        [count] = struct.unpack_from("<i", done.stdout, offset)
+        samples_N = np.frombuffer(done.stdout, "<i2", count, offset + 4)
+        offset += 4 + 2 * count
         if not samples_N.any():
-            raise CorpusError(f"synthetic speaker {who.name}: espeak-ng was silent for '{saying['text']}'")
+            raise CorpusError(
+                f"synthetic speaker {speaker.name}: espeak-ng was silent for '{prompt['text']}'"
+            )
         yield samples_N.astype(np.float32) / np.float32(32768), rate
 
 
-def with_tilt(wave_N: Wave, rate: int, db_per_octave: float) -> Wave:
-    """Tilt a spectrum about 1 kHz; below 100 Hz the gain stays that of 100 Hz."""
-    # A power of two: the transform of a long prime length takes ten times as long. The zeros also keep the
-    # filter's tail from wrapping round to the start.
-    size = 1 << (len(wave_N) + rate // 10).bit_length()
+def with_tilt(wave: Wave, rate: int, db_per_octave: float) -> Wave:
+    """Return the waveform ``[N]`` with a spectral tilt: 0 dB at 1 kHz, constant below 100 Hz.
+
+    >>> tone = np.sin(2 * np.pi * 2000 * np.arange(16000) / 16000).astype(np.float32)
+    >>> round(audio.level_db(with_tilt(tone, 16000, -3.0)) - audio.level_db(tone), 1)
+    -3.0
+    """
+    # The size is a power of two because a transform of prime length takes ten times as long. The zeros after
+    # the waveform also prevent the end of the filtered signal from wrapping round to its start.
+    size = 1 << (len(wave) + rate // 10).bit_length()
     octaves = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / rate), 100.0) / 1000.0)
-    spectrum = np.fft.rfft(wave_N, size) * 10.0 ** (db_per_octave * octaves / 20.0)
-    return np.fft.irfft(spectrum, size)[: len(wave_N)].astype(np.float32)
+    spectrum = np.fft.rfft(wave, size) * 10.0 ** (db_per_octave * octaves / 20.0)
+    return np.fft.irfft(spectrum, size)[: len(wave)].astype(np.float32)

@@ -1,12 +1,12 @@
-"""Speaks one synthetic speaker's sentences through espeak-ng; run as a script of its own, never imported.
+"""Synthesise the sentences of one speaker with espeak-ng. This file is run as a script, never imported.
 
-espeak-ng is licensed under the GPL and keeps state from one call to the next. A process per speaker keeps it
-out of the library and makes its output a function of the speaker alone. It imports nothing of this package.
+espeak-ng is licensed under the GPL and keeps state between calls. A separate process per speaker keeps it out
+of the library, and makes its output depend on the speaker only. This script imports nothing of the package.
 
-Input, JSON on stdin: ``data`` (folder that holds espeak-ng-data), ``voice``, and ``sayings``, each with
-``text``, ``rate`` (words a minute), ``pitch`` and ``range`` (0 to 99) and ``seed``.
-Output on stdout: the sampling rate, then for each saying its sample count and its samples; little-endian,
-32-bit integers and 16-bit samples.
+Input, JSON on stdin: ``data`` (the folder that contains espeak-ng-data), ``voice``, and ``prompts``. Each
+prompt has ``text``, ``rate`` (words per minute), ``pitch`` and ``range`` (0 to 99) and ``seed``.
+Output on stdout: the sampling rate; then, for each prompt, the number of samples and the samples. The numbers
+are 32-bit integers, the samples 16-bit integers, all little-endian.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POS_CHARACTER = 1
 CHARS_UTF8 = 1
 
 
-def main() -> None:
+def _main() -> None:
     import espeakng_loader
 
     job = json.load(sys.stdin)
@@ -44,23 +44,23 @@ def main() -> None:
     espeak.espeak_SetSynthCallback(callback)
     out = sys.stdout.buffer
     out.write(struct.pack("<i", rate))
-    for saying in job["sayings"]:
+    for prompt in job["prompts"]:
         chunks.clear()
-        say(espeak, job["voice"], saying)
+        _speak(espeak, job["voice"], prompt)
         speech = b"".join(chunks)
         out.write(struct.pack("<i", len(speech) // 2) + speech)
 
 
-def say(espeak: ctypes.CDLL, voice: str, saying: dict[str, Any]) -> None:
+def _speak(espeak: ctypes.CDLL, voice: str, prompt: dict[str, Any]) -> None:
     if espeak.espeak_SetVoiceByName(voice.encode()) != 0:
         sys.exit(f"espeak-ng has no voice '{voice}'")
     for parameter, key in ((RATE, "rate"), (PITCH, "pitch"), (RANGE, "range")):
-        espeak.espeak_SetParameter(parameter, saying[key], 0)
-    espeak.espeak_ng_SetRandSeed(ctypes.c_long(saying["seed"]))
-    text = saying["text"].encode()
+        espeak.espeak_SetParameter(parameter, prompt[key], 0)
+    espeak.espeak_ng_SetRandSeed(ctypes.c_long(prompt["seed"]))
+    text = prompt["text"].encode()
     espeak.espeak_Synth(text, ctypes.c_size_t(len(text) + 1), 0, POS_CHARACTER, 0, CHARS_UTF8, None, None)
     espeak.espeak_Synchronize()
 
 
 if __name__ == "__main__":
-    main()
+    _main()

@@ -1,4 +1,4 @@
-"""Calibration that ships with a model: scores of speakers never trained on become log-likelihood ratios."""
+"""Calibration of a model: a map from its scores to log-likelihood ratios, fitted on unseen speakers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from separative.corpora.manifest import Corpus
 from separative.errors import SeparativeError
-from separative.evaluation.bootstrap import FOLDS, deal_folds, enough, held_out_llr
-from separative.evaluation.collect import listen
+from separative.evaluation.bootstrap import FOLDS, Indices, Mask, assign_folds, can_hold_out, held_out_llr
+from separative.evaluation.collect import collect_outputs
 from separative.evaluation.draw import build_trials
-from separative.evaluation.score import score_lines
-from separative.evaluation.sounds import Sounds
+from separative.evaluation.recordings import TrialRecordings
+from separative.evaluation.score import trial_scores
 from separative.evaluation.systems import EncoderSystem
+from separative.evaluation.trials import TrialList
 from separative.metrics import cllr, fit_calibration, log_odds, min_cllr
 from separative.types import Floats, Progress
 
@@ -42,29 +43,39 @@ def calibrate(
     trained_on: Collection[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The entry ``calibration`` of a model's card: the map from scores to nats, and how well it carries over.
+    """Fit a calibration and return the entry ``calibration`` for the model's card.
 
-    The map is fitted on all trials; ``held_out`` says what maps fitted in the same way cost on speakers whose
-    trials they have not seen (:func:`held_out_llr`; every trial counts once), in bits: ``cllr``, ``min_cllr``
-    and, their difference, ``loss``.
+    The calibration is fitted on all trials. The key ``held_out`` has the costs in bits of calibrations that
+    were fitted in the same way on other speakers (:func:`held_out_llr`): ``cllr``, ``min_cllr`` and their
+    difference ``loss``. Every trial counts once.
 
     Args:
-        model: in evaluation mode, trained on none of the speakers heard.
-        corpus, noise: of both, the utterances of ``split`` are used.
-        conditions: of the test sides; their trials are pooled, so one map serves them all.
+        model: in evaluation mode; it must not be trained on any of the speakers.
+        corpus, noise: speech and noise; only the utterances of ``split`` are used.
+        split: split of both corpora.
+        conditions: conditions of the test sides. Their trials are pooled, so one map serves all of them.
         enrol, seed, seconds, enrolments, tests: see :func:`build_trials`.
-        prior: at which the map is fitted (:func:`fit_calibration`).
-        folds: of speakers, for ``held_out``.
-        batch: sides per forward pass.
-        trained_on: speakers that the model has learnt from, besides those its card names.
+        prior: target prior of the fit (see :func:`separative.metrics.fit_calibration`).
+        folds: number of speaker folds for ``held_out``.
+        batch: number of sides in a forward pass.
+        trained_on: speakers that the model was trained on, in addition to those in its card.
         progress: called with (done, total) sides.
 
     Raises:
-        CorpusError: too few speakers, a split that is not there, noise wanted but not given.
-        SeparativeError: an unknown condition, a wrong prior, too few speakers or folds, speakers trained on, a
-            model whose scores say nothing of the speaker.
+        CorpusError: too few speakers, an unknown split, missing noise, or speakers that the model was
+            trained on.
+        SeparativeError: an unknown condition, an invalid prior, too few speakers or folds, or a model with
+            scores that are no higher for the same speaker.
+
+    >>> from separative import load_model
+    >>> from separative.corpora import synthesize_corpus
+    >>> corpus = synthesize_corpus("many", speakers=8, utterances=2, dev_speakers=6, seed=0)
+    >>> settings = {"conditions": ["clean"], "seconds": 1.0, "enrolments": 1, "tests": 1, "folds": 3}
+    >>> record = calibrate(load_model(), corpus, **settings)
+    >>> record["scale"] > 0, record["held_out"]["trials"]
+    (True, 36)
     """
-    log_odds(prior)  # a wrong one is refused before anything is heard
+    log_odds(prior)  # raises an error if the prior is invalid, before the model runs
     corpus = corpus.split(split)
     noise = noise.split(split) if noise is not None else None
     trials = build_trials(
@@ -77,31 +88,24 @@ def calibrate(
         enrolments=enrolments,
         tests=tests,
     )
-    trials.refuse(model.training_speakers.union(trained_on))
-    corpus_of = trials.corpus_of
+    trials.check_speakers(model.training_speakers.union(trained_on))
     target_N = np.array([trial.target for trial in trials.trials])
-    condition_N = np.array([trial.condition for trial in trials.trials])
-    fold_of = dict(zip(corpus_of, deal_folds(corpus_of, folds, seed), strict=True))
-    fold_of_side = {side.id: fold_of[side.speaker] for side in (*trials.enrolments, *trials.tests)}
-    left_N = np.array([fold_of_side[trial.enrolment] for trial in trials.trials])
-    right_N = np.array([fold_of_side[trial.test] for trial in trials.trials])
-    if not enough(target_N, left_N, right_N):
-        raise SeparativeError(
-            f"{len(corpus_of)} speakers in {folds} folds are too few for costs on speakers that a map was not "
-            "fitted on: beside any two folds a third is needed, of two speakers of one corpus at least"
-        )
-    sounds = Sounds(corpus, noise, model.rate, seconds)
+    fold_P = assign_folds(trials.corpus_of, folds, seed)
+    left_N, right_N = _trial_folds(trials, fold_P)
+    _check_folds(trials, target_N, left_N, right_N, folds)
+    recordings = TrialRecordings(corpus, noise, model.rate, seconds)
     system = EncoderSystem("model", model, queries=False)
-    answers = listen(system, trials, sounds, batch=batch, progress=progress)
-    score_N = np.array([line["score"] for line in score_lines(answers, trials)])
+    outputs = collect_outputs(system, trials, recordings, batch=batch, progress=progress)
+    score_N = np.array([line["score"] for line in trial_scores(outputs, trials)])
 
     fitted = fit_calibration(score_N, target_N, prior=prior)
     if fitted.scale <= 0:
         raise SeparativeError(
-            "this model cannot be calibrated: its scores are no higher where the speakers are the same"
+            "the model cannot be calibrated: its scores are not higher for the same speaker than for "
+            "different speakers"
         )
     llr_N = held_out_llr(score_N, target_N, left_N, right_N, prior=prior)
-    assert llr_N is not None  # there were enough
+    assert llr_N is not None  # _check_folds has checked it
     return {
         "scale": fitted.scale,
         "offset": fitted.offset,
@@ -109,22 +113,42 @@ def calibrate(
         "enrol": enrol,
         "seconds": seconds,
         "prior": prior,
-        "corpora": sorted(set(corpus_of.values())),
+        "corpora": sorted(set(trials.corpus_of.values())),
         "split": split,
-        "speakers": len(corpus_of),
+        "speakers": len(trials.corpus_of),
         "trials": len(target_N),
         "targets": int(target_N.sum()),
         "seed": seed,
         "date": datetime.date.today().isoformat(),
-        "held_out": {
-            "folds": len(set(fold_of.values())),
-            **_costs(llr_N, target_N),
-            "by_condition": {
-                name: _costs(llr_N[condition_N == name], target_N[condition_N == name])
-                for name in trials.conditions
-            },
-        },
+        "held_out": {"folds": len(set(fold_P.tolist())), **_held_out_costs(llr_N, target_N, trials)},
     }
+
+
+def _trial_folds(trials: TrialList, fold_P: Indices) -> tuple[Indices, Indices]:
+    """Folds [N] of the enrolled speaker and of the test speaker of every trial."""
+    fold_of = dict(zip(trials.corpus_of, fold_P, strict=True))
+    fold_of_side = {side.id: fold_of[side.speaker] for side in (*trials.enrolments, *trials.tests)}
+    left_N = np.array([fold_of_side[trial.enrolment] for trial in trials.trials])
+    right_N = np.array([fold_of_side[trial.test] for trial in trials.trials])
+    return left_N, right_N
+
+
+def _check_folds(trials: TrialList, target_N: Mask, left_N: Indices, right_N: Indices, folds: int) -> None:
+    if not can_hold_out(target_N, left_N, right_N):
+        raise SeparativeError(
+            f"{len(trials.corpus_of)} speakers in {folds} folds are too few to calibrate on other speakers: "
+            "besides any two folds there must be a third with at least two speakers of one corpus; "
+            "use more speakers or more folds"
+        )
+
+
+def _held_out_costs(llr_N: Floats, target_N: Mask, trials: TrialList) -> dict[str, Any]:
+    """Costs over all trials, and by condition."""
+    condition_N = np.array([trial.condition for trial in trials.trials])
+    by_condition = {
+        name: _costs(llr_N[condition_N == name], target_N[condition_N == name]) for name in trials.conditions
+    }
+    return {**_costs(llr_N, target_N), "by_condition": by_condition}
 
 
 def _costs(llr_N: Floats, target_N: NDArray[np.bool_]) -> dict[str, float | int]:

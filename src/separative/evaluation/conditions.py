@@ -1,6 +1,7 @@
-"""The conditions under which a test side is heard, as data, and how to mix one (protocol, "Conditions").
+"""Acoustic conditions of a trial, as data, and the mixing of one trial side under a condition.
 
-Conditions of one side share target, interferers and noise: they differ only in what is added, and how loud.
+All conditions of one side use the same target, interferers and noise. They differ only in what is added to
+the target, and at which level.
 """
 
 from __future__ import annotations
@@ -18,13 +19,20 @@ from separative.types import Wave
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``sir_db`` target over each interfering speaker · ``snr_db`` over noise · cut to ``seconds``.
+    """What is added to the target speaker of a trial side.
 
-    Interferers begin at that share of the side; their power while they talk is in that ratio to the target's
-    over the whole side.
+    Attributes:
+        name: name in tables and trial lists.
+        sir_db: for each interferer, the ratio in dB of the target's power over the whole side to the
+            interferer's power while the interferer speaks.
+        snr_db: ratio in dB of the target's power to the noise power; None adds no noise.
+        seconds: length to which the side is cut; None keeps all of it.
+        room: place all speakers in one simulated room, each at a different position. The ratios then hold for
+            the reverberant speakers at the microphone.
+        onset: share of the side after which the interferers start.
 
-    With ``room``, all speakers are heard in one simulated room, each at a place of their own, and the ratios
-    are those of the reverberant speakers at the microphone.
+    >>> Condition("loud interferer in the second half", sir_db=(-5.0,), onset=0.5).sir_db
+    (-5.0,)
     """
 
     name: str
@@ -32,7 +40,7 @@ class Condition:
     snr_db: float | None = None
     seconds: float | None = None
     room: bool = False
-    begins: float = 0.0
+    onset: float = 0.0
 
 
 CONDITIONS = {
@@ -43,7 +51,7 @@ CONDITIONS = {
         Condition("overlap0", sir_db=(0.0,)),
         Condition("overlap-5", sir_db=(-5.0,)),
         Condition("overlap0x2", sir_db=(0.0, 0.0)),
-        Condition("half0", sir_db=(0.0,), begins=0.5),
+        Condition("half0", sir_db=(0.0,), onset=0.5),
         Condition("noisy0", sir_db=(0.0,), snr_db=10.0),
         Condition("noise10", snr_db=10.0),
         Condition("noise5", snr_db=5.0),
@@ -53,15 +61,20 @@ CONDITIONS = {
         Condition("short", seconds=2.0),
     )
 }
-DEFAULT = ("clean", "overlap+5", "overlap0", "overlap-5", "noise5")
-MOST_RIVALS = max(len(c.sir_db) for c in CONDITIONS.values())
+DEFAULT_CONDITIONS = ("clean", "overlap+5", "overlap0", "overlap-5", "noise5")
+MAX_INTERFERERS = max(len(c.sir_db) for c in CONDITIONS.values())
 
 
-def condition_named(name: str) -> Condition:
-    """The condition of this name; ``NAME@SECONDS`` (``overlap0@1``) is one cut to that length.
+def parse_condition(name: str) -> Condition:
+    """Return the condition with this name; ``NAME@SECONDS`` (``overlap0@1``) is a condition cut to a length.
 
     Raises:
-        SeparativeError: an unknown name; names the nearest and all. Or no length after the ``@``.
+        SeparativeError: the name is unknown (the message has the nearest and all valid names), or no valid
+            length follows the ``@``.
+
+    >>> condition = parse_condition("overlap0@1.5")
+    >>> condition.sir_db, condition.seconds
+    ((0.0,), 1.5)
     """
     base, cut, length = name.partition("@")
     condition = CONDITIONS[choose(base, CONDITIONS, "condition")]
@@ -72,49 +85,76 @@ def condition_named(name: str) -> Condition:
     except ValueError:
         seconds = math.nan
     if not 0.5 <= seconds < math.inf:
-        raise SeparativeError(f"condition '{name}': after the @ comes a length of 0.5 s or more")
+        raise SeparativeError(f"condition '{name}': a length of at least 0.5 s must follow the @")
     return replace(condition, name=name, seconds=seconds)
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a side is made of: equally long, at their recorded levels; ``noise_N`` may be absent.
+class SideWaveforms:
+    """Waveforms that one trial side is mixed from: equal lengths, levels as recorded.
 
-    ``room_KN``: target and interferers again, as heard in the side's room, where a condition wants it.
+    Attributes:
+        target: waveform of the target speaker, float32 [N].
+        interferers: waveforms of the interferers, each float32 [N].
+        noise: noise waveform, float32 [N]; None if no condition needs it.
+        level_db: level in dB of the mixture, whatever the condition.
+        rate: sample rate in Hz.
+        room: the target and then the interferers as they sound in the side's simulated room; empty if no
+            condition needs it.
+
+    >>> parts = SideWaveforms(np.ones(8000, np.float32), (), None, level_db=-20.0, rate=16000)
+    >>> len(mix_side(parts, CONDITIONS["clean"]).waveform)
+    8000
     """
 
-    target_N: Wave
-    rival_KN: tuple[Wave, ...]
-    noise_N: Wave | None
+    target: Wave
+    interferers: tuple[Wave, ...]
+    noise: Wave | None
     level_db: float
     rate: int
-    room_KN: tuple[Wave, ...] = ()
+    room: tuple[Wave, ...] = ()
 
 
 @dataclass(frozen=True)
 class MixedSide:
-    """A mixture at the side's level; in it, ``source_KN``, the target first, then interferers."""
+    """A trial side mixed under one condition.
 
-    mix_N: Wave
-    source_KN: Wave
+    Attributes:
+        waveform: float32 [N], at the side's level.
+        sources: the target and then the interferers as they are in the mixture, float32 [K, N].
+
+    >>> mixed = MixedSide(np.zeros(4, np.float32), np.zeros((2, 4), np.float32))
+    >>> mixed.sources.shape
+    (2, 4)
+    """
+
+    waveform: Wave
+    sources: Wave
 
 
-def mix(parts: Parts, condition: Condition) -> MixedSide:
-    """Mix a side under a condition; the level is that of the mixture.
+def mix_side(parts: SideWaveforms, condition: Condition) -> MixedSide:
+    """Mix a trial side under a condition. The level is that of the mixture.
 
     Raises:
-        SeparativeError: a part that must keep a ratio, or all of it, is silent.
+        SeparativeError: a waveform with a required ratio, or the whole mixture, is silent.
+
+    >>> rng = np.random.default_rng(0)
+    >>> target, other = rng.standard_normal((2, 16000)).astype(np.float32)
+    >>> mixed = mix_side(SideWaveforms(target, (other,), None, -20.0, 16000), CONDITIONS["overlap0"])
+    >>> target_power, other_power = (mixed.sources**2).mean(1)
+    >>> round(float(10 * np.log10(target_power / other_power)), 2) + 0.0
+    0.0
     """
-    speakers = parts.room_KN if condition.room else (parts.target_N, *parts.rival_KN)
-    target_N, *rivals = speakers[: 1 + len(condition.sir_db)]
-    noise_N = parts.noise_N if condition.snr_db is not None else None
+    speakers = parts.room if condition.room else (parts.target, *parts.interferers)
+    target_N, *interferers = speakers[: 1 + len(condition.sir_db)]
+    noise_N = parts.noise if condition.snr_db is not None else None
     end = None if condition.seconds is None else round(condition.seconds * parts.rate)
-    begin = round(condition.begins * len(target_N[:end]))
-    rivals = [np.concatenate([np.zeros_like(wave_N[:begin]), wave_N[begin:]]) for wave_N in rivals]
-    spans = [(0, len(target_N)), *[(begin, len(target_N))] * len(rivals)]
-    mixed = mix_at(target_N, rivals, condition.sir_db, noise_N, condition.snr_db or 0.0, spans)
-    mix_N, source_KN = mixed.mix_N[:end], mixed.source_CN[:, :end]
+    begin = round(condition.onset * len(target_N[:end]))
+    interferers = [np.concatenate([np.zeros_like(wave_N[:begin]), wave_N[begin:]]) for wave_N in interferers]
+    spans = [(0, len(target_N)), *[(begin, len(target_N))] * len(interferers)]
+    mixed = mix_at(target_N, interferers, condition.sir_db, noise_N, condition.snr_db or 0.0, spans)
+    mix_N, source_KN = mixed.waveform[:end], mixed.sources[:, :end]
     if not mix_N.any():
-        raise SeparativeError("nothing is heard: it is silent to the last sample")
+        raise SeparativeError("the mixture is digital silence")
     gain = np.float32(10 ** ((parts.level_db - audio.level_db(mix_N)) / 20))
     return MixedSide(mix_N * gain, source_KN * gain)

@@ -1,12 +1,13 @@
-"""Whole recordings: who spoke when, how many there were, what their embeddings and voices are worth.
+"""Evaluation on simulated conversations of speakers that the model was not trained on.
 
-Judged on simulated conversations of speakers never trained on, where all of it is known.
+The reference is known: who speaks when, and the waveform of each speaker. Measured are diarization errors,
+the number of speakers, swaps, separation, and verification with the embeddings of speakers and windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,39 +17,43 @@ from pydantic import ValidationError
 
 from separative import audio
 from separative.corpora.manifest import Corpus, Utterance
-from separative.errors import SeparativeError, sentence
-from separative.evaluation.bootstrap import SpeakerBootstrap, interval
-from separative.evaluation.results import POOLED, Results, Row
-from separative.evaluation.rows import errors_by_part
-from separative.evaluation.trials import refuse_shared
+from separative.errors import SeparativeError, validation_message
+from separative.evaluation.bootstrap import SpeakerBootstrap
+from separative.evaluation.meeting_rows import ConversationFigures, Scores, meeting_rows
+from separative.evaluation.results import Results
+from separative.evaluation.trials import check_disjoint_speakers
 from separative.inference.diarize import Diarization, assign_speakers, diarize
-from separative.inference.separated import voices
-from separative.inference.verify import embed_side
-from separative.inference.windows import answers
-from separative.metrics import DiarizationError, diarization_error, eer, jaccard_error, match, si_sdr, swaps
-from separative.mixtures import Conversation, ConversationConfig, Conversations
-from separative.rttm import active_frames
-from separative.types import Progress
+from separative.inference.separated import speaker_waveforms
+from separative.inference.verify import embed_speaker
+from separative.inference.windows import WindowOutputs, attend_recording
+from separative.metrics import count_swaps, diarization_error, jaccard_error, match_speakers, si_sdr
+from separative.mixtures import Conversation, ConversationConfig, ConversationSimulator
+from separative.rttm import turns_to_frames
+from separative.types import Progress, Wave
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
+# Frames of the diarization reference, in seconds.
 FRAME = 0.01
 ENROL_SECONDS = 4.0
 
 
-@dataclass
-class Judged:
-    """Figures of one way of listening to one conversation."""
+@dataclass(frozen=True)
+class Enrolment:
+    """Embeddings [E] and corpora of the enrolled speakers, by name.
 
-    error: DiarizationError
-    jaccard: float
-    swaps: int
-    heard: int
-    there: int
-    improvement_K: list[float] = field(default_factory=list)
-    scores: list[tuple[float, bool]] = field(default_factory=list)
-    windows: list[tuple[float, bool]] = field(default_factory=list)
+    >>> enrolment = Enrolment({"ann": np.ones(1), "bob": np.ones(1)}, {"ann": "a", "bob": "b"})
+    >>> list(enrolment.within("a"))
+    ['ann']
+    """
+
+    embeddings: Mapping[str, Wave]
+    corpus_of: Mapping[str, str]
+
+    def within(self, corpus: str) -> dict[str, Wave]:
+        """Embeddings of the speakers of one corpus."""
+        return {name: e for name, e in self.embeddings.items() if self.corpus_of[name] == corpus}
 
 
 def evaluate_meetings(
@@ -69,65 +74,65 @@ def evaluate_meetings(
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Results:
-    """Diarization errors, numbers of speakers, swaps, separation and verification on simulated conversations.
+    """Measure diarization, speaker counting, separation and verification on simulated conversations.
 
-    Rows are the model as :func:`separative.inference.diarize` uses it, the same without cross-attention over
-    windows, and the same told the number of speakers. ``EER`` compares each speaker's embedding over the whole
-    recording with 4 s of clean enrolment of every speaker of the corpus, from utterances that are in no
-    conversation; the likeliest speaker of a recording counts. ``window EER`` compares what every window says
-    of each of its speakers in the same way: who is this, now? Intervals are over conversations, also those
-    of differences to the model as it is used.
+    There are rows for the model as :func:`separative.inference.diarize` uses it, for the model without
+    cross-attention over windows, and for the model with the number of speakers given.
+
+    ``EER`` compares every enrolled speaker of the corpus with the most similar speaker of the conversation.
+    The embeddings are those over the whole recording. Enrolment uses 4 s of clean speech from utterances that
+    are in no conversation. ``window EER`` compares the enrolled speakers with every stream of every window.
+    Intervals are over conversations, also those of the differences to the first row.
 
     Args:
-        model: in evaluation mode; ``name`` is its name in the table.
-        corpus, noise: of both, the utterances of ``split`` are used.
-        speakers, overlaps: every number with every share of overlap is a condition.
-        count, seconds: conversations of each condition, and the length of one.
-        snr_db, rooms: see :class:`ConversationConfig`.
-        resamples: of the bootstrap.
-        cache: folder in which decoded speech and rooms are kept.
+        model: in evaluation mode.
+        corpus, noise: speech and noise; only the utterances of ``split`` are used.
+        name: name of the model in the tables.
+        split: split of both corpora.
+        speakers, overlaps: numbers of speakers and shares of overlap; each pair of them is a condition.
+        count: number of conversations in each condition.
+        seconds: length of a conversation.
+        snr_db, rooms: see :class:`separative.mixtures.ConversationConfig`.
+        seed: random seed.
+        resamples: number of bootstrap resamples.
+        cache: folder in which decoded speech and rooms are stored.
         progress: called with (done, total) conversations.
 
     Raises:
-        CorpusError: too few speakers, no noise where it is asked for.
-        SeparativeError: speakers that the model was trained on, a number of speakers or a share out of range.
+        CorpusError: too few speakers, missing noise, or speakers that the model was trained on.
+        SeparativeError: an invalid number of speakers or share of overlap.
+
+    >>> from separative import load_model
+    >>> from separative.corpora import load_corpus
+    >>> settings = {"speakers": [2], "overlaps": [0.2], "count": 1, "seconds": 8.0, "resamples": 5}
+    >>> results = evaluate_meetings(load_model(), load_corpus("speech"), **settings)
+    >>> results.find("DER", "2 speakers, 20%").trials
+    1
     """
-    corpus = corpus.split(split)
-    corpus = corpus.readable.filter(lambda utterance: utterance.speaker is not None)
-    refuse_shared(corpus.speakers, model.training_speakers)
-    enrol, rest = _reserve(corpus)
-    enrolled = {
-        speaker: embed_side(
-            model, [audio.read(u.path, model.rate, start=u.start, seconds=u.seconds) for u in utterances]
-        )
-        for speaker, utterances in enrol.items()
-    }
-    corpus_of = {speaker: utterances[0].corpus for speaker, utterances in enrol.items()}
+    corpus = corpus.split(split).readable.filter(lambda utterance: utterance.speaker is not None)
+    check_disjoint_speakers(corpus.speakers, model.training_speakers)
+    reserved, rest = _reserve(corpus)
+    enrolment = _enrol(model, reserved)
     clips = None if noise is None else noise.split(split)
     folder = None if cache is None else Path(cache)
-    found: dict[str, dict[str, list[Judged]]] = {}
     conditions = [(k, share) for k in speakers for share in overlaps]
-    for number, (k, share) in enumerate(conditions):
+    figures: dict[str, dict[str, list[ConversationFigures]]] = {}
+    done = 0
+    for k, share in conditions:
         try:
             config = ConversationConfig(
                 rate=model.rate, seconds=seconds, speakers=k, overlap=share, snr_db=snr_db, rooms=rooms
             )
         except ValidationError as error:
-            raise SeparativeError(sentence(error, ConversationConfig)) from error
-        source = Conversations(rest, config, seed=seed, noise=clips, cache=folder)
+            raise SeparativeError(validation_message(error, ConversationConfig)) from error
+        simulator = ConversationSimulator(rest, config, seed=seed, noise=clips, cache=folder)
+        by_variant = figures.setdefault(f"{k} speakers, {share:.0%}", {})
         for index in range(count):
-            talk = source.conversation(index)
-            for row, judged in _judge(model, talk, name, enrolled, corpus_of).items():
-                ways = found.setdefault(f"{k} speakers, {share:.0%}", {})
-                ways.setdefault(row, []).append(judged)
+            for variant, measured in _measure(model, simulator.conversation(index), name, enrolment).items():
+                by_variant.setdefault(variant, []).append(measured)
+            done += 1
             if progress is not None:
-                progress(number * count + index + 1, len(conditions) * count)
-    draws = SpeakerBootstrap([str(i) for i in range(count)], resamples, seed)
-    rows: list[Row] = []
-    for condition, ways in found.items():
-        for way, some in ways.items():
-            rows += _rows(some, way, condition, draws, seed)
-        rows += _difference_rows(ways, condition, draws, seed)
+                progress(done, len(conditions) * count)
     settings = {
         "split": split,
         "seconds": seconds,
@@ -135,175 +140,175 @@ def evaluate_meetings(
         "seed": seed,
         "snr_db": snr_db,
         "rooms": rooms,
-        "speakers": len(enrolled),
+        "speakers": len(enrolment.embeddings),
     }
-    return Results(tuple(rows), settings)
+    bootstrap = SpeakerBootstrap([str(i) for i in range(count)], resamples, seed)
+    return Results(tuple(meeting_rows(figures, bootstrap, seed)), settings)
 
 
 def _reserve(corpus: Corpus) -> tuple[dict[str, list[Utterance]], Corpus]:
-    """Utterances to enrol each speaker with, ENROL_SECONDS or a little more, at most half; and their others.
+    """Split the utterances into those for enrolment, by speaker, and those for conversations.
 
-    A speaker of a single utterance is left out.
+    Enrolment gets the first utterances of a speaker until they last ENROL_SECONDS, but at most half of them.
+    Speakers with one utterance are left out.
     """
-    enrol: dict[str, list[Utterance]] = {}
+    reserved: dict[str, list[Utterance]] = {}
     rest: list[Utterance] = []
     for speaker, utterances in corpus.by_speaker.items():
         if len(utterances) < 2:
             continue
         seconds = 0.0
-        mine: list[Utterance] = []
+        reserved[speaker] = []
         for utterance in utterances:
-            if seconds < ENROL_SECONDS and len(mine) < len(utterances) // 2:
-                mine.append(utterance)
+            if seconds < ENROL_SECONDS and len(reserved[speaker]) < len(utterances) // 2:
+                reserved[speaker].append(utterance)
                 seconds += utterance.seconds
             else:
                 rest.append(utterance)
-        enrol[speaker] = mine
-    return enrol, Corpus(tuple(rest))
+    return reserved, Corpus(tuple(rest))
 
 
-def _judge(
-    model: SeparativeEncoder,
-    talk: Conversation,
-    name: str,
-    enrolled: dict[str, NDArray[np.float32]],
-    corpus_of: dict[str, str],
-) -> dict[str, Judged]:
-    mix_N, source_KN = talk.render(0, talk.samples)
-    frames = round(talk.samples / talk.rate / FRAME)
-    reference_KT = active_frames(talk.speech(), talk.names, frames, FRAME)
-    # Of a short conversation, not all who were planned get a turn.
-    spoke_K = np.flatnonzero(reference_KT.any(1))
-    there = {talk.names[k] for k in spoke_K}
-    whole = diarize(model, (mix_N, talk.rate))
-    ways = {
-        name: whole,
-        f"{name}, no attention over windows": _again(model, whole, attention=False),
-        f"{name}, number of speakers known": _again(model, whole, speakers=len(there)),
-    }
-    place = corpus_of[talk.names[0]]
-    near = {speaker: embed_E for speaker, embed_E in enrolled.items() if corpus_of[speaker] == place}
-    judged, said = {}, {}
-    for row, meeting in ways.items():
-        names = [speaker.name for speaker in meeting.speakers]
-        said_CT = said[row] = active_frames(meeting.turns, names, frames, FRAME)
-        judged[row] = Judged(
-            diarization_error(reference_KT, said_CT, FRAME),
-            jaccard_error(reference_KT, said_CT),
-            swaps(reference_KT, said_CT, FRAME),
-            len(names),
-            len(there),
+def _enrol(model: SeparativeEncoder, reserved: Mapping[str, Sequence[Utterance]]) -> Enrolment:
+    embeddings = {
+        speaker: embed_speaker(
+            model, [audio.read(u.path, model.rate, start=u.start, seconds=u.seconds) for u in utterances]
         )
-        for speaker, embed_E in near.items():
-            # Where nobody is found, those who are there are missed.
-            score = max((float(s.embedding_E @ embed_E) for s in meeting.speakers), default=-1.0)
-            judged[row].scores.append((score, speaker in there))
-    there_WC = _who(whole, reference_KT)
-    heard_WC = there_WC >= 0
-    speaker_U = np.array(talk.names)[there_WC[heard_WC]]
-    ways_of_windows = ((name, True), (f"{name}, no attention over windows", False))
-    for row, attention in ways_of_windows if heard_WC.any() else ():
-        embed_UE = answers(model, whole.views.query_WCE[heard_WC], whole.views, attention=attention)
-        for speaker, embed_E in near.items():
-            target_U = speaker_U == speaker
-            judged[row].windows += zip((embed_UE @ embed_E).tolist(), target_U.tolist(), strict=True)
-    # SystemOutput once: the way of listening changes whose they are, not what they sound like.
-    owner = dict(zip(*(x.tolist() for x in match(reference_KT, said[name])), strict=True))
-    voice_CN = np.concatenate(list(voices(model, whole)), axis=1)
-    for k in spoke_K:
-        before = float(si_sdr(mix_N, source_KN[k]))
-        # A speaker who was not found sounds as in the mixture.
-        after = float(si_sdr(voice_CN[owner[k]], source_KN[k])) if k in owner else before
-        judged[name].improvement_K.append(after - before)
-    return judged
+        for speaker, utterances in reserved.items()
+    }
+    return Enrolment(embeddings, {speaker: utterances[0].corpus for speaker, utterances in reserved.items()})
 
 
-def _who(meeting: Diarization, reference_KT: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Which speaker each stream of each window is [W,C]: who speaks most while it does; −1 where it does not
-    speak for half of the window, or nobody does."""
-    grid, active_WCS = meeting.views.grid, meeting.views.activity_WCS > 0.5
-    # The frame in the middle of each segment of each window.
+def _measure(
+    model: SeparativeEncoder, conversation: Conversation, name: str, enrolment: Enrolment
+) -> dict[str, ConversationFigures]:
+    """Figures of all variants on one conversation."""
+    mix_N, source_KN = conversation.render(0, conversation.samples)
+    frames = round(conversation.samples / conversation.rate / FRAME)
+    reference_KT = turns_to_frames(conversation.speech_turns(), conversation.names, frames, FRAME)
+    # In a short conversation, some planned speakers get no turn.
+    present_K = np.flatnonzero(reference_KT.any(1))
+    present = {conversation.names[k] for k in present_K}
+    diarization = diarize(model, (mix_N, conversation.rate))
+    without_attention = f"{name}, no attention over windows"
+    variants = {
+        name: diarization,
+        without_attention: _assign_again(model, diarization, attention=False),
+        f"{name}, number of speakers known": _assign_again(model, diarization, speakers=len(present)),
+    }
+    enrolled = enrolment.within(enrolment.corpus_of[conversation.names[0]])
+    figures = {
+        variant: _diarization_figures(result, reference_KT, present, enrolled)
+        for variant, result in variants.items()
+    }
+    window_speaker_WC = _window_speakers(diarization.windows, diarization.rate, reference_KT)
+    names_K = np.array(conversation.names)
+    for variant, attention in ((name, True), (without_attention, False)):
+        figures[variant].window_scores += _window_scores(
+            model, diarization.windows, window_speaker_WC, names_K, enrolled, attention=attention
+        )
+    # Separation is measured once: the variants assign the same separated streams to speakers differently.
+    estimate_CN = np.concatenate(list(speaker_waveforms(model, diarization)), axis=1)
+    found_CT = _found_frames(diarization, frames)
+    figures[name].improvements += _improvements(
+        mix_N, source_KN, estimate_CN, _matches(reference_KT, found_CT), present_K
+    )
+    return figures
+
+
+def _assign_again(
+    model: SeparativeEncoder, diarization: Diarization, *, speakers: int | None = None, attention: bool = True
+) -> Diarization:
+    found, window_speaker_WC = assign_speakers(
+        model, diarization.windows, speakers=speakers, attention=attention
+    )
+    return replace(diarization, speakers=found, window_speaker=window_speaker_WC)
+
+
+def _found_frames(diarization: Diarization, frames: int) -> NDArray[np.bool_]:
+    """Which frames each found speaker speaks in [C,T]."""
+    return turns_to_frames(diarization.turns, [s.name for s in diarization.speakers], frames, FRAME)
+
+
+def _diarization_figures(
+    diarization: Diarization,
+    reference_KT: NDArray[np.bool_],
+    present: set[str],
+    enrolled: Mapping[str, Wave],
+) -> ConversationFigures:
+    """Compare a diarization with the reference, and its speakers with the enrolled ones.
+
+    ``present``: names of the speakers who speak.
+    """
+    found_CT = _found_frames(diarization, reference_KT.shape[1])
+    figures = ConversationFigures(
+        diarization_error(reference_KT, found_CT, FRAME),
+        jaccard_error(reference_KT, found_CT),
+        count_swaps(reference_KT, found_CT, FRAME),
+        len(diarization.speakers),
+        len(present),
+    )
+    for speaker, embedding_E in enrolled.items():
+        # If no speaker was found, all who speak are missed: the score is the lowest possible cosine.
+        score = max((float(s.embedding @ embedding_E) for s in diarization.speakers), default=-1.0)
+        figures.scores.append((score, speaker in present))
+    return figures
+
+
+def _window_speakers(windows: WindowOutputs, rate: int, reference_KT: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Index of the speaker of each stream in each window [W,C]: who speaks most while the stream is active.
+
+    It is −1 if the stream is active for less than half of the window, or if no speaker speaks meanwhile.
+    """
+    grid, active_WCS = windows.grid, windows.activity > 0.5
+    # The reference frame in the middle of each segment of each window.
     segment_WS = grid.hop * np.arange(len(active_WCS))[:, None] + np.arange(grid.window)
-    second_WS = ((segment_WS + 0.5) * grid.segment - grid.lead) / meeting.rate
+    second_WS = ((segment_WS + 0.5) * grid.segment - grid.lead) / rate
     inside_WS = (second_WS >= 0) & (second_WS < reference_KT.shape[1] * FRAME)
     frame_WS = (second_WS / FRAME).astype(int).clip(0, reference_KT.shape[1] - 1)
     speaks_KWS = reference_KT[:, frame_WS] & inside_WS
     shared_WCK = np.einsum("wcs,kws->wck", active_WCS.astype(np.float32), speaks_KWS.astype(np.float32))
-    heard_WC = (active_WCS.sum(-1) >= grid.window / 2) & (shared_WCK.max(-1) > 0)
-    return np.where(heard_WC, shared_WCK.argmax(-1), -1)
+    known_WC = (active_WCS.sum(-1) >= grid.window / 2) & (shared_WCK.max(-1) > 0)
+    return np.where(known_WC, shared_WCK.argmax(-1), -1)
 
 
-def _again(
-    model: SeparativeEncoder, whole: Diarization, *, speakers: int | None = None, attention: bool = True
-) -> Diarization:
-    found, label_WC = assign_speakers(model, whole.views, speakers=speakers, attention=attention)
-    return replace(whole, speakers=found, label_WC=label_WC)
+def _window_scores(
+    model: SeparativeEncoder,
+    windows: WindowOutputs,
+    window_speaker_WC: NDArray[np.int64],
+    names_K: NDArray[np.str_],
+    enrolled: Mapping[str, Wave],
+    *,
+    attention: bool,
+) -> Scores:
+    """Scores of all streams with a known speaker in all windows, against each enrolled speaker in turn."""
+    known_WC = window_speaker_WC >= 0
+    if not known_WC.any():
+        return []
+    speaker_U = names_K[window_speaker_WC[known_WC]]
+    embedding_UE = attend_recording(model, windows.query[known_WC], windows, attention=attention)
+    scores: Scores = []
+    for speaker, embedding_E in enrolled.items():
+        scores += zip((embedding_UE @ embedding_E).tolist(), (speaker_U == speaker).tolist(), strict=True)
+    return scores
 
 
-def _rows(some: Sequence[Judged], way: str, condition: str, draws: SpeakerBootstrap, seed: int) -> list[Row]:
-    """Figures with intervals over conversations."""
-    each_N = np.arange(len(some))
-
-    def row(metric: str, figures: tuple[float, float, float], count: int) -> Row:
-        return Row(way, condition, metric, *figures, count, POOLED, seed)
-
-    total_N = np.array([one.error.total for one in some])
-    rows = [
-        row(metric, draws.ratio(100 * part_N, total_N, each_N), len(some))
-        for metric, part_N in errors_by_part([one.error for one in some]).items()
-    ]
-    means = {
-        "JER": [100 * one.jaccard for one in some],
-        "swaps": [float(one.swaps) for one in some],
-        "miscounted": [float(abs(one.heard - one.there)) for one in some],
-        "count right": [100.0 * (one.heard == one.there) for one in some],
-    }
-    if some[0].improvement_K:
-        means["SI-SDRi"] = [float(np.mean(one.improvement_K)) for one in some]
-    rows += [row(metric, draws.mean(np.array(value), each_N), len(some)) for metric, value in means.items()]
-    trials = [one.scores for one in some]
-    if (found := _equal_error(trials, draws)) is not None:
-        value, value_R = found
-        rows.append(row("EER", (value, *interval(value_R, value)), sum(map(len, trials))))
-    return rows
+def _matches(reference_KT: NDArray[np.bool_], found_CT: NDArray[np.bool_]) -> dict[int, int]:
+    """The found speaker that matches each speaker of the reference."""
+    speaker_M, found_M = match_speakers(reference_KT, found_CT)
+    return dict(zip(speaker_M.tolist(), found_M.tolist(), strict=True))
 
 
-def _difference_rows(
-    ways: dict[str, list[Judged]], condition: str, draws: SpeakerBootstrap, seed: int
-) -> list[Row]:
-    """EER of single windows; and the differences of that and of DER to the first way's."""
-    rows: list[Row] = []
-    wrong = {way: errors_by_part([one.error for one in some])["DER"] for way, some in ways.items()}
-    usual, *others = ways
-    total_N = np.array([one.error.total for one in ways[usual]])
-    for way in others:
-        figures = draws.ratio(100 * (wrong[way] - wrong[usual]), total_N, np.arange(len(total_N)))
-        rows.append(Row(way, condition, "DER difference", *figures, len(total_N), POOLED, seed))
-    heard: tuple[float, NDArray[np.float64]] | None = None
-    for way, some in ways.items():
-        trials = [one.windows for one in some]
-        if (found := _equal_error(trials, draws)) is None:
-            continue
-        metrics = {"window EER": found}
-        if heard is None:
-            heard = found
-        else:
-            metrics["window EER difference"] = found[0] - heard[0], found[1] - heard[1]
-        rows += [
-            Row(way, condition, metric, value, *interval(value_R, value), sum(map(len, trials)), POOLED, seed)
-            for metric, (value, value_R) in metrics.items()
-        ]
-    return rows
-
-
-def _equal_error(
-    trials: Sequence[Sequence[tuple[float, bool]]], draws: SpeakerBootstrap
-) -> tuple[float, NDArray[np.float64]] | None:
-    """EER in % over the trials of all conversations, and in each resample; None without both kinds."""
-    trial_N = np.array([n for n, some in enumerate(trials) for _ in some])
-    score_N = np.array([score for some in trials for score, _ in some])
-    target_N = np.array([target for some in trials for _, target in some], bool)
-    if not target_N.any() or target_N.all():
-        return None
-    drawn_R = np.array([100 * eer(score_N, target_N, times_N[trial_N]) for times_N in draws.times_RP])
-    return 100 * eer(score_N, target_N), drawn_R
+def _improvements(
+    mix_N: Wave,
+    source_KN: Wave,
+    estimate_CN: Wave,
+    matches: Mapping[int, int],
+    present_K: NDArray[np.intp],
+) -> list[float]:
+    """SI-SDR improvement in dB of each speaker who speaks; 0 for a speaker who was not found."""
+    improvements = []
+    for k in present_K:
+        before = float(si_sdr(mix_N, source_KN[k]))
+        after = float(si_sdr(estimate_CN[matches[k]], source_KN[k])) if k in matches else before
+        improvements.append(after - before)
+    return improvements

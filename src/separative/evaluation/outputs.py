@@ -1,4 +1,4 @@
-"""What a system said of a whole trial list, apart from any score: kept, it is never asked again."""
+"""Storage of a system's outputs for a whole trial list, so that scoring does not run the system again."""
 
 from __future__ import annotations
 
@@ -16,59 +16,68 @@ from separative.evaluation.systems import SystemOutput
 from separative.files import atomic_path
 from separative.types import Floats
 
-FORMAT = 1
+FORMAT = 2
 
-Key = tuple[str, str]  # side, condition
+Key = tuple[str, str]
+"""A side id and a condition."""
+
 Tables = dict[str, dict[Key, NDArray[Any]]]
+"""By name of a quantity, its array for every key."""
 
 
 @dataclass
 class CollectedOutputs:
-    """What one row of a system said of every side in every condition.
+    """Everything that scoring needs from one row of a system. Keys are (side id, condition).
 
     Attributes:
-        voices: candidates; the most talkative first, if the system says how much each speaks.
-        together: those of an enrolment side that shared its memory with its speaker's other enrolments.
-        figures: by metric and side, of each source K in dB (or the metric's own unit).
-        stream: the candidate that holds each source, by separation.
-        reference: which segments each source speaks in, boolean [K,S]; sources beside candidates' activity.
-        cohort_KE: unit-norm embeddings of speakers outside the list, for score normalisation.
+        single: output for each side, processed alone.
+        joint: output for each enrolment side, processed jointly with the speaker's other enrolments.
+        figures: for each separation metric, its value for every source of a mixture [K].
+        stream: for each mixture, the candidate that separation assigns to every source.
+        reference: reference activity of every source in the system's segments, boolean [K, S].
+        cohort: unit-norm embeddings of the cohort speakers, float32 [K, E]; None without a cohort.
+
+    >>> outputs = CollectedOutputs()
+    >>> outputs.single["ann:t0", "clean"] = SystemOutput(np.eye(1, 4, dtype=np.float32), np.array([True]))
+    >>> path = outputs.save("outputs.npz")
+    >>> CollectedOutputs.load(path).single["ann:t0", "clean"].embeddings
+    array([[1., 0., 0., 0.]], dtype=float32)
     """
 
-    voices: dict[Key, SystemOutput] = field(default_factory=dict)
-    together: dict[Key, SystemOutput] = field(default_factory=dict)
+    single: dict[Key, SystemOutput] = field(default_factory=dict)
+    joint: dict[Key, SystemOutput] = field(default_factory=dict)
     figures: dict[str, dict[Key, Floats]] = field(default_factory=dict)
     stream: dict[Key, tuple[int, ...]] = field(default_factory=dict)
     reference: dict[Key, NDArray[np.bool_]] = field(default_factory=dict)
-    cohort_KE: NDArray[np.float32] | None = None
+    cohort: NDArray[np.float32] | None = None
 
     def save(self, path: str | Path) -> Path:
-        """Write one ``.npz`` file without pickled objects, whole or not at all; waveforms are not kept."""
+        """Write one ``.npz`` file without pickled objects. Waveforms are not stored."""
         tables: Tables = {"stream": {k: np.array(v) for k, v in self.stream.items()}}
         tables["reference"] = dict(self.reference)
         tables |= {f"figure {name}": dict(table) for name, table in self.figures.items()}
-        for kind, voices in (("voices", self.voices), ("together", self.together)):
-            tables |= {f"{kind} {name}": table for name, table in _columns(voices).items()}
+        for kind, outputs in (("single", self.single), ("joint", self.joint)):
+            tables |= {f"{kind} {name}": table for name, table in _columns(outputs).items()}
         arrays: dict[str, NDArray[Any]] = {"format": np.array(FORMAT)}
-        if self.cohort_KE is not None:
-            arrays["cohort"] = self.cohort_KE
+        if self.cohort is not None:
+            arrays["cohort"] = self.cohort
         for name, table in tables.items():
             arrays |= _pack(name, table)
-        with atomic_path(path) as beside, beside.open("wb") as file:
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # NumPy's stubs: allow_pickle
         return Path(path)
 
     @staticmethod
     def load(path: str | Path) -> CollectedOutputs:
-        """Read what :meth:`save` wrote.
+        """Read a file written by :meth:`save`.
 
         Raises:
-            SeparativeError: no such file, or not answers of this format.
+            SeparativeError: the file is missing, damaged or of another format.
         """
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 if int(stored["format"]) != FORMAT:
-                    raise ValueError(f"format {stored['format']}")
+                    raise ValueError(f"format {stored['format']}, expected {FORMAT}")
                 tables = {
                     name.removesuffix("/keys"): _unpack(stored, name.removesuffix("/keys"))
                     for name in stored.files
@@ -76,28 +85,28 @@ class CollectedOutputs:
                 }
                 cohort_KE = stored["cohort"] if "cohort" in stored.files else None
             return CollectedOutputs(
-                _voices(tables, "voices"),
-                _voices(tables, "together"),
+                _outputs(tables, "single"),
+                _outputs(tables, "joint"),
                 {n.removeprefix("figure "): t for n, t in tables.items() if n.startswith("figure ")},
                 {key: tuple(map(int, row)) for key, row in tables["stream"].items()},
                 tables["reference"],
                 cohort_KE,
             )
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise SeparativeError(f"{path}: not the stored answers of a system ({error})") from error
+            raise SeparativeError(f"{path}: not a file of stored system outputs ({error})") from error
 
 
-def _columns(voices: Mapping[Key, SystemOutput]) -> Tables:
-    spoken = {key: v for key, v in voices.items() if v.activity_CS is not None}
+def _columns(outputs: Mapping[Key, SystemOutput]) -> Tables:
+    with_activity = {key: o for key, o in outputs.items() if o.activity is not None}
     return {
-        "embedding": {key: v.embedding_CE for key, v in voices.items()},
-        "active": {key: v.active_C for key, v in voices.items()},
-        "activity": {key: np.asarray(v.activity_CS, np.float16) for key, v in spoken.items()},
-        "segment": {key: np.array([v.segment_seconds]) for key, v in spoken.items()},
+        "embedding": {key: o.embeddings for key, o in outputs.items()},
+        "active": {key: o.active for key, o in outputs.items()},
+        "activity": {key: np.asarray(o.activity, np.float16) for key, o in with_activity.items()},
+        "segment": {key: np.array([o.segment_seconds]) for key, o in with_activity.items()},
     }
 
 
-def _voices(tables: Tables, kind: str) -> dict[Key, SystemOutput]:
+def _outputs(tables: Tables, kind: str) -> dict[Key, SystemOutput]:
     embedding, active, activity, segment = (
         tables[f"{kind} {name}"] for name in ("embedding", "active", "activity", "segment")
     )
@@ -105,7 +114,7 @@ def _voices(tables: Tables, kind: str) -> dict[Key, SystemOutput]:
         key: SystemOutput(
             embedding_CE,
             active[key],
-            activity_CS=activity[key].astype(np.float32) if key in activity else None,
+            activity=activity[key].astype(np.float32) if key in activity else None,
             segment_seconds=float(segment[key][0]) if key in segment else 0.0,
         )
         for key, embedding_CE in embedding.items()
@@ -113,7 +122,7 @@ def _voices(tables: Tables, kind: str) -> dict[Key, SystemOutput]:
 
 
 def _pack(name: str, table: Mapping[Key, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Arrays of any sizes as three: their keys, their shapes, and all of their elements in a row."""
+    """Store arrays of different shapes as three arrays: keys, shapes, and all elements in a row."""
     rows = list(table.values())
     return {
         f"{name}/keys": np.array(list(table), dtype=np.str_).reshape(-1, 2),

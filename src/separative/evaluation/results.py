@@ -1,9 +1,9 @@
-"""Result rows, their tables and files (protocol: no row without its interval)."""
+"""Result rows, their tables and their files. Every row has a 95 % interval."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# In the order of the tables.
+# Unit of every metric, in the order of the tables.
 UNITS = {
     "EER": "%",
     "EER difference": "%",
@@ -39,7 +39,7 @@ UNITS = {
     "false alarm": "%",
     "confusion": "%",
     "JER": "%",
-    "swaps": "a recording",
+    "swaps": "per recording",
     "miscounted": "speakers",
     "count right": "%",
     "MI": "nats",
@@ -51,17 +51,27 @@ LOWER_IS_BETTER = frozenset(
     | {"minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
     | {"DER", "missed", "false alarm", "confusion", "JER", "swaps", "miscounted", "stream cosine"}
 )
-# What most readers look for first.
-MAIN = ("EER", "SI-SDRi", "DER", "MI")
+# The metrics that the command line prints.
+MAIN_METRICS = ("EER", "SI-SDRi", "DER", "MI")
+# Name of all corpora together in the column ``corpus``.
 POOLED = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure: ``low`` to ``high`` is its 95 % interval; units as in ``UNITS``.
+    """One figure with its 95 % interval.
 
-    ``trials``: how many trials, sources or embeddings it rests on. ``corpus`` is ``all`` for trials within
-    several corpora taken together.
+    Attributes:
+        model: name of the system, as in the tables.
+        condition: condition of the test sides.
+        metric: name of the metric, one of ``UNITS``.
+        value, low, high: the figure and the ends of its interval, in the metric's unit.
+        trials: number of trials, sources or embeddings that the figure is computed from.
+        corpus: corpus of the trials; ``all`` if trials within several corpora are pooled.
+        seed: random seed of the trials.
+
+    >>> Row("csc", "clean", "EER", 8.04, 6.0, 11.06, 100, "all", 0).cell()
+    '8.0 (6.0 to 11.1)'
     """
 
     model: str
@@ -75,13 +85,26 @@ class Row:
     seed: int
 
     def cell(self) -> str:
+        """The figure and its interval as text, for tables."""
         digits = 1 if UNITS.get(self.metric) in ("%", "dB") else 2
         return f"{self.value:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
 @dataclass(frozen=True)
 class Results:
-    """All rows of one evaluation and the ``settings`` that made it."""
+    """The rows of one evaluation, and its settings.
+
+    >>> results = Results((Row("csc", "clean", "EER", 8.04, 6.0, 11.06, 100, "all", 0),))
+    >>> results.find("EER", "clean").value
+    8.04
+    >>> print(results.table())
+    **EER, % · within each corpus, all corpora**
+    <BLANKLINE>
+    | model | clean |
+    |---|---|
+    | csc | 8.0 (6.0 to 11.1) |
+    <BLANKLINE>
+    """
 
     rows: tuple[Row, ...]
     settings: dict[str, Any] = field(default_factory=dict)
@@ -89,7 +112,7 @@ class Results:
     def find(
         self, metric: str, condition: str, *, model: str | None = None, corpus: str | None = None
     ) -> Row:
-        """The one row asked for: by default of the first model, over all corpora.
+        """Return one row, by default of the first model and over all corpora.
 
         Raises:
             SeparativeError: there is no such row.
@@ -99,37 +122,38 @@ class Results:
         for row in self.rows:
             if (row.metric, row.condition, row.model, row.corpus) == (metric, condition, model, corpus):
                 return row
-        raise SeparativeError(f"no {metric} of '{model}' for '{condition}' on '{corpus}' among the results")
+        raise SeparativeError(
+            f"the results have no {metric} of '{model}' in '{condition}' on corpus '{corpus}'"
+        )
 
     def table(self, metrics: Collection[str] | None = None) -> str:
-        """Markdown: one table per metric and corpus, a row per model, a column per condition.
+        """Return Markdown tables: one per metric and corpus, with a row per model and a column per condition.
 
-        ``metrics``: only these, where there are any of them.
+        ``metrics``: show only these metrics.
         """
         blocks = []
         for metric in _order(r.metric for r in self.rows if metrics is None or r.metric in metrics):
             for corpus in _order(row.corpus for row in self.rows if row.metric == metric):
-                some = [row for row in self.rows if (row.metric, row.corpus) == (metric, corpus)]
-                blocks.append(f"**{title(metric, corpus, self.settings)}**\n\n{_table(some)}")
+                rows = [row for row in self.rows if (row.metric, row.corpus) == (metric, corpus)]
+                blocks.append(f"**{table_title(metric, corpus, self.settings)}**\n\n{_table(rows)}")
         return "\n\n".join(blocks) + "\n"
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``results.json``, ``results.md`` and ``eer.png`` (EER by condition) into ``folder``."""
-
+        """Write ``results.json``, ``results.md`` and ``eer.png`` into ``folder``; return the first path."""
         folder = Path(folder)
         record = {"settings": self.settings, "rows": [asdict(row) for row in self.rows]}
-        with atomic_path(folder / "eer.png") as beside:
-            eer_figure(self).savefig(beside, dpi=200)
+        with atomic_path(folder / "eer.png") as temporary:
+            eer_figure(self).savefig(temporary, dpi=200)
         replace_file(folder / "results.md", self.table().encode())
         write_json(folder / "results.json", record)
         return folder / "results.json"
 
     @staticmethod
     def load(path: str | Path) -> Results:
-        """Read ``results.json``, or the folder that holds it.
+        """Read ``results.json``, given the file or its folder.
 
         Raises:
-            SeparativeError: no such file, or not results.
+            SeparativeError: the file is missing or damaged.
         """
         path = Path(path)
         path = path / "results.json" if path.is_dir() else path
@@ -137,14 +161,18 @@ class Results:
             record = json.loads(path.read_text(encoding="utf-8"))
             return Results(tuple(Row(**row) for row in record["rows"]), record["settings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SeparativeError(f"{path}: not the results of an evaluation ({error})") from error
+            raise SeparativeError(f"{path}: not a file of evaluation results ({error})") from error
 
 
-def title(metric: str, corpus: str, settings: dict[str, Any]) -> str:
-    """Heading of a table, with the unit and, for the information bound, its ceiling."""
+def table_title(metric: str, corpus: str, settings: dict[str, Any]) -> str:
+    """Heading of a table: metric, unit, corpus and, for the information bound, its largest possible value.
+
+    >>> table_title("EER", "all", {})
+    'EER, % · within each corpus, all corpora'
+    """
     unit = f", {UNITS[metric]}" if UNITS.get(metric) else ""
     ceiling = f", at most {settings['mi_ceiling']:.2f}" if metric == "MI" and "mi_ceiling" in settings else ""
-    # The inventory of the bound holds everybody: which corpus a speaker is of is part of who it is.
+    # The inventory of the bound has the speakers of all corpora, so the corpus of a speaker adds information.
     pooled = "speakers of all corpora together" if metric == "MI" else "within each corpus, all corpora"
     return f"{metric}{unit}{ceiling} · {pooled if corpus == POOLED else corpus}"
 
@@ -156,20 +184,41 @@ def _order(names: Iterable[str]) -> list[str]:
 def _table(rows: list[Row]) -> str:
     conditions = _order(row.condition for row in rows)
     cells = {(row.model, row.condition): row.cell() for row in rows}
-    lines = ["| model | " + " | ".join(conditions) + " |", "|---" * (len(conditions) + 1) + "|"]
-    for model in _order(row.model for row in rows):
-        lines.append(f"| {model} | " + " | ".join(cells.get((model, c), "") for c in conditions) + " |")
-    return "\n".join(lines)
+    models = _order(row.model for row in rows)
+    return markdown_table(
+        ["model", *conditions],
+        [[model, *(cells.get((model, c), "") for c in conditions)] for model in models],
+    )
 
 
-# Okabe and Ito's palette, darkest first.
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, without a newline at its end.
+
+    >>> print(markdown_table(["model", "EER, %"], [["base", "3.7"]]))
+    | model | EER, % |
+    |---|---|
+    | base | 3.7 |
+    """
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+
+
+# The palette of Okabe and Ito, which colour-blind readers can tell apart; darkest colours first.
 COLOURS = ("#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+# Share of the space between two conditions over which the marks of the models are spread.
 SPREAD = 0.5
 
 
 def eer_figure(results: Results, corpus: str | None = None) -> Figure:
-    """A figure of the EER over ``corpus`` (by default that of the first row), without rows made of others."""
+    """Draw the EER of the systems by condition, without derived rows such as normalised scores.
+
+    ``corpus``: by default that of the first row.
+
+    >>> results = Results((Row("csc", "clean", "EER", 8.04, 6.0, 11.06, 100, "all", 0),))
+    >>> [label.get_text() for label in eer_figure(results).axes[0].get_xticklabels()]
+    ['clean']
+    """
     from matplotlib.figure import Figure
 
     corpus = corpus or results.rows[0].corpus
@@ -179,15 +228,16 @@ def eer_figure(results: Results, corpus: str | None = None) -> Figure:
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
     for number, model in enumerate(models):
-        mine = {row.condition: row for row in rows if row.model == model}
+        by_condition = {row.condition: row for row in rows if row.model == model}
+        shown = [by_condition[name] for name in conditions if name in by_condition]
         shift = SPREAD * ((number + 0.5) / len(models) - 0.5)
         axes.errorbar(
-            [place + shift for place, name in enumerate(conditions) if name in mine],
-            [mine[name].value for name in conditions if name in mine],
+            [place + shift for place, name in enumerate(conditions) if name in by_condition],
+            [row.value for row in shown],
             yerr=[
-                # A percentile interval need not hold the estimate.
-                [max(0.0, mine[n].value - mine[n].low) for n in conditions if n in mine],
-                [max(0.0, mine[n].high - mine[n].value) for n in conditions if n in mine],
+                # A percentile interval does not always contain the estimate.
+                [max(0.0, row.value - row.low) for row in shown],
+                [max(0.0, row.high - row.value) for row in shown],
             ],
             fmt=MARKERS[number % len(MARKERS)],
             color=COLOURS[number % len(COLOURS)],

@@ -1,4 +1,4 @@
-"""The second half of the protocol: from what systems said to scores and result rows."""
+"""Second half of the evaluation: from the outputs of systems to scores and result rows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ from separative.evaluation.bootstrap import SpeakerBootstrap
 from separative.evaluation.outputs import CollectedOutputs
 from separative.evaluation.results import UNITS, Results, Row
 from separative.evaluation.rows import activity_rows, information_rows, separation_rows, stream_rows
-from separative.evaluation.systems import SystemOutput, scores
+from separative.evaluation.systems import SystemOutput, score_matrix
 from separative.evaluation.trials import TrialList
-from separative.evaluation.verification import Enrolments, Scored, identification_rows, verification_rows
+from separative.evaluation.verification import (
+    EnrolmentGroups,
+    ScoreMatrices,
+    identification_rows,
+    verification_rows,
+)
 from separative.metrics import adaptive_snorm
 from separative.types import Floats
 
 Candidates = Literal["active", "all"]
+CANDIDATES: tuple[Candidates, ...] = ("active", "all")
+# Number of cohort speakers, the most similar ones, that normalise a score.
 NEAREST = 100
 
 
 def score(
-    answers: dict[str, CollectedOutputs],
+    outputs: Mapping[str, CollectedOutputs],
     trials: TrialList,
     *,
     candidates: Candidates | Mapping[str, Candidates] = "active",
@@ -31,41 +38,51 @@ def score(
     against: str | None = None,
     oracle: bool = False,
 ) -> Results:
-    """Every figure of every row, each with its 95 % interval by bootstrap over speakers.
+    """Compute all figures of all rows, each with a 95 % interval by bootstrap over speakers.
 
-    Besides the rows of ``answers`` there are, where there is what they need: ``NAME + s-norm`` (scores
-    normalised by a cohort), ``NAME (2 recordings, average)`` (the mean of the most active candidates of all
-    of a speaker's enrolments) and ``NAME (2 recordings, cross-attention)`` (the same of the answers that
-    these give when they share one memory).
+    There are derived rows where the outputs allow them: ``NAME + s-norm`` (scores normalised by a cohort),
+    ``NAME (2 recordings, average)`` (the mean embedding of all of a speaker's enrolments) and
+    ``NAME (2 recordings, cross-attention)`` (the same after the enrolments shared one memory).
 
     Args:
-        answers: by row name, from :func:`listen`.
-        candidates: the ``active`` streams, or ``all``, may match in a trial; one for all, or by row name.
-        resamples: of the bootstrap; the same speakers are drawn for all rows.
-        against: also the difference of every row's EER from that of this row, with its own interval.
-        oracle: also ``NAME (oracle)``, which compares the stream that separation gives to the target, in
-            conditions with several speakers.
+        outputs: by row name, from :func:`collect_outputs`.
+        trials: the trial list.
+        candidates: which streams may match in a trial: the ``active`` ones, or ``all``. One value for all
+            rows, or values by row name.
+        resamples: number of bootstrap resamples; all rows use the same ones.
+        against: name of a row; adds the difference of every row's EER to that of this row.
+        oracle: also add ``NAME (oracle)``, which compares the stream that separation assigns to the target.
+            It exists for conditions with several speakers.
 
     Raises:
-        SeparativeError: an unknown kind of candidates or row; a condition without target or non-target
-            trials; a score that is not finite.
+        SeparativeError: an unknown kind of candidates or row, a condition without target or non-target
+            trials, or a score that is not finite.
+
+    >>> from separative.corpora import load_corpus
+    >>> from separative.evaluation import MfccSystem, TrialRecordings, build_trials, collect_outputs
+    >>> corpus = load_corpus("speech")
+    >>> trials = build_trials(corpus, seconds=2.0, conditions=["clean"], enrolments=1, tests=1)
+    >>> outputs = collect_outputs(MfccSystem(16000), trials, TrialRecordings(corpus, None, 16000, 2.0))
+    >>> results = score(outputs, trials, resamples=10)
+    >>> results.find("EER", "clean").trials
+    16
     """
-    trials.check_kinds()
+    trials.check_labels()
     if against is not None:
-        choose(against, answers, "row")
+        choose(against, outputs, "row")
     scored = [
         row
-        for model, answer in answers.items()
-        for row in _scored(model, answer, trials, _kind(candidates, model), oracle)
+        for model, output in outputs.items()
+        for row in _scored_rows(model, output, trials, _kind(candidates, model), oracle)
     ]
     corpus_of = trials.corpus_of
     speakers = SpeakerBootstrap(list(corpus_of), resamples, trials.seed, list(corpus_of.values()))
     rows = verification_rows(scored, trials, speakers, against=against)
     rows += identification_rows(scored, trials, speakers)
-    rows += separation_rows(answers, trials, speakers)
-    rows += activity_rows(answers, trials, speakers)
-    rows += information_rows(answers, trials, speakers)
-    rows += stream_rows(answers, trials, speakers)
+    rows += separation_rows(outputs, trials, speakers)
+    rows += activity_rows(outputs, trials, speakers)
+    rows += information_rows(outputs, trials, speakers)
+    rows += stream_rows(outputs, trials, speakers)
     settings = {
         "seed": trials.seed,
         "seconds": trials.seconds,
@@ -74,26 +91,37 @@ def score(
         "resamples": resamples,
         "speakers": len(corpus_of),
         "mi_ceiling": float(np.log(len(corpus_of))),
-        "rows": list(answers),
+        "rows": list(outputs),
     }
     if against is not None:
         settings["against"] = against
     return Results(tuple(_ordered(rows, [s.model for s in scored])), settings)
 
 
-def score_lines(
-    answers: dict[str, CollectedOutputs],
+def trial_scores(
+    outputs: Mapping[str, CollectedOutputs],
     trials: TrialList,
     *,
     candidates: Candidates | Mapping[str, Candidates] = "active",
 ) -> Iterator[dict[str, Any]]:
-    """One record a trial and row of ``answers``: model, condition, enrolment, test, target, score."""
+    """Yield one record per row and trial, with the keys model, condition, enrolment, test, target and score.
+
+    Args: see :func:`score`.
+
+    >>> from separative.corpora import load_corpus
+    >>> from separative.evaluation import MfccSystem, TrialRecordings, build_trials, collect_outputs
+    >>> corpus = load_corpus("speech")
+    >>> trials = build_trials(corpus, seconds=2.0, conditions=["clean"], enrolments=1, tests=1)
+    >>> outputs = collect_outputs(MfccSystem(16000), trials, TrialRecordings(corpus, None, 16000, 2.0))
+    >>> sum(record["target"] for record in trial_scores(outputs, trials))
+    4
+    """
     left_at = {side.id: i for i, side in enumerate(trials.enrolments)}
     right_at = {side.id: i for i, side in enumerate(trials.tests)}
-    for model, answer in answers.items():
-        plain = _scored(model, answer, trials, _kind(candidates, model), False)[0]
+    for model, output in outputs.items():
+        plain = _scored_rows(model, output, trials, _kind(candidates, model), False)[0]
         for trial in trials.trials:
-            score_LR = plain.score_LR[trial.condition]
+            score_LR = plain.scores[trial.condition]
             yield {
                 "model": model,
                 "condition": trial.condition,
@@ -106,84 +134,101 @@ def score_lines(
 
 def _kind(candidates: Candidates | Mapping[str, Candidates], model: str) -> Candidates:
     kind: Candidates = candidates if isinstance(candidates, str) else candidates.get(model, "active")
-    choose(kind, ("active", "all"), "kind of candidates")
+    choose(kind, CANDIDATES, "kind of candidates")
     return kind
 
 
-def _scored(
-    model: str, answer: CollectedOutputs, trials: TrialList, kind: Candidates, oracle: bool
-) -> list[Scored]:
-    """The row itself and those that follow from it."""
+def _scored_rows(
+    model: str, output: CollectedOutputs, trials: TrialList, kind: Candidates, oracle: bool
+) -> list[ScoreMatrices]:
+    """The score matrices of a row and of the rows derived from it."""
     active_only = kind == "active"
-    singly, together = Enrolments.singly(trials), Enrolments.together(trials)
-    enrolled = [answer.voices[side.id, trials.enrol] for side in trials.enrolments]
-    tested = {c: [answer.voices[s.id, c] for s in trials.tests] for c in trials.conditions}
-    plain = {c: scores(enrolled, right, active_only=active_only) for c, right in tested.items()}
+    single = EnrolmentGroups.single(trials)
+    enrolled = [output.single[side.id, trials.enrol] for side in trials.enrolments]
+    tested = {c: [output.single[s.id, c] for s in trials.tests] for c in trials.conditions}
+    plain = {c: score_matrix(enrolled, right, active_only=active_only) for c, right in tested.items()}
     for condition, score_LR in plain.items():
-        _need_finite(score_LR, trials, f"{model}, condition '{condition}'")
-    rows = [Scored(model, singly, plain)]
-    if answer.cohort_KE is not None:
-        cohort = [_single(embedding_E) for embedding_E in answer.cohort_KE]
-        left_LK = scores(enrolled, cohort, active_only=active_only)
+        _check_finite(score_LR, trials, f"{model}, condition '{condition}'")
+    rows = [ScoreMatrices(model, single, plain)]
+    if output.cohort is not None:
+        cohort = [_one_candidate(embedding_E) for embedding_E in output.cohort]
+        left_LK = score_matrix(enrolled, cohort, active_only=active_only)
         normal = {
-            c: adaptive_snorm(plain[c], left_LK, scores(right, cohort, active_only=active_only), NEAREST)
+            c: adaptive_snorm(
+                plain[c], left_LK, score_matrix(right, cohort, active_only=active_only), NEAREST
+            )
             for c, right in tested.items()
         }
-        rows.append(Scored(f"{model} + s-norm", singly, normal))
+        rows.append(ScoreMatrices(f"{model} + s-norm", single, normal))
     if oracle:
         chosen = {
-            c: [_only(answer.voices[s.id, c], answer.stream[s.id, c][0]) for s in trials.tests]
+            c: [_one_stream(output.single[s.id, c], output.stream[s.id, c][0]) for s in trials.tests]
             for c in trials.conditions
-            if all((s.id, c) in answer.stream for s in trials.tests)
+            if all((s.id, c) in output.stream for s in trials.tests)
         }
-        told = {c: scores(enrolled, right, active_only=True) for c, right in chosen.items()}
-        if told:
-            rows.append(Scored(f"{model} (oracle)", singly, told))
+        if chosen:
+            by_oracle = {c: score_matrix(enrolled, right, active_only=True) for c, right in chosen.items()}
+            rows.append(ScoreMatrices(f"{model} (oracle)", single, by_oracle))
+    return rows + _rows_of_several_enrolments(model, output, trials, enrolled, tested, active_only)
+
+
+def _rows_of_several_enrolments(
+    model: str,
+    output: CollectedOutputs,
+    trials: TrialList,
+    enrolled: Sequence[SystemOutput],
+    tested: Mapping[str, Sequence[SystemOutput]],
+    active_only: bool,
+) -> list[ScoreMatrices]:
+    """Rows that enrol each speaker with all of the speaker's enrolments."""
+    together = EnrolmentGroups.by_speaker(trials)
+    if not together.sides:
+        return []
     sizes = sorted({len(group) for group in together.sides})
     recordings = f"{'-'.join(str(size) for size in sizes[:1] + sizes[1:][-1:])} recordings"
-    ways = {"average": enrolled}
-    if answer.together:
-        # Only speakers with several enrolments have shared a memory.
-        shared = answer.together
-        ways["cross-attention"] = [
-            shared.get((s.id, trials.enrol), v) for s, v in zip(trials.enrolments, enrolled, strict=True)
+    variants = {"average": enrolled}
+    if output.joint:
+        # Only speakers with several enrolments have joint outputs.
+        variants["cross-attention"] = [
+            output.joint.get((s.id, trials.enrol), single)
+            for s, single in zip(trials.enrolments, enrolled, strict=True)
         ]
-    for way, voices in ways.items():
-        if together.sides:
-            mean = [_mean([voices[i] for i in group]) for group in together.sides]
-            some = {c: scores(mean, right, active_only=active_only) for c, right in tested.items()}
-            rows.append(Scored(f"{model} ({recordings}, {way})", together, some))
+    rows = []
+    for variant, outputs in variants.items():
+        mean = [_mean([outputs[i] for i in group]) for group in together.sides]
+        scores = {c: score_matrix(mean, right, active_only=active_only) for c, right in tested.items()}
+        rows.append(ScoreMatrices(f"{model} ({recordings}, {variant})", together, scores))
     return rows
 
 
-def _need_finite(score_LR: Floats, trials: TrialList, where: str) -> None:
+def _check_finite(score_LR: Floats, trials: TrialList, where: str) -> None:
     bad = np.argwhere(~np.isfinite(score_LR))
     if len(bad):
         left, right = bad[0]
         raise SeparativeError(
             f"{where}: the score of {trials.enrolments[left].id} against {trials.tests[right].id} is "
-            f"{score_LR[left, right]} ({len(bad)} such in all)"
+            f"{score_LR[left, right]}, but scores must be finite ({len(bad)} such scores)"
         )
 
 
-def _mean(voices: Sequence[SystemOutput]) -> SystemOutput:
-    """The mean of the most active candidates: chosen without a look at any test."""
-    return _single(np.sum([v.embedding_CE[int(np.argmax(v.active_C))] for v in voices], axis=0))
+def _mean(outputs: Sequence[SystemOutput]) -> SystemOutput:
+    """The mean of the first active candidates. The choice does not depend on any test side."""
+    return _one_candidate(np.sum([o.embeddings[int(np.argmax(o.active))] for o in outputs], axis=0))
 
 
-def _single(embedding_E: Any) -> SystemOutput:
+def _one_candidate(embedding_E: Any) -> SystemOutput:
     unit_E = embedding_E / np.linalg.norm(embedding_E)
     return SystemOutput(unit_E[None].astype(np.float32), np.array([True]))
 
 
-def _only(voices: SystemOutput, stream: int) -> SystemOutput:
-    return SystemOutput(voices.embedding_CE, np.arange(len(voices.active_C)) == stream)
+def _one_stream(output: SystemOutput, stream: int) -> SystemOutput:
+    return SystemOutput(output.embeddings, np.arange(len(output.active)) == stream)
 
 
 def _ordered(rows: Sequence[Row], models: Sequence[str]) -> list[Row]:
-    """By metric, place (all corpora first) and model, as a reader expects."""
+    """Sort rows by metric, corpus (all corpora first) and model."""
     metrics = list(UNITS)
-    places = list(dict.fromkeys(row.corpus for row in rows))
+    corpora = list(dict.fromkeys(row.corpus for row in rows))
     return sorted(
-        rows, key=lambda r: (metrics.index(r.metric), places.index(r.corpus), models.index(r.model))
+        rows, key=lambda r: (metrics.index(r.metric), corpora.index(r.corpus), models.index(r.model))
     )

@@ -1,8 +1,8 @@
-"""Trial lists: who is compared with whom, and exactly what is heard (protocol, "Trials").
+"""Trial lists: which recordings are compared, and what every recording is mixed from.
 
-A list is text: header lines with the settings and, as JSON, every side (utterances, interferers, noise,
-level, room); then one line per trial, ``label enrolment-id test-id condition``. The list and the corpora
-alone rebuild every mixture.
+A trial list is a text file. Its header lines hold the settings and, as JSON, every side (utterances,
+interferers, noise, level, room). One line per trial follows: ``label enrolment-id test-id condition``. The
+list and the corpora are enough to reproduce every sample of every mixture.
 """
 
 from __future__ import annotations
@@ -14,44 +14,68 @@ from pathlib import Path
 from typing import Any
 
 from separative.errors import CorpusError, SeparativeError
-from separative.evaluation.conditions import condition_named
+from separative.evaluation.conditions import parse_condition
 from separative.evaluation.results import POOLED
 from separative.files import read_lines, replace_file
 from separative.mixtures import rooms
 
-HEADER = "# separative trials, format 2"
-MOST_ROOMS = 16
+HEADER = "# separative trials, format 3"
+ROOM_COUNT = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
-    """An interfering speaker and the ids of the utterances heard of them."""
+class InterfererSpec:
+    """An interfering speaker, and the ids of the utterances that are joined to interfere.
+
+    >>> InterfererSpec("bob", ("bob/0", "bob/1")).utterances
+    ('bob/0', 'bob/1')
+    """
 
     speaker: str
     utterances: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
-    """The simulated rooms of a list: what :meth:`RoomBank.load` needs to make them again.
+class RoomSettings:
+    """Settings from which :meth:`separative.mixtures.RoomBank.load` simulates the rooms of a trial list.
 
-    ``rt60`` in seconds; ``count`` rooms with ``places`` places for speakers; ``format`` is the simulation's.
+    Attributes:
+        rt60: range of reverberation times in seconds.
+        count: number of rooms.
+        positions: number of speaker positions in each room.
+        seed: random seed of the simulation.
+        format: version of the simulation.
+
+    >>> RoomSettings(count=2).count
+    2
     """
 
     rt60: tuple[float, float] = (0.3, 0.6)
-    count: int = MOST_ROOMS
-    places: int = 4
+    count: int = ROOM_COUNT
+    positions: int = 4
     seed: int = 0
     format: int = rooms.FORMAT
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One side of a trial: utterances of ``speaker`` joined and cut to the list's length.
+class TrialSide:
+    """One side of a trial: utterances of one speaker, joined and cut to the length that the list states.
 
-    ``rivals`` and ``noise`` (a clip, from ``noise_start`` seconds on) are heard in conditions that add them.
-    ``level_db`` is the level of whatever is heard, so that loudness carries nothing. ``room`` and ``places``
-    (of the target, then of each rival) number the room bank's, for conditions in a room.
+    Attributes:
+        id: unique name of the side.
+        speaker: the speaker who is compared.
+        corpus: corpus of the speaker.
+        utterances: ids of the utterances.
+        level_db: level in dB of the mixture in all conditions, so that loudness carries no information.
+        interferers: used by conditions that add interferers, in this order.
+        noise: id of the noise clip, used by conditions that add noise.
+        noise_start: seconds into the noise clip at which it is read.
+        room: number of the room, used by conditions with a room.
+        positions: positions in the room of the target and then of each interferer.
+
+    >>> side = TrialSide("ann:e0", "ann", "readings", ("ann/0",), level_db=-25.0)
+    >>> side.interferers
+    ()
     """
 
     id: str
@@ -59,16 +83,26 @@ class Side:
     corpus: str
     utterances: tuple[str, ...]
     level_db: float
-    rivals: tuple[Rival, ...] = ()
+    interferers: tuple[InterfererSpec, ...] = ()
     noise: str | None = None
     noise_start: float = 0.0
     room: int = 0
-    places: tuple[int, ...] = (0, 1, 2)
+    positions: tuple[int, ...] = (0, 1, 2)
+
+    def speakers_present(self, interferers: int) -> set[str]:
+        """The speaker and the first ``interferers`` interferers."""
+        return {self.speaker, *(i.speaker for i in self.interferers[:interferers])}
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """``target``: both sides hold the same speaker. ``condition`` is that of the test side."""
+    """A comparison of an enrolment side with a test side, both given by id.
+
+    ``target``: both sides hold the same speaker. ``condition`` applies to the test side.
+
+    >>> Trial(True, "ann:e0", "ann:t0", "overlap0").condition
+    'overlap0'
+    """
 
     target: bool
     enrolment: str
@@ -78,40 +112,55 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialList:
-    """Trials and the sides they name, each ``seconds`` long; ``enrol`` is the condition of enrolments.
+    """Trials and the sides that they compare.
 
-    ``lines``: where each side stands in the file it was read from, for messages.
+    Attributes:
+        seed: random seed that the list was drawn with.
+        seconds: length of every side.
+        enrol: condition of the enrolment sides.
+        conditions: conditions of the test sides.
+        enrolments, tests: the sides.
+        trials: the comparisons.
+        rooms: the simulated rooms.
+        lines: for each side id, the file and line it was read from, used in error messages.
+
+    >>> from separative.corpora import load_corpus
+    >>> from separative.evaluation import build_trials
+    >>> trials = build_trials(load_corpus("speech"), seconds=2.0, conditions=["clean", "overlap0"])
+    >>> trials.write("trials.txt")
+    >>> TrialList.read("trials.txt") == trials
+    True
     """
 
     seed: int
     seconds: float
     enrol: str
     conditions: tuple[str, ...]
-    enrolments: tuple[Side, ...]
-    tests: tuple[Side, ...]
+    enrolments: tuple[TrialSide, ...]
+    tests: tuple[TrialSide, ...]
     trials: tuple[Trial, ...]
-    rooms: Rooms = Rooms()
+    rooms: RoomSettings = RoomSettings()
     lines: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def corpus_of(self) -> dict[str, str]:
-        """Corpus of every enrolled speaker; speakers sorted by name."""
+        """Corpus of every enrolled speaker, sorted by speaker."""
         return dict(sorted({side.speaker: side.corpus for side in self.enrolments}.items()))
 
     @property
     def speakers(self) -> frozenset[str]:
-        """Everyone who is heard, interferers included."""
+        """All speakers of the list, interferers included."""
         sides = (*self.enrolments, *self.tests)
-        return frozenset(s.speaker for s in sides) | {r.speaker for s in sides for r in s.rivals}
+        return frozenset(s.speaker for s in sides) | {i.speaker for s in sides for i in s.interferers}
 
     @property
-    def place(self) -> str:
-        """The corpus of all trials, or ``all`` for several."""
+    def corpus(self) -> str:
+        """The corpus of all trials, or ``all`` if there are several."""
         corpora = set(self.corpus_of.values())
         return corpora.pop() if len(corpora) == 1 else POOLED
 
     def write(self, path: str | Path) -> None:
-        """Write the list as text, whole or not at all."""
+        """Write the list as text. The file is replaced as a whole."""
         settings = {k: getattr(self, k) for k in ("seed", "seconds", "enrol", "conditions")}
         settings["rooms"] = asdict(self.rooms)
         lines = [HEADER, f"# settings {json.dumps(settings)}"]
@@ -122,50 +171,53 @@ class TrialList:
 
     @staticmethod
     def read(path: str | Path) -> TrialList:
-        """Read a list that :meth:`write` wrote.
+        """Read a list written by :meth:`write`.
 
         Raises:
-            SeparativeError: not such a list; names the line.
+            SeparativeError: the file is not such a list; the message names the line.
         """
         lines = read_lines(path)
         if not lines or lines[0] != HEADER:
-            raise SeparativeError(f"{path}: not a trial list, its first line must be '{HEADER}'")
-        sides: dict[str, dict[str, Side]] = {"enrolment": {}, "test": {}}
+            raise SeparativeError(f"{path}: not a trial list; its first line must be '{HEADER}'")
+        sides: dict[str, dict[str, TrialSide]] = {"enrolment": {}, "test": {}}
         settings: dict[str, Any] = {}
-        where: dict[str, str] = {}
+        places: dict[str, str] = {}
         trials = []
         for number, line in enumerate(lines[1:], 2):
             place = f"{path}, line {number}"
             try:
                 if line.startswith("# settings "):
-                    settings = _settings_from(json.loads(line.removeprefix("# settings ")))
+                    settings = _parse_settings(json.loads(line.removeprefix("# settings ")))
                 elif line.startswith("# "):
                     kind, _, text = line[2:].partition(" ")
-                    side = _side_from(json.loads(text))
-                    sides[kind][side.id], where[side.id] = side, place
+                    side = _parse_side(json.loads(text))
+                    sides[kind][side.id], places[side.id] = side, place
                 else:
-                    trials.append(_trial_from(line, sides, settings["conditions"]))
+                    trials.append(_parse_trial(line, sides, settings["conditions"]))
             except (ValueError, KeyError, TypeError) as error:
-                raise SeparativeError(f"{place}: not a line of a trial list ({error})") from error
-        enrolments, tests = (tuple(some.values()) for some in sides.values())
-        return TrialList(**settings, enrolments=enrolments, tests=tests, trials=tuple(trials), lines=where)
+                raise SeparativeError(f"{place}: not a valid line of a trial list ({error})") from error
+        enrolments, tests = (tuple(by_id.values()) for by_id in sides.values())
+        return TrialList(**settings, enrolments=enrolments, tests=tests, trials=tuple(trials), lines=places)
 
     def check(self, utterances: Collection[str]) -> None:
-        """Refuse a list that cannot be heard or scored.
+        """Check that the list can be mixed from these utterances and scored.
+
+        Args:
+            utterances: ids of all available utterances and noise clips.
 
         Raises:
-            CorpusError: a side names something that is not among ``utterances``; names line and utterance.
-            SeparativeError: a side that lacks what a condition of it adds, or names somebody who is not
-                enrolled; also see :meth:`check_kinds`.
+            CorpusError: a side uses an utterance that is not available; the message names line and utterance.
+            SeparativeError: a side lacks what a condition adds, or has a speaker who is not enrolled; also
+                see :meth:`check_labels`.
         """
-        self.check_kinds()
+        self.check_labels()
         self._check_sides()
         for side in (*self.enrolments, *self.tests):
             clips = () if side.noise is None else (side.noise,)
-            for name in (*side.utterances, *(u for r in side.rivals for u in r.utterances), *clips):
+            for name in (*side.utterances, *(u for i in side.interferers for u in i.utterances), *clips):
                 if name not in utterances:
                     raise CorpusError(
-                        f"{self._where(side)}: '{name}' is not in the corpus (nor the noise, if any)"
+                        f"{self._where(side)}: the corpus and the noise have no utterance '{name}'"
                     )
 
     def _check_sides(self) -> None:
@@ -173,79 +225,99 @@ class TrialList:
         names = {side.id for side in self.enrolments}
         for side in self.tests:
             if side.id in names:
-                raise SeparativeError(f"{self._where(side)}: an enrolment has that id too")
-            if strangers := {side.speaker, *(rival.speaker for rival in side.rivals)} - enrolled:
-                raise SeparativeError(f"{self._where(side)}: speaker '{min(strangers)}' is not enrolled")
+                raise SeparativeError(
+                    f"{self._where(side)}: an enrolment side has the same id; ids must be unique"
+                )
+            if missing := side.speakers_present(len(side.interferers)) - enrolled:
+                raise SeparativeError(f"{self._where(side)}: speaker '{min(missing)}' is not enrolled")
         for sides, conditions in ((self.enrolments, (self.enrol,)), (self.tests, self.conditions)):
-            for condition in map(condition_named, conditions):
+            for condition in map(parse_condition, conditions):
                 for side in sides:
                     if condition.snr_db is not None and side.noise is None:
                         raise SeparativeError(
-                            f"{self._where(side)}: '{condition.name}' adds noise, it has none"
+                            f"{self._where(side)}: condition '{condition.name}' adds noise; the side has none"
                         )
-                    if len(side.rivals) < len(condition.sir_db):
+                    if len(side.interferers) < len(condition.sir_db):
                         raise SeparativeError(
-                            f"{self._where(side)}: '{condition.name}' adds {len(condition.sir_db)} speakers, "
-                            f"it has {len(side.rivals)}"
+                            f"{self._where(side)}: condition '{condition.name}' adds {len(condition.sir_db)} "
+                            f"interferers; the side has {len(side.interferers)}"
                         )
 
-    def _where(self, side: Side) -> str:
-        return self.lines.get(side.id, f"the trial list, side {side.id}")
+    def _where(self, side: TrialSide) -> str:
+        return self.lines.get(side.id, f"trial list, side {side.id}")
 
-    def check_kinds(self) -> None:
-        """Refuse a list that has no error rate.
+    def check_labels(self) -> None:
+        """Check that every condition has target and non-target trials.
 
         Raises:
-            SeparativeError: a condition without target or without non-target trials; names it.
+            SeparativeError: one kind is missing; the message names the condition.
         """
-        kinds: dict[str, set[bool]] = {condition: set() for condition in self.conditions}
+        labels: dict[str, set[bool]] = {condition: set() for condition in self.conditions}
         for trial in self.trials:
-            kinds[trial.condition].add(trial.target)
-        for condition, found in kinds.items():
+            labels[trial.condition].add(trial.target)
+        for condition, found in labels.items():
             if found != {True, False}:
-                lacks = "target" if True not in found else "non-target"
+                missing = "target" if True not in found else "non-target"
                 raise SeparativeError(
-                    f"condition '{condition}' has no {lacks} trials: an error rate needs both kinds"
+                    f"condition '{condition}' has no {missing} trials; an error rate needs both kinds"
                 )
 
-    def refuse(self, speakers: Collection[str], where: str = "training") -> None:
-        """Refuse to judge a model on voices that it has met.
+    def check_speakers(self, speakers: Collection[str], where: str = "training") -> None:
+        """Check that the list has none of these speakers, also not as interferers.
+
+        Args:
+            speakers: names of the other speakers.
+            where: what they were used for, for the error message.
 
         Raises:
-            SeparativeError: a speaker heard in the list, be it as an interferer, is in ``speakers``; names one.
+            CorpusError: a speaker is in both; the message names the first one.
         """
-        refuse_shared(self.speakers, speakers, where)
+        check_disjoint_speakers(self.speakers, speakers, where)
 
 
-def refuse_shared(heard: Collection[str], speakers: Collection[str], where: str = "training") -> None:
-    """Refuse to judge on speakers ``heard`` of whom some are among ``speakers``.
+def check_disjoint_speakers(
+    evaluated: Collection[str], others: Collection[str], where: str = "training"
+) -> None:
+    """Check that no speaker is in both collections.
+
+    Args:
+        evaluated: names of the speakers used for evaluation.
+        others: names of the other speakers.
+        where: what these were used for, for the error message.
 
     Raises:
-        SeparativeError: there are such; names one.
+        CorpusError: a speaker is in both; the message names the first one.
+
+    >>> check_disjoint_speakers(["ann", "bob"], ["eve"])
+    >>> check_disjoint_speakers(["ann", "bob"], ["bob"])
+    Traceback (most recent call last):
+    separative.errors.CorpusError: speaker 'bob' is in training and in evaluation ...
     """
-    if both := sorted(set(heard) & set(speakers)):
-        raise SeparativeError(
-            f"speaker '{both[0]}' is heard in {where} and in evaluation ({len(both)} such in all): "
-            "the two must not share speakers"
+    if shared := sorted(set(evaluated) & set(others)):
+        raise CorpusError(
+            f"speaker '{shared[0]}' is in {where} and in evaluation ({len(shared)} shared speakers in all); "
+            f"evaluate on speakers who are not in {where}"
         )
 
 
-def _settings_from(record: dict[str, Any]) -> dict[str, Any]:
-    where = Rooms(**{**record["rooms"], "rt60": tuple(record["rooms"]["rt60"])})
-    return {**record, "conditions": tuple(record["conditions"]), "rooms": where}
+def _parse_settings(record: dict[str, Any]) -> dict[str, Any]:
+    room_settings = RoomSettings(**{**record["rooms"], "rt60": tuple(record["rooms"]["rt60"])})
+    return {**record, "conditions": tuple(record["conditions"]), "rooms": room_settings}
 
 
-def _side_from(record: dict[str, Any]) -> Side:
-    rivals = tuple(Rival(r["speaker"], tuple(r["utterances"])) for r in record["rivals"])
-    utterances, places = tuple(record["utterances"]), tuple(record["places"])
-    return Side(**{**record, "utterances": utterances, "rivals": rivals, "places": places})
+def _parse_side(record: dict[str, Any]) -> TrialSide:
+    interferers = tuple(InterfererSpec(r["speaker"], tuple(r["utterances"])) for r in record["interferers"])
+    utterances, positions = tuple(record["utterances"]), tuple(record["positions"])
+    return TrialSide(
+        **{**record, "utterances": utterances, "interferers": interferers, "positions": positions}
+    )
 
 
-def _trial_from(line: str, sides: dict[str, dict[str, Side]], conditions: Collection[str]) -> Trial:
+def _parse_trial(line: str, sides: dict[str, dict[str, TrialSide]], conditions: Collection[str]) -> Trial:
     label, enrolment, test, condition = line.split()
     for name, kind in ((enrolment, "enrolment"), (test, "test")):
         if name not in sides[kind]:
-            raise ValueError(f"'{name}' is no {kind} side of this list")
+            raise ValueError(f"the list has no {kind} side '{name}'")
     if condition not in conditions:
         raise ValueError(f"'{condition}' is not a condition of this list")
     target = {"1": True, "0": False}[label]

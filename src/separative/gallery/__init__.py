@@ -1,8 +1,8 @@
-"""Enrolled speakers, kept on disk: who is this, if anyone that is known?"""
+"""Galleries of enrolled speakers on disk, with open-set identification."""
 
-from separative.gallery.enrolment import Gate
+from separative.gallery.enrolment import EnrolmentQuality
 from separative.gallery.gallery import Gallery
-from separative.gallery.identify import Candidate, Identification
-from separative.gallery.store import EnrolledSpeaker
+from separative.gallery.identify import Identification
+from separative.gallery.store import EnrolledRecording, EnrolledSpeaker
 
-__all__ = ["Candidate", "EnrolledSpeaker", "Gallery", "Gate", "Identification"]
+__all__ = ["EnrolledRecording", "EnrolledSpeaker", "EnrolmentQuality", "Gallery", "Identification"]

@@ -1,4 +1,4 @@
-"""Is a recording good enough to enrol a speaker with? If not, why not."""
+"""Enrolment: quality checks of a recording, and what a gallery stores of it."""
 
 from __future__ import annotations
 
@@ -13,154 +13,225 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, GalleryError
 from separative.gallery.store import EnrolledRecording
 from separative.inference import Audio, Diarization, diarize
 from separative.inference.cluster import mean_embedding
-from separative.inference.windows import gather
+from separative.inference.windows import attend_memory
 from separative.rttm import Turn
-from separative.types import Floats
+from separative.types import Floats, Wave
 
 if TYPE_CHECKING:
-    from separative.inference import Diarization
     from separative.model import SeparativeEncoder
 
-
-LEAST_SECONDS = 2.0
-MOST_OTHERS = 0.2
-MOST_CLIPPED = 0.001
+# Limits for enrolment.
+MIN_ENROLMENT_SECONDS = 2.0
+MAX_OTHER_SPEECH = 0.2
+MAX_CLIPPED = 0.001
+# Magnitude from which a sample counts as full scale.
 FULL_SCALE = 0.999
+# Segments of a recording that are stored for the cross-attention, spread evenly over its speech.
+MEMORY_SEGMENTS = 64
 
 
 @dataclass(frozen=True)
-class Gate:
-    """What was measured of an enrolment: ``seconds`` of the speaker's speech, share of it in which ``others``
-    speak too, share of samples at full scale; and the ``reasons`` why it is not good enough, if any."""
+class EnrolmentQuality:
+    """Quality of a recording for enrolling one speaker.
 
-    seconds: float
-    others: float
+    Attributes:
+        speech_seconds: speech of the speaker.
+        other_speech: speech of other speakers, as a share of ``speech_seconds``.
+        clipped: share of samples that are clipped.
+
+    >>> EnrolmentQuality(speech_seconds=5.0, other_speech=0.1, clipped=0.0).reasons
+    ()
+    >>> EnrolmentQuality(speech_seconds=1.5, other_speech=0.1, clipped=0.0).reasons
+    ('1.5 s of speech; at least 2 s are needed',)
+    """
+
+    speech_seconds: float
+    other_speech: float
     clipped: float
 
     @property
     def reasons(self) -> tuple[str, ...]:
+        """Why the recording is not good enough, one sentence each; empty if it is."""
         found = []
-        if self.seconds < LEAST_SECONDS:
-            found.append(f"{self.seconds:.1f} s of speech, {LEAST_SECONDS:g} are needed")
-        if self.others > MOST_OTHERS:
-            found.append(f"others speak as long as {self.others:.0%} of it, {MOST_OTHERS:.0%} are allowed")
-        if self.clipped > MOST_CLIPPED:
-            found.append(f"{self.clipped:.1%} of the samples are clipped, {MOST_CLIPPED:.1%} are allowed")
+        if self.speech_seconds < MIN_ENROLMENT_SECONDS:
+            found.append(
+                f"{self.speech_seconds:.1f} s of speech; at least {MIN_ENROLMENT_SECONDS:g} s are needed"
+            )
+        if self.other_speech > MAX_OTHER_SPEECH:
+            found.append(
+                f"other speakers talk for {self.other_speech:.0%} of the speaker's time; at most"
+                f" {MAX_OTHER_SPEECH:.0%} is allowed"
+            )
+        if self.clipped > MAX_CLIPPED:
+            found.append(
+                f"{self.clipped:.1%} of the samples are clipped; at most {MAX_CLIPPED:.1%} is allowed"
+            )
         return tuple(found)
 
 
-def judge(meeting: Diarization, speaker: int, *, alone: bool) -> Gate:
-    """Measure one speaker of a recording.
+def measure_quality(diarization: Diarization, speaker: int, *, single_speaker: bool) -> EnrolmentQuality:
+    """Measure how well a recording suits enrolling one of its speakers.
 
-    ``alone``: the recording should be of this speaker only, so that any speech of others counts; otherwise
-    only what overlaps.
+    Args:
+        speaker: index of the speaker.
+        single_speaker: True counts all speech of others, for a recording that should hold only this speaker.
+            False counts only speech that overlaps with the speaker's.
+
+    >>> from separative import load_model
+    >>> from separative.inference import diarize
+    >>> measure_quality(diarize(load_model(), "ann.wav"), 0, single_speaker=True).clipped
+    0.0
     """
-    own = meeting.speakers[speaker].turns
+    own = diarization.speakers[speaker].turns
     seconds = sum(turn.end - turn.start for turn in own)
-    others = [t for number, s in enumerate(meeting.speakers) if number != speaker for t in s.turns]
-    spoken = sum(t.end - t.start for t in others) if alone else shared_seconds(own, others)
-    share = spoken / max(seconds, 1e-9)
-    return Gate(seconds, share if alone else min(1.0, share), _clipped(meeting))
+    others = [t for number, s in enumerate(diarization.speakers) if number != speaker for t in s.turns]
+    other_seconds = sum(t.end - t.start for t in others) if single_speaker else overlap_seconds(own, others)
+    share = other_seconds / max(seconds, 1e-9)
+    return EnrolmentQuality(
+        seconds, share if single_speaker else min(1.0, share), _clipped_share(diarization)
+    )
 
 
-def shared_seconds(own: tuple[Turn, ...], others: list[Turn]) -> float:
-    """Seconds of ``own`` turns in which any of the others' is running."""
+def overlap_seconds(own: Sequence[Turn], others: Sequence[Turn]) -> float:
+    """Seconds of ``own`` turns during which any of the other turns is active.
+
+    >>> from separative.rttm import Turn
+    >>> overlap_seconds([Turn("a", 0.0, 4.0)], [Turn("b", 1.0, 2.0), Turn("c", 1.5, 3.0)])
+    2.0
+    """
     covered = 0.0
     for turn in own:
-        pieces = sorted(
-            (max(turn.start, o.start), min(turn.end, o.end))
-            for o in others
-            if o.start < turn.end and o.end > turn.start
+        overlaps = sorted(
+            (max(turn.start, other.start), min(turn.end, other.end))
+            for other in others
+            if other.start < turn.end and other.end > turn.start
         )
         reached = turn.start
-        for start, end in pieces:
+        for start, end in overlaps:
             covered += max(0.0, end - max(start, reached))
             reached = max(reached, end)
     return covered
 
 
-def _clipped(meeting: Diarization) -> float:
-    """Share of samples at full scale in any channel that was heard, where it is held for two or more."""
-    blocks: Iterable[NDArray[np.float32]]
-    if isinstance(meeting.source, tuple):
-        blocks = [meeting.source[0]]
+def _clipped_share(diarization: Diarization) -> float:
+    """Share of samples where a processed channel stays at full scale for two samples or more."""
+    blocks: Iterable[Wave]
+    if isinstance(diarization.source, tuple):
+        blocks = [diarization.source[0]]
     else:
-        blocks = audio.stream(meeting.source, channels="each")
+        blocks = audio.stream(diarization.source, channels="each")
     clipped = total = 0
-    # Of a damaged file, what can be read: it was heard no further.
+    # A damaged file is measured up to the damage, as the diarization was.
     with suppress(AudioError):
         for block in blocks:
             full_CN = np.abs(np.atleast_2d(block)) >= FULL_SCALE
-            heard_CN = full_CN[:1] if meeting.channel_policy == "first" else full_CN
-            clipped += int((heard_CN[:, 1:] & heard_CN[:, :-1]).any(0).sum())
-            total += heard_CN.shape[1]
+            used_CN = full_CN[:1] if diarization.channel_policy == "first" else full_CN
+            clipped += int((used_CN[:, 1:] & used_CN[:, :-1]).any(0).sum())
+            total += used_CN.shape[1]
     return clipped / max(total, 1)
 
 
-# Segments of a recording that are kept for the cross-attention, evenly of those that are speech.
-MEMORY = 64
+def extract_recording(
+    diarization: Diarization, speaker: int, hash_: str, audio_bytes: bytes | None
+) -> EnrolledRecording:
+    """Collect what a gallery stores of one speaker of a diarized recording.
 
+    Args:
+        speaker: index of the speaker.
+        hash_: identifies the recording among those of the speaker.
+        audio_bytes: the audio file, or None to leave it out.
 
-def heard_of(meeting: Diarization, speaker: int, mark: str, sound: bytes | None) -> EnrolledRecording:
-    """What a recording says of one of its speakers."""
-    views, whose_WC = meeting.views, meeting.label_WC == speaker
-    speech_WC = (views.activity_WCS > 0.5).sum(-1).astype(np.float32)
-    if len(meeting.speakers) > 1:
-        # The memory would be the others' too.
-        query_E, some = meeting.speakers[speaker].embedding_E, np.zeros(0, np.int64)
+    >>> from separative import load_model
+    >>> from separative.inference import diarize
+    >>> recording = extract_recording(diarize(load_model(), "ann.wav"), 0, "3f2a", None)
+    >>> recording.source, recording.memory.shape[0] <= 64
+    ('ann.wav', True)
+    """
+    windows, own_WC = diarization.windows, diarization.window_speaker == speaker
+    speech_WC = (windows.activity > 0.5).sum(-1).astype(np.float32)
+    if len(diarization.speakers) > 1:
+        # The memory holds segments of all speakers, so none of it is stored.
+        query_E, kept = diarization.speakers[speaker].embedding, np.zeros(0, np.int64)
     else:
-        query_E = mean_embedding(views.query_WCE[whose_WC], speech_WC[whose_WC])
-        best = np.argsort(-views.memory_activity_M, kind="stable")
-        best = best[views.memory_activity_M[best] > 0]
-        some = np.sort(best[np.linspace(0, len(best) - 1, min(MEMORY, len(best))).astype(int)])
+        query_E = mean_embedding(windows.query[own_WC], speech_WC[own_WC])
+        speech = np.argsort(-windows.memory_logit, kind="stable")
+        speech = speech[windows.memory_logit[speech] > 0]
+        kept = np.sort(speech[np.linspace(0, len(speech) - 1, min(MEMORY_SEGMENTS, len(speech))).astype(int)])
     return EnrolledRecording(
-        Path(meeting.name).name,
-        mark,
-        meeting.speakers[speaker].speech_seconds,
+        Path(diarization.name).name,
+        hash_,
+        diarization.speakers[speaker].speech_seconds,
         query_E,
-        views.memory_ME[some],
-        views.memory_activity_M[some],
-        sound,
+        windows.memory[kept],
+        windows.memory_logit[kept],
+        audio_bytes,
     )
 
 
-def embedding(model: SeparativeEncoder, views: Sequence[EnrolledRecording]) -> Floats:
-    """What the queries of all recordings become when each gathers from all of them (method, section 3)."""
-    memory_ME = np.concatenate([view.memory_ME for view in views])
-    logit_M = np.concatenate([view.logit_M for view in views])
-    attended_VE = gather(model, np.stack([view.query_E for view in views]), memory_ME, logit_M)
-    return mean_embedding(attended_VE, np.array([view.seconds for view in views], np.float32))
+def speaker_embedding(model: SeparativeEncoder, recordings: Sequence[EnrolledRecording]) -> Floats:
+    """Embedding [E] (unit norm) of a speaker from all of their recordings.
 
+    The query of each recording attends to the memory of all recordings (method, section 3). The attended
+    embeddings are averaged, weighted by the seconds of speech.
 
-def heard_again(model: SeparativeEncoder, heard: EnrolledRecording) -> EnrolledRecording:
-    """The same recording, whose sound was kept, as another model hears it.
-
-    Raises:
-        GalleryError: it hears nobody there.
+    >>> from separative import load_model
+    >>> from separative.inference import diarize
+    >>> model = load_model()
+    >>> recording = extract_recording(diarize(model, "ann.wav"), 0, "3f2a", None)
+    >>> embedding = speaker_embedding(model, [recording])
+    >>> bool(abs(embedding @ embedding - 1) < 1e-5)
+    True
     """
-    assert heard.sound is not None
-    with tempfile.TemporaryDirectory() as beside:
-        # A label may be no file's name.
-        path = Path(beside) / "sound"
-        path.write_bytes(heard.sound)
-        meeting = replace(diarize(model, path), name=heard.source)
-    if not meeting.speakers:
-        raise GalleryError(f"{heard.source}: nobody is heard in it by the other model")
-    return heard_of(meeting, 0, heard.hash, heard.sound)
+    memory_ME = np.concatenate([recording.memory for recording in recordings])
+    logit_M = np.concatenate([recording.memory_logit for recording in recordings])
+    query_VE = np.stack([recording.query for recording in recordings])
+    attended_VE = attend_memory(model, query_VE, memory_ME, logit_M)
+    return mean_embedding(attended_VE, np.array([r.speech_seconds for r in recordings], np.float32))
 
 
-def sound_of(source: Audio) -> bytes:
-    """A sound file as it is, or a waveform as FLAC.
+def reembed_recording(model: SeparativeEncoder, recording: EnrolledRecording) -> EnrolledRecording:
+    """Process the stored audio of a recording with another model.
 
     Raises:
-        AudioError: a waveform that FLAC does not hold, of over eight channels say.
+        GalleryError: the model finds no speech in it.
+
+    >>> from dataclasses import replace
+    >>> from separative import load_model
+    >>> from separative.inference import diarize
+    >>> model = load_model()
+    >>> recording = extract_recording(diarize(model, "ann.wav"), 0, "3f2a", read_audio_bytes("ann.wav"))
+    >>> bool((reembed_recording(model, recording).query == recording.query).all())
+    True
+    """
+    assert recording.audio is not None
+    with tempfile.TemporaryDirectory() as folder:
+        # The label of the recording may not be a valid file name, so it is not used as one.
+        path = Path(folder) / "audio"
+        path.write_bytes(recording.audio)
+        diarization = replace(diarize(model, path), name=recording.source)
+    if not diarization.speakers:
+        raise GalleryError(
+            f"{recording.source}: the new model finds no speech in it; remove the speaker, or enrol them with"
+            " another recording"
+        )
+    return extract_recording(diarization, 0, recording.hash, recording.audio)
+
+
+def read_audio_bytes(source: Audio) -> bytes:
+    """Bytes of an audio file as they are, or of a waveform encoded as FLAC.
+
+    Raises:
+        AudioError: the file cannot be read, or FLAC cannot hold the waveform (more than eight channels).
+
+    >>> import numpy as np
+    >>> read_audio_bytes((np.zeros(1600, np.float32), 16000))[:4]
+    b'fLaC'
     """
     if not isinstance(source, tuple):
         return audio.file_bytes(Path(source))
@@ -168,29 +239,46 @@ def sound_of(source: Audio) -> bytes:
     try:
         soundfile.write(buffer, np.asarray(wave).T, rate, format="FLAC")
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"the waveform cannot be kept ({error.error_string})") from error
+        raise AudioError(
+            f"cannot encode the waveform as FLAC ({error.error_string}); enrol an audio file instead"
+        ) from error
     return buffer.getvalue()
 
 
-def packed(heard: EnrolledRecording) -> dict[str, Any]:
-    """For JSON."""
+def recording_to_json(recording: EnrolledRecording) -> dict[str, Any]:
+    """Convert a recording to JSON values; arrays and audio become base64 text.
+
+    >>> from separative import load_model
+    >>> from separative.inference import diarize
+    >>> recording = extract_recording(diarize(load_model(), "ann.wav"), 0, "3f2a", None)
+    >>> recording_from_json(recording_to_json(recording)).hash
+    '3f2a'
+    """
 
     def text(data: bytes) -> str:
         return base64.b64encode(data).decode()
 
     return {
-        "source": heard.source,
-        "hash": heard.hash,
-        "seconds": heard.seconds,
-        "query": text(heard.query_E.astype(np.float32).tobytes()),
-        "memory": text(heard.memory_ME.astype(np.float16).tobytes()),
-        "logit": text(heard.logit_M.astype(np.float16).tobytes()),
-        "sound": None if heard.sound is None else text(heard.sound),
+        "source": recording.source,
+        "hash": recording.hash,
+        "seconds": recording.speech_seconds,
+        "query": text(recording.query.astype(np.float32).tobytes()),
+        "memory": text(recording.memory.astype(np.float16).tobytes()),
+        "logit": text(recording.memory_logit.astype(np.float16).tobytes()),
+        "sound": None if recording.audio is None else text(recording.audio),
     }
 
 
-def unpacked(record: dict[str, Any]) -> EnrolledRecording:
-    """The reverse; KeyError, TypeError or ValueError for another record."""
+def recording_from_json(record: dict[str, Any]) -> EnrolledRecording:
+    """Reverse of :func:`recording_to_json`.
+
+    Raises:
+        KeyError, TypeError, ValueError: the record has another form.
+
+    >>> recording_from_json({})
+    Traceback (most recent call last):
+    KeyError: 'query'
+    """
     query_E = np.frombuffer(base64.b64decode(record["query"]), np.float32)
     memory = np.frombuffer(base64.b64decode(record["memory"]), np.float16)
     return EnrolledRecording(

@@ -1,7 +1,8 @@
-"""Nearest neighbours among very many embeddings: all are compared, as bytes, and the best anew, exactly.
+"""Nearest-neighbour search over many embeddings.
 
-A graph would be quicker still, but finds only half of ten neighbours among speakers who are like nobody
-(docs/experiments.md), and a file of it holds speakers who have been removed. A million take 128 MB here.
+A scan of 8-bit codes preselects candidates, which the gallery then compares by exact cosines. A graph index
+would be faster, but it finds only half of ten neighbours among evenly spread embeddings, and its file would
+still hold deleted speakers (docs/experiments.md). One million speakers need 128 MB.
 """
 
 from __future__ import annotations
@@ -18,21 +19,32 @@ from separative.types import Floats
 
 Ids = NDArray[np.int64]
 
-# Standard deviations of a component of an evenly drawn direction that a byte spans; beyond, it is clipped.
-SPAN = 6.0
-# Below so many for each thread, threads cost more than they save.
-FEWEST = 20_000
-# Rows that are judged together by the best of them.
-TOGETHER = 64
+# Range of an 8-bit code, in standard deviations of one component of a random unit vector. Larger values clip.
+CODE_RANGE = 6.0
+# With fewer embeddings per thread, starting threads costs more than it saves.
+MIN_ROWS_PER_THREAD = 20_000
+# Number of similarities in a group. Only the groups with the largest maxima are searched for the best.
+GROUP_SIZE = 64
 
 
 class EmbeddingIndex:
-    """Embeddings of unit norm by id, in memory at a byte a component."""
+    """Embeddings of unit norm by id, in memory as one byte per dimension.
+
+    Args:
+        size: number of dimensions.
+        threads: number of threads for a search; by default one per processor.
+
+    >>> import numpy as np
+    >>> index = EmbeddingIndex(2)
+    >>> index.update(np.array([7, 8]), np.eye(2, dtype=np.float32), deleted=[])
+    >>> int(index.nearest(np.array([0.0, 1.0]), count=1)[0])
+    8
+    """
 
     def __init__(self, size: int, threads: int | None = None) -> None:
         self.size, self.count = size, 0
         self.threads = threads or os.cpu_count() or 1
-        self._scale = 127.0 / min(1.0, SPAN / size**0.5)
+        self._scale = 127.0 / min(1.0, CODE_RANGE / size**0.5)
         self._row_of: dict[int, int] = {}
         self._id_N, self._code_NE = np.zeros(0, np.int64), np.zeros((0, size), np.int8)
         self._pool: ThreadPoolExecutor | None = None
@@ -40,26 +52,26 @@ class EmbeddingIndex:
     def __len__(self) -> int:
         return self.count
 
-    def update(self, ids: Ids, embed_NE: Floats, gone: list[int]) -> None:
-        """Take in new and changed embeddings, and forget those that are gone."""
-        code_NE = self._codes(embed_NE)
-        fresh = np.array([int(i) not in self._row_of for i in ids], bool)
-        for i, code_E in zip(ids[~fresh].tolist(), code_NE[~fresh], strict=True):
+    def update(self, ids: Ids, embeddings: Floats, deleted: list[int]) -> None:
+        """Add or replace embeddings [N,E] by id, and remove the ids in ``deleted``."""
+        code_NE = self._encode(embeddings)
+        new = np.array([int(i) not in self._row_of for i in ids], bool)
+        for i, code_E in zip(ids[~new].tolist(), code_NE[~new], strict=True):
             self._code_NE[self._row_of[i]] = code_E
-        wanted = self.count + int(fresh.sum())
-        if wanted > len(self._id_N):
-            room = max(wanted, 3 * len(self._id_N) // 2)
-            self._id_N = np.concatenate([self._id_N, np.zeros(room - len(self._id_N), np.int64)])
-            more = np.zeros((room - len(self._code_NE), self.size), np.int8)
+        count = self.count + int(new.sum())
+        if count > len(self._id_N):
+            capacity = max(count, 3 * len(self._id_N) // 2)
+            self._id_N = np.concatenate([self._id_N, np.zeros(capacity - len(self._id_N), np.int64)])
+            more = np.zeros((capacity - len(self._code_NE), self.size), np.int8)
             self._code_NE = np.concatenate([self._code_NE, more])
-        self._id_N[self.count : wanted] = ids[fresh]
-        self._code_NE[self.count : wanted] = code_NE[fresh]
-        self._row_of.update(zip(ids[fresh].tolist(), range(self.count, wanted), strict=True))
-        self.count = wanted
-        for i in gone:
+        self._id_N[self.count : count] = ids[new]
+        self._code_NE[self.count : count] = code_NE[new]
+        self._row_of.update(zip(ids[new].tolist(), range(self.count, count), strict=True))
+        self.count = count
+        for i in deleted:
             row = self._row_of.pop(i, None)
             if row is not None:
-                # The last one takes its place.
+                # Move the last row into the free place, so that rows stay contiguous.
                 self.count -= 1
                 last = int(self._id_N[self.count])
                 self._id_N[row], self._code_NE[row] = last, self._code_NE[self.count]
@@ -67,46 +79,49 @@ class EmbeddingIndex:
                 if last != i:
                     self._row_of[last] = row
 
-    def nearest(self, embed_E: Floats, count: int) -> Ids:
-        """Ids of ``count`` or more that are near, in no order."""
-        numkong, code_1E = _numkong(), self._codes(embed_E)[None]
-        parts = max(1, min(self.threads, self.count // FEWEST))
+    def nearest(self, embedding: Floats, count: int) -> Ids:
+        """Ids of the ``count`` or more nearest to an embedding [E], in no order."""
+        numkong, code_1E = _import_numkong(), self._encode(embedding)[None]
+        parts = max(1, min(self.threads, self.count // MIN_ROWS_PER_THREAD))
         edges = np.linspace(0, self.count, parts + 1).astype(int)
 
-        def look(part: int) -> Ids:
+        def search_part(part: int) -> Ids:
             low, high = edges[part], edges[part + 1]
             if high - low <= count:
                 return self._id_N[low:high].copy()
-            # Bytes are multiplied and summed as whole numbers, without rounding.
-            like_N1 = numkong.dots_packed(self._code_NE[low:high], numkong.dots_pack(code_1E))
-            ids: Ids = self._id_N[low + _largest(np.asarray(like_N1)[:, 0], count)]
+            # Products and sums of bytes are integers, computed without rounding.
+            similarity_N1 = numkong.dots_packed(self._code_NE[low:high], numkong.dots_pack(code_1E))
+            ids: Ids = self._id_N[low + _largest(np.asarray(similarity_N1)[:, 0], count)]
             return ids
 
         if parts == 1:
-            return look(0)
+            return search_part(0)
         self._pool = self._pool or ThreadPoolExecutor(self.threads)
-        return np.concatenate(list(self._pool.map(look, range(parts))))
+        return np.concatenate(list(self._pool.map(search_part, range(parts))))
 
-    def _codes(self, embed: Floats) -> NDArray[np.int8]:
-        codes: NDArray[np.int8] = np.rint(embed * self._scale).clip(-127, 127).astype(np.int8)
-        return codes
+    def _encode(self, embedding: Floats) -> NDArray[np.int8]:
+        code: NDArray[np.int8] = np.rint(embedding * self._scale).clip(-127, 127).astype(np.int8)
+        return code
 
 
-def _largest(like_N: NDArray[np.int32], count: int) -> Ids:
-    """Rows of the ``count`` largest, in no order: they lie in the ``count`` groups of the largest maxima."""
-    groups = len(like_N) // TOGETHER
+def _largest(similarity_N: NDArray[np.int32], count: int) -> Ids:
+    """Indices of the ``count`` largest values, in no order.
+
+    All of them are in the ``count`` groups with the largest maxima, so only these groups are searched.
+    """
+    groups = len(similarity_N) // GROUP_SIZE
     if groups <= count:
-        return np.argpartition(like_N, -count)[-count:]
-    # Every row of this table is a stretch, every column a group: maxima are taken of whole stretches.
-    best_G = like_N[: groups * TOGETHER].reshape(TOGETHER, groups).max(0)
+        return np.argpartition(similarity_N, -count)[-count:]
+    # In this table a column is a group: the maximum over rows is then vectorised over contiguous memory.
+    best_G = similarity_N[: groups * GROUP_SIZE].reshape(GROUP_SIZE, groups).max(0)
     chosen_K = np.argpartition(best_G, -count)[-count:]
-    row_M = (chosen_K + groups * np.arange(TOGETHER)[:, None]).ravel()
-    row_M = np.concatenate([row_M, np.arange(groups * TOGETHER, len(like_N))])
-    rows: Ids = row_M[np.argpartition(like_N[row_M], -count)[-count:]]
+    row_M = (chosen_K + groups * np.arange(GROUP_SIZE)[:, None]).ravel()
+    row_M = np.concatenate([row_M, np.arange(groups * GROUP_SIZE, len(similarity_N))])
+    rows: Ids = row_M[np.argpartition(similarity_N[row_M], -count)[-count:]]
     return rows
 
 
-def _numkong() -> Any:
+def _import_numkong() -> Any:
     try:
         import numkong
     except ImportError as error:

@@ -1,7 +1,8 @@
-"""The gallery's one file: speakers, what was heard in each of their recordings, and nothing of those removed.
+"""The gallery's only file, an SQLite database: speakers and what is stored of each of their recordings.
 
-SQLite in a folder: transactions keep writers apart and survive being killed; what is deleted is overwritten
-with zeros (``secure_delete``), and the rollback journal, unlike a write-ahead log, ends with its transaction.
+Transactions keep concurrent writers apart and survive a killed process. Deleted content is overwritten with
+zeros (``secure_delete``). The rollback journal is deleted at the end of each transaction; a write-ahead log
+would keep deleted content for longer.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import GalleryError, UnknownSpeakerError
+from separative.files import new_folder
 from separative.types import Floats
 
 FORMAT = "1"
 FILE = "gallery.sqlite"
-# Seconds that a writer waits for its turn.
-PATIENCE = 60.0
+# Seconds to wait for a database that another process has locked.
+LOCK_TIMEOUT_SECONDS = 60.0
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -52,236 +54,310 @@ CREATE TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY, change INTEGER NOT NULL
 
 @dataclass(frozen=True)
 class EnrolledSpeaker:
-    """A speaker of the gallery: ``seconds`` of speech in so many ``recordings``, ``added`` when (UTC)."""
+    """A speaker of a gallery.
+
+    Attributes:
+        recordings: number of recordings.
+        speech_seconds: speech in all recordings together.
+        added: time of the first enrolment (ISO 8601, UTC).
+        metadata: JSON values stored with the speaker.
+
+    >>> EnrolledSpeaker("ann", 2, 31.5, "2026-05-01T12:00:00+00:00", {"team": "blue"}).speech_seconds
+    31.5
+    """
 
     name: str
     recordings: int
-    seconds: float
+    speech_seconds: float
     added: str
     metadata: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class EnrolledRecording:
-    """What one recording says of a speaker: the query, and segments of theirs with the log-odds of speech, for
-    the cross-attention to gather from; ``hash`` of the sound, ``sound`` itself (FLAC) where it is kept."""
+    """What a gallery stores of one recording of a speaker.
+
+    Attributes:
+        source: file name or label of the recording.
+        hash: SHA-256 of the audio (or of the embedding, for a speaker taken from a diarization).
+        speech_seconds: speech of the speaker.
+        query: query of the cross-attention [E], unit norm.
+        memory: segment embeddings [M,E] that queries attend to.
+        memory_logit: log-odds of speech activity in each of these segments [M].
+        audio: bytes of the audio file, or None if they were not kept.
+
+    >>> import numpy as np
+    >>> query, memory = np.ones(4, np.float32) / 2, np.zeros((3, 4), np.float32)
+    >>> EnrolledRecording("ann.wav", "3f2a", 12.0, query, memory, np.zeros(3, np.float32)).audio is None
+    True
+    """
 
     source: str
     hash: str
-    seconds: float
-    query_E: Floats
-    memory_ME: Floats
-    logit_M: Floats
-    sound: bytes | None = None
+    speech_seconds: float
+    query: Floats
+    memory: Floats
+    memory_logit: Floats
+    audio: bytes | None = None
 
 
-class Rows:
-    """Typed access to the file; every method is one transaction, or part of the one that is open."""
+class GalleryStore:
+    """Typed access to the database. Every method is one transaction, or part of the open one.
+
+    Args:
+        folder: folder of the database; created if missing, unless ``create`` is False.
+        model: SHA-256 of the model's weights, stored in a new database.
+        size: number of embedding dimensions, stored in a new database.
+
+    Raises:
+        GalleryError: the folder holds other files, or a database of another format, or is damaged.
+
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> store = GalleryStore(Path("gallery"), model="3f2a", size=4)
+    >>> store.save_speaker("ann", np.ones(4) / 2, added="2026-05-01")
+    1
+    >>> store.names(), store.count()
+    (['ann'], 1)
+    >>> store.close()
+    """
 
     def __init__(self, folder: Path, *, model: str, size: int, create: bool = True) -> None:
         self.path = folder / FILE
         if not self.path.is_file():
             if not create:
-                raise GalleryError(f"no gallery at '{folder}': add a speaker to make one")
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise GalleryError(f"{folder} holds something else: name a new folder for the gallery")
+                raise GalleryError(f"no gallery at '{folder}'; create one with: separative gallery add")
+            new_folder(folder, "the gallery", GalleryError)
             folder.mkdir(parents=True, exist_ok=True)
         self.size = size
-        # Threads of a server take turns under a lock of theirs.
-        self.db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        # Threads of a server share the connection; the gallery's lock serialises them.
+        self.connection = sqlite3.connect(
+            self.path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+        )
         try:
-            self.db.execute("PRAGMA secure_delete=ON")
-            self.db.execute("PRAGMA foreign_keys=ON")
-            self.db.execute("PRAGMA temp_store=MEMORY")
-            with self.writing():
+            self.connection.execute("PRAGMA secure_delete=ON")
+            self.connection.execute("PRAGMA foreign_keys=ON")
+            self.connection.execute("PRAGMA temp_store=MEMORY")
+            with self.write_transaction():
                 for statement in SCHEMA.split(";"):
-                    self.db.execute(statement)
-                self.db.executemany(
+                    self.connection.execute(statement)
+                self.connection.executemany(
                     "INSERT OR IGNORE INTO fact VALUES (?, ?)",
                     [("format", FORMAT), ("model", model), ("size", str(size)), ("change", "0")],
                 )
         except sqlite3.DatabaseError as error:
-            self.db.close()
-            raise GalleryError(f"{self.path} is no gallery that can be read: {error}") from error
-        if self.fact("format") != FORMAT:
-            found = self.fact("format")
-            self.db.close()
-            raise GalleryError(f"{self.path} is a gallery of format {found}, not {FORMAT}")
+            self.connection.close()
+            raise GalleryError(f"{self.path} is not a readable gallery database: {error}") from error
+        if self.setting("format") != FORMAT:
+            found = self.setting("format")
+            self.connection.close()
+            raise GalleryError(f"{self.path} has gallery format {found}; this version reads format {FORMAT}")
 
     def close(self) -> None:
-        self.db.close()
+        """Close the database."""
+        self.connection.close()
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """One transaction: all of it, or nothing. Waits until no other process writes."""
-        if self.db.in_transaction:
+    def write_transaction(self) -> Iterator[None]:
+        """Write everything in the block, or nothing. Waits while another process writes.
+
+        Raises:
+            GalleryError: the database stays locked, the disk is full, or it is read-only.
+        """
+        if self.connection.in_transaction:
             yield
             return
         try:
-            self.db.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self.db.execute("COMMIT")
+                self.connection.execute("COMMIT")
             except BaseException:
-                if self.db.in_transaction:
-                    self.db.execute("ROLLBACK")
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
                 raise
         except sqlite3.OperationalError as error:
-            # Locked for too long, disk full, read-only.
-            raise GalleryError(f"{self.path}: nothing was written ({error})") from error
+            raise GalleryError(f"cannot write {self.path}; nothing was changed ({error})") from error
 
-    def fact(self, name: str) -> str:
-        return str(self._found("SELECT value FROM fact WHERE name = ?", [name])[0][0])
+    @contextmanager
+    def read_transaction(self) -> Iterator[None]:
+        """Let all reads in the block see the same state."""
+        if self.connection.in_transaction:
+            yield
+            return
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.connection.execute("COMMIT")
 
-    def set_fact(self, name: str, value: str) -> None:
-        with self.writing():
-            self.db.execute("UPDATE fact SET value = ? WHERE name = ?", [value, name])
+    def setting(self, name: str) -> str:
+        """Value of ``format``, ``model``, ``size`` or ``change``."""
+        return str(self._rows("SELECT value FROM fact WHERE name = ?", [name])[0][0])
 
-    def next_change(self) -> int:
-        """Number every change, so that others know what is new; inside a transaction."""
-        self.db.execute("UPDATE fact SET value = CAST(value AS INTEGER) + 1 WHERE name = 'change'")
-        return int(self.fact("change"))
+    def set_setting(self, name: str, value: str) -> None:
+        """Replace a value that :meth:`setting` returns."""
+        with self.write_transaction():
+            self.connection.execute("UPDATE fact SET value = ? WHERE name = ?", [value, name])
 
-    def speaker(self, name: str) -> int | None:
-        found = self._found("SELECT id FROM speaker WHERE name = ?", [name])
+    def _next_change(self) -> int:
+        """Count one more change, so that readers know what to update. Call it inside a transaction."""
+        self.connection.execute("UPDATE fact SET value = CAST(value AS INTEGER) + 1 WHERE name = 'change'")
+        return int(self.setting("change"))
+
+    def speaker_id(self, name: str) -> int | None:
+        """Id of a speaker, or None if no speaker has this name."""
+        found = self._rows("SELECT id FROM speaker WHERE name = ?", [name])
         return int(found[0][0]) if found else None
 
     def names(self) -> list[str]:
-        return [row[0] for row in self._found("SELECT name FROM speaker ORDER BY name")]
+        """Names of all speakers, sorted."""
+        return [row[0] for row in self._rows("SELECT name FROM speaker ORDER BY name")]
 
     def count(self) -> int:
-        return int(self._found("SELECT COUNT(*) FROM speaker")[0][0])
+        """Number of speakers."""
+        return int(self._rows("SELECT COUNT(*) FROM speaker")[0][0])
 
-    def listed(self) -> list[EnrolledSpeaker]:
-        """All speakers by name."""
-        found = self._found(
+    def speakers(self) -> list[EnrolledSpeaker]:
+        """All speakers, sorted by name."""
+        rows = self._rows(
             "SELECT name, COUNT(recording.id), COALESCE(SUM(seconds), 0), added, metadata FROM speaker"
             " LEFT JOIN recording ON speaker.id = recording.speaker GROUP BY speaker.id ORDER BY name"
         )
-        return [EnrolledSpeaker(n, c, s, a, json.loads(m)) for n, c, s, a, m in found]
-
-    def recordings(self, speaker: int) -> list[EnrolledRecording]:
-        """What was heard of a speaker, in the order of enrolment."""
         return [
-            EnrolledRecording(source, hash_, seconds, *self._arrays(query, memory, logit), sound)
-            for source, hash_, seconds, query, memory, logit, sound in self._found(
-                "SELECT source, hash, seconds, query, memory, logit, sound FROM recording"
-                " WHERE speaker = ? ORDER BY id",
-                [speaker],
-            )
+            EnrolledSpeaker(name, recordings, seconds, added, json.loads(metadata))
+            for name, recordings, seconds, added, metadata in rows
         ]
 
-    def hashes(self, speaker: int) -> set[str]:
-        """Of all recordings that a speaker is enrolled with."""
-        return {row[0] for row in self._found("SELECT hash FROM recording WHERE speaker = ?", [speaker])}
+    def recordings(self, speaker: int) -> list[EnrolledRecording]:
+        """Recordings of a speaker, in the order of enrolment."""
+        rows = self._rows(
+            "SELECT source, hash, seconds, query, memory, logit, sound FROM recording"
+            " WHERE speaker = ? ORDER BY id",
+            [speaker],
+        )
+        return [
+            EnrolledRecording(
+                source,
+                hash_,
+                seconds,
+                np.frombuffer(query, np.float32),
+                np.frombuffer(memory, np.float16).reshape(-1, self.size).astype(np.float32),
+                np.frombuffer(logit, np.float16).astype(np.float32),
+                audio,
+            )
+            for source, hash_, seconds, query, memory, logit, audio in rows
+        ]
 
-    def put_speaker(
-        self, name: str, embed_E: Floats, *, added: str = "", metadata: dict[str, Any] | None = None
+    def recording_hashes(self, speaker: int) -> set[str]:
+        """Hashes of all recordings of a speaker."""
+        return {row[0] for row in self._rows("SELECT hash FROM recording WHERE speaker = ?", [speaker])}
+
+    def save_speaker(
+        self, name: str, embedding: Floats, *, added: str = "", metadata: dict[str, Any] | None = None
     ) -> int:
-        """A new speaker or a new embedding of one; metadata of a known one are added to."""
-        with self.writing():
-            known = self.speaker(name)
-            change, blob = self.next_change(), np.asarray(embed_E, np.float32).tobytes()
+        """Add a speaker, or replace the embedding of one and merge the metadata; returns the id."""
+        with self.write_transaction():
+            known = self.speaker_id(name)
+            change, blob = self._next_change(), np.asarray(embedding, np.float32).tobytes()
             if known is None:
-                row = [name, added, json.dumps(metadata or {}), blob, change]
-                made = self.db.execute(
+                inserted = self.connection.execute(
                     "INSERT INTO speaker (name, added, metadata, embedding, change) VALUES (?, ?, ?, ?, ?)",
-                    row,
+                    [name, added, json.dumps(metadata or {}), blob, change],
                 )
-                return int(made.lastrowid or 0)
-            self.db.execute(
+                return int(inserted.lastrowid or 0)
+            self.connection.execute(
                 "UPDATE speaker SET embedding = ?, change = ? WHERE id = ?", [blob, change, known]
             )
             if metadata:
-                old = self._found("SELECT metadata FROM speaker WHERE id = ?", [known])
+                old = self._rows("SELECT metadata FROM speaker WHERE id = ?", [known])
                 new = json.dumps(json.loads(old[0][0]) | metadata)
-                self.db.execute("UPDATE speaker SET metadata = ? WHERE id = ?", [new, known])
+                self.connection.execute("UPDATE speaker SET metadata = ? WHERE id = ?", [new, known])
             return known
 
-    def put_recording(self, speaker: int, heard: EnrolledRecording) -> None:
-        """Raises GalleryError for a recording that the speaker is enrolled with already."""
-        with self.writing():
+    def add_recording(self, speaker: int, recording: EnrolledRecording) -> None:
+        """Add a recording to a speaker.
+
+        Raises:
+            GalleryError: the speaker already has this recording.
+        """
+        with self.write_transaction():
             try:
-                self.db.execute(
+                self.connection.execute(
                     "INSERT INTO recording (speaker, source, hash, seconds, query, memory, logit, sound)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     [
                         speaker,
-                        heard.source,
-                        heard.hash,
-                        heard.seconds,
-                        heard.query_E.astype(np.float32).tobytes(),
-                        heard.memory_ME.astype(np.float16).tobytes(),
-                        heard.logit_M.astype(np.float16).tobytes(),
-                        heard.sound,
+                        recording.source,
+                        recording.hash,
+                        recording.speech_seconds,
+                        recording.query.astype(np.float32).tobytes(),
+                        recording.memory.astype(np.float16).tobytes(),
+                        recording.memory_logit.astype(np.float16).tobytes(),
+                        recording.audio,
                     ],
                 )
             except sqlite3.IntegrityError as error:
-                raise GalleryError(f"{heard.source}: the speaker is enrolled with it already") from error
+                raise GalleryError(
+                    f"{recording.source}: the speaker is already enrolled with this recording"
+                ) from error
 
-    def forget_recordings(self, speaker: int) -> None:
-        with self.writing():
-            self.db.execute("DELETE FROM recording WHERE speaker = ?", [speaker])
+    def delete_recordings(self, speaker: int) -> None:
+        """Delete all recordings of a speaker, but not the speaker."""
+        with self.write_transaction():
+            self.connection.execute("DELETE FROM recording WHERE speaker = ?", [speaker])
 
-    def remove(self, names: Sequence[str]) -> None:
-        """Speakers and all that was heard of them."""
-        with self.writing():
-            for name in names:
-                known = self.speaker(name)
-                if known is None:
-                    raise UnknownSpeakerError(f"no speaker '{name}' in {self.path.parent}")
-                self.db.execute("DELETE FROM speaker WHERE id = ?", [known])
-                self.db.execute("INSERT INTO gone VALUES (?, ?)", [known, self.next_change()])
-
-    def changed_since(self, change: int) -> tuple[NDArray[np.int64], Floats, list[int], int]:
-        """Ids and embeddings [N,E] that are new or other since that change, ids that are gone, and now."""
-        with self.reading():
-            found = self._found("SELECT id, embedding FROM speaker WHERE change > ? ORDER BY id", [change])
-            gone = [row[0] for row in self._found("SELECT id FROM gone WHERE change > ?", [change])]
-            now = int(self.fact("change"))
-        ids = np.array([row[0] for row in found], np.int64)
-        embed_NE = np.frombuffer(b"".join(row[1] for row in found), np.float32).reshape(-1, self.size)
-        return ids, embed_NE, gone, now
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """All reads of the block see one state."""
-        if self.db.in_transaction:
-            yield
-            return
-        self.db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self.db.execute("COMMIT")
-
-    def embeddings(self, ids: Sequence[int]) -> tuple[list[str], Floats]:
-        """Names and embeddings [N,E] of those of the ids that are still there."""
-        return self._named(f"WHERE id IN ({','.join('?' * len(ids))})", list(ids))
-
-    def some(self, count: int) -> tuple[list[str], Floats]:
-        """Names and embeddings [N,E] of the first ``count`` by name."""
-        return self._named("ORDER BY name LIMIT ?", [count])
-
-    def _named(self, which: str, values: list[int]) -> tuple[list[str], Floats]:
-        found = self._found(f"SELECT name, embedding FROM speaker {which}", values)
-        embed_NE = np.frombuffer(b"".join(row[1] for row in found), np.float32).reshape(-1, self.size)
-        return [row[0] for row in found], embed_NE
-
-    def _found(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows that answer a question.
+    def delete_speakers(self, names: Sequence[str]) -> None:
+        """Delete speakers and their recordings; all of them or none.
 
         Raises:
-            GalleryError: another process has kept the file to itself for longer than PATIENCE.
+            UnknownSpeakerError: a name is not in the gallery.
+        """
+        with self.write_transaction():
+            for name in names:
+                known = self.speaker_id(name)
+                if known is None:
+                    raise UnknownSpeakerError(f"no speaker '{name}' in {self.path.parent}")
+                self.connection.execute("DELETE FROM speaker WHERE id = ?", [known])
+                self.connection.execute("INSERT INTO gone VALUES (?, ?)", [known, self._next_change()])
+
+    def changed_since(self, change: int) -> tuple[NDArray[np.int64], Floats, list[int], int]:
+        """What has changed since a change number.
+
+        Returns:
+            Ids [N] and embeddings [N,E] of new and changed speakers, ids of deleted speakers, and the latest
+            change number.
+        """
+        with self.read_transaction():
+            changed = self._rows("SELECT id, embedding FROM speaker WHERE change > ? ORDER BY id", [change])
+            deleted = [row[0] for row in self._rows("SELECT id FROM gone WHERE change > ?", [change])]
+            latest = int(self.setting("change"))
+        ids = np.array([row[0] for row in changed], np.int64)
+        return ids, self._embeddings(changed), deleted, latest
+
+    def embeddings(self, ids: Sequence[int]) -> tuple[list[str], Floats]:
+        """Names and embeddings [N,E] of speakers by id; ids of deleted speakers are skipped."""
+        return self._named_embeddings(f"WHERE id IN ({','.join('?' * len(ids))})", list(ids))
+
+    def first_embeddings(self, count: int) -> tuple[list[str], Floats]:
+        """Names and embeddings [N,E] of the first ``count`` speakers by name."""
+        return self._named_embeddings("ORDER BY name LIMIT ?", [count])
+
+    def _named_embeddings(self, condition: str, values: list[int]) -> tuple[list[str], Floats]:
+        rows = self._rows(f"SELECT name, embedding FROM speaker {condition}", values)
+        return [row[0] for row in rows], self._embeddings(rows)
+
+    def _embeddings(self, rows: list[tuple[Any, ...]]) -> Floats:
+        """Embeddings [N,E] from the second column of rows."""
+        return np.frombuffer(b"".join(row[1] for row in rows), np.float32).reshape(-1, self.size)
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query.
+
+        Raises:
+            GalleryError: another process has locked the database for longer than LOCK_TIMEOUT_SECONDS.
         """
         try:
-            return self.db.execute(statement, values).fetchall()
+            return self.connection.execute(statement, values).fetchall()
         except sqlite3.OperationalError as error:
-            raise GalleryError(f"{self.path} cannot be read now ({error})") from error
-
-    def _arrays(self, query: bytes, memory: bytes, logit: bytes) -> tuple[Floats, Floats, Floats]:
-        return (
-            np.frombuffer(query, np.float32),
-            np.frombuffer(memory, np.float16).reshape(-1, self.size).astype(np.float32),
-            np.frombuffer(logit, np.float16).astype(np.float32),
-        )
+            raise GalleryError(f"cannot read {self.path} now; try again later ({error})") from error

@@ -1,35 +1,40 @@
-"""What a model says of recordings: every speaker's embedding, activity, waveform; who is who."""
+"""Use a model: embed, separate, verify, identify and diarize recordings, and write the results."""
 
 from separative.inference.bulk import Cut, embed_corpus
-from separative.inference.diarize import (
-    Diarization,
-    Match,
-    Speaker,
-    describe_diarization,
-    diarize,
-    identify,
-)
+from separative.inference.diarize import Diarization, Speaker, diarize
 from separative.inference.forward import embed, embed_many, separate
-from separative.inference.output import write_embeddings, write_waveforms
-from separative.inference.recording import LONGEST, MIN_SPEECH, Audio, Recording, Stream
-from separative.inference.separated import write_voices
-from separative.inference.streaming import StreamingDiarizer, Update
-from separative.inference.verify import Verification, verify
+from separative.inference.output import (
+    describe_diarization,
+    describe_recording,
+    write_embeddings,
+    write_waveforms,
+)
+from separative.inference.recording import (
+    MAX_RECORDING_SECONDS,
+    MIN_SPEECH_SECONDS,
+    Audio,
+    Recording,
+    Stream,
+)
+from separative.inference.separated import write_speakers
+from separative.inference.streaming import StreamingDiarizer, StreamingUpdate
+from separative.inference.verify import Candidate, Verification, identify, verify
 
 __all__ = [
-    "LONGEST",
-    "MIN_SPEECH",
+    "MAX_RECORDING_SECONDS",
+    "MIN_SPEECH_SECONDS",
     "Audio",
+    "Candidate",
     "Cut",
     "Diarization",
-    "Match",
     "Recording",
     "Speaker",
     "Stream",
     "StreamingDiarizer",
-    "Update",
+    "StreamingUpdate",
     "Verification",
     "describe_diarization",
+    "describe_recording",
     "diarize",
     "embed",
     "embed_corpus",
@@ -38,6 +43,6 @@ __all__ = [
     "separate",
     "verify",
     "write_embeddings",
-    "write_voices",
+    "write_speakers",
     "write_waveforms",
 ]

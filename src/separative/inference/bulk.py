@@ -1,14 +1,13 @@
-"""A whole corpus embedded into a folder of Parquet files: resumable, nothing lost and nothing twice.
+"""Embed a whole corpus into a folder of Parquet files. An interrupted call can be repeated and continues.
 
-Recordings are dealt to parts of fixed size in their order. A part is computed from its recordings alone and
-appears whole or not at all, so whoever computes it, and however often a worker dies, the folder ends up the
-same.
+The recordings are split in order into parts of fixed size, one file each. A part depends on its recordings
+only and is written atomically. The result is therefore the same whichever process computes a part, and
+however often a worker fails.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from separative import audio
 from separative.errors import AudioError, MissingExtraError, SeparativeError, choose
-from separative.files import atomic_path, write_json
-from separative.inference.forward import run
-from separative.inference.recording import ChannelPolicy, Loaded, load
+from separative.files import atomic_path, read_json, write_json
+from separative.inference.forward import process_batch
+from separative.inference.recording import ChannelPolicy, LoadedRecording, load
 from separative.types import Progress
 
 if TYPE_CHECKING:
@@ -30,7 +29,12 @@ Engine = Literal["local", "ray"]
 
 
 class Cut(NamedTuple):
-    """A stretch of a sound file, in seconds; the whole file if ``seconds`` is None."""
+    """A part of an audio file: ``start`` and length in seconds, or the whole file if ``seconds`` is None.
+
+    Example:
+        >>> Cut("ann-1", Path("ann.wav"), start=1.0, seconds=2.5).seconds
+        2.5
+    """
 
     id: str
     path: Path
@@ -50,51 +54,65 @@ def embed_corpus(
     address: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Embed every recording; returns the folder, with ``part-<n>.parquet`` and ``plan.json``.
+    """Embed all speakers of many recordings; returns the folder, with ``part-<n>.parquet`` and ``plan.json``.
 
-    A row is a speaker: ``id`` and ``seconds`` of the recording, ``stream``, ``speech_seconds``, ``embedding``,
-    ``activity`` with ``segment_seconds``, ``model`` (hash of the weights), ``error``. A recording in which
-    nobody is audible has no row; one that cannot be read has one with its ``error``.
+    A row is a speaker: ``id`` and ``seconds`` of the recording, ``stream``, ``speech_seconds``,
+    ``embedding``, ``activity`` with ``segment_seconds``, ``model`` (hash of the weights), ``error``. A
+    recording without an audible speaker has no row. A recording that cannot be read has one row, with its
+    ``error``.
 
     Args:
-        folder: new, or of an earlier call with the same recordings, model and sizes, which goes on.
-        part_size: recordings in a file.
-        batch: recordings in a forward pass.
-        engine: ``local``, this process; or ``ray``, the workers of a Ray cluster, which must see the
-            recordings and the folder under the same paths. A worker that dies has its part done by another.
-        address: of the cluster; by default one is started on this machine.
+        folder: a new folder, or the folder of an earlier call with the same recordings, model and settings,
+            which then continues.
+        part_size: number of recordings in a file.
+        batch: number of recordings in a forward pass.
+        channels: how several channels become one.
+        engine: ``local`` uses this process; ``ray`` uses the workers of a Ray cluster, which must see the
+            recordings and the folder under the same paths. If a worker fails, another one repeats its part.
+        address: address of the cluster; by default one is started on this machine.
         progress: called with (done, total) recordings.
 
     Raises:
-        MissingExtraError: pyarrow is not installed, or ray where it is asked for.
-        SeparativeError: the folder is of other recordings, another model or other sizes; names what differs.
+        MissingExtraError: pyarrow is not installed, or the engine is ``ray`` and Ray is not installed.
+        SeparativeError: the folder belongs to other recordings, another model or other settings; the message
+            names the first difference.
+
+    Example:
+        >>> import separative
+        >>> from pyarrow import parquet
+        >>> cuts = [Cut("one", Path("bob.wav")), Cut("two", Path("mixture.wav"))]
+        >>> folder = separative.embed_corpus(separative.load_model(), cuts, "embeddings")
+        >>> parquet.read_table(folder / "part-000000.parquet")["id"].to_pylist()
+        ['one', 'two', 'two']
     """
     choose(engine, ("local", "ray"), "engine")
     if address is not None and engine != "ray":
-        raise SeparativeError(f"address '{address}': the engine '{engine}' has none; valid with: ray")
+        raise SeparativeError(
+            f"an address is valid with the engine 'ray' only, not with '{engine}': '{address}'"
+        )
     folder = Path(folder).resolve()
     parts = plan_parts(model, cuts, folder, part_size, channels)
     done = len(cuts) - sum(len(part) for _, part in parts)
-    finished = (
-        _by_ray(model, parts, batch, channels, address)
+    counts = (
+        _write_parts_with_ray(model, parts, batch, channels, address)
         if engine == "ray"
         else (write_part(model, part, path, batch=batch, channels=channels) for path, part in parts)
     )
-    for count in finished:
+    for count in counts:
         done += count
         if progress is not None:
             progress(done, len(cuts))
     return folder
 
 
-def _by_ray(
+def _write_parts_with_ray(
     model: SeparativeEncoder,
     parts: Sequence[tuple[Path, Sequence[Cut]]],
     batch: int,
     channels: ChannelPolicy,
     address: str | None,
 ) -> Iterator[int]:
-    """The sizes of parts as workers of a cluster finish them."""
+    """Write the parts with the workers of a cluster; yields the size of each part when it is finished."""
     try:
         import ray
     except ImportError as error:
@@ -103,19 +121,19 @@ def _by_ray(
     if started:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        # A part is a file, whole or absent: doing one twice is harmless, so any failure is tried again.
-        work = ray.remote(num_cpus=1, max_retries=5)(_work)
-        shared = ray.put(model)
-        waiting = [work.remote(shared, list(part), path, batch, channels) for path, part in parts]
-        while waiting:
-            ready, waiting = ray.wait(waiting)
+        # Writing a part twice gives the same file, so every failure may be retried.
+        task = ray.remote(num_cpus=1, max_retries=5)(_write_part_task)
+        shared_model = ray.put(model)
+        pending = [task.remote(shared_model, list(part), path, batch, channels) for path, part in parts]
+        while pending:
+            ready, pending = ray.wait(pending)
             yield from ray.get(ready)
     finally:
         if started:
             ray.shutdown()
 
 
-def _work(
+def _write_part_task(
     model: SeparativeEncoder, part: Sequence[Cut], path: Path, batch: int, channels: ChannelPolicy
 ) -> int:
     import torch
@@ -127,7 +145,20 @@ def _work(
 def plan_parts(
     model: SeparativeEncoder, cuts: Sequence[Cut], folder: Path, part_size: int, channels: ChannelPolicy
 ) -> list[tuple[Path, Sequence[Cut]]]:
-    """The parts that are not there yet, with their recordings; the folder is made, or checked."""
+    """Return the files of the parts that are still missing, with their recordings.
+
+    Creates the folder and its plan, or checks that an existing plan is the same.
+
+    Raises:
+        SeparativeError: the folder belongs to other recordings, another model or other settings.
+
+    Example:
+        >>> import separative
+        >>> cuts = [Cut(name, Path(f"{name}.wav")) for name in ("ann", "bob", "noise")]
+        >>> [(path.name, len(part)) for path, part
+        ...  in plan_parts(separative.load_model(), cuts, Path("embeddings"), part_size=2, channels="mean")]
+        [('part-000000.parquet', 2), ('part-000001.parquet', 1)]
+    """
     digest = hashlib.sha256()
     for cut in cuts:
         digest.update(f"{cut.id}\n{cut.path}\n{cut.start}\n{cut.seconds}\n".encode())
@@ -140,11 +171,11 @@ def plan_parts(
     }
     path = folder / PLAN
     if path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
-        if differing := sorted(key for key in plan if there.get(key) != plan[key]):
+        existing = read_json(path)
+        if differing := sorted(key for key in plan if existing.get(key) != plan[key]):
             raise SeparativeError(
-                f"{folder} was begun with another '{differing[0]}': go on with the same recordings, model and"
-                " sizes, or name a new folder"
+                f"{folder} was started with another '{differing[0]}'; use the same recordings, model and"
+                " settings, or choose a new folder"
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,24 +190,34 @@ def plan_parts(
 def write_part(
     model: SeparativeEncoder, part: Sequence[Cut], path: Path, *, batch: int, channels: ChannelPolicy
 ) -> int:
-    """Embed the recordings of one part and write it; returns how many they are."""
+    """Embed the recordings of one part and write its file; returns the number of recordings.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+
+    Example:
+        >>> import separative
+        >>> cuts = [Cut("one", Path("ann.wav")), Cut("gone", Path("gone.wav"))]
+        >>> write_part(separative.load_model(), cuts, Path("part.parquet"), batch=2, channels="mean")
+        2
+    """
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise MissingExtraError("embedding a corpus", "bulk") from error
     rows: list[dict[str, Any]] = []
-    hashed = str(model.card.get("sha256", ""))
+    model_hash = str(model.card.get("sha256", ""))
     for start in range(0, len(part), batch):
-        loaded: list[tuple[Cut, Loaded]] = []
+        loaded: list[tuple[Cut, LoadedRecording]] = []
         for cut in part[start : start + batch]:
             try:
                 loaded.append((cut, _load(cut, model.rate, channels)))
             except AudioError as error:
-                rows.append({"id": cut.id, "model": hashed, "error": str(error)})
+                rows.append({"id": cut.id, "model": model_hash, "error": str(error)})
         if not loaded:
             continue
-        recordings = run(model, [item for _, item in loaded], separate=False)
+        recordings = process_batch(model, [item for _, item in loaded], separate=False)
         for (cut, _), recording in zip(loaded, recordings, strict=True):
             rows += [
                 {
@@ -184,10 +225,10 @@ def write_part(
                     "stream": speaker.stream,
                     "seconds": recording.seconds,
                     "speech_seconds": speaker.speech_seconds,
-                    "embedding": speaker.embedding_E,
-                    "activity": speaker.activity_S,
+                    "embedding": speaker.embedding,
+                    "activity": speaker.activity,
                     "segment_seconds": speaker.segment_seconds,
-                    "model": hashed,
+                    "model": model_hash,
                 }
                 for speaker in recording.speakers
             ]
@@ -197,7 +238,8 @@ def write_part(
             ("stream", pyarrow.int32()),
             ("seconds", pyarrow.float64()),
             ("speech_seconds", pyarrow.float64()),
-            # Not of a fixed size, though they are: readers before Arrow 22 fail where some are missing.
+            # All have the same size. Still a list of variable size, because readers before Arrow 22 fail on
+            # missing values in lists of fixed size.
             ("embedding", pyarrow.list_(pyarrow.float32())),
             ("activity", pyarrow.list_(pyarrow.float32())),
             ("segment_seconds", pyarrow.float64()),
@@ -205,19 +247,19 @@ def write_part(
             ("error", pyarrow.string()),
         ]
     )
-    # In the order of the recordings, whatever was refused first.
-    place = {cut.id: number for number, cut in enumerate(part)}
-    rows.sort(key=lambda row: (place[row["id"]], -row.get("speech_seconds", 0.0)))
-    with atomic_path(path) as beside:
-        parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), beside)
+    # Rows in the order of the recordings; errors were appended first.
+    order = {cut.id: number for number, cut in enumerate(part)}
+    rows.sort(key=lambda row: (order[row["id"]], -row.get("speech_seconds", 0.0)))
+    with atomic_path(path) as temporary:
+        parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), temporary)
     return len(part)
 
 
-def _load(cut: Cut, rate: int, channels: ChannelPolicy) -> Loaded:
+def _load(cut: Cut, rate: int, channels: ChannelPolicy) -> LoadedRecording:
     if cut.seconds is None:
         return load(cut.path, rate, channels)
-    wave_N, own = audio.read(cut.path, rate, channels=channels, start=cut.start, seconds=cut.seconds)
+    wave_N, own_rate = audio.read(cut.path, rate, channels=channels, start=cut.start, seconds=cut.seconds)
     try:
-        return replace(load((wave_N, own), rate), name=str(cut.path))
+        return replace(load((wave_N, own_rate), rate), name=str(cut.path))
     except AudioError as error:
         raise AudioError(str(error).replace("the waveform", str(cut.path))) from error

@@ -1,11 +1,10 @@
-"""Recordings of any length: who spoke when, each speaker's embedding over all of it, and their voices."""
+"""Diarize recordings of any length: who spoke when, and one embedding per speaker."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,49 +12,81 @@ from numpy.typing import NDArray
 from separative import audio
 from separative.errors import AudioError, SeparativeError, choose
 from separative.inference.cluster import cluster_speakers, mean_embedding
-from separative.inference.recording import MIN_SPEECH, Audio, Blocks, ChannelPolicy
-from separative.inference.verify import embed_side, evidence
-from separative.inference.windows import Keep, Views, WindowGrid, answers, hear
-from separative.metrics import log_odds
-from separative.rttm import Turn, turns_of
+from separative.inference.recording import MIN_SPEECH_SECONDS, Audio, BlockReader, ChannelPolicy
+from separative.inference.verify import same_speaker_cosine
+from separative.inference.windows import (
+    WindowCache,
+    WindowGrid,
+    WindowOutputs,
+    attend_recording,
+    run_windows,
+)
+from separative.rttm import Turn, frames_to_turns
 from separative.types import Floats, Progress, Wave
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
 WINDOW, HOP = 2.0, 1.0
-"""Seconds of a window, and from one to the next."""
-
-SAME = 0.5
-"""Cosine above which two voices are one, for a model whose card does not say."""
+"""Length of a window and distance from one to the next, in seconds."""
 
 INSET = 0.5
-"""Segments by which speech begins after, and ends before, those that hold any of it: a segment counts as
-speech if any of it is loud, and on average half of the first and of the last is not."""
+"""Segments by which a turn begins after the start of its first segment and ends before the end of its last.
+
+A segment counts as speech if any part of it is loud. On average, half of the first and half of the last
+segment of a turn is silent.
+"""
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """A speaker of a recording: ``turns`` in seconds, ``embedding_E`` gathered over all of it (unit norm),
-    ``activity_T`` probability of speech in each segment of ``Diarization.segment_seconds``."""
+    """A speaker of a diarized recording.
+
+    Attributes:
+        name: "speaker1", "speaker2", ...
+        turns: when the speaker talks, in seconds.
+        embedding: embedding over the whole recording [E], unit norm.
+        activity: probability of speech [T] in each segment of ``Diarization.segment_seconds``.
+
+    Example:
+        >>> import separative
+        >>> speaker = separative.diarize(separative.load_model(), "meeting.wav").speakers[0]
+        >>> speaker.name, speaker.embedding.shape, speaker.activity.shape
+        ('speaker1', (128,), (308,))
+    """
 
     name: str
     turns: tuple[Turn, ...]
-    embedding_E: Wave
-    activity_T: Wave
+    embedding: Wave
+    activity: Wave
 
     @property
     def speech_seconds(self) -> float:
+        """Total length of the turns."""
         return sum(turn.end - turn.start for turn in self.turns)
 
 
 @dataclass(frozen=True)
 class Diarization:
-    """Who spoke when in a recording, the most talkative first.
+    """Who spoke when in a recording; the result of :func:`diarize`.
 
-    ``views`` is what the model said of its windows, for :func:`assign_speakers` to go by again; ``label_WC`` whose
-    each stream of each window is (−1: nobody's), for :func:`write_voices` ·
-    ``damage`` what ended the recording before its time, in a sentence; empty for none.
+    Attributes:
+        name: path of the audio file, or "the waveform".
+        source: the recording itself, for later passes.
+        rate: sampling rate of the model in hertz.
+        seconds: length of what was read.
+        channels, channel_policy: number of channels of the input, and how they were made one.
+        segment_seconds: length of a segment of the speakers' activity.
+        speakers: the one with most speech first.
+        windows: outputs of the model for every window; :func:`assign_speakers` can use them again.
+        window_speaker: index of the speaker of each stream in each window [W, C]; -1 for none.
+        damage: the error that ended a damaged file early; empty otherwise.
+
+    Example:
+        >>> import separative
+        >>> diarization = separative.diarize(separative.load_model(), "meeting.wav", speakers=2)
+        >>> [speaker.name for speaker in diarization.speakers]
+        ['speaker1', 'speaker2']
     """
 
     name: str
@@ -66,13 +97,13 @@ class Diarization:
     channel_policy: ChannelPolicy
     segment_seconds: float
     speakers: tuple[Speaker, ...]
-    views: Views
-    label_WC: NDArray[np.int64]
+    windows: WindowOutputs
+    window_speaker: NDArray[np.int64]
     damage: str = ""
 
     @property
     def turns(self) -> list[Turn]:
-        """Of all speakers, by start."""
+        """Turns of all speakers, ordered by start."""
         return sorted((turn for s in self.speakers for turn in s.turns), key=lambda t: (t.start, t.speaker))
 
 
@@ -85,186 +116,132 @@ def diarize(
     channels: ChannelPolicy = "mean",
     window: float = WINDOW,
     hop: float = HOP,
-    keep: str | Path | None = None,
+    cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Diarization:
-    """Who spoke when in a recording of any length, in memory that hardly grows with it.
+    """Find who spoke when in a recording of any length, in memory that hardly grows with the length.
 
-    The recording goes through the model in overlapping windows. The embeddings of all streams of all windows
-    are clustered: there may be more speakers than the model has streams, as long as no more speak at once. A
-    speaker's embedding gathers what answers it from the whole recording (method, section 3).
+    The model runs over overlapping windows. The embeddings of all streams of all windows are clustered, so
+    there may be more speakers than the model has streams, as long as no more speak at the same time. The
+    embedding of a speaker attends to the whole recording (method, section 3).
 
     Args:
-        source: a sound file, or a waveform with its rate.
-        speakers: how many there are, if known.
-        attention: False leaves the cross-attention over windows out, to see what it does.
-        window, hop: seconds of a window, and from one to the next.
-        keep: a file (.npz) for what was heard so far, of sound files only: a call that was stopped goes on
-            from there. It stays, and serves later calls for the same recording.
+        source: an audio file, or a waveform with its sampling rate.
+        speakers: number of speakers; estimated if None.
+        attention: False skips the cross-attention over windows, to measure what it adds.
+        channels: how several channels become one.
+        window, hop: length of a window and distance from one to the next, in seconds.
+        cache: file (.npz) for the outputs of finished windows, for audio files only. After an interruption, a
+            call with the same file continues there. The file is kept for later calls with this recording.
         progress: called with (done, total) samples.
 
     Raises:
-        AudioError: unreadable, too short, silent or NaN. A file that is damaged later on is diarized up to
-            there; ``damage`` then says what is wrong with it.
-        SeparativeError: fewer than one speaker.
+        AudioError: the recording is unreadable, too short or silent, or has NaN samples. A file that is
+            damaged later on is diarized up to that point, and ``damage`` holds the error.
+        SeparativeError: ``speakers`` is less than one.
+
+    Example:
+        >>> import separative
+        >>> diarization = separative.diarize(separative.load_model(), "meeting.wav", speakers=2)
+        >>> first, *_ = diarization.turns
+        >>> 0 <= first.start < first.end <= diarization.seconds
+        True
     """
     if speakers is not None and speakers < 1:
-        raise SeparativeError(f"speakers {speakers}: a recording has one or more")
+        raise SeparativeError(f"speakers is {speakers}; a recording has at least one")
     choose(channels, get_args(ChannelPolicy), "channel policy", AudioError)
     name, seconds, count = _header(source)
-    if seconds < MIN_SPEECH:
-        raise AudioError(f"{name} lasts {seconds:.2f} s; an embedding needs {MIN_SPEECH} s of speech")
-    grid = WindowGrid.of(model, window, hop)
-    blocks, held = Blocks(source, model.rate, channels), None
-    if keep is not None and not isinstance(source, tuple):
-        held = Keep(Path(keep), _fingerprint(model, Path(source), channels, grid))
-    views = hear(model, blocks, grid, round(seconds * model.rate), keep=held, progress=progress)
-    if not views.activity_WCS.any():
-        raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH} s of speech")
-    found, label_WC = assign_speakers(model, views, speakers=speakers, attention=attention)
+    if seconds < MIN_SPEECH_SECONDS:
+        raise AudioError(
+            f"{name} is {seconds:.2f} s long; an embedding needs {MIN_SPEECH_SECONDS} s of speech"
+        )
+    grid = WindowGrid.for_model(model, window, hop)
+    blocks, window_cache = BlockReader(source, model.rate, channels), None
+    if cache is not None and not isinstance(source, tuple):
+        window_cache = WindowCache(Path(cache), _cache_key(model, Path(source), channels, grid))
+    windows = run_windows(
+        model, blocks, grid, round(seconds * model.rate), cache=window_cache, progress=progress
+    )
+    if not windows.activity.any():
+        raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
+    found, window_speaker = assign_speakers(model, windows, speakers=speakers, attention=attention)
     return Diarization(
         name,
         source,
         model.rate,
-        views.samples / model.rate,
+        windows.samples / model.rate,
         count,
         channels,
         model.segment_seconds,
         found,
-        views,
-        label_WC,
+        windows,
+        window_speaker,
         blocks.damage,
     )
 
 
 def assign_speakers(
     model: SeparativeEncoder,
-    views: Views,
+    windows: WindowOutputs,
     *,
     speakers: int | None = None,
     attention: bool = True,
 ) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
-    """The speakers of a recording that was heard, and whose each stream of each window is [W,C].
+    """Find the speakers from the outputs of all windows.
 
-    Arguments as of :func:`diarize`.
+    Returns the speakers, and the index of the speaker of each stream in each window [W, C], -1 for none.
+    ``speakers`` and ``attention`` as in :func:`diarize`.
+
+    Example:
+        >>> import separative
+        >>> model = separative.load_model()
+        >>> diarization = separative.diarize(model, "meeting.wav")
+        >>> speakers, window_speaker = assign_speakers(model, diarization.windows, speakers=1)
+        >>> len(speakers), set(window_speaker.flat) <= {-1, 0}
+        (1, True)
     """
-    active_WCS = views.activity_WCS > 0.5
+    active_WCS = windows.activity > 0.5
     alone_WCS = active_WCS & (active_WCS.sum(1, keepdims=True) == 1)
     speech_WC, alone_WC = (x.sum(-1) * np.float32(model.segment_seconds) for x in (active_WCS, alone_WCS))
-    # Who is there, each window says of itself: answers from one memory draw speakers together. Whose a stream
-    # is, answers then say better (docs/experiments.md).
-    query_WCE = views.query_WCE
+    # Speakers are found by the windows' queries, because embeddings that attend to the same memory move
+    # towards each other. Streams are matched with the found speakers by attended embeddings, which is more
+    # accurate (docs/experiments.md).
+    query_WCE = windows.query
     attended_WCE = None
     if attention and model.cross is not None:
-        attended_WCE = answers(model, query_WCE.reshape(-1, query_WCE.shape[2]), views).reshape(
-            query_WCE.shape
-        )
+        query_QE = query_WCE.reshape(-1, query_WCE.shape[2])
+        attended_WCE = attend_recording(model, query_QE, windows).reshape(query_WCE.shape)
     label_WC, _ = cluster_speakers(
         query_WCE,
         speech_WC,
         alone_WC,
-        same=same_speaker_cosine(model),
+        same_cosine=same_speaker_cosine(model),
         speakers=speakers,
-        attended_WCE=attended_WCE,
+        attended=attended_WCE,
     )
-    return _speakers(model, views, label_WC, speech_WC, attention)
+    return _describe_speakers(model, windows, label_WC, speech_WC, attention)
 
 
-def same_speaker_cosine(model: SeparativeEncoder) -> float:
-    """Cosine above which two voices are one: what the model's card says; else where its calibration has no
-    evidence either way; else SAME."""
-    calibration = model.card.get("calibration")
-    even = SAME if calibration is None else -calibration["offset"] / calibration["scale"]
-    return float(model.card.get("same", even))
-
-
-@dataclass(frozen=True)
-class Match:
-    """An enrolled speaker beside one of a recording: the cosine, and what it is worth by the model's
-    calibration (None without one): log-likelihood ratio in nats and probability at the prior."""
-
-    name: str
-    score: float
-    llr: float | None
-    probability: float | None
-
-
-def identify(
+def _describe_speakers(
     model: SeparativeEncoder,
-    meeting: Diarization,
-    enrolled: Mapping[str, Audio | Sequence[Audio]],
-    *,
-    prior: float = 0.5,
-    channels: ChannelPolicy = "mean",
-) -> list[list[Match]]:
-    """Every enrolled speaker beside each speaker of a recording, the likeliest first.
-
-    Nobody beside speakers who speak for less than MIN_SPEECH: so little is no evidence.
-
-    Args:
-        enrolled: recordings of each by name, one or several; the most talkative voice in each counts.
-        prior: probability that an enrolled speaker is one of the recording's, before listening.
-
-    Raises:
-        AudioError: a recording cannot be taken or holds too little speech.
-        SeparativeError: a prior that is not between 0 and 1.
-    """
-    log_odds(prior)
-    voices = {name: embed_side(model, recordings, channels) for name, recordings in enrolled.items()}
-    found = []
-    for speaker in meeting.speakers:
-        matches = []
-        for name, embed_E in voices.items() if speaker.speech_seconds >= MIN_SPEECH else ():
-            score = float(embed_E @ speaker.embedding_E)
-            llr, probability, _ = evidence(model, score, prior) or (None, None, None)
-            matches.append(Match(name, score, llr, probability))
-        found.append(sorted(matches, key=lambda match: -match.score))
-    return found
-
-
-def describe_diarization(
-    meeting: Diarization, matches: Sequence[Sequence[Match]] | None = None, *, embeddings: bool = True
-) -> dict[str, Any]:
-    """A meeting as plain numbers and strings for JSON; ``matches`` as of :func:`identify`."""
-    speakers: list[dict[str, Any]] = []
-    for number, speaker in enumerate(meeting.speakers):
-        speakers.append(
-            {
-                "name": speaker.name,
-                "speech_seconds": round(speaker.speech_seconds, 3),
-                "turns": [[round(turn.start, 3), round(turn.end, 3)] for turn in speaker.turns],
-                **({"embedding": [float(x) for x in speaker.embedding_E]} if embeddings else {}),
-                **({"matches": [asdict(match) for match in matches[number]]} if matches else {}),
-            }
-        )
-    return {
-        "recording": meeting.name,
-        "rate": meeting.rate,
-        "seconds": round(meeting.seconds, 3),
-        "channels": meeting.channels,
-        "channel_policy": meeting.channel_policy,
-        "speakers": speakers,
-    }
-
-
-def _speakers(
-    model: SeparativeEncoder,
-    views: Views,
+    windows: WindowOutputs,
     label_WC: NDArray[np.int64],
     speech_WC: Floats,
     attention: bool,
 ) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
-    """The speakers, the most talkative first, and labels [W,C] in their order."""
-    grid, count = views.grid, int(label_WC.max(initial=-1)) + 1
-    query_KE = np.zeros((count, views.query_WCE.shape[2]), np.float32)
+    """Make a :class:`Speaker` of each cluster, the one with most speech first; renumber the labels [W,C]."""
+    grid, count = windows.grid, int(label_WC.max(initial=-1)) + 1
+    query_KE = np.zeros((count, windows.query.shape[2]), np.float32)
     for k in range(count):
-        query_KE[k] = mean_embedding(views.query_WCE[label_WC == k], speech_WC[label_WC == k])
-    embed_KE = answers(model, query_KE, views, attention=attention) if count else query_KE
-    activity_KT = _activity(views, label_WC, count)
-    length, end, shift = grid.segment / model.rate, views.samples / model.rate, grid.lead / model.rate
+        query_KE[k] = mean_embedding(windows.query[label_WC == k], speech_WC[label_WC == k])
+    embed_KE = attend_recording(model, query_KE, windows, attention=attention) if count else query_KE
+    activity_KT = _speaker_activity(windows, label_WC, count)
+    length, end, shift = grid.segment / model.rate, windows.samples / model.rate, grid.lead / model.rate
     turns_K = [
         [(max(0.0, t.start - shift), min(end, t.end - shift)) for t in turns]
-        for turns in (turns_of(a_T[None] > 0.5, [""], length, inset=INSET * length) for a_T in activity_KT)
+        for turns in (
+            frames_to_turns(a_T[None] > 0.5, [""], length, inset=INSET * length) for a_T in activity_KT
+        )
     ]
     order = sorted(range(count), key=lambda k: sum(start - stop for start, stop in turns_K[k]))
     speakers: list[Speaker] = []
@@ -276,26 +253,27 @@ def _speakers(
     return tuple(speakers), rank[label_WC]
 
 
-def _activity(views: Views, label_WC: NDArray[np.int64], count: int) -> Floats:
+def _speaker_activity(windows: WindowOutputs, label_WC: NDArray[np.int64], count: int) -> Floats:
     """Probability of speech [K,T] of each speaker in each segment of the recording.
 
-    Windows overlap: each segment is judged by all, those in whose middle it lies above all.
+    A segment gets the weighted mean over all windows that contain it. The weight falls linearly from the
+    middle of a window to its ends.
     """
-    grid, frames = views.grid, views.grid.segments(views.samples)
+    grid, frames = windows.grid, windows.grid.segments(windows.samples)
     weight_S = np.minimum(np.arange(grid.window) + 1, np.arange(grid.window, 0, -1)).astype(np.float32)
     sum_KT = np.zeros((count, frames + grid.window), np.float32)
     weight_T = np.zeros(frames + grid.window, np.float32)
     for w, label_C in enumerate(label_WC):
-        place = slice(w * grid.hop, w * grid.hop + grid.window)
-        weight_T[place] += weight_S
+        inside = slice(w * grid.hop, w * grid.hop + grid.window)
+        weight_T[inside] += weight_S
         for k in set(label_C[label_C >= 0].tolist()):
-            sum_KT[k, place] += weight_S * views.activity_WCS[w, label_C == k].max(0)
+            sum_KT[k, inside] += weight_S * windows.activity[w, label_C == k].max(0)
     sum_KT /= np.maximum(weight_T, 1e-9)
     return sum_KT[:, :frames]
 
 
 def _header(source: Audio) -> tuple[str, float, int]:
-    """Name, seconds and channels."""
+    """Name, length in seconds and number of channels."""
     if isinstance(source, tuple):
         wave, rate = source
         return "the waveform", wave.shape[-1] / rate, 1 if wave.ndim == 1 else len(wave)
@@ -303,6 +281,6 @@ def _header(source: Audio) -> tuple[str, float, int]:
     return str(source), header.seconds, header.channels
 
 
-def _fingerprint(model: SeparativeEncoder, path: Path, channels: ChannelPolicy, grid: WindowGrid) -> str:
-    """What the windows' figures depend on, in one string."""
-    return f"{model.card.get('sha256')} {path.resolve()} {audio.stamp(path)} {channels} {grid}"
+def _cache_key(model: SeparativeEncoder, path: Path, channels: ChannelPolicy, grid: WindowGrid) -> str:
+    """Everything that the outputs of the windows depend on, as one string."""
+    return f"{model.card.get('sha256')} {path.resolve()} {audio.file_stamp(path)} {channels} {grid}"

@@ -1,8 +1,8 @@
-"""A model as ONNX: one graph from waveforms of any number and length to speakers.
+"""Export a model to ONNX: one graph from a batch of waveforms of any length to streams.
 
-Complex numbers and views of overlapping frames do not carry over well. The exported front end does the same
-arithmetic in real numbers: the transform is a strided convolution with its own basis, and its inverse the
-transposed one.
+ONNX has little support for complex numbers and overlapping frames. The exported front end therefore computes
+the Fourier transform with real numbers: a strided convolution with sines and cosines, and the transposed
+convolution for the inverse.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import copy
 import json
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,8 @@ from separative.files import atomic_path
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-# The oldest torch known to export: 2.8 does not follow the lengths.
-EXPORTS = "2.13"
+# Oldest version of torch known to work. Graphs exported by 2.8 do not accept other lengths.
+MIN_TORCH = "2.13"
 
 OUTPUTS = {
     "embedding": {0: "batch"},
@@ -37,37 +39,43 @@ OUTPUTS = {
 
 
 def export(model: SeparativeEncoder, path: str | Path, *, separate: bool = True) -> Path:
-    """Write a model as ``path`` (.onnx), its card among the file's metadata; returns the path.
+    """Export a model to ``path`` (.onnx), with its card in the file's metadata; returns the path.
 
-    Input: ``mixture`` float32 [batch, samples] at the model's rate, all of one length. Outputs: ``embedding``
-    and ``query`` [batch, streams, E] of unit norm, ``activity`` [batch, streams, segments] probabilities,
-    ``segment`` [batch, streams, segments, E], and ``waveform`` [batch, streams, samples].
+    Input: ``mixture``, float32 [batch, samples], at the model's rate and all of one length. Outputs:
+    ``embedding`` and ``query`` [batch, streams, E] of unit norm, ``activity`` [batch, streams, segments]
+    (probabilities), ``segment`` [batch, streams, segments, E], and ``waveform`` [batch, streams, samples].
 
     Args:
-        model: with the ``stft`` or ``conv`` front end, in evaluation mode.
-        separate: False leaves the waveforms out, and what only they need.
+        model: a model with the ``stft`` or ``conv`` front end, in evaluation mode.
+        separate: False leaves out the waveforms and the layers that only they need.
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
-        ModelError: another suffix, or a torch that cannot.
+        ModelError: the path has another suffix, or this version of torch cannot export the model.
+
+    Example:
+        >>> import separative
+        >>> separative.export(separative.load_model(), "model.pt")
+        Traceback (most recent call last):
+        separative.errors.ModelError: model.pt: the name of an exported model must end in .onnx
     """
     path = Path(path)
     if path.suffix != ".onnx":
-        raise ModelError(f"{path}: a model is exported to a file that ends in .onnx")
+        raise ModelError(f"{path}: the name of an exported model must end in .onnx")
     try:
         import onnx
-        import onnxscript  # noqa: F401 (torch's exporter asks for it)
+        import onnxscript  # noqa: F401 (torch's exporter imports it)
     except ImportError as error:
         raise MissingExtraError("exporting a model", "export") from error
-    whole = _Whole(model, separate).eval()
+    wrapper = _ExportWrapper(model, separate).eval()
     names = [name for name in OUTPUTS if separate or name != "waveform"]
     example = 0.1 * torch.randn(2, model.rate, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=model.config.window)},)
-    with warnings.catch_warnings(), torch.no_grad(), _quiet("torch.onnx", "onnxscript"):
+    with warnings.catch_warnings(), torch.no_grad(), _quiet_loggers("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
-                whole,
+                wrapper,
                 (example,),
                 input_names=["mixture"],
                 output_names=names,
@@ -78,19 +86,19 @@ def export(model: SeparativeEncoder, path: str | Path, *, separate: bool = True)
             )
         except torch.onnx.OnnxExporterError as error:
             raise ModelError(
-                f"torch {torch.__version__} cannot export this model; version {EXPORTS} can"
+                f"torch {torch.__version__} cannot export this model; use torch {MIN_TORCH} or later"
             ) from error
     assert program is not None
     graph = program.model_proto
     entry = graph.metadata_props.add()
     entry.key, entry.value = "separative", json.dumps(_card(model))
-    with atomic_path(path) as beside:
-        onnx.save(graph, str(beside))
+    with atomic_path(path) as temporary:
+        onnx.save(graph, str(temporary))
     return path
 
 
-class _Whole(nn.Module):
-    """The model with a front end of real numbers, and outputs in a fixed order."""
+class _ExportWrapper(nn.Module):
+    """The model with a real-valued front end, and its outputs in a fixed order."""
 
     def __init__(self, model: SeparativeEncoder, separate: bool) -> None:
         super().__init__()
@@ -117,9 +125,9 @@ class _RealStft(nn.Module):
         self.grid, self.features, self.mask_size = front.grid, front.features, front.mask_size
         window, bins = front.grid.window, front.grid.window // 2 + 1
         turn_FW = torch.arange(bins).double().outer(torch.arange(window).double()) * (2 * torch.pi / window)
-        # Real and imaginary parts side by side, as the network has them.
+        # Real and imaginary parts alternate, as in the network's representation.
         wave_KW = torch.stack([turn_FW.cos(), -turn_FW.sin()], dim=1).flatten(0, 1)
-        # All but the first and last bin stand for two of the inverse transform's.
+        # All bins except the first and the last count twice, for their negative frequencies.
         twice_F = torch.full((bins,), 2.0, dtype=torch.float64)
         twice_F[0] = twice_F[-1] = 1.0
         back_KW = wave_KW * twice_F.repeat_interleave(2).unsqueeze(1) / window
@@ -128,20 +136,20 @@ class _RealStft(nn.Module):
         self.register_buffer("mel_FM", front.mel_FM)
 
     def analyse(self, mix_BN: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
-        from separative.model.frontend import features_of
+        from separative.model.frontend import spectral_features
 
         left = self.grid.window - self.grid.hop
         right = self.grid.frames(mix_BN.shape[-1]) * self.grid.hop - mix_BN.shape[-1]
         padded_B1N = F.pad(mix_BN, (left, right)).unsqueeze(1)
         parts_BTK = F.conv1d(padded_B1N, self.analysis_K1W, stride=self.grid.hop).transpose(1, 2)
         parts_BTF2 = parts_BTK.unflatten(-1, (-1, 2))
-        features = features_of(parts_BTF2 / self.grid.window**0.5, self.mel_FM, valid_BT)
+        features = spectral_features(parts_BTF2 / self.grid.window**0.5, self.mel_FM, valid_BT)
         return features, parts_BTK * valid_BT.unsqueeze(-1)
 
     def synthesise(self, raw_BCTM: Tensor, represent_BTK: Tensor, samples: int) -> Tensor:
-        from separative.model.frontend import mask_of
+        from separative.model.frontend import complex_mask
 
-        real, imaginary = mask_of(raw_BCTM).unbind(-1)
+        real, imaginary = complex_mask(raw_BCTM).unbind(-1)
         a, b = represent_BTK.unsqueeze(1).unflatten(-1, (-1, 2)).unbind(-1)
         masked = torch.stack([real * a - imaginary * b, real * b + imaginary * a], dim=-1).flatten(-2)
         waves = F.conv_transpose1d(
@@ -153,22 +161,20 @@ class _RealStft(nn.Module):
 
 
 def _card(model: SeparativeEncoder) -> dict[str, Any]:
-    """What a user of the graph must know; names of speakers stay behind."""
+    """The model's card without the names of training speakers, with the architecture and the rate."""
     card = {key: value for key, value in model.card.items() if key != "data"}
     return card | {"architecture": model.config.model_dump(mode="json"), "rate": model.rate}
 
 
-class _quiet:  # noqa: N801 (reads as a verb)
-    """Loggers that tell of every step of an export hold their peace."""
-
-    def __init__(self, *names: str) -> None:
-        self.loggers = [logging.getLogger(name) for name in names]
-
-    def __enter__(self) -> None:
-        self.levels = [logger.level for logger in self.loggers]
-        for logger in self.loggers:
-            logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for logger, level in zip(self.loggers, self.levels, strict=True):
+@contextmanager
+def _quiet_loggers(*names: str) -> Iterator[None]:
+    """Show only errors of the given loggers inside the block."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""The one pass through the model that every verb of this room shares."""
+"""Separate and embed short recordings: one forward pass of the model over a padded batch."""
 
 from __future__ import annotations
 
@@ -9,72 +9,118 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from separative.errors import AudioError
-from separative.inference.recording import MIN_SPEECH, Audio, ChannelPolicy, Loaded, Recording, Stream, load
+from separative.inference.recording import (
+    MIN_SPEECH_SECONDS,
+    Audio,
+    ChannelPolicy,
+    LoadedRecording,
+    Recording,
+    Stream,
+    load,
+)
 from separative.types import Wave
 
 if TYPE_CHECKING:
-    from separative.model import Separated, SeparativeEncoder
+    from separative.model import EncoderOutput, SeparativeEncoder
 
 
 def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
-    """Every stream of a recording, audible or not: embedding, activity, and waveform at the input's level.
+    """Separate a recording: waveform, embedding and speech activity of every stream.
+
+    Waveforms have the level of the input. Inaudible streams are included.
 
     Raises:
         AudioError: see :func:`separative.inference.recording.load`.
+
+    Example:
+        >>> import separative
+        >>> recording = separative.separate(separative.load_model(), "mixture.wav")
+        >>> [len(speaker.waveform) for speaker in recording.speakers]
+        [103016, 103016]
     """
-    return run(model, [load(source, model.rate, channels)])[0]
+    return process_batch(model, [load(source, model.rate, channels)])[0]
 
 
 def embed(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
-    """As :func:`separate`, without waveforms (half of the time): at least one speaker is audible.
+    """Embed the speakers of a recording. Like :func:`separate` without waveforms, in half of the time.
 
     Raises:
-        AudioError: as :func:`separate`, or no stream holds MIN_SPEECH seconds of speech.
+        AudioError: see :func:`separative.inference.recording.load`; or no stream has MIN_SPEECH_SECONDS of
+            speech.
+
+    Example:
+        >>> import separative
+        >>> model = separative.load_model()
+        >>> ann, again, bob = (separative.embed(model, f"{name}.wav").speakers[0].embedding
+        ...                    for name in ("ann", "ann-2", "bob"))
+        >>> bool(ann @ again > ann @ bob)
+        True
     """
-    recordings = run(model, [load(source, model.rate, channels)], separate=False)
-    need_speech(recordings)
+    recordings = process_batch(model, [load(source, model.rate, channels)], separate=False)
+    require_speech(recordings)
     return recordings[0]
 
 
 def embed_many(
     model: SeparativeEncoder, sources: Iterable[Audio], *, batch: int = 8, channels: ChannelPolicy = "mean"
 ) -> Iterator[Recording]:
-    """:func:`embed` for many recordings, ``batch`` at a time, in their order; results as if done singly.
+    """Embed many recordings, ``batch`` at a time, and yield the results in order.
 
-    None is refused for want of speech: a recording may have no audible speaker.
+    Results equal those of :func:`embed`, except that a recording without an audible speaker is not refused.
 
     Raises:
-        AudioError: on reaching a recording that cannot be taken.
+        AudioError: when a recording is reached that cannot be loaded.
+
+    Example:
+        >>> import separative
+        >>> recordings = separative.embed_many(separative.load_model(), ["bob.wav", "mixture.wav"])
+        >>> [len(recording.speakers) for recording in recordings]
+        [1, 2]
     """
-    rest = iter(sources)
-    while some := list(islice(rest, batch)):
-        yield from run(model, [load(source, model.rate, channels) for source in some], separate=False)
+    remaining = iter(sources)
+    while some := list(islice(remaining, batch)):
+        loaded = [load(source, model.rate, channels) for source in some]
+        yield from process_batch(model, loaded, separate=False)
 
 
-def run(
-    model: SeparativeEncoder, loaded: Sequence[Loaded], *, shared: bool = False, separate: bool = True
+def process_batch(
+    model: SeparativeEncoder,
+    recordings: Sequence[LoadedRecording],
+    *,
+    shared: bool = False,
+    separate: bool = True,
 ) -> list[Recording]:
-    """One padded batch through the model.
+    """Run loaded recordings through the model in one padded batch.
 
-    ``shared``: all recordings are views of one memory. ``separate``: also the speakers' waveforms.
+    Args:
+        shared: treat all recordings as views of one condition group, so that the cross-attention of each
+            reads the segments of all.
+        separate: also compute waveforms.
+
+    Example:
+        >>> import separative
+        >>> model = separative.load_model()
+        >>> views = [load(path, model.rate) for path in ("bob.wav", "mixture.wav")]
+        >>> [recording.seconds for recording in process_batch(model, views, shared=True, separate=False)]
+        [6.7870625, 6.4385]
     """
-    heard = forward(model, [item.wave_N for item in loaded], shared=shared, separate=separate)
-    activity_BCS = heard.activity_BCS.sigmoid().cpu().numpy()
-    real_BS = heard.valid_BS.cpu().numpy() > 0
+    output = forward(model, [item.waveform for item in recordings], shared=shared, separate=separate)
+    activity_BCS = output.activity_BCS.sigmoid().cpu().numpy()
+    real_BS = output.valid_BS.cpu().numpy() > 0
     estimate_BCN, attended_BCE, query_BCE = (
-        x.float().cpu().numpy() for x in (heard.estimate_BCN, heard.attended_BCE, heard.query_BCE)
+        x.float().cpu().numpy() for x in (output.estimate_BCN, output.attended_BCE, output.query_BCE)
     )
-    recordings = []
-    for b, item in enumerate(loaded):
-        samples = len(item.wave_N)
+    results = []
+    for b, item in enumerate(recordings):
+        samples = len(item.waveform)
         seconds = samples / model.rate
-        speakers = []
+        streams = []
         for c in range(model.streams):
             activity_S = activity_BCS[b, c, real_BS[b]]
-            # The last segment may reach beyond the end of the recording.
+            # The last segment may extend beyond the end of the recording.
             speech = min(float((activity_S > 0.5).sum()) * model.segment_seconds, seconds)
-            # Copies, so that one speaker kept does not keep the whole padded batch in memory.
-            speakers.append(
+            # Copies, because a view of one row would keep the whole padded batch in memory.
+            streams.append(
                 Stream(
                     c,
                     attended_BCE[b, c].copy(),
@@ -83,20 +129,29 @@ def run(
                     model.segment_seconds,
                     speech,
                     estimate_BCN[b, c, :samples].copy(),
-                    speech >= MIN_SPEECH,
+                    speech >= MIN_SPEECH_SECONDS,
                 )
             )
-        speakers.sort(key=lambda t: (-t.speech_seconds, t.stream))
-        recordings.append(
-            Recording(item.name, model.rate, seconds, tuple(speakers), item.channels, item.channel_policy)
+        streams.sort(key=lambda stream: (-stream.speech_seconds, stream.stream))
+        results.append(
+            Recording(item.name, model.rate, seconds, tuple(streams), item.channels, item.channel_policy)
         )
-    return recordings
+    return results
 
 
 def forward(
     model: SeparativeEncoder, waves: Sequence[Wave], *, shared: bool = False, separate: bool = True
-) -> Separated:
-    """Pad waveforms to one batch and run the model without gradients, on the device it lives on."""
+) -> EncoderOutput:
+    """Pad waveforms to one batch and run the model on its device, without gradients.
+
+    ``shared`` and ``separate`` as in :func:`process_batch`.
+
+    Example:
+        >>> import numpy as np, separative
+        >>> output = forward(separative.load_model(), [np.zeros(16000), np.zeros(8000)])
+        >>> output.estimate_BCN.shape, output.attended_BCE.shape
+        (torch.Size([2, 2, 16000]), torch.Size([2, 2, 128]))
+    """
     import torch
 
     device = next(model.parameters()).device
@@ -106,18 +161,30 @@ def forward(
         row_N[: len(wave_N)] = torch.from_numpy(np.ascontiguousarray(wave_N, dtype=np.float32))
     group_B = torch.zeros(len(waves), dtype=torch.long) if shared else torch.arange(len(waves))
     with torch.inference_mode():
-        heard: Separated = model(
+        output: EncoderOutput = model(
             mix_BN.to(device),
             group_B=group_B.to(device),
             length_B=length_B.to(device),
             separate=separate,
         )
-    return heard
+    return output
 
 
-def need_speech(recordings: Sequence[Recording]) -> None:
-    """Refuse recordings among whose streams none is audible."""
+def require_speech(recordings: Sequence[Recording]) -> None:
+    """Raise an error if none of the recordings has an audible stream.
+
+    Raises:
+        AudioError: no stream has MIN_SPEECH_SECONDS of speech.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> import separative
+        >>> recording = separative.separate(separative.load_model(), "bob.wav")
+        >>> require_speech([replace(recording, streams=recording.streams[1:])])
+        Traceback (most recent call last):
+        separative.errors.AudioError: bob.wav: 0.00 s of speech found; an embedding needs 0.5 s
+    """
     if not any(recording.speakers for recording in recordings):
         names = ", ".join(recording.name for recording in recordings)
         most = max(recording.streams[0].speech_seconds for recording in recordings)
-        raise AudioError(f"{names}: {most:.2f} s of speech found; an embedding needs {MIN_SPEECH} s")
+        raise AudioError(f"{names}: {most:.2f} s of speech found; an embedding needs {MIN_SPEECH_SECONDS} s")

@@ -1,10 +1,11 @@
-"""Results on disk: speakers as sound files, embeddings as NumPy archive or JSON."""
+"""Write results: waveforms as audio files, embeddings as NumPy or JSON files, records for JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,68 +14,99 @@ from separative.errors import SeparativeError, choose
 from separative.files import atomic_path, write_json
 from separative.inference.recording import Recording
 
+if TYPE_CHECKING:
+    from separative.inference.diarize import Diarization
+    from separative.inference.verify import Candidate
+
 
 def write_waveforms(recording: Recording, folder: str | Path, stem: str | None = None) -> list[Path]:
     """Write every audible speaker as ``<folder>/<stem>-speaker<i>.wav``, 16 bit; returns the paths.
 
-    Speakers that would clip are turned down together, so their relative levels stay.
+    If any waveform would clip, all are scaled down by the same factor, so their relative levels stay.
+
+    Args:
+        recording: a result of :func:`separative.separate`.
+        stem: beginning of the file names; by default the stem of the recording's name.
 
     Raises:
-        SeparativeError: the recording was only embedded.
+        SeparativeError: the recording has no waveforms.
+
+    Example:
+        >>> import separative
+        >>> recording = separative.separate(separative.load_model(), "mixture.wav")
+        >>> [path.name for path in write_waveforms(recording, "speakers")]
+        ['mixture-speaker1.wav', 'mixture-speaker2.wav']
     """
-    if not all(t.waveform_N.size for t in recording.speakers):
+    if not all(speaker.waveform.size for speaker in recording.speakers):
         raise SeparativeError(f"{recording.name} was embedded without waveforms; use separate")
     stem = stem or Path(recording.name).stem
-    peak = max((float(np.abs(t.waveform_N).max()) for t in recording.speakers), default=0.0)
+    peak = max((float(np.abs(speaker.waveform).max()) for speaker in recording.speakers), default=0.0)
     paths = []
     for number, speaker in enumerate(recording.speakers, 1):
         path = Path(folder) / f"{stem}-speaker{number}.wav"
-        audio.write(path, speaker.waveform_N / np.float32(max(1.0, peak)), recording.rate)
+        audio.write(path, speaker.waveform / np.float32(max(1.0, peak)), recording.rate)
         paths.append(path)
     return paths
 
 
 def write_embeddings(recordings: Sequence[Recording], path: str | Path) -> Path:
-    """Write the audible speakers of recordings to a ``.npz`` or ``.json`` file, whole or not at all.
+    """Write the audible speakers of recordings to a ``.npz`` or ``.json`` file, atomically.
 
-    ``.npz``: embedding [speakers,E], query [speakers,E], recording, stream, speech_seconds [speakers].
-    ``.json``: the same with the activity of every segment, by recording.
+    ``.npz``: arrays embedding [speakers, E], query [speakers, E], and recording, stream and speech_seconds
+    [speakers]. ``.json``: a list of records made by :func:`describe_recording`.
 
     Raises:
-        SeparativeError: another suffix.
+        SeparativeError: the path has another suffix.
+
+    Example:
+        >>> import numpy as np, separative
+        >>> recordings = separative.embed_many(separative.load_model(), ["bob.wav", "mixture.wav"])
+        >>> with np.load(write_embeddings(list(recordings), "speakers.npz")) as stored:
+        ...     stored["embedding"].shape, stored["recording"].tolist()
+        ((3, 128), ['bob.wav', 'mixture.wav', 'mixture.wav'])
     """
     path = Path(path)
     suffix = choose(path.suffix.lower(), (".json", ".npz"), f"suffix of {path}:", SeparativeError)
     if suffix == ".json":
-        write_json(path, [describe(r, embeddings=True) for r in recordings])
+        write_json(path, [describe_recording(recording, embeddings=True) for recording in recordings])
         return path
-    rows = [(r, t) for r in recordings for t in r.speakers]
-    with atomic_path(path) as beside, beside.open("wb") as file:
+    rows = [(recording, speaker) for recording in recordings for speaker in recording.speakers]
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
-            embedding=np.array([t.embedding_E for _, t in rows]),
-            query=np.array([t.query_E for _, t in rows]),
-            recording=np.array([r.name for r, _ in rows], dtype=np.str_),
-            stream=np.array([t.stream for _, t in rows]),
-            speech_seconds=np.array([t.speech_seconds for _, t in rows]),
+            embedding=np.array([speaker.embedding for _, speaker in rows]),
+            query=np.array([speaker.query for _, speaker in rows]),
+            recording=np.array([recording.name for recording, _ in rows], dtype=np.str_),
+            stream=np.array([speaker.stream for _, speaker in rows]),
+            speech_seconds=np.array([speaker.speech_seconds for _, speaker in rows]),
         )
     return path
 
 
-def describe(recording: Recording, *, embeddings: bool = False) -> dict[str, Any]:
-    """A recording as plain numbers and strings for JSON; inaudible streams only as a count."""
+def describe_recording(recording: Recording, *, embeddings: bool = False) -> dict[str, Any]:
+    """Convert a recording to a record for JSON.
+
+    The record lists the audible streams and counts the inaudible ones. ``embeddings`` adds the embedding and
+    the query of each speaker.
+
+    Example:
+        >>> import separative
+        >>> record = describe_recording(separative.embed(separative.load_model(), "bob.wav"))
+        >>> record["seconds"], len(record["speakers"]), record["inaudible_streams"]
+        (6.787, 1, 1)
+    """
     speakers = []
     for speaker in recording.speakers:
         entry: dict[str, Any] = {
             "stream": speaker.stream,
             "speech_seconds": round(speaker.speech_seconds, 3),
-            **({"level_db": round(speaker.level_db, 2)} if speaker.waveform_N.size else {}),
+            **({"level_db": round(speaker.level_db, 2)} if speaker.waveform.size else {}),
             "segment_seconds": speaker.segment_seconds,
-            "activity": [round(float(p), 3) for p in speaker.activity_S],
+            "activity": [round(float(p), 3) for p in speaker.activity],
         }
         if embeddings:
-            entry["embedding"] = [float(x) for x in speaker.embedding_E]
-            entry["query"] = [float(x) for x in speaker.query_E]
+            entry["embedding"] = [float(x) for x in speaker.embedding]
+            entry["query"] = [float(x) for x in speaker.query]
         speakers.append(entry)
     return {
         "recording": recording.name,
@@ -84,4 +116,40 @@ def describe(recording: Recording, *, embeddings: bool = False) -> dict[str, Any
         "note": recording.note,
         "speakers": speakers,
         "inaudible_streams": len(recording.streams) - len(recording.speakers),
+    }
+
+
+def describe_diarization(
+    diarization: Diarization, matches: Sequence[Sequence[Candidate]] | None = None, *, embeddings: bool = True
+) -> dict[str, Any]:
+    """Convert a diarization to a record for JSON.
+
+    Args:
+        matches: enrolled speakers to list with each speaker, a result of :func:`separative.identify`.
+        embeddings: include the embedding of each speaker.
+
+    Example:
+        >>> import separative
+        >>> record = describe_diarization(separative.diarize(separative.load_model(), "ann.wav"))
+        >>> record["recording"], [speaker["name"] for speaker in record["speakers"]]
+        ('ann.wav', ['speaker1'])
+    """
+    speakers: list[dict[str, Any]] = []
+    for number, speaker in enumerate(diarization.speakers):
+        speakers.append(
+            {
+                "name": speaker.name,
+                "speech_seconds": round(speaker.speech_seconds, 3),
+                "turns": [[round(turn.start, 3), round(turn.end, 3)] for turn in speaker.turns],
+                **({"embedding": [float(x) for x in speaker.embedding]} if embeddings else {}),
+                **({"matches": [asdict(match) for match in matches[number]]} if matches else {}),
+            }
+        )
+    return {
+        "recording": diarization.name,
+        "rate": diarization.rate,
+        "seconds": round(diarization.seconds, 3),
+        "channels": diarization.channels,
+        "channel_policy": diarization.channel_policy,
+        "speakers": speakers,
     }

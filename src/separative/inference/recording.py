@@ -1,4 +1,4 @@
-"""A recording on its way in (:class:`Loaded`) and on its way out (:class:`Recording`)."""
+"""Recordings as input (:class:`LoadedRecording`, :class:`BlockReader`) and as result (:class:`Recording`)."""
 
 from __future__ import annotations
 
@@ -14,48 +14,72 @@ from separative.errors import AudioError, choose
 from separative.types import Wave
 
 Audio = str | Path | tuple[Wave, int]
-"""A sound file, or a waveform ([N] or [channels,N]) with its rate in hertz."""
+"""An audio file, or a waveform ([N] or [channels, N]) with its sampling rate in hertz."""
 
 ChannelPolicy = Literal["mean", "first"]
+"""How several channels become one: their mean, or the first channel only."""
 
-LONGEST = 60.0
-"""Seconds of the longest recording that is taken in one piece."""
+MAX_RECORDING_SECONDS = 60.0
+"""Longest recording that is processed in one piece, in seconds."""
 
-MIN_SPEECH = 0.5
-"""Seconds of speech below which a stream has no embedding worth scoring."""
+MIN_SPEECH_SECONDS = 0.5
+"""Least speech in a stream, in seconds, for a meaningful embedding."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One stream of a recording.
+    """One output stream of the model for one recording.
 
-    ``embedding_E`` gathered by the cross-attention, ``query_E`` before it, both of unit norm · ``activity_S``
-    probability of speech in each segment of ``segment_seconds`` · ``speech_seconds`` how long it is above one
-    half · ``audible``: at least MIN_SPEECH seconds of speech; the embedding of an inaudible stream means
-    nothing · ``waveform_N`` empty where only embeddings were asked for. ``stream`` is the model's own number.
+    Attributes:
+        stream: index of the stream in the model's output.
+        embedding: attended embedding [E], unit norm.
+        query: embedding before the cross-attention [E], unit norm.
+        activity: probability of speech in each segment [S].
+        segment_seconds: length of a segment.
+        speech_seconds: total length of the segments with a probability above one half.
+        waveform: separated waveform [N]; empty if only embeddings were computed.
+        audible: True if ``speech_seconds`` is at least MIN_SPEECH_SECONDS. The embedding of an inaudible
+            stream has no meaning.
+
+    Example:
+        >>> import separative
+        >>> stream = separative.separate(separative.load_model(), "mixture.wav").streams[0]
+        >>> stream.embedding.shape, stream.waveform.shape, stream.audible
+        ((128,), (103016,), True)
     """
 
     stream: int
-    embedding_E: Wave
-    query_E: Wave
-    activity_S: Wave
+    embedding: Wave
+    query: Wave
+    activity: Wave
     segment_seconds: float
     speech_seconds: float
-    waveform_N: Wave
+    waveform: Wave
     audible: bool
 
     @property
     def level_db(self) -> float:
-        """Of the waveform, dB full scale."""
-        return audio.level_db(self.waveform_N)
+        """Level of the waveform in dB full scale."""
+        return audio.level_db(self.waveform)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What was heard in a recording; ``speakers`` has one entry per stream, the most talkative first.
+    """The streams that the model found in one recording.
 
-    ``rate`` in hertz is the model's, ``seconds`` the length, ``channels`` how many the input had and
-    ``channel_policy`` how they became one.
+    Attributes:
+        name: path of the audio file, or "the waveform".
+        rate: sampling rate of the model and of all waveforms here, in hertz.
+        seconds: length of the recording.
+        streams: one entry per output stream of the model, the one with most speech first.
+        channels: number of channels of the input.
+        channel_policy: how these channels were made one.
+
+    Example:
+        >>> import separative
+        >>> recording = separative.embed(separative.load_model(), "mixture.wav")
+        >>> recording.seconds, recording.rate, len(recording.streams), len(recording.speakers)
+        (6.4385, 16000, 2, 2)
     """
 
     name: str
@@ -68,11 +92,11 @@ class Recording:
     @property
     def speakers(self) -> tuple[Stream, ...]:
         """The audible streams, one per speaker."""
-        return tuple(t for t in self.streams if t.audible)
+        return tuple(stream for stream in self.streams if stream.audible)
 
     @property
     def note(self) -> str:
-        """What was done to the channels, in words; empty for mono."""
+        """A sentence about the channels that were used; empty for mono input."""
         if self.channels == 1:
             return ""
         how = "the mean of" if self.channel_policy == "mean" else "the first of"
@@ -80,23 +104,46 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A decoded recording at the model's rate, one channel."""
+class LoadedRecording:
+    """A decoded recording: one channel at the model's sampling rate, ``waveform`` [N]; made by :func:`load`.
+
+    ``channels`` and ``channel_policy`` describe the input, as in :class:`Recording`.
+
+    Example:
+        >>> import numpy as np
+        >>> LoadedRecording("silence", np.zeros(16000, np.float32), channels=1, channel_policy="mean").name
+        'silence'
+    """
 
     name: str
-    wave_N: Wave
+    waveform: Wave
     channels: int
     channel_policy: ChannelPolicy
 
 
 def load(
-    source: Audio, rate: int, channels: ChannelPolicy = "mean", *, longest: float | None = LONGEST
-) -> Loaded:
-    """Decode (or take) a recording, make it one channel and resample it to ``rate`` hertz.
+    source: Audio,
+    rate: int,
+    channels: ChannelPolicy = "mean",
+    *,
+    max_seconds: float | None = MAX_RECORDING_SECONDS,
+) -> LoadedRecording:
+    """Load a recording as one channel at ``rate`` hertz.
+
+    Args:
+        source: an audio file, or a waveform with its sampling rate.
+        rate: sampling rate of the result in hertz.
+        channels: how several channels become one.
+        max_seconds: longest recording to accept; None for no limit. Checked before decoding.
 
     Raises:
-        AudioError: unreadable, longer than ``longest`` seconds, shorter than MIN_SPEECH, silent, NaN, an
-            unknown policy.
+        AudioError: the recording is unreadable, too long, shorter than MIN_SPEECH_SECONDS or silent, it has
+            NaN or infinite samples, or the channel policy is unknown.
+
+    Example:
+        >>> recording = load("ann.wav", rate=8000)
+        >>> recording.waveform.shape, recording.channels
+        ((51508,), 1)
     """
     choose(channels, get_args(ChannelPolicy), "channel policy", AudioError)
     if isinstance(source, tuple):
@@ -106,29 +153,40 @@ def load(
         if not np.isfinite(wave).all():
             raise AudioError(f"{name} holds NaN or infinite samples")
     else:
-        name, header = str(source), audio.info(source, longest=longest)
+        name, header = str(source), audio.info(source, max_seconds=max_seconds)
         count, seconds = header.channels, header.seconds
-    # Judged by the header: nothing that will be refused is decoded.
-    if longest is not None and seconds > longest:
+    if max_seconds is not None and seconds > max_seconds:
         raise AudioError(
-            f"{name} lasts over {longest:.0f} s; recordings up to that are taken whole: diarize it"
+            f"{name} is longer than {max_seconds:.0f} s; use 'separative diarize' for longer recordings"
         )
     if isinstance(source, tuple):
         mono_N = wave if wave.ndim == 1 else wave.mean(0) if channels == "mean" else wave[0]
         wave_N = audio.resample(np.ascontiguousarray(mono_N, dtype=np.float32), own_rate, rate)
     else:
         wave_N, _ = audio.read(source, rate, channels=channels)
-    if len(wave_N) < MIN_SPEECH * rate:
+    if len(wave_N) < MIN_SPEECH_SECONDS * rate:
         raise AudioError(
-            f"{name} lasts {len(wave_N) / rate:.2f} s; an embedding needs {MIN_SPEECH} s of speech"
+            f"{name} is {len(wave_N) / rate:.2f} s long; an embedding needs {MIN_SPEECH_SECONDS} s of speech"
         )
     if not wave_N.any():
-        raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH} s of speech")
-    return Loaded(name, wave_N, count, channels)
+        raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
+    return LoadedRecording(name, wave_N, count, channels)
 
 
-class Blocks:
-    """The recording block by block; it ends where it is damaged, and ``damage`` says how."""
+class BlockReader:
+    """Iterate over a recording of any length in blocks: one channel at ``rate`` hertz.
+
+    If the file is damaged, the iteration ends there and the attribute ``damage`` holds the error message;
+    it is empty otherwise.
+
+    Raises:
+        AudioError: nothing at all can be read.
+
+    Example:
+        >>> reader = BlockReader("meeting.wav", rate=16000, channels="mean")
+        >>> sum(len(block) for block in reader), reader.damage
+        (314625, '')
+    """
 
     def __init__(self, source: Audio, rate: int, channels: ChannelPolicy) -> None:
         self.source, self.rate, self.channels = source, rate, channels
@@ -136,14 +194,14 @@ class Blocks:
 
     def __iter__(self) -> Iterator[Wave]:
         if isinstance(self.source, tuple):
-            yield load(self.source, self.rate, self.channels, longest=None).wave_N
+            yield load(self.source, self.rate, self.channels, max_seconds=None).waveform
             return
-        found = False
+        started = False
         try:
             for block_N in audio.stream(self.source, self.rate, channels=self.channels):
                 yield block_N
-                found = True
+                started = True
         except AudioError as error:
-            if not found:
+            if not started:
                 raise
             self.damage = str(error)

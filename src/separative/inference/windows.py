@@ -1,4 +1,4 @@
-"""A recording of any length through the model: every window is one more view of its speakers."""
+"""Run the model over a recording of any length in overlapping windows; each window is one more view."""
 
 from __future__ import annotations
 
@@ -19,16 +19,28 @@ if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
 
-# Windows at once, segments that the memory of a recording holds at most, and windows from one keeping of what
-# was heard to the next.
+# Windows in one forward pass, most segments in the memory of a recording, and windows between two saves of
+# the cache.
 BATCH = 16
-MEMORY = 16_384
-KEEP_EVERY = 320
+MAX_MEMORY_SEGMENTS = 16_384
+CACHE_EVERY = 320
 
 
 @dataclass(frozen=True)
 class WindowGrid:
-    """Windows in whole segments of the speaker head, so that those of all windows lie on one grid of time."""
+    """Windows of whole segments of the speaker head, so that the segments of all windows share one time grid.
+
+    Attributes:
+        segment: length of a segment in samples.
+        lead: samples by which the first segment begins before the recording.
+        window: length of a window in segments.
+        hop: distance between the beginnings of two windows in segments.
+
+    Example:
+        >>> import separative
+        >>> WindowGrid.for_model(separative.load_model(), window_seconds=2.0, hop_seconds=1.0)
+        WindowGrid(segment=1024, lead=0, window=32, hop=16)
+    """
 
     segment: int
     lead: int
@@ -36,170 +48,246 @@ class WindowGrid:
     hop: int
 
     @staticmethod
-    def of(model: SeparativeEncoder, window_seconds: float, hop_seconds: float) -> WindowGrid:
-        """``window`` a multiple of twice ``hop``, both in segments, near the seconds asked for."""
+    def for_model(model: SeparativeEncoder, window_seconds: float, hop_seconds: float) -> WindowGrid:
+        """Return the grid nearest to the given lengths in which a window is an even number of hops."""
         lead, segment = model.segment_grid()
         hop = max(1, round(hop_seconds / model.segment_seconds))
         window = 2 * hop * max(1, round(window_seconds / model.segment_seconds / (2 * hop)))
         return WindowGrid(segment, lead, window, hop)
 
     def segments(self, samples: int) -> int:
-        """Segments of a recording."""
+        """Return the number of segments of a recording of ``samples`` samples."""
         return -(-(samples + self.lead) // self.segment)
 
 
 @dataclass(frozen=True)
-class Views:
-    """What the model says of W windows; window w starts ``w * grid.hop`` segments into the recording.
+class WindowOutputs:
+    """Outputs of the model for the W windows of a recording; made by :func:`run_windows`.
 
-    ``activity_WCS`` probability of speech, 0 beyond the recording · ``query_WCE`` · ``memory_ME`` segments of
-    the whole recording, thinned evenly to MEMORY at most, with the log-odds of their activity ·
-    ``samples`` of the recording.
+    Window w begins ``w * grid.hop`` segments into the recording.
+
+    Attributes:
+        grid: the windows' grid.
+        activity: probability of speech [W, C, S]; 0 beyond the end of the recording and in silence.
+        query: embeddings before the cross-attention [W, C, E].
+        memory: segments [M, E] of the whole recording for the cross-attention, thinned evenly to at most
+            MAX_MEMORY_SEGMENTS.
+        memory_logit: log-odds of speech in these segments [M].
+        samples: length of the recording in samples.
+
+    Example:
+        >>> import separative
+        >>> windows = separative.diarize(separative.load_model(), "meeting.wav").windows
+        >>> windows.activity.shape, windows.query.shape
+        ((19, 2, 32), (19, 2, 128))
     """
 
     grid: WindowGrid
-    activity_WCS: Floats
-    query_WCE: Floats
-    memory_ME: Floats
-    memory_activity_M: Floats
+    activity: Floats
+    query: Floats
+    memory: Floats
+    memory_logit: Floats
     samples: int
 
 
-def windows(blocks: Iterable[Wave], size: int, hop: int) -> Iterator[Wave]:
-    """Stretches of ``size`` samples every ``hop``, the last one shorter; every sample lies in one or more."""
-    kept, first = np.zeros(0, np.float32), True
-    for block in blocks:
-        kept = np.concatenate([kept, block])
-        while len(kept) >= size:
-            yield kept[:size]
-            kept, first = kept[hop:], False
-    if len(kept) > size - hop or (first and len(kept)):
-        yield kept
+def split_windows(blocks: Iterable[Wave], size: int, hop: int) -> Iterator[Wave]:
+    """Split a waveform, given in blocks, into windows of ``size`` samples, one every ``hop`` samples.
+
+    The last window may be shorter. Every sample is in at least one window.
+
+    Example:
+        >>> import numpy as np
+        >>> [window.tolist() for window in split_windows([np.arange(3.0), np.arange(3.0, 7.0)], 4, 2)]
+        [[0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0], [4.0, 5.0, 6.0]]
+    """
+    rest_N, first = np.zeros(0, np.float32), True
+    for block_N in blocks:
+        rest_N = np.concatenate([rest_N, block_N])
+        while len(rest_N) >= size:
+            yield rest_N[:size]
+            rest_N, first = rest_N[hop:], False
+    if len(rest_N) > size - hop or (first and len(rest_N)):
+        yield rest_N
 
 
-def hear(
+def run_windows(
     model: SeparativeEncoder,
     blocks: Iterable[Wave],
     grid: WindowGrid,
     samples: int,
     *,
-    keep: Keep | None = None,
+    cache: WindowCache | None = None,
     progress: Progress | None = None,
-) -> Views:
-    """Activity and embeddings of every window.
+) -> WindowOutputs:
+    """Run the model over all windows of a recording.
 
     Args:
-        samples: how many the blocks should hold, for progress and for thinning the memory.
-        keep: where what was heard is kept from time to time, to go on from after a stop.
+        blocks: the waveform in blocks of any length, at the model's sampling rate.
+        samples: expected total length of the blocks, for progress and for thinning the memory.
+        cache: where to save outputs from time to time, so that an interrupted call can resume.
         progress: called with (done, total) samples.
+
+    Example:
+        >>> import numpy as np, separative
+        >>> model = separative.load_model()
+        >>> grid = WindowGrid.for_model(model, 2.0, 1.0)
+        >>> run_windows(model, [np.zeros(48000, np.float32)], grid, samples=48000).activity.max()
+        np.float32(0.0)
     """
-    stride = max(1, -(-grid.segments(samples) * model.streams // MEMORY))
+    stride = max(1, -(-grid.segments(samples) * model.streams // MAX_MEMORY_SEGMENTS))
     size, hop = grid.window * grid.segment, grid.hop * grid.segment
-    parts = keep.load() if keep is not None else []
+    parts = cache.load() if cache is not None else []
     done = sum(len(part["activity"]) for part in parts)
-    waves = enumerate(windows(blocks, size, hop))
-    heard_samples = 0
-    for number, wave_N in islice(waves, done):
-        heard_samples = number * hop + len(wave_N)
-    while some := list(islice(waves, BATCH)):
-        parts.append(_part(model, grid, stride, some))
-        number, wave_N = some[-1]
-        heard_samples = number * hop + len(wave_N)
-        if keep is not None and number // KEEP_EVERY > (number - len(some)) // KEEP_EVERY:
-            keep.save(parts)
+    numbered = enumerate(split_windows(blocks, size, hop))
+    samples_read = 0
+    for number, wave_N in islice(numbered, done):
+        samples_read = number * hop + len(wave_N)
+    while batch := list(islice(numbered, BATCH)):
+        parts.append(_run_batch(model, grid, stride, batch))
+        number, wave_N = batch[-1]
+        samples_read = number * hop + len(wave_N)
+        if cache is not None and number // CACHE_EVERY > (number - len(batch)) // CACHE_EVERY:
+            cache.save(parts)
         if progress is not None:
-            progress(min(heard_samples, samples), samples)
-    if keep is not None:
-        keep.save(parts)
-    joined = _joined(parts)
-    return Views(grid, joined["activity"], joined["query"], joined["memory"], joined["logit"], heard_samples)
+            progress(min(samples_read, samples), samples)
+    if cache is not None:
+        cache.save(parts)
+    joined = _join(parts)
+    return WindowOutputs(
+        grid, joined["activity"], joined["query"], joined["memory"], joined["logit"], samples_read
+    )
 
 
-def _part(
-    model: SeparativeEncoder, grid: WindowGrid, stride: int, some: list[tuple[int, Wave]]
+def _run_batch(
+    model: SeparativeEncoder, grid: WindowGrid, stride: int, batch: list[tuple[int, Wave]]
 ) -> dict[str, Floats]:
-    """What the model says of a few windows, given with their numbers."""
-    heard = forward(model, [wave_N for _, wave_N in some], separate=False)
-    activity_BCS = heard.activity_BCS.float().cpu().numpy()
-    segment_BCSE = heard.segment_BCSE.float().cpu().numpy()
-    loud_B = np.array([bool(wave_N.any()) for _, wave_N in some])
-    real_BS = (heard.valid_BS.cpu().numpy() > 0) & loud_B[:, None]
-    probability_BCS = np.zeros((len(some), model.streams, grid.window), np.float32)
-    count = min(grid.window, activity_BCS.shape[2])
-    probability_BCS[:, :, :count] = (1 / (1 + np.exp(-activity_BCS)) * real_BS[:, None])[..., :count]
+    """Outputs for a few windows, given with their numbers; every ``stride``-th segment goes to the memory."""
+    output = forward(model, [wave_N for _, wave_N in batch], separate=False)
+    logit_BCS = output.activity_BCS.float().cpu().numpy()
+    segment_BCSE = output.segment_BCSE.float().cpu().numpy()
+    loud_B = np.array([bool(wave_N.any()) for _, wave_N in batch])
+    real_BS = (output.valid_BS.cpu().numpy() > 0) & loud_B[:, None]
+    activity_BCS = np.zeros((len(batch), model.streams, grid.window), np.float32)
+    count = min(grid.window, logit_BCS.shape[2])
+    activity_BCS[:, :, :count] = (1 / (1 + np.exp(-logit_BCS)) * real_BS[:, None])[..., :count]
     memory, logit = [], []
-    for row, (number, wave_N) in enumerate(some):
-        # The middle of a window, its most certain part; of the first and last also the rest.
+    for row, (number, wave_N) in enumerate(batch):
+        # Segments in the middle of a window are the most accurate. Middles of ``hop`` segments cover the
+        # recording once; the first and the last window also give the segments before and after.
         last = len(wave_N) < grid.window * grid.segment
         low = 0 if number == 0 else (grid.window - grid.hop) // 2
-        high = activity_BCS.shape[2] if last else (grid.window + grid.hop) // 2
-        place = np.arange(low, high)
-        place = place[real_BS[row, low:high] & ((number * grid.hop + place) % stride == 0)]
-        memory.append(segment_BCSE[row][:, place].reshape(-1, segment_BCSE.shape[-1]))
-        logit.append(activity_BCS[row][:, place].reshape(-1))
+        high = logit_BCS.shape[2] if last else (grid.window + grid.hop) // 2
+        chosen = np.arange(low, high)
+        chosen = chosen[real_BS[row, low:high] & ((number * grid.hop + chosen) % stride == 0)]
+        memory.append(segment_BCSE[row][:, chosen].reshape(-1, segment_BCSE.shape[-1]))
+        logit.append(logit_BCS[row][:, chosen].reshape(-1))
     return {
-        "activity": probability_BCS,
-        "query": heard.query_BCE.float().cpu().numpy(),
+        "activity": activity_BCS,
+        "query": output.query_BCE.float().cpu().numpy(),
         "memory": np.concatenate(memory),
         "logit": np.concatenate(logit),
     }
 
 
 @dataclass(frozen=True)
-class Keep:
-    """A file that holds what was heard so far; ``of`` says of what, and nothing else is taken from it."""
+class WindowCache:
+    """A file (.npz) with the outputs for the first windows of a recording.
+
+    ``key`` identifies the model, the recording and the settings; a file with another key is ignored, and so
+    is a damaged one.
+
+    Example:
+        >>> import numpy as np
+        >>> part = {name: np.ones(3) for name in ("activity", "query", "memory", "logit")}
+        >>> WindowCache(Path("cache.npz"), key="one").save([part])
+        >>> [len(WindowCache(Path("cache.npz"), key).load()) for key in ("one", "other")]
+        [1, 0]
+    """
 
     path: Path
-    of: str
+    key: str
 
     def load(self) -> list[dict[str, Floats]]:
+        """Return the saved outputs as a list of one part; an empty list if there are none."""
         if not self.path.is_file():
             return []
         try:
             with np.load(self.path) as stored:
-                if str(stored["of"]) != self.of:
+                if str(stored["key"]) != self.key:
                     return []
                 return [{name: stored[name] for name in ("activity", "query", "memory", "logit")}]
         except (OSError, EOFError, ValueError, KeyError, BadZipFile):
             return []
 
     def save(self, parts: list[dict[str, Floats]]) -> None:
-        with atomic_path(self.path) as beside, beside.open("wb") as file:
-            arrays: dict[str, Any] = {**_joined(parts), "of": np.array(self.of)}
+        """Save all parts, atomically."""
+        with atomic_path(self.path) as temporary, temporary.open("wb") as file:
+            arrays: dict[str, Any] = {**_join(parts), "key": np.array(self.key)}
             np.savez(file, **arrays)
 
 
-def _joined(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
+def _join(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def fade_in(count: int) -> Floats:
-    """Half a raised cosine from 0 to 1 in ``count`` samples; with its reverse it adds up to 1."""
-    rise_N: Floats = (0.5 - 0.5 * np.cos(np.pi * (np.arange(count) + 0.5) / count)).astype(np.float32)
+def fade_in(count: int) -> Wave:
+    """Return half a raised cosine from 0 to 1 with ``count`` samples; it and its reverse add up to 1.
+
+    Example:
+        >>> fade_in(3).round(2)
+        array([0.07, 0.5 , 0.93], dtype=float32)
+    """
+    rise_N: Wave = (0.5 - 0.5 * np.cos(np.pi * (np.arange(count) + 0.5) / count)).astype(np.float32)
     return rise_N
 
 
-def answers(model: SeparativeEncoder, query_QE: Floats, views: Views, *, attention: bool = True) -> Floats:
-    """What queries become when the cross-attention gathers over the whole recording [Q,E]."""
-    return gather(model, query_QE, views.memory_ME, views.memory_activity_M) if attention else query_QE
-
-
-def gather(
-    model: SeparativeEncoder, query_QE: Floats, memory_ME: Floats, activity_M: Floats, *, at_once: int = 512
+def attend_recording(
+    model: SeparativeEncoder, query: Floats, windows: WindowOutputs, *, attention: bool = True
 ) -> Floats:
-    """Answers [Q,E] to queries from a memory of segments with the log-odds of their activity."""
+    """Return the attended embeddings [Q, E] of queries [Q, E], with the whole recording as memory.
+
+    ``attention=False`` returns the queries unchanged.
+
+    Example:
+        >>> import separative
+        >>> model = separative.load_model()
+        >>> windows = separative.diarize(model, "ann.wav").windows
+        >>> attend_recording(model, windows.query[0], windows).shape
+        (2, 128)
+    """
+    return attend_memory(model, query, windows.memory, windows.memory_logit) if attention else query
+
+
+def attend_memory(
+    model: SeparativeEncoder, query: Floats, memory: Floats, memory_logit: Floats, *, batch: int = 512
+) -> Floats:
+    """Return the attended embeddings [Q, E] of queries [Q, E] over a memory of segments [M, E].
+
+    Queries are returned unchanged if the memory is empty or the model has no cross-attention.
+
+    Args:
+        memory_logit: log-odds of speech in the segments [M].
+        batch: number of queries at a time.
+
+    Example:
+        >>> import numpy as np, separative
+        >>> query = np.eye(2, 128, dtype=np.float32)
+        >>> attended = attend_memory(separative.load_model(), query, query[:1], np.ones(1, np.float32))
+        >>> np.linalg.norm(attended, axis=1).round(4)
+        array([1., 1.], dtype=float32)
+    """
     import torch
     from torch.nn import functional as F
 
-    if model.cross is None or not len(memory_ME):
-        return query_QE
+    if model.cross is None or not len(memory):
+        return query
     device = next(model.parameters()).device
-    held_ME = torch.from_numpy(memory_ME).to(device)
-    bias_1M = F.logsigmoid(torch.from_numpy(activity_M).to(device)).unsqueeze(0)
+    memory_ME = torch.from_numpy(memory).to(device)
+    bias_1M = F.logsigmoid(torch.from_numpy(memory_logit).to(device)).unsqueeze(0)
     with torch.inference_mode():
         parts = [
-            model.cross.gather(some_QE.to(device), held_ME, bias_1M).cpu()
-            for some_QE in torch.from_numpy(query_QE).split(at_once)
+            model.cross.attend(query_QE.to(device), memory_ME, bias_1M).cpu()
+            for query_QE in torch.from_numpy(query).split(batch)
         ]
-    found: Floats = torch.cat(parts).numpy()
-    return found
+    attended_QE: Floats = torch.cat(parts).numpy()
+    return attended_QE

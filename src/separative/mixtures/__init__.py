@@ -1,9 +1,12 @@
-"""Interference: draw speakers, gains, noise, rooms and channels; emit condition groups (method, section 1)."""
+"""Draw mixtures of a target speaker with interferers, noise, rooms and channels (method, section 1).
+
+Single mixtures come in condition groups for training; whole conversations are simulated for evaluation.
+"""
 
 from separative.mixtures.batch import Batch, ConditionGroup, Mixture
 from separative.mixtures.channel import Channel
-from separative.mixtures.config import MixtureConfig, Stage
-from separative.mixtures.conversation import Conversation, ConversationConfig, Conversations
+from separative.mixtures.config import ConversationConfig, MixtureConfig, Stage
+from separative.mixtures.conversation import Conversation, ConversationSimulator
 from separative.mixtures.gains import Mixed, gain_for, mix_at, ratio_db
 from separative.mixtures.mixer import Mixer, loader
 from separative.mixtures.rooms import RoomBank
@@ -14,7 +17,7 @@ __all__ = [
     "ConditionGroup",
     "Conversation",
     "ConversationConfig",
-    "Conversations",
+    "ConversationSimulator",
     "Mixed",
     "Mixer",
     "Mixture",

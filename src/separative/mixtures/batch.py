@@ -1,4 +1,4 @@
-"""What the room hands out: single mixtures, condition groups and the batches a training step eats."""
+"""The records that a mixer returns: mixtures, condition groups and the batch of one training step."""
 
 from __future__ import annotations
 
@@ -19,23 +19,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """One mixture: ``mix_N`` = sum of ``source_CN`` + ``noise_N`` in float32; the target is source 0.
+    """One mixture and the signals it is the sum of.
 
-    Sources carry gain, channel and room (the separation target is the reverberant source). Slots after the
-    last speaker are zeros. ``identity_C`` indexes the mixer's identities; it is -1 for a silent slot and for a
-    speaker without a label. ``info`` says how it was made and holds only what JSON can.
+    Attributes:
+        waveform: float32 [N], the sum of the sources and the noise.
+        sources: float32 [C,N], the target first. Each source carries its gain, channel and room, so the
+            reverberant source is what a network must separate. Rows after the last speaker are zero.
+        noise: float32 [N]; zeros without noise.
+        identities: identity number of each source in the mixer's ``identities``; -1 for an empty row and for
+            a speaker without a label.
+        info: all that was drawn, as values that JSON can hold.
+
+    >>> from separative import Mixer, MixtureConfig, load_corpus
+    >>> mixer = Mixer(load_corpus("speech"), MixtureConfig(batch=2, seconds=1.0), seed=0)
+    >>> mixture = mixer.mixture(0)
+    >>> mixture.sources.shape
+    (2, 16000)
+    >>> np.array_equal(mixture.waveform, mixture.sources.sum(axis=0) + mixture.noise)
+    True
     """
 
-    mix_N: Wave
-    source_CN: Wave
-    noise_N: Wave
-    identity_C: tuple[int, ...]
+    waveform: Wave
+    sources: Wave
+    noise: Wave
+    identities: tuple[int, ...]
     info: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionGroup:
-    """One target identity heard in V mixtures, each under another interfering condition."""
+    """V mixtures of one target identity, each under a different interfering condition.
+
+    Attributes:
+        target: identity number of the target, which is the first source of every mixture.
+        mixtures: the V views.
+
+    >>> from separative import Mixer, MixtureConfig, load_corpus
+    >>> config = MixtureConfig(batch=2, stages=({"views": 2},))
+    >>> group = Mixer(load_corpus("speech"), config, seed=0).group(step=0, number=0)
+    >>> [mixture.identities[0] == group.target for mixture in group.mixtures]
+    [True, True]
+    """
 
     target: int
     mixtures: tuple[Mixture, ...]
@@ -43,41 +67,55 @@ class ConditionGroup:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The mixtures of one step; the V views of a group lie side by side.
+    """The mixtures of one training step; the views of a condition group are in consecutive rows.
 
-    Shapes: ``mix_BN`` and ``source_BCN`` float32; ``identity_BC`` int64, -1 where there is no identity
-    (silent slot, all zeros, or unlabelled speaker); ``group_B`` int64, the condition group of each mixture,
-    from 0. ``info`` has one dictionary for each mixture. ``rate`` in hertz.
+    Attributes:
+        mixtures: float32 [B,N].
+        sources: float32 [B,C,N]; zeros where there is no source.
+        identities: int64 [B,C]; -1 where there is no source or no label.
+        groups: int64 [B], the condition group of each mixture, counted from 0.
+        info: one dictionary for each mixture, see :class:`Mixture`.
+        rate: sample rate in hertz.
+
+    >>> from separative import Mixer, MixtureConfig, load_corpus
+    >>> config = MixtureConfig(batch=4, stages=({"views": 2},))
+    >>> Mixer(load_corpus("speech"), config, seed=0).batch(step=0).groups.tolist()
+    [0, 0, 1, 1]
     """
 
-    mix_BN: torch.Tensor
-    source_BCN: torch.Tensor
-    identity_BC: torch.Tensor
-    group_B: torch.Tensor
+    mixtures: torch.Tensor
+    sources: torch.Tensor
+    identities: torch.Tensor
+    groups: torch.Tensor
     info: list[dict[str, Any]]
     rate: int
 
     @staticmethod
-    def of(groups: Sequence[ConditionGroup], rate: int) -> Batch:
+    def from_groups(groups: Sequence[ConditionGroup], rate: int) -> Batch:
+        """Stack the mixtures of condition groups."""
         import torch
 
         mixtures = [mixture for group in groups for mixture in group.mixtures]
         return Batch(
-            mix_BN=torch.from_numpy(np.stack([m.mix_N for m in mixtures])),
-            source_BCN=torch.from_numpy(np.stack([m.source_CN for m in mixtures])),
-            identity_BC=torch.tensor([m.identity_C for m in mixtures], dtype=torch.int64),
-            group_B=torch.tensor([g for g, group in enumerate(groups) for _ in group.mixtures]),
+            mixtures=torch.from_numpy(np.stack([m.waveform for m in mixtures])),
+            sources=torch.from_numpy(np.stack([m.sources for m in mixtures])),
+            identities=torch.tensor([m.identities for m in mixtures], dtype=torch.int64),
+            groups=torch.tensor([g for g, group in enumerate(groups) for _ in group.mixtures]),
             info=[m.info for m in mixtures],
             rate=rate,
         )
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write each mixture as ``<index>-mix.wav``, its speakers as ``-source<c>.wav``, what is left as
-        ``-noise.wav`` (32-bit float, so that the sums stay exact) and ``<index>.json``; returns the mixes."""
+        """Write every mixture with its parts; returns the paths of the mixtures.
+
+        Files of mixture ``<index>``: ``<index>-mix.wav``, ``<index>-source<c>.wav`` for each speaker,
+        ``<index>-noise.wav`` if there is noise, and ``<index>.json``. Samples are 32-bit floats, so that the
+        parts add up exactly.
+        """
         written = []
         for row, info in enumerate(self.info):
             stem = f"{info['index']:08d}"
-            mix_N, source_CN = self.mix_BN[row].numpy(), self.source_BCN[row].numpy()
+            mix_N, source_CN = self.mixtures[row].numpy(), self.sources[row].numpy()
             parts = {"mix": mix_N} | {f"source{c}": source_CN[c] for c in range(len(info["sources"]))}
             if info["noise"] is not None:
                 parts["noise"] = mix_N - source_CN.sum(axis=0)

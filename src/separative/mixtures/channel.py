@@ -1,4 +1,4 @@
-"""Random recording channels, so that a speaker's microphone and codec give nothing of the identity away."""
+"""Random recording channels, so that microphone and codec do not identify a speaker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import fft
 
 from separative.types import Wave
 
-# Spacing of the equaliser's knots: an octave is what changes a voice's colour and leaves its formants.
+# The equaliser has one knot per octave: coarse enough to change the timbre and keep the formants.
 EQ_LOW_HZ = 90.0
 EQ_KNOTS = 8
 TELEPHONE_RATE = 8000
@@ -20,13 +20,20 @@ MU = 255.0
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A linear response and a codec.
+    """A linear frequency response, followed by a codec.
 
     Attributes:
-        eq_db: gains at octave-spaced knots from 90 Hz, linear in log frequency between them.
-        tilt_db: decibels per octave around 1 kHz.
-        highpass_hz, lowpass_hz: -3 dB points of second and fourth order magnitudes; None for none.
-        codec: ``none``, ``mulaw`` (8 bits a sample at the full rate) or ``telephone`` (the same at 8 kHz).
+        eq_db: gains at knots one octave apart from 90 Hz, interpolated linearly in log frequency.
+        tilt_db: slope of the response in decibels per octave; 0 dB at 1 kHz.
+        highpass_hz: -3 dB point of a magnitude of second order; None for no high-pass.
+        lowpass_hz: -3 dB point of a magnitude of fourth order; None for no low-pass.
+        codec: ``none``, ``mulaw`` (8 bits a sample at the full rate) or ``telephone`` (mu-law at 8 kHz).
+
+    >>> channel = Channel((0.0,) * 8, 0.0, None, 3000.0, "none")
+    >>> (20 * np.log10(channel.response(np.array([300.0, 3000.0])))).round(1)
+    array([-0., -3.])
+    >>> channel.apply(np.ones(100, np.float32), 16000).shape
+    (100,)
     """
 
     eq_db: tuple[float, ...]
@@ -37,7 +44,7 @@ class Channel:
 
     @staticmethod
     def draw(rng: np.random.Generator, rate: int) -> Channel:
-        """A random channel; half of them band-limited on a side, a third with a codec."""
+        """Draw a channel. High-pass and low-pass each have probability 1/2, a codec has 1/3."""
         use = rng.random(3)
         highpass_hz = float(np.exp(rng.uniform(np.log(60.0), np.log(400.0))))
         lowpass_hz = float(np.exp(rng.uniform(np.log(0.3), np.log(0.95)))) * rate / 2
@@ -50,42 +57,43 @@ class Channel:
         )
 
     def describe(self) -> dict[str, Any]:
+        """The attributes as values that JSON can hold."""
         return asdict(self)
 
-    def response(self, hertz_F: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Magnitude at each frequency."""
-        octaves_F = np.log2(np.maximum(hertz_F, 20.0))
+    def response(self, frequencies: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Linear magnitude [F] at frequencies [F] in hertz."""
+        octaves_F = np.log2(np.maximum(frequencies, 20.0))
         knots = np.log2(EQ_LOW_HZ) + np.arange(EQ_KNOTS)
         gain_db_F = np.interp(octaves_F, knots, self.eq_db) + self.tilt_db * (octaves_F - np.log2(1000.0))
         power_F: npt.NDArray[np.float64] = 10.0 ** (gain_db_F / 10.0)
         if self.highpass_hz is not None:
-            power_F /= 1.0 + (self.highpass_hz / np.maximum(hertz_F, 1.0)) ** 4
+            power_F /= 1.0 + (self.highpass_hz / np.maximum(frequencies, 1.0)) ** 4
         if self.lowpass_hz is not None:
-            power_F /= 1.0 + (hertz_F / self.lowpass_hz) ** 8
+            power_F /= 1.0 + (frequencies / self.lowpass_hz) ** 8
         magnitude_F: npt.NDArray[np.float64] = np.sqrt(power_F)
         return magnitude_F
 
-    def apply(self, wave_N: Wave, rate: int) -> Wave:
-        """The wave as it comes out of this channel: same length, no delay, of another level."""
-        size = fft.next_fast_len(len(wave_N), real=True)
-        spectrum_F = fft.rfft(wave_N, size)
+    def apply(self, waveform: Wave, rate: int) -> Wave:
+        """Pass a waveform [N] through the channel: the length stays, there is no delay, the level changes."""
+        size = fft.next_fast_len(len(waveform), real=True)
+        spectrum_F = fft.rfft(waveform, size)
         hertz_F = np.arange(len(spectrum_F)) * (rate / size)
-        # Resolution far below the knots' spacing: interpolating the response saves most of the logarithms.
+        # The response is smooth. Computing it at 256 frequencies and interpolating saves most logarithms.
         grid = np.geomspace(20.0, rate / 2, 256)
         spectrum_F *= np.interp(hertz_F, grid, self.response(grid)).astype(np.float32)
         if self.codec == "telephone" and rate > TELEPHONE_RATE:
-            # Cutting the spectrum is an ideal change of rate, there and back.
+            # Truncating and zero-padding the spectrum resamples ideally to 8 kHz and back.
             low = round(size * TELEPHONE_RATE / rate)
             coded = _mu_law(fft.irfft(spectrum_F[: low // 2 + 1] * np.float32(low / size), low))
             spectrum_F[:] = 0.0
             spectrum_F[: low // 2 + 1] = fft.rfft(coded) * np.float32(size / low)
-            return np.ascontiguousarray(fft.irfft(spectrum_F, size)[: len(wave_N)])
-        filtered_N = np.ascontiguousarray(fft.irfft(spectrum_F, size)[: len(wave_N)])
+            return np.ascontiguousarray(fft.irfft(spectrum_F, size)[: len(waveform)])
+        filtered_N = np.ascontiguousarray(fft.irfft(spectrum_F, size)[: len(waveform)])
         return filtered_N if self.codec == "none" else _mu_law(filtered_N)
 
 
 def _mu_law(wave_N: Wave) -> Wave:
-    """Through 8-bit mu-law and back (ITU-T G.711's continuous law), scaled to the wave's peak."""
+    """Encode to 8-bit mu-law and decode (continuous law of ITU-T G.711), relative to the waveform's peak."""
     peak = np.abs(wave_N).max()
     if peak == 0.0:
         return wave_N

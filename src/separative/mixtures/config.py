@@ -1,4 +1,4 @@
-"""What mixtures are drawn: a frozen, validated description, a part of every recipe."""
+"""Settings of mixtures and of simulated conversations: frozen, validated records."""
 
 from __future__ import annotations
 
@@ -12,31 +12,37 @@ from separative.corpora.manifest import IdentityKind
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-def _in_order(limits: tuple[float, float]) -> tuple[float, float]:
+def _check_order(limits: tuple[float, float]) -> tuple[float, float]:
     if not limits[0] <= limits[1]:
-        raise ValueError(f"a range is (low, high), not ({limits[0]:g}, {limits[1]:g})")
+        raise ValueError(f"a range must be (low, high), not ({limits[0]:g}, {limits[1]:g})")
     return limits
 
 
-def _possible_rt60(rt60: tuple[float, float]) -> tuple[float, float]:
+def _check_rt60(rt60: tuple[float, float]) -> tuple[float, float]:
     if rt60[0] < 0.1 or rt60[1] > 1.5:
-        raise ValueError("reverberation times lie from 0.1 to 1.5 seconds")
+        raise ValueError("reverberation times must be between 0.1 and 1.5 seconds")
     return rt60
 
 
-# Lowest and highest; and those of reverberation times that rooms are simulated for.
-Range = Annotated[tuple[float, float], AfterValidator(_in_order)]
-RT60 = Annotated[Range, AfterValidator(_possible_rt60)]
+# The lowest and the highest value that may be drawn.
+Range = Annotated[tuple[float, float], AfterValidator(_check_order)]
+# The same for reverberation times in seconds, within what the room simulation covers.
+RT60 = Annotated[Range, AfterValidator(_check_rt60)]
 
 
 class Stage(BaseModel):
-    """A point of the curriculum; shares are linear in the step between points, ``views`` changes at points.
+    """One point of the training curriculum.
+
+    Between two points, the shares change linearly with the step. ``views`` changes only at a point.
 
     Attributes:
         step: the training step of this point.
         views: mixtures (V) in a condition group from this point on.
         speakers: share of mixtures with 1, 2, ... C speakers; missing entries at the end are 0.
         noise: share of mixtures with noise.
+
+    >>> Stage(step=1000, views=4, speakers=(0.1, 0.9)).views
+    4
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,7 +54,7 @@ class Stage(BaseModel):
 
     @field_validator("speakers")
     @classmethod
-    def _sums_to_one(cls, speakers: tuple[float, ...]) -> tuple[float, ...]:
+    def _check_sum(cls, speakers: tuple[float, ...]) -> tuple[float, ...]:
         if abs(sum(speakers) - 1.0) > 1e-6:
             raise ValueError(
                 f"the shares of mixtures with 1, 2, ... speakers must sum to 1, not {sum(speakers):g}"
@@ -60,24 +66,37 @@ class MixtureConfig(BaseModel):
     """How mixtures are drawn from a corpus.
 
     Attributes:
-        rate: hertz.
+        rate: sample rate in hertz.
         seconds: length of a mixture.
-        streams: sources (C) in a mixture, the target and up to C-1 interferers.
-        batch: mixtures (B) in a step.
-        identity: whose embedding is learnt: the ``speaker`` label or the ``recording`` (label-free).
-        unlabelled: what utterances without a speaker are for when identity is ``speaker``: they ``interfere``
-            without an identity, each recording is an ``identity`` of its own, or they ``drop`` out.
-        stages: the curriculum, first at step 0.
-        sir_db, snr_db: target over each interferer, and over the noise; drawn uniformly.
-        level_db: RMS of the mixture, dB full scale; drawn uniformly.
-        speeds: playing speeds; a speaker at each speed is an identity of its own.
-        rooms: share of mixtures in a simulated room (extra ``rooms``); ``rt60`` its reverberation time in
-            seconds; ``room_count`` rooms are computed once.
-        channel: share of sources sent through a random channel (equaliser, band limits, mu-law codec).
-        overlap: share of the crop that an interferer covers, at a random place; drawn uniformly.
-        turns: share of mixtures in which speakers take turns: each, the target too, covers 30 to 80 % of the
-            crop, at a random place, so that some of it is one speaker's, some of it both's or nobody's.
-        min_speech: share of active 10 ms frames that a crop should have; the best of a few tries is taken.
+        streams: highest number of sources (C) in a mixture: the target and up to C-1 interferers.
+        batch: mixtures (B) in a training step.
+        identity: what an embedding identifies: the ``speaker`` (labels needed) or the ``recording`` that an
+            utterance was cut from (no labels needed).
+        unlabelled: use of utterances without a speaker label when ``identity`` is ``speaker``. With
+            ``interfere`` they are interferers without an identity, with ``identity`` each recording is an
+            identity, with ``drop`` they are not used.
+        stages: the curriculum; the first stage is at step 0.
+        sir_db: power of the target over that of each interferer, drawn uniformly from this range.
+        snr_db: power of the target over that of the noise, drawn uniformly.
+        level_db: RMS level of the mixture in dB relative to full scale, drawn uniformly.
+        speeds: playback speeds. Each speaker at each speed is a separate identity.
+        rooms: share of mixtures in a simulated room (needs the extra ``rooms``).
+        rt60: range of the rooms' reverberation times in seconds.
+        room_count: number of rooms, which are simulated once.
+        channel: share of sources that pass a random channel (equaliser, band limits, mu-law codec).
+        overlap: share of the mixture that an interferer covers, drawn uniformly; its place is random.
+        turns: share of mixtures in which the speakers take turns: each speaker, also the target, covers 30 to
+            80 % of the mixture at a random place. Such mixtures have parts with one speaker, with several
+            speakers and with none.
+        min_speech: share of 10 ms frames with speech that a crop should have. The best of a few random crops
+            is taken.
+
+    >>> stages = ({"speakers": (1.0,)}, {"step": 1000, "speakers": (0.2, 0.8)})
+    >>> config = MixtureConfig(seconds=4.0, sir_db=(-5, 5), stages=stages)
+    >>> config.samples
+    64000
+    >>> config.stage(step=500).speakers
+    (0.6, 0.4)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,11 +122,11 @@ class MixtureConfig(BaseModel):
 
     @property
     def samples(self) -> int:
-        """Length N of a mixture."""
+        """Length N of a mixture in samples."""
         return round(self.seconds * self.rate)
 
     def stage(self, step: int) -> Stage:
-        """The curriculum at a step; ``speakers`` has C entries."""
+        """The curriculum interpolated at a step; ``speakers`` has C entries."""
         after = next((i for i, stage in enumerate(self.stages) if stage.step > step), len(self.stages))
         low, high = self.stages[after - 1], self.stages[min(after, len(self.stages) - 1)]
         part = (step - low.step) / (high.step - low.step) if high.step > low.step else 0.0
@@ -121,31 +140,82 @@ class MixtureConfig(BaseModel):
 
     @field_validator("overlap")
     @classmethod
-    def _audible_overlap(cls, overlap: Range) -> Range:
+    def _check_overlap(cls, overlap: Range) -> Range:
         if overlap[0] < 0.1 or overlap[1] > 1.0:
-            raise ValueError("overlap is a share of the crop from 0.1 to 1")
+            raise ValueError("overlap must be a share of the mixture between 0.1 and 1")
         return overlap
 
     @field_validator("speeds")
     @classmethod
-    def _distinct_speeds(cls, speeds: tuple[float, ...]) -> tuple[float, ...]:
+    def _check_speeds(cls, speeds: tuple[float, ...]) -> tuple[float, ...]:
         if len(set(speeds)) < len(speeds) or min(speeds) < 0.5 or max(speeds) > 2.0:
-            raise ValueError("speeds are distinct factors from 0.5 to 2")
+            raise ValueError("speeds must be distinct factors between 0.5 and 2")
         return speeds
 
     @model_validator(mode="after")
-    def _stages_fit(self) -> Self:
+    def _check_stages(self) -> Self:
         steps = [stage.step for stage in self.stages]
         if steps[0] != 0 or any(a >= b for a, b in pairwise(steps)):
-            raise ValueError(f"stages start at step 0 and rise, not {steps}")
+            raise ValueError(f"the steps of the stages must start at 0 and increase, not {steps}")
         for stage in self.stages:
             if self.batch % stage.views:
                 raise ValueError(
-                    f"batch {self.batch} is no multiple of the {stage.views} views of stage {stage.step}"
+                    f"batch ({self.batch}) must be a multiple of views ({stage.views}) of the stage at step "
+                    f"{stage.step}"
                 )
             if len(stage.speakers) > self.streams:
                 raise ValueError(
-                    f"stage {stage.step} has mixtures of {len(stage.speakers)} speakers, more than the "
-                    f"{self.streams} streams"
+                    f"the stage at step {stage.step} has mixtures of {len(stage.speakers)} speakers, but "
+                    f"streams is {self.streams}: raise streams or shorten speakers"
                 )
         return self
+
+
+class ConversationConfig(BaseModel):
+    """How conversations are simulated.
+
+    Attributes:
+        rate: sample rate in hertz.
+        seconds: length of a conversation.
+        speakers: number of speakers, all from the same corpus.
+        overlap: time in which turns overlap, divided by the time covered by turns.
+        turn_seconds: range of turn lengths, drawn log-uniformly.
+        pause_seconds: mean pause between turns that do not overlap, drawn from an exponential distribution.
+        backchannels: share of turns in which another speaker says something short.
+        level_db: level of each speaker relative to the common level, drawn uniformly.
+        snr_db: speech over noise for the whole conversation, drawn uniformly; None for no noise.
+        rooms: number of simulated rooms to choose from (needs the extra ``rooms``); 0 for no room. A
+            conversation takes place in one room, each speaker at a different place.
+        rt60: range of the rooms' reverberation times in seconds.
+
+    >>> ConversationConfig(seconds=60.0, speakers=4, overlap=0.1).turn_seconds
+    (0.8, 8.0)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate: int = Field(default=16000, ge=4000)
+    seconds: float = Field(default=600.0, ge=5.0)
+    speakers: int = Field(default=3, ge=1, le=8)
+    overlap: Share = 0.2
+    turn_seconds: Range = (0.8, 8.0)
+    pause_seconds: float = Field(default=0.5, ge=0.0)
+    backchannels: Share = 0.1
+    level_db: Range = (-3.0, 3.0)
+    snr_db: Range | None = None
+    rooms: int = Field(default=0, ge=0)
+    rt60: RT60 = (0.3, 0.6)
+
+    @field_validator("turn_seconds")
+    @classmethod
+    def _check_turn_seconds(cls, turn_seconds: Range) -> Range:
+        if turn_seconds[0] < 0.1:
+            raise ValueError("turns must last 0.1 seconds or more")
+        return turn_seconds
+
+    @field_validator("overlap")
+    @classmethod
+    def _check_overlap(cls, overlap: float) -> float:
+        if overlap > 0.7:
+            raise ValueError("overlap is a share of the time with speech and must be at most 0.7")
+        return overlap

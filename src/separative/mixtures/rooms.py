@@ -1,4 +1,4 @@
-"""Simulated rooms: a bank of impulse responses computed once, and the sound of a voice in one of them."""
+"""Simulated rooms: impulse responses that are computed once and applied to waveforms."""
 
 from __future__ import annotations
 
@@ -15,45 +15,64 @@ from separative.errors import MissingExtraError
 from separative.files import atomic_path
 from separative.types import Wave
 
+# Part of every cache key: raise it when the same parameters give other rooms.
 FORMAT = 1
+# Smallest and largest length, width and height; distance of the microphone and the speakers from the walls.
 SMALLEST_M, LARGEST_M = (3.0, 3.0, 2.4), (8.0, 6.0, 3.5)
 WALL_M = 0.5
-# Half of the windowed sinc with which pyroomacoustics places a reflection between two samples.
+# Samples before the direct sound: half of the windowed sinc with which pyroomacoustics places a reflection
+# between two samples.
 LEAD = 40
-# Added to the seeds of rooms that models are judged in: training draws its own from small ones.
-JUDGED = 1 << 20
+# Added to the seeds of rooms for evaluation, so that these differ from the training rooms of small seeds.
+EVALUATION_SEED = 1 << 20
 
 
 @dataclass(frozen=True)
 class RoomBank:
-    """Shoebox rooms with a microphone and several places for speakers.
+    """Box-shaped rooms, each with one microphone and several positions for speakers.
 
     Attributes:
-        rate: hertz.
-        response_RPL: float32 impulse responses of R rooms and P places; the direct sound arrives at sample
-            ``LEAD`` of each, so that reverberant and dry speech are aligned in time.
-        rt60_R: seconds, the reverberation time that walls were chosen for by Sabine's formula.
-        size_R3: metres.
+        rate: sample rate in hertz.
+        responses: float32 [R,P,L], impulse responses of R rooms with P positions. The direct sound is at
+            sample ``LEAD`` of each, so that reverberant and dry speech are aligned in time.
+        rt60: [R], reverberation times in seconds for which the walls were chosen by Sabine's formula.
+        sizes: [R,3], length, width and height in metres.
+
+    >>> responses = np.zeros((1, 1, LEAD + 3), np.float32)
+    >>> responses[0, 0, LEAD:] = 1.0, 0.0, 0.5
+    >>> bank = RoomBank(16000, responses, np.array([0.2]), np.array([[5.0, 4.0, 3.0]]))
+    >>> bank.reverberate(np.array([1, 0, 0, 0], np.float32), room=0, position=0).round(3) + 0
+    array([1. , 0. , 0.5, 0. ], dtype=float32)
     """
 
     rate: int
-    response_RPL: npt.NDArray[np.float32]
-    rt60_R: npt.NDArray[np.float64]
-    size_R3: npt.NDArray[np.float64]
+    responses: npt.NDArray[np.float32]
+    rt60: npt.NDArray[np.float64]
+    sizes: npt.NDArray[np.float64]
 
     @property
     def positions(self) -> int:
-        """Places P in a room."""
-        return int(self.response_RPL.shape[1])
+        """Number of positions P in each room."""
+        return int(self.responses.shape[1])
 
     @staticmethod
     def load(
         rate: int, rt60: tuple[float, float], rooms: int, positions: int, seed: int, cache: Path | None = None
     ) -> RoomBank:
-        """The bank of these parameters, from ``cache`` if there; else computed (a second a room) and kept.
+        """Read the bank with these parameters from ``cache``, or simulate it and store it there.
+
+        Simulating takes about a second per room.
+
+        Args:
+            rate: sample rate in hertz.
+            rt60: lowest and highest reverberation time in seconds.
+            rooms: number of rooms R.
+            positions: number of positions P in each room.
+            seed: random seed; the same seed gives the same rooms.
+            cache: folder; None to simulate without storing.
 
         Raises:
-            MissingExtraError: it has to be computed and pyroomacoustics is not installed.
+            MissingExtraError: the bank is not cached and pyroomacoustics is not installed.
         """
         key = hashlib.sha256(repr((FORMAT, rate, rt60, rooms, positions, seed)).encode()).hexdigest()[:16]
         path = None if cache is None else Path(cache) / f"rooms-{key}.npz"
@@ -62,24 +81,25 @@ class RoomBank:
                 return RoomBank(rate, stored["response"], stored["rt60"], stored["size"])
         bank = _simulate(rate, rt60, rooms, positions, seed)
         if path is not None:
-            with atomic_path(path) as beside, beside.open("wb") as file:
-                np.savez(file, response=bank.response_RPL, rt60=bank.rt60_R, size=bank.size_R3)
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, response=bank.responses, rt60=bank.rt60, size=bank.sizes)
         return bank
 
-    def reverberate(self, wave_N: Wave, room: int, position: int) -> Wave:
-        """The wave as heard at the microphone: same length, no delay; what rings on after the end is cut."""
-        response_L = self.response_RPL[room, position]
-        size = fft.next_fast_len(len(wave_N) + len(response_L) - 1, real=True)
-        heard = fft.irfft(fft.rfft(wave_N, size) * fft.rfft(response_L, size), size)
-        return np.ascontiguousarray(heard[LEAD : LEAD + len(wave_N)])
+    def reverberate(self, waveform: Wave, room: int, position: int) -> Wave:
+        """The waveform [N] as recorded by the microphone, aligned with the input and cut to its length."""
+        response_L = self.responses[room, position]
+        size = fft.next_fast_len(len(waveform) + len(response_L) - 1, real=True)
+        wet_N = fft.irfft(fft.rfft(waveform, size) * fft.rfft(response_L, size), size)
+        return np.ascontiguousarray(wet_N[LEAD : LEAD + len(waveform)])
 
     def describe(self, room: int) -> dict[str, Any]:
-        size = [round(float(metres), 2) for metres in self.size_R3[room]]
-        return {"room": room, "rt60": round(float(self.rt60_R[room]), 3), "size_m": size}
+        """Number, reverberation time and size of a room, as values that JSON can hold."""
+        size = [round(float(metres), 2) for metres in self.sizes[room]]
+        return {"room": room, "rt60": round(float(self.rt60[room]), 3), "size_m": size}
 
 
 def _simulate(rate: int, rt60: tuple[float, float], rooms: int, positions: int, seed: int) -> RoomBank:
-    """Image method (Allen and Berkley 1979) in rooms of random size, microphone and speakers off the walls."""
+    """Image method (Allen and Berkley 1979); room sizes, microphones and positions are random."""
     try:
         import pyroomacoustics as pra
     except ImportError as error:
@@ -96,7 +116,7 @@ def _simulate(rate: int, rt60: tuple[float, float], rooms: int, positions: int, 
                 absorption, order = pra.inverse_sabine(rt60_R[r], size_R3[r])
                 break
             except ValueError:
-                # No wall absorbs enough for so short a reverberation in so large a room: draw another.
+                # The room is too large for this reverberation time with any wall: draw another size.
                 continue
         room = pra.ShoeBox(size_R3[r], fs=rate, materials=pra.Material(absorption), max_order=order)
         microphone = rng.uniform(WALL_M, size_R3[r] - WALL_M)
@@ -106,7 +126,7 @@ def _simulate(rate: int, rt60: tuple[float, float], rooms: int, positions: int, 
         room.compute_rir()
         for p, (response, source) in enumerate(zip(room.rir[0], room.sources, strict=True)):
             flight = np.linalg.norm(source.position - microphone) / room.c * rate
-            # compute_rir has put the direct sound LEAD samples late; ``flight`` more is cut here.
+            # compute_rir delays the direct sound by LEAD samples and its time of flight. Cut the latter.
             kept = response[round(float(flight)) :][:length]
             response_RPL[r, p, : len(kept)] = kept
     return RoomBank(rate, response_RPL, rt60_R, size_R3)

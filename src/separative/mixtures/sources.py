@@ -1,4 +1,4 @@
-"""Who can be heard: the identities of a corpus, and crops of their speech of any length."""
+"""The sources that a corpus provides, and crops of their speech of any length."""
 
 from __future__ import annotations
 
@@ -21,11 +21,23 @@ JOIN_FADE_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class SourcePool:
-    """Speakers (or recordings) in a fixed order, each with its utterances.
+    """The sources of a corpus in a fixed order: its speakers, or its recordings with ``identity: recording``.
 
-    ``unlabelled`` are recordings that may interfere without an identity; ``unlabelled_share`` is their share
-    of the speech in seconds, and so the share of interferers drawn from them. An identity is a voice at one
-    speed: number ``voice * S + speed``.
+    Sources are numbered from 0. Unlabelled recordings, which can interfere but have no identity, have the
+    numbers -1, -2, ... At S speeds, source k at speed number s has the identity number ``k * S + s``.
+
+    Attributes:
+        names: name of each source.
+        utterances: utterances of each source.
+        unlabelled: utterances of each unlabelled recording.
+        unlabelled_share: seconds of unlabelled speech over seconds of all speech. The same share of
+            interferers is unlabelled.
+
+    >>> from separative import MixtureConfig, load_corpus
+    >>> corpus = load_corpus("speech")
+    >>> pool = SourcePool.from_corpus(corpus, MixtureConfig(batch=2), WaveStore(corpus, 16000))
+    >>> pool.names == corpus.speakers
+    True
     """
 
     names: tuple[str, ...]
@@ -34,52 +46,62 @@ class SourcePool:
     unlabelled_share: float
 
     @staticmethod
-    def of(corpus: Corpus, config: MixtureConfig, store: WaveStore) -> SourcePool:
-        """The voices of a corpus under a configuration; files known to be bad are left out.
+    def from_corpus(corpus: Corpus, config: MixtureConfig, store: WaveStore) -> SourcePool:
+        """Collect the sources that a configuration uses, without the files that ``store`` could not decode.
 
         Raises:
-            CorpusError: fewer voices than the speakers of a mixture, or fewer identities than the condition
-                groups of a step.
+            CorpusError: the corpus has fewer sources than a mixture has speakers, or fewer identities than a
+                training step has condition groups.
         """
         good = corpus.filter(lambda u: u.path not in store.bad)
-        spare = good.filter(lambda u: u.speaker is None).identities("recording")
+        unlabelled = good.filter(lambda u: u.speaker is None).identities("recording")
         if config.identity == "recording":
             kept = good if config.unlabelled != "drop" else good.filter(lambda u: u.speaker is not None)
-            voices = kept.identities("recording")
-            spare = {}
+            labelled = kept.identities("recording")
+            unlabelled = {}
         else:
-            voices = dict(good.identities("speaker"))
+            labelled = dict(good.identities("speaker"))
             if config.unlabelled == "identity":
-                voices |= spare
+                labelled |= unlabelled
             if config.unlabelled != "interfere":
-                spare = {}
-        seconds, spare_seconds = (sum(u.seconds for v in d.values() for u in v) for d in (voices, spare))
-        made = SourcePool(
-            names=tuple(voices),
-            utterances=tuple(voices.values()),
-            unlabelled=tuple(spare.values()),
-            unlabelled_share=spare_seconds / (seconds + spare_seconds) if spare else 0.0,
+                unlabelled = {}
+        labelled_seconds, unlabelled_seconds = (
+            sum(u.seconds for utterances in sources.values() for u in utterances)
+            for sources in (labelled, unlabelled)
         )
-        made._check(config)
-        return made
+        pool = SourcePool(
+            names=tuple(labelled),
+            utterances=tuple(labelled.values()),
+            unlabelled=tuple(unlabelled.values()),
+            unlabelled_share=(
+                unlabelled_seconds / (labelled_seconds + unlabelled_seconds) if unlabelled else 0.0
+            ),
+        )
+        pool._check(config)
+        return pool
+
+    def utterances_of(self, source: int) -> tuple[Utterance, ...]:
+        """Utterances of a source, or of an unlabelled recording if the number is negative."""
+        return self.utterances[source] if source >= 0 else self.unlabelled[-1 - source]
 
     def _check(self, config: MixtureConfig) -> None:
         kind = "speakers" if config.identity == "speaker" else "recordings"
         most = max(max(i for i, share in enumerate(s.speakers, 1) if share > 0) for s in config.stages)
         if len(self.names) < most:
             raise CorpusError(
-                f"the corpus has {len(self.names)} {kind}, mixtures of {most} need {most} different ones"
+                f"the corpus has {len(self.names)} {kind}, but mixtures of {most} speakers need {most}: "
+                "add speakers or shorten 'speakers' in mixtures.stages"
             )
         groups = max(config.batch // stage.views for stage in config.stages)
         identities = len(self.names) * len(config.speeds)
         if identities < groups:
             raise CorpusError(
                 f"the corpus has {identities} identities ({len(self.names)} {kind} at {len(config.speeds)} "
-                f"speeds), a step needs {groups} different targets: lower mixtures.batch or raise views"
+                f"speeds), but a step needs {groups} different targets: lower mixtures.batch or raise views"
             )
 
 
-def cut(
+def crop_speech(
     store: WaveStore,
     utterances: tuple[Utterance, ...],
     order: npt.NDArray[np.int64],
@@ -88,17 +110,36 @@ def cut(
     min_speech: float,
     rng: np.random.Generator,
 ) -> tuple[Wave, list[dict[str, Any]]]:
-    """Speech of one voice: float32 ``[samples]`` and the pieces it was cut from.
+    """Cut speech of a given length from the utterances of one source.
 
-    The first utterance in ``order`` is cropped where it is long enough; else it is joined with the next ones,
-    each piece faded in and out over 5 ms. Only a voice with too little speech in all is padded with zeros,
-    at a random place. A ``speed`` above 1 reads more and plays it faster, which also raises the pitch.
+    The first utterance in ``order`` is cropped if it is long enough. Otherwise it is joined with the next
+    ones, each faded in and out over 5 ms. If all utterances together are too short, zeros are added before
+    and after the speech, in random proportion.
+
+    Args:
+        store: decoded audio.
+        utterances: all utterances of the source.
+        order: indices into ``utterances``, in the order in which they are tried.
+        samples: length of the result.
+        speed: playback speed. Above 1, more speech is read and played faster, which also raises the pitch.
+        min_speech: see :func:`crop_start`.
+        rng: random generator.
+
+    Returns:
+        Float32 [samples], and utterance, start and length in samples of each crop.
 
     Raises:
         CorpusError: none of the utterances can be read.
+
+    >>> from separative import load_corpus
+    >>> corpus = load_corpus("speech")
+    >>> speech, rng = corpus.utterances[:1], np.random.default_rng(0)
+    >>> waveform, crops = crop_speech(WaveStore(corpus, 16000), speech, np.array([0]), 8000, 1.0, 0.3, rng)
+    >>> len(waveform), crops[0]["utterance"] == speech[0].id
+    (8000, True)
     """
     need = round(samples * speed) if speed != 1.0 else samples
-    pieces: list[dict[str, Any]] = []
+    crops: list[dict[str, Any]] = []
     waves: list[Wave] = []
     missing = need
     for utterance in (utterances[i] for i in order):
@@ -108,12 +149,14 @@ def cut(
         take = min(length, missing)
         start = crop_start(store, utterance, take, min_speech, rng)
         waves.append(store.read(utterance, start, take))
-        pieces.append({"utterance": utterance.id, "start": start, "samples": take})
+        crops.append({"utterance": utterance.id, "start": start, "samples": take})
         missing -= take
         if missing == 0:
             break
     if not waves:
-        raise CorpusError(f"{utterances[0].path}: no utterance of this voice can be read; remove it")
+        raise CorpusError(
+            f"{utterances[0].path}: no utterance of this speaker can be read; remove the speaker"
+        )
     if len(waves) > 1 or missing:
         fade = np.linspace(0.0, 1.0, round(JOIN_FADE_SECONDS * store.rate), dtype=np.float32)
         for wave in waves:
@@ -124,16 +167,26 @@ def cut(
         waves = [np.zeros(before, np.float32), *waves, np.zeros(missing - before, np.float32)]
     wave_N = np.concatenate(waves) if len(waves) > 1 else waves[0]
     if speed == 1.0:
-        return wave_N, pieces
+        return wave_N, crops
     played_N = audio.resample(wave_N, round(store.rate * speed), store.rate)
-    # The resampler's length is right to a sample; the rest is silence.
-    return np.pad(played_N[:samples], (0, max(0, samples - len(played_N)))), pieces
+    # The resampled length may be off by one sample: cut it or add a zero.
+    return np.pad(played_N[:samples], (0, max(0, samples - len(played_N)))), crops
 
 
 def crop_start(
     store: WaveStore, utterance: Utterance, take: int, min_speech: float, rng: np.random.Generator
 ) -> int:
-    """Where to crop ``take`` samples: the first try with enough active frames, or the best of a few."""
+    """Choose the first sample of a crop of ``take`` samples.
+
+    A few random places are tried. The first one with a share of at least ``min_speech`` active frames is
+    chosen, or else the best. If none has speech, the crop is placed around a random active frame.
+
+    >>> from separative import load_corpus
+    >>> corpus = load_corpus("speech")
+    >>> store, utterance = WaveStore(corpus, 16000), corpus.utterances[0]
+    >>> crop_start(store, utterance, store.length(utterance), 0.3, np.random.default_rng(0))
+    0
+    """
     length = store.length(utterance)
     if length == take:
         return 0
@@ -146,7 +199,7 @@ def crop_start(
         if share >= min_speech:
             break
     if best_share == 0.0:
-        # A little speech in much silence: go to one of its active frames. Crops under a frame land here too.
+        # The utterance is mostly silent, or the crop is shorter than a frame.
         speech = np.flatnonzero(store.active(utterance))
         if len(speech):
             centre = int(rng.choice(speech)) * store.hop + store.hop // 2

@@ -1,11 +1,11 @@
-"""The separative encoder: build, run, save and load.
+"""The separative encoder: build, run, save and load it.
 
-Axis letters: B mixtures · G condition groups · V views · C streams (speaker slots) · N samples · T frames ·
-S segments · D trunk width · E embedding size · P identities in the inventory.
+Axis letters: B mixtures · G condition groups · V views · C streams · N samples · T frames · S segments ·
+D trunk width · E embedding size · P identities in the inventory.
 """
 
 from separative.model.config import EncoderConfig
-from separative.model.encoder import Separated, SeparativeEncoder
+from separative.model.encoder import EncoderOutput, SeparativeEncoder
 from separative.model.files import (
     Card,
     average_models,
@@ -19,7 +19,7 @@ from separative.model.files import (
 __all__ = [
     "Card",
     "EncoderConfig",
-    "Separated",
+    "EncoderOutput",
     "SeparativeEncoder",
     "average_models",
     "load_model",

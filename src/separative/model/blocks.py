@@ -1,6 +1,6 @@
 """Residual, pre-normalised blocks [B,T,D] -> [B,T,D]: a local operator, then attention on a pooled grid.
 
-A block takes the mask of valid frames and keeps invalid ones out of every result, so padding never matters.
+A block gets a mask of valid frames and keeps the others out of every result, so padding has no effect.
 """
 
 from __future__ import annotations
@@ -13,32 +13,58 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from separative.model.config import EncoderConfig
+
 Length = TypeVar("Length", int, Tensor)
 
 
 def ceil_div(length: Length, size: int) -> Length:
-    """Pieces of ``size`` that hold ``length``."""
+    """Number of pieces of ``size`` that cover ``length``.
+
+    >>> ceil_div(9, 4)
+    3
+    """
     return (length + size - 1) // size
 
 
-def shortfall(length: int, size: int) -> int:
-    """What is missing to whole pieces of ``size``."""
+def pad_size(length: int, size: int) -> int:
+    """Padding that makes ``length`` a multiple of ``size``.
+
+    >>> pad_size(9, 4)
+    3
+    """
     return ceil_div(length, size) * size - length
 
 
+def frame_mask(length_B: Tensor, frames: int) -> Tensor:
+    """Float mask [B,frames]: 1 for the first ``length_B[b]`` frames of row b, else 0.
+
+    >>> frame_mask(torch.tensor([1, 3]), frames=3)
+    tensor([[1., 0., 0.],
+            [1., 1., 1.]])
+    """
+    return (torch.arange(frames, device=length_B.device) < length_B.unsqueeze(1)).float()
+
+
 class DepthwiseConv(nn.Module):
-    """y[t] = bias + Σ_k weight[k] · x[t + (k − K//2)·dilation] per channel; zeros beyond both ends."""
+    """y[t] = bias + Σ_k weight[k] · x[t + (k − K//2)·dilation] per channel; zeros beyond both ends.
+
+    >>> conv = DepthwiseConv(width=4, kernel=3, dilation=2)
+    >>> conv(torch.randn(2, 10, 4)).shape
+    torch.Size([2, 10, 4])
+    """
 
     def __init__(self, width: int, kernel: int, dilation: int) -> None:
         super().__init__()
         self.dilation = dilation
-        # The default start of torch's convolutions: uniform within ±1/√K.
+        # Initialised like torch's convolutions: uniform within ±1/√K.
         self.weight_KD = nn.Parameter(torch.empty(kernel, width).uniform_(-(kernel**-0.5), kernel**-0.5))
         self.bias_D = nn.Parameter(torch.empty(width).uniform_(-(kernel**-0.5), kernel**-0.5))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         weight_KD, bias_D = self.weight_KD.to(x_BTD.dtype), self.bias_D.to(x_BTD.dtype)
-        # An exported graph has the general operator too: shifts in place are this library's own way.
+        # On CPUs, adding shifted copies is faster than torch's convolution. An exported graph cannot contain
+        # that custom function, which works in place.
         if x_BTD.is_cuda or torch.compiler.is_exporting():
             taps, width = weight_KD.shape
             return F.conv1d(
@@ -49,11 +75,13 @@ class DepthwiseConv(nn.Module):
                 dilation=self.dilation,
                 groups=width,
             ).transpose(1, 2)
-        y_BTD: Tensor = _Shifted.apply(x_BTD, weight_KD, bias_D, self.dilation)  # type: ignore[no-untyped-call]
+        y_BTD: Tensor = _ShiftAndAdd.apply(x_BTD, weight_KD, bias_D, self.dilation)  # type: ignore[no-untyped-call]
         return y_BTD
 
 
-class _Shifted(torch.autograd.Function):
+class _ShiftAndAdd(torch.autograd.Function):
+    """The depthwise convolution as a sum of shifted and scaled inputs."""
+
     @staticmethod
     def forward(ctx: Any, x_BTD: Tensor, weight_KD: Tensor, bias_D: Tensor, dilation: int) -> Tensor:
         ctx.save_for_backward(x_BTD, weight_KD)
@@ -67,7 +95,7 @@ class _Shifted(torch.autograd.Function):
         grad_weight_KD = torch.zeros_like(weight_KD)
         for tap, out, source in _taps(len(weight_KD), x_BTD.shape[1], ctx.dilation):
             grad_weight_KD[tap] = (grad_BTD[:, out] * x_BTD[:, source]).sum((0, 1))
-        # The adjoint of a correlation is the correlation with the taps in the opposite order.
+        # The adjoint of a correlation is the correlation with the taps in reverse order.
         grad_x_BTD = _correlate(grad_BTD, weight_KD.flip(0), ctx.dilation)
         return grad_x_BTD, grad_weight_KD, grad_BTD.sum((0, 1)), None
 
@@ -81,7 +109,7 @@ def _correlate(x_BTD: Tensor, weight_KD: Tensor, dilation: int) -> Tensor:
 
 
 def _taps(kernel: int, frames: int, dilation: int) -> Iterator[tuple[int, slice, slice]]:
-    """Each tap that reaches anything: its number, the frames it writes and those it reads."""
+    """The taps that reach any frame: number of the tap, output frames and input frames."""
     for tap in range(kernel):
         shift = (tap - kernel // 2) * dilation
         if abs(shift) < frames:
@@ -90,7 +118,12 @@ def _taps(kernel: int, frames: int, dilation: int) -> Iterator[tuple[int, slice,
 
 
 class ConvLocal(nn.Module):
-    """Gated linear unit around a dilated depthwise convolution: parallel in time."""
+    """Gated linear unit around a dilated depthwise convolution; runs in parallel over time.
+
+    >>> local = ConvLocal(width=8, inner=16, kernel=3, dilation=2)
+    >>> local(torch.randn(2, 10, 8), torch.ones(2, 10)).shape
+    torch.Size([2, 10, 8])
+    """
 
     def __init__(self, width: int, inner: int, kernel: int, dilation: int) -> None:
         super().__init__()
@@ -107,7 +140,12 @@ class ConvLocal(nn.Module):
 
 
 class RecurrentLocal(nn.Module):
-    """Bidirectional LSTM inside segments that overlap by half (arXiv 2101.05014, locally recurrent)."""
+    """Bidirectional LSTM inside segments that overlap by half (locally recurrent, arXiv 2101.05014).
+
+    >>> local = RecurrentLocal(width=8, inner=8, span=4)
+    >>> local(torch.randn(2, 10, 8), torch.ones(2, 10)).shape
+    torch.Size([2, 10, 8])
+    """
 
     def __init__(self, width: int, inner: int, span: int) -> None:
         super().__init__()
@@ -122,16 +160,21 @@ class RecurrentLocal(nn.Module):
         spans = ceil_div(frames, hop) + 1
         padded = F.pad(self.norm(x_BTD) * valid_BT.unsqueeze(-1), (0, 0, hop, spans * hop - frames))
         pieces = padded.unfold(1, self.span, hop).transpose(2, 3)
-        # Padding inside a span is zero input; a span of padding alone is computed and dropped.
+        # Padding inside a span is zero input. A span of padding alone is computed and dropped.
         hidden: Tensor = self.down(self.lstm(pieces.reshape(batch * spans, self.span, width))[0])
         halves = hidden.view(batch, spans, 2, hop, width)
-        # Every frame lies in two spans: in the second half of one and the first half of the next.
+        # Every frame is in two spans: in the second half of one and in the first half of the next.
         joined = 0.5 * (halves[:, :-1, 1] + halves[:, 1:, 0])
         return joined.reshape(batch, (spans - 1) * hop, width)[:, :frames]
 
 
 class PooledAttention(nn.Module):
-    """Self-attention over means of ``pool`` frames, added back to every frame of each mean."""
+    """Self-attention over means of ``pool`` frames; each result is added to all frames of its mean.
+
+    >>> attention = PooledAttention(width=8, heads=2, pool=4)
+    >>> attention(torch.randn(2, 10, 8), torch.ones(2, 10)).shape
+    torch.Size([2, 10, 8])
+    """
 
     def __init__(self, width: int, heads: int, pool: int) -> None:
         super().__init__()
@@ -142,39 +185,51 @@ class PooledAttention(nn.Module):
 
     def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         frames = x_BTD.shape[1]
-        extra = shortfall(frames, self.pool)
+        extra = pad_size(frames, self.pool)
         kept = F.pad(x_BTD * valid_BT.unsqueeze(-1), (0, 0, 0, extra)).unflatten(1, (-1, self.pool)).sum(2)
         count_BS = F.pad(valid_BT, (0, extra)).unflatten(1, (-1, self.pool)).sum(2)
         pooled_BSD = self.norm(kept / count_BS.clamp(min=1).unsqueeze(-1))
         q, k, v = self.qkv(pooled_BSD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        # A row without any valid frame (batch padding) attends to itself: finite, and never read.
+        # A row without any valid frame (batch padding) attends to all positions: finite, and never read.
         reach_BS = (count_BS > 0) | (count_BS.sum(1, keepdim=True) == 0)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=reach_BS[:, None, None, :])
         spread: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return spread.repeat_interleave(self.pool, dim=1)[:, :frames]
 
 
-# What the two branches of a block end with: while it is zero, the block passes its input on.
-BRANCH_ENDS = ("local.down.weight", "local.down.bias", "across.out.weight", "across.out.bias")
+# Parameters of the last layer of both branches of a block. While they are zero, the block is the identity.
+BRANCH_OUTPUTS = ("local.down.weight", "local.down.bias", "across.out.weight", "across.out.bias")
 
 
 class Block(nn.Module):
-    """Local, then global; both residual. What ends a branch starts ``branch`` times its usual size."""
+    """A local operator, then global attention, each with a residual connection.
+
+    Args:
+        local: operator inside short spans.
+        across: attention across the whole sequence.
+        dropout: dropout probability of both branches.
+        branch_scale: factor on the initial weights of the last layer of both branches.
+
+    >>> block = Block(ConvLocal(8, 16, 3, 1), PooledAttention(8, 2, 4), branch_scale=0.0)
+    >>> x = torch.randn(2, 10, 8)
+    >>> torch.equal(block(x, torch.ones(2, 10)), x)
+    True
+    """
 
     def __init__(
         self,
         local: ConvLocal | RecurrentLocal,
         across: PooledAttention,
         dropout: float = 0.0,
-        branch: float = 1.0,
+        branch_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.local, self.across = local, across
         self.dropout = nn.Dropout(dropout)
         with torch.no_grad():
             for out in (local.down, across.out):
-                out.weight.mul_(branch)
-                out.bias.mul_(branch)
+                out.weight.mul_(branch_scale)
+                out.bias.mul_(branch_scale)
 
     def forward(self, x_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         x_BTD = x_BTD + self.dropout(self.local(x_BTD, valid_BT))
@@ -183,7 +238,12 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """Blocks one after another."""
+    """Blocks one after another.
+
+    >>> x = torch.randn(2, 10, 8)
+    >>> torch.equal(Stack([])(x, torch.ones(2, 10)), x)
+    True
+    """
 
     def __init__(self, blocks: list[Block]) -> None:
         super().__init__()
@@ -195,6 +255,37 @@ class Stack(nn.Module):
         return x_BTD
 
 
-def frame_mask(length_B: Tensor, frames: int) -> Tensor:
-    """Float mask [B,T] of the first ``length_B`` frames of each row."""
-    return (torch.arange(frames, device=length_B.device) < length_B.unsqueeze(1)).float()
+def build_stack(
+    config: EncoderConfig,
+    count: int,
+    width: int,
+    *,
+    trunk: str,
+    first: int = 0,
+    branch_scale: float = 1.0,
+) -> Stack:
+    """Build ``count`` blocks of ``width`` channels.
+
+    Args:
+        config: sizes of the blocks.
+        count: number of blocks.
+        width: channels D.
+        trunk: local operator, ``conv`` or ``recurrent``.
+        first: number of the first block, from which dilations are continued.
+        branch_scale: see :class:`Block`.
+
+    >>> stack = build_stack(EncoderConfig(dilations=(1, 2)), 3, 16, trunk="conv", first=1)
+    >>> [block.local.depthwise.dilation for block in stack.blocks]
+    [2, 1, 2]
+    """
+    blocks = []
+    for index in range(first, first + count):
+        local: ConvLocal | RecurrentLocal
+        if trunk == "conv":
+            dilation = config.dilations[index % len(config.dilations)]
+            local = ConvLocal(width, int(width * config.expansion), config.kernel, dilation)
+        else:
+            local = RecurrentLocal(width, width, config.span)
+        across = PooledAttention(width, config.heads, config.pool)
+        blocks.append(Block(local, across, config.dropout, branch_scale))
+    return Stack(blocks)

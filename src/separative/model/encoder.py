@@ -1,6 +1,9 @@
-"""The separative encoder: one second of audio from waveform to speakers (method, sections 2 and 3).
+"""The separative encoder: waveforms, activity and embeddings of the speakers of a mixture.
 
-Axes: B mixtures · C speaker streams · N samples · T frames · S segments · D trunk width · E embedding size.
+See sections 2 and 3 of the method.
+
+Axes: B mixtures · C streams · N samples · F front-end frames · T trunk frames · S segments · D trunk width ·
+E embedding size.
 """
 
 from __future__ import annotations
@@ -12,27 +15,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from separative.model.attention import CrossAttention
-from separative.model.blocks import (
-    Block,
-    ConvLocal,
-    PooledAttention,
-    RecurrentLocal,
-    Stack,
-    ceil_div,
-    frame_mask,
-    shortfall,
-)
+from separative.model.blocks import build_stack, ceil_div, frame_mask, pad_size
 from separative.model.config import EncoderConfig
 from separative.model.frontend import FRONT_ENDS, FrontEnd
 from separative.model.heads import SeparationHead, SpeakerHead
 
 
-class Separated(NamedTuple):
-    """What the encoder says of a batch of mixtures; the C streams come in one and the same order everywhere.
+class EncoderOutput(NamedTuple):
+    """The output of the encoder; the order of the C streams is the same in all fields.
 
-    ``estimate_BCN`` waveforms at the input's level · ``segment_BCSE`` segment representations ·
-    ``activity_BCS`` log-odds of speech · ``valid_BS`` 1 for segments of the recording, 0 for padding ·
-    ``query_BCE`` bottom-up and ``attended_BCE`` gathered embeddings, both of unit norm.
+    Attributes:
+        estimate_BCN: separated waveforms at the level of the input.
+        segment_BCSE: segment representations.
+        activity_BCS: log-odds that a stream has speech in a segment.
+        valid_BS: 1 for segments of the recording, 0 for padding.
+        query_BCE: bottom-up embeddings of unit norm.
+        attended_BCE: embeddings of unit norm after the cross-attention.
+
+    >>> encoder = SeparativeEncoder(EncoderConfig(width=16, speaker_width=16, embedding=8)).eval()
+    >>> output = encoder(torch.randn(2, 16000))
+    >>> output.attended_BCE.norm(dim=-1).allclose(torch.ones(2, 2))
+    True
     """
 
     estimate_BCN: Tensor
@@ -43,38 +46,62 @@ class Separated(NamedTuple):
     attended_BCE: Tensor
 
 
+class _Masks(NamedTuple):
+    """1 for what contains signal and 0 for padding: front-end frames, trunk frames and segments."""
+
+    valid_BF: Tensor
+    valid_BT: Tensor
+    valid_BS: Tensor
+
+
+class _Trunk(NamedTuple):
+    """What the heads read: representation and features of the mixture, shared embedding and streams."""
+
+    represent_BFK: Tensor
+    features_BTK: Tensor
+    shared_BTD: Tensor
+    stream_BCTD: Tensor
+
+
 class SeparativeEncoder(nn.Module):
     """Separates the speakers of a mixture and embeds each of them.
 
-    ``card`` is the record a saved model travels with (empty for a new one).
+    Attributes:
+        config: sizes of the encoder.
+        card: the record that is saved with the model; empty for a new one.
+
+    >>> encoder = SeparativeEncoder(EncoderConfig(rate=8000, width=16, speaker_width=16, embedding=8))
+    >>> output = encoder(torch.randn(3, 8000))
+    >>> output.estimate_BCN.shape, output.attended_BCE.shape
+    (torch.Size([3, 2, 8000]), torch.Size([3, 2, 8]))
     """
+
+    front_end: FrontEnd
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         self.card: dict[str, Any] = {}
-        self.front_end: nn.Module = FRONT_ENDS[config.front_end](config)
-        front = self._front
-        self.enter = nn.Linear(config.stack * front.features, config.width)
-        self.shared = _stack(config, config.shared_blocks, config.width, first=0)
+        self.front_end = FRONT_ENDS[config.front_end](config)
+        features, mask_size = self.front_end.features, self.front_end.mask_size
+        self.enter = nn.Linear(config.stack * features, config.width)
+        self.shared = build_stack(config, config.shared_blocks, config.width, trunk=config.trunk)
         self.split = nn.Linear(config.width, config.streams * config.width)
-        self.per_stream = _stack(config, config.stream_blocks, config.width, first=config.shared_blocks)
-        masks = (config.width, front.mask_size, config.stack, front.features, config.mask_hidden)
-        self.separation = SeparationHead(*masks)
-        self.residual = SeparationHead(*masks) if config.consistency else None
-        # Small branches: an untrained speaker head then passes its features on, which are worth more.
-        # The trunk starts at full size, or separation starts late.
-        speaker_stack = _stack(
-            config, config.speaker_blocks, config.speaker_width, first=0, conv=True, branch=0.2
+        self.per_stream = build_stack(
+            config, config.stream_blocks, config.width, trunk=config.trunk, first=config.shared_blocks
+        )
+        head_sizes = (config.width, mask_size, config.stack, features, config.mask_hidden)
+        self.separation = SeparationHead(*head_sizes)
+        self.residual = SeparationHead(*head_sizes) if config.consistency else None
+        # With small branches, an untrained speaker head passes its features on, which already distinguish
+        # speakers a little. The trunk starts at full scale, because separation would start late otherwise.
+        speaker_stack = build_stack(
+            config, config.speaker_blocks, config.speaker_width, trunk="conv", branch_scale=0.2
         )
         self.speaker = SpeakerHead(
             config.width, config.speaker_width, config.embedding, config.segment_frames, speaker_stack
         )
         self.cross = CrossAttention(config.embedding, config.heads) if config.cross_attention else None
-
-    @property
-    def _front(self) -> FrontEnd:
-        return self.front_end  # type: ignore[return-value]
 
     @property
     def rate(self) -> int:
@@ -83,49 +110,49 @@ class SeparativeEncoder(nn.Module):
 
     @property
     def streams(self) -> int:
-        """Number of speaker slots C."""
+        """Number of streams C."""
         return self.config.streams
 
     @property
     def training_speakers(self) -> frozenset[str]:
-        """Names of the speakers it was trained on, by its card; none if that does not say."""
+        """Names of the speakers in the training data, from the card; empty if the card has none."""
         return frozenset(self.card.get("data", {}).get("speakers", ()))
 
     @property
     def segment_seconds(self) -> float:
-        """Length of a segment of the speaker head, in seconds."""
+        """Length of a segment of the speaker head in seconds."""
         return self.config.segment_seconds
 
     def frames(self, samples: int) -> int:
-        """Front-end frames of a signal of ``samples`` samples."""
-        return self._front.grid.frames(samples)
+        """Number of front-end frames of a signal of ``samples`` samples."""
+        return self.front_end.grid.frames(samples)
 
     def segments(self, samples: int) -> int:
-        """Segments of the speaker head in a signal of ``samples`` samples."""
+        """Number of segments of the speaker head in a signal of ``samples`` samples."""
         return ceil_div(self.frames(samples), self.config.stack * self.config.segment_frames)
 
-    def segment_waves(self, wave_BCN: Tensor) -> Tensor:
-        """Waveforms cut into the segments of the speaker head [B,C,S,W], zeros beyond their ends."""
+    def segment_grid(self) -> tuple[int, int]:
+        """Samples before the signal in its first segment, and samples in a segment."""
+        hop = self.config.hop
+        # The centre of frame t is half a window before sample t·hop + hop.
+        return self.config.window // 2 - hop, hop * self.config.stack * self.config.segment_frames
+
+    def cut_segments(self, wave_BCN: Tensor) -> Tensor:
+        """Cut waveforms into the segments of the speaker head [B,C,S,W], with zeros beyond their ends."""
         lead, size = self.segment_grid()
         count = self.segments(wave_BCN.shape[-1])
         padded = F.pad(wave_BCN, (lead, count * size - wave_BCN.shape[-1] - lead))
         piece_BCSW: Tensor = padded.unflatten(-1, (count, size))
         return piece_BCSW
 
-    def from_segments(self, piece_BSW: Tensor, samples: int) -> Tensor:
-        """Waveforms [B,samples] from the pieces of :meth:`segment_waves`."""
+    def join_segments(self, piece_BSW: Tensor, samples: int) -> Tensor:
+        """Waveforms [B,samples] from segments; the inverse of :meth:`cut_segments`."""
         lead, _ = self.segment_grid()
         return piece_BSW.flatten(-2)[..., lead : lead + samples]
 
     def segment_power(self, wave_BCN: Tensor) -> Tensor:
         """Mean power [B,C,S] of waveforms in each segment of the speaker head."""
-        return self.segment_waves(wave_BCN).square().mean(-1)
-
-    def segment_grid(self) -> tuple[int, int]:
-        """Samples before the signal in its first segment, and samples in a segment."""
-        hop = self.config.hop
-        # Frame t is centred half a window before t·hop + hop.
-        return self.config.window // 2 - hop, hop * self.config.stack * self.config.segment_frames
+        return self.cut_segments(wave_BCN).square().mean(-1)
 
     def forward(
         self,
@@ -135,67 +162,38 @@ class SeparativeEncoder(nn.Module):
         length_B: Tensor | None = None,
         own_drop: float = 0.0,
         separate: bool = True,
-    ) -> Separated:
+    ) -> EncoderOutput:
         """Separate and embed.
 
         Args:
-            mix_BN: mixtures at :attr:`rate`; zeros beyond each one's length.
-            group_B: condition group of each mixture; each is its own group if not given.
-            length_B: samples of each mixture; all of them if not given.
-            own_drop: see :class:`CrossAttention`; for training.
-            separate: leave out the waveforms (``estimate_BCN`` is then empty) if False.
+            mix_BN: mixtures at :attr:`rate`, with zeros after the end of each.
+            group_B: condition group of each mixture; by default each mixture is a group.
+            length_B: length of each mixture in samples; by default N.
+            own_drop: probability that a query does not see its own mixture, see :class:`CrossAttention`.
+            separate: False skips the waveforms; ``estimate_BCN`` is then empty.
         """
         batch, samples = mix_BN.shape
         if length_B is None:
             length_B = torch.full((batch,), samples, device=mix_BN.device)
         if group_B is None:
             group_B = torch.arange(batch, device=mix_BN.device)
-        stack = self.config.stack
-        frame_B = self._front.grid.frames(length_B)
-        valid_BF = frame_mask(frame_B, self.frames(samples))
-        valid_BT = frame_mask(ceil_div(frame_B, stack), ceil_div(self.frames(samples), stack))
-        join = stack * self.config.segment_frames
-        valid_BS = frame_mask(ceil_div(frame_B, join), self.segments(samples))
-
+        masks = self._masks(length_B, samples)
         power_B1 = mix_BN.square().sum(1, keepdim=True) / length_B.unsqueeze(1).clamp(min=1)
         level_B1 = power_B1.sqrt().clamp(min=1e-6)
-        features_BFK, represent_BFK = self._front.analyse(mix_BN / level_B1, valid_BF)
-        extra = shortfall(features_BFK.shape[1], stack)
-        features_BTK = F.pad(features_BFK, (0, 0, 0, extra)).unflatten(1, (-1, stack)).flatten(2)
-        shared_BTD = self.shared(self.enter(features_BTK), valid_BT)
-
-        streams = self.config.streams
-        # Every stream is the shared embedding moved its own way, so all are in the one space the heads read.
-        moves_BCTD = self.split(shared_BTD).unflatten(-1, (streams, -1)).transpose(1, 2)
-        apart = (shared_BTD.unsqueeze(1) + moves_BCTD).flatten(0, 1)
-        valid_RT, valid_RS = (v.repeat_interleave(streams, dim=0) for v in (valid_BT, valid_BS))
-        stream_RTD = self.per_stream(apart, valid_RT)
-
-        segment_RSE, activity_RS, query_RE = self.speaker(stream_RTD, valid_RT, valid_RS)
-        segment_BCSE, activity_BCS, query_BCE = (
-            x.unflatten(0, (batch, streams)) for x in (segment_RSE, activity_RS, query_RE)
+        trunk = self._streams(mix_BN / level_B1, masks)
+        segment_BCSE, activity_BCS, query_BCE = self._speakers(trunk, masks)
+        attended_BCE = self.attend(
+            query_BCE, segment_BCSE, activity_BCS, masks.valid_BS, group_B, own_drop=own_drop
         )
-        attended_BCE = self.answer(
-            query_BCE, segment_BCSE, activity_BCS, valid_BS, group_B, own_drop=own_drop
-        )
-
-        estimate_BCN = mix_BN.new_zeros(batch, streams, 0)
+        estimate_BCN = mix_BN.new_zeros(batch, self.config.streams, 0)
         if separate:
-            stream_BCTD = stream_RTD.unflatten(0, (batch, streams))
-            raw_BCFM = self.separation(stream_BCTD, features_BTK, represent_BFK.shape[1])
-            if self.residual is not None:
-                rest_B1FM = self.residual(shared_BTD.unsqueeze(1), features_BTK, represent_BFK.shape[1])
-                raw_BCFM = torch.cat([raw_BCFM, rest_B1FM], dim=1)
-            estimate_BCN = self._front.synthesise(raw_BCFM, represent_BFK, samples) * level_B1.unsqueeze(2)
-            if self.residual is not None:
-                # The nearest point to the estimates and the residual at which they sum to the mixture.
-                excess_B1N = mix_BN.unsqueeze(1) - estimate_BCN.sum(1, keepdim=True)
-                estimate_BCN = (estimate_BCN + excess_B1N / (streams + 1))[:, :streams]
-            inside_BN = frame_mask(length_B, samples)
-            estimate_BCN = estimate_BCN * inside_BN.unsqueeze(1)
-        return Separated(estimate_BCN, segment_BCSE, activity_BCS, valid_BS, query_BCE, attended_BCE)
+            estimate_BCN = self._estimates(trunk, mix_BN, level_B1)
+            estimate_BCN = estimate_BCN * frame_mask(length_B, samples).unsqueeze(1)
+        return EncoderOutput(
+            estimate_BCN, segment_BCSE, activity_BCS, masks.valid_BS, query_BCE, attended_BCE
+        )
 
-    def answer(
+    def attend(
         self,
         query_BCE: Tensor,
         segment_BCSE: Tensor,
@@ -205,27 +203,60 @@ class SeparativeEncoder(nn.Module):
         *,
         own_drop: float = 0.0,
     ) -> Tensor:
-        """Answers [B,C,E]: what the cross-attention makes of queries and any memory; the query without it."""
+        """Attended embeddings [B,C,E] of queries, see :class:`CrossAttention`; without it, the queries."""
         if self.cross is None:
             return query_BCE
-        found: Tensor = self.cross(
+        attended_BCE: Tensor = self.cross(
             query_BCE, segment_BCSE, activity_BCS, valid_BS, group_B, own_drop=own_drop
         )
-        return found
+        return attended_BCE
 
+    def _masks(self, length_B: Tensor, samples: int) -> _Masks:
+        """Masks of valid frames and segments, for mixtures of ``length_B`` in ``samples`` samples."""
+        frame_B, frames = self.front_end.grid.frames(length_B), self.frames(samples)
+        stack = self.config.stack
+        return _Masks(
+            frame_mask(frame_B, frames),
+            frame_mask(ceil_div(frame_B, stack), ceil_div(frames, stack)),
+            frame_mask(ceil_div(frame_B, stack * self.config.segment_frames), self.segments(samples)),
+        )
 
-def _stack(
-    config: EncoderConfig, count: int, width: int, *, first: int, conv: bool = False, branch: float = 1.0
-) -> Stack:
-    """``count`` blocks of the configured operator; dilations go on from block number ``first``."""
-    blocks = []
-    for index in range(first, first + count):
-        local: ConvLocal | RecurrentLocal
-        if config.trunk == "conv" or conv:
-            dilation = config.dilations[index % len(config.dilations)]
-            local = ConvLocal(width, int(width * config.expansion), config.kernel, dilation)
-        else:
-            local = RecurrentLocal(width, width, config.span)
-        across = PooledAttention(width, config.heads, config.pool)
-        blocks.append(Block(local, across, config.dropout, branch))
-    return Stack(blocks)
+    def _streams(self, mix_BN: Tensor, masks: _Masks) -> _Trunk:
+        """Run front end and trunk on mixtures of power 1, and split the result into streams."""
+        stack, streams = self.config.stack, self.config.streams
+        features_BFK, represent_BFK = self.front_end.analyse(mix_BN, masks.valid_BF)
+        extra = pad_size(features_BFK.shape[1], stack)
+        features_BTK = F.pad(features_BFK, (0, 0, 0, extra)).unflatten(1, (-1, stack)).flatten(2)
+        shared_BTD = self.shared(self.enter(features_BTK), masks.valid_BT)
+        # Each stream is the shared embedding plus an offset, so that all streams are in the same space.
+        offset_BCTD = self.split(shared_BTD).unflatten(-1, (streams, -1)).transpose(1, 2)
+        split_RTD = (shared_BTD.unsqueeze(1) + offset_BCTD).flatten(0, 1)
+        stream_RTD = self.per_stream(split_RTD, masks.valid_BT.repeat_interleave(streams, dim=0))
+        # An exported graph needs the size from ``shape``: len() would fix it to that of the example.
+        stream_BCTD = stream_RTD.unflatten(0, (mix_BN.shape[0], streams))
+        return _Trunk(represent_BFK, features_BTK, shared_BTD, stream_BCTD)
+
+    def _speakers(self, trunk: _Trunk, masks: _Masks) -> tuple[Tensor, Tensor, Tensor]:
+        """Segment representations [B,C,S,E], activity [B,C,S] and queries [B,C,E] of streams."""
+        batch, streams = trunk.stream_BCTD.shape[:2]
+        valid_RT, valid_RS = (v.repeat_interleave(streams, dim=0) for v in (masks.valid_BT, masks.valid_BS))
+        segment_RSE, activity_RS, query_RE = self.speaker(trunk.stream_BCTD.flatten(0, 1), valid_RT, valid_RS)
+        segment_BCSE, activity_BCS, query_BCE = (
+            x.unflatten(0, (batch, streams)) for x in (segment_RSE, activity_RS, query_RE)
+        )
+        return segment_BCSE, activity_BCS, query_BCE
+
+    def _estimates(self, trunk: _Trunk, mix_BN: Tensor, level_B1: Tensor) -> Tensor:
+        """Separated waveforms [B,C,N] at the level of the mixtures."""
+        frames, streams = trunk.represent_BFK.shape[1], self.config.streams
+        raw_BCFM = self.separation(trunk.stream_BCTD, trunk.features_BTK, frames)
+        if self.residual is not None:
+            rest_B1FM = self.residual(trunk.shared_BTD.unsqueeze(1), trunk.features_BTK, frames)
+            raw_BCFM = torch.cat([raw_BCFM, rest_B1FM], dim=1)
+        wave_BCN = self.front_end.synthesise(raw_BCFM, trunk.represent_BFK, mix_BN.shape[1])
+        estimate_BCN = wave_BCN * level_B1.unsqueeze(2)
+        if self.residual is not None:
+            # Project onto the nearest waveforms that sum to the mixture, together with the residual.
+            excess_B1N = mix_BN.unsqueeze(1) - estimate_BCN.sum(1, keepdim=True)
+            estimate_BCN = (estimate_BCN + excess_B1N / (streams + 1))[:, :streams]
+        return estimate_BCN

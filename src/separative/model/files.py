@@ -1,52 +1,114 @@
-"""Models on disk: a folder with ``model.safetensors`` and its card ``model.json``; nothing is unpickled."""
+"""Save, load and average models. A model is a folder with weights and a card; nothing is unpickled."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from separative.errors import ModelError
-from separative.files import replace_file, write_json
-from separative.model.blocks import BRANCH_ENDS
-from separative.model.config import EncoderConfig
+from separative.files import replace_file
+from separative.model.blocks import BRANCH_OUTPUTS
+from separative.model.card import FORMAT, Card, check_card, read_card, write_card
 from separative.model.encoder import SeparativeEncoder
 
-FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
-Card = dict[str, Any]
-
-# Models that come with the package, as folders of their names beside this file, and the one meant by default.
+# The models that come with the package, one folder each, and the one that is loaded by default.
 SHIPPED = Path(__file__).parent / "shipped"
 DEFAULT = "base"
 
 
 def model_names() -> tuple[str, ...]:
-    """Names that :func:`load_model` knows besides folders."""
+    """Names of the models that come with the package.
+
+    >>> model_names()
+    ('base',)
+    """
     return tuple(sorted(p.parent.name for p in SHIPPED.glob(f"*/{CARD}")))
 
 
-def save_model(model: SeparativeEncoder, folder: str | Path, *, half: bool = False, **card: Any) -> Path:
-    """Write weights and card into ``folder`` and return it.
+def load_model(name: str | Path = DEFAULT) -> SeparativeEncoder:
+    """Load a model, in evaluation mode, on the CPU.
 
-    ``card`` holds what the user of a model must know: identity kind, recipe, data, metrics; that of a loaded
-    model may be given whole. It is written last and names the hash of the weights, so a folder is either
-    whole or refused. ``half``: weights in half precision, in half the space; they are loaded as single.
+    Args:
+        name: the name of a model that comes with the package (see :func:`model_names`), or the path of a model
+            folder or of the folder of a training run. A text that contains a slash or starts with a dot is
+            always a path. Any other text is the name of a model of the package if there is one, else a folder
+            of the working directory: the folder ``base`` is ``./base``. By default, the model ``base``.
+
+    Raises:
+        ModelError: there is no such model, a file is changed or damaged, a weight is not finite, or the weights
+            do not fit the architecture.
+
+    >>> model = load_model()
+    >>> model.rate, model.streams, model.config.embedding
+    (16000, 2, 128)
+    >>> model.card["identity"]
+    'speaker'
+    """
+    folder = find_model(name)
+    card_path, weights_path = folder / CARD, folder / WEIGHTS
+    card, architecture = read_card(card_path)
+    # Weights take 2 or 4 bytes each, and there are few other tensors.
+    limit = 8 * architecture.parameters + (16 << 20)
+    try:
+        with weights_path.open("rb") as file:
+            weights = file.read(limit + 1)
+    except OSError as error:
+        raise ModelError(f"{weights_path} cannot be read: {error.strerror}") from error
+    if len(weights) > limit:
+        raise ModelError(f"{weights_path} is larger than the architecture in {card_path} allows")
+    if hashlib.sha256(weights).hexdigest() != card["sha256"]:
+        raise ModelError(
+            f"{weights_path}: checksum mismatch between weights and model card; copy or download both again"
+        )
+    try:
+        tensors = load_tensors(weights)
+    except (KeyError, ValueError, SafetensorError) as error:
+        raise ModelError(
+            f"{weights_path}: this version cannot read the weights: {_first_line(error)}"
+        ) from error
+    model = SeparativeEncoder(architecture)
+    _load_weights(model, tensors, str(weights_path))
+    require_finite_weights(tensors, str(weights_path))
+    model.card = card
+    return model.eval()
+
+
+def save_model(model: SeparativeEncoder, folder: str | Path, *, half: bool = False, **card: Any) -> Path:
+    """Write weights and card into a folder, and return it.
+
+    The card is written last and contains the checksum of the weights, so that an incomplete folder is
+    recognised.
+
+    Args:
+        model: the model to save.
+        folder: created if needed; a model in it is replaced.
+        half: store the weights in half precision, which takes half the space. They are loaded as float32.
+        card: entries of the card, such as identity, recipe, data and metrics. The card of a loaded model may
+            be passed on as it is.
+
+    Raises:
+        ModelError: a weight is not finite, or an entry of the card is invalid. Nothing is written.
+
+    >>> folder = save_model(load_model(), "copy", identity="speaker")
+    >>> sorted(path.name for path in folder.iterdir())
+    ['model.json', 'model.safetensors']
     """
     folder = Path(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
-        # Running statistics, which are no parameters, may be too small for it.
+        # Only parameters are halved: the running statistics may be too small for half precision.
         tensors |= {name: weight.detach().cpu().half() for name, weight in model.named_parameters()}
+    require_finite_weights(tensors, f"{folder}: not saved")
     weights = save_tensors(tensors)
     own = {
         "format": FORMAT,
@@ -54,136 +116,99 @@ def save_model(model: SeparativeEncoder, folder: str | Path, *, half: bool = Fal
         "parameters": sum(p.numel() for p in model.parameters()),
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
-    # Its own entries stand first, and hold whatever the given card says of another file.
+    # These entries come first, and replace those of a card that was passed on.
     record = own | card | own
+    check_card(record, folder / CARD)
     replace_file(folder / WEIGHTS, weights)
-    write_json(folder / CARD, record)
+    write_card(folder / CARD, record)
     return folder
 
 
 def update_card(name: str | Path, /, **entries: Any) -> Path:
-    """Set entries of a saved model's card and return its path; the weights stay as they are.
+    """Set entries of a saved model's card, renew its digest, and return its path. The weights stay the same.
+
+    Args:
+        name: see :func:`load_model`.
+        entries: new values.
 
     Raises:
-        ModelError: no such model, or a damaged card.
+        ModelError: there is no such model, its card is damaged, or a value is invalid.
+
+    >>> _ = save_model(load_model(), "copy")
+    >>> _ = update_card("copy", licence="Apache-2.0")
+    >>> load_model("copy").card["licence"]
+    'Apache-2.0'
     """
-    path = _find(name) / CARD
-    write_json(path, _read_card(path) | entries)
+    path = find_model(name) / CARD
+    card, _ = read_card(path)
+    # The checksum of the weights and the architecture belong to the weights.
+    write_card(path, card | entries | {key: card[key] for key in ("architecture", "sha256")})
     return path
 
 
-def load_model(name: str | Path = DEFAULT) -> SeparativeEncoder:
-    """The model of that folder (a run's folder too) or registered name, in evaluation mode, on the CPU.
-
-    Without a name, the model that comes with the package.
-
-    Raises:
-        ModelError: no such model, a damaged or foreign file, or weights of another architecture.
-    """
-    folder = _find(name)
-    card_path, weights_path = folder / CARD, folder / WEIGHTS
-    card = _read_card(card_path)
-    try:
-        weights = weights_path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{weights_path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(weights).hexdigest() != card.get("sha256"):
-        raise ModelError(
-            f"{weights_path} does not have the hash its card names: the file is damaged or not the card's"
-        )
-    try:
-        model = SeparativeEncoder(EncoderConfig.model_validate(card["architecture"]))
-        tensors = load_tensors(weights)
-    except (KeyError, ValidationError, SafetensorError) as error:
-        raise ModelError(f"{folder} holds no model this version can read: {first_line(error)}") from error
-    load_strictly(model, tensors, str(weights_path))
-    model.card = card
-    return model.eval()
-
-
-def load_strictly(model: SeparativeEncoder, tensors: dict[str, Any], where: str) -> None:
-    """Fill ``model``; a missing, unknown or misshapen tensor is a ModelError that names it."""
-    own = model.state_dict()
-    strange = sorted(own.keys() ^ tensors.keys()) or sorted(
-        n for n in own if own[n].shape != tensors[n].shape
-    )
-    if strange:
-        raise ModelError(
-            f"{where} is of another architecture: it differs at '{strange[0]}' ({len(strange)} in all)"
-        )
-    model.load_state_dict(tensors, strict=True)
-
-
 def start_from(model: SeparativeEncoder, origin: SeparativeEncoder) -> None:
-    """Take over the weights of a trained model; tensors that it lacks keep their start.
+    """Copy the weights of a trained model into a new one, which may have more blocks.
 
-    Blocks that it lacks start as identities, so that a deeper model begins where the trained one ended.
+    Blocks that the trained model does not have are set to the identity, so that the new model gives the same
+    output at first. Other tensors that it does not have keep their initial values.
 
     Raises:
-        ModelError: the trained model has a tensor that this one lacks, or has in another shape.
+        ModelError: the trained model has a tensor that the new one does not have, or has in another shape.
+
+    >>> trained = SeparativeEncoder(EncoderConfig(width=16, stream_blocks=1)).eval()
+    >>> deeper = SeparativeEncoder(EncoderConfig(width=16, stream_blocks=2)).eval()
+    >>> start_from(deeper, trained)
+    >>> waveform = torch.randn(1, 16000)
+    >>> torch.equal(deeper(waveform).query_BCE, trained(waveform).query_BCE)
+    True
     """
     own, learnt = model.state_dict(), origin.state_dict()
-    strange = [n for n in learnt if n not in own or own[n].shape != learnt[n].shape]
-    if strange:
+    wrong = [n for n in learnt if n not in own or own[n].shape != learnt[n].shape]
+    if wrong:
         raise ModelError(
-            f"a model of this recipe cannot start from the other one: they differ at '{strange[0]}'"
-            f" ({len(strange)} in all)"
+            f"a model of this recipe cannot start from the other model: they differ at '{wrong[0]}'"
+            f" ({len(wrong)} tensors in total)"
         )
     for name in own.keys() - learnt.keys():
-        if name.endswith(BRANCH_ENDS):
+        if name.endswith(BRANCH_OUTPUTS):
             own[name].zero_()
     model.load_state_dict(own | learnt)
 
 
-def first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def _read_card(path: Path) -> Card:
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} is not a model card: {error}") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ModelError(f"{path} is not a model card of format {FORMAT}")
-    return card
-
-
-def _find(name: str | Path) -> Path:
-    for folder in (Path(name), Path(name) / "model", SHIPPED / str(name)):
-        if (folder / CARD).is_file():
-            return folder
-    names = model_names()
-    known = f"; registered models: {', '.join(names)}" if names else "; none comes with this version"
-    raise ModelError(f"no model at '{name}': a folder with {CARD} is wanted{known}")
-
-
 def average_models(models: Sequence[SeparativeEncoder], *, attention: float = 1.0) -> SeparativeEncoder:
-    """The mean of all weights: often better than each where one was trained on from the other.
+    """Average the weights of models, as in "Model soups" (Wortsman et al., 2022).
 
-    Wortsman et al., "Model soups", 2022.
+    The average is often better than each model if one was fine-tuned from the other.
 
-    ``attention``: how much is kept of what the cross-attention adds to a query (0: nothing, 1: all). Trained
-    with several views it adds too much where a memory holds but one recording.
+    Args:
+        models: two or more models of one architecture.
+        attention: share of the cross-attention's output that is kept, from 0 to 1. A model that was trained
+            with several views adds too much if the memory contains only one recording.
 
-    The card is the last one's, with the hashes of all in ``averaged`` and everybody's speakers; figures and
-    calibration of a single one are left out.
+    Returns:
+        The average, with the last model's card. The card lists the checksums of all models in ``averaged``
+        and the training speakers of all, and has no metrics and no calibration.
 
     Raises:
-        ModelError: fewer than two models, or of several architectures; a share out of range.
+        ModelError: fewer than two models, different architectures, or a share out of range.
+
+    >>> model = load_model()
+    >>> average = average_models([model, model], attention=0.5)
+    >>> torch.equal(average.cross.out.weight, 0.5 * model.cross.out.weight)
+    True
     """
     if len(models) < 2:
-        raise ModelError("a mean is of two models or more")
+        raise ModelError(f"averaging needs two or more models, not {len(models)}")
     if not 0 <= attention <= 1:
-        raise ModelError(f"attention {attention:g}: a share from 0 to 1 is wanted")
+        raise ModelError(f"attention must be a share from 0 to 1, not {attention:g}")
     last = models[-1]
     mean = SeparativeEncoder(last.config)
     states = [model.state_dict() for model in models]
     for model, state in zip(models, states, strict=True):
-        load_strictly(mean, state, f"the model {str(model.card.get('sha256'))[:12]}")
+        _load_weights(mean, state, f"the model {str(model.card.get('sha256'))[:12]}")
     mean.load_state_dict(
         {
-            # Counters among the buffers are the last one's.
+            # Buffers that count steps are copied from the last model.
             name: torch.stack([state[name] for state in states]).mean(0) if own.is_floating_point() else own
             for name, own in states[-1].items()
         }
@@ -200,3 +225,69 @@ def average_models(models: Sequence[SeparativeEncoder], *, attention: float = 1.
         "attention": attention,
     }
     return mean.eval()
+
+
+def find_model(name: str | Path) -> Path:
+    """Return the folder that contains the card of a model; see :func:`load_model` for names and paths.
+
+    Raises:
+        ModelError: there is no such model.
+
+    >>> find_model("base").name
+    'base'
+    """
+    text = str(name)
+    if not is_path(name) and text in model_names():
+        return SHIPPED / text
+    for folder in (Path(name), Path(name) / "model"):
+        if (folder / CARD).is_file():
+            return folder
+    names = model_names()
+    known = f"one of: {', '.join(names)}" if names else "no model comes with this version"
+    raise ModelError(f"no model at '{name}': expected a folder with {CARD}, or a model's name ({known})")
+
+
+def is_path(name: str | Path) -> bool:
+    """Whether a model is given by its path, not by a name: a ``Path``, or a text with a slash or a first dot.
+
+    >>> is_path("./base"), is_path("runs/base"), is_path("base")
+    (True, True, False)
+    """
+    separators = [s for s in (os.sep, os.altsep) if s]
+    return isinstance(name, Path) or name.startswith(".") or any(s in name for s in separators)
+
+
+def require_finite_weights(tensors: Mapping[str, torch.Tensor], where: str) -> None:
+    """Check that no weight is NaN or infinite.
+
+    Args:
+        tensors: weights by name.
+        where: the file, for the error message.
+
+    Raises:
+        ModelError: the message names the first tensor with such a weight.
+
+    >>> require_finite_weights({"bias": torch.tensor([0.0, float("nan")])}, "model.safetensors")
+    Traceback (most recent call last):
+    separative.errors.ModelError: model.safetensors: the weights 'bias' are not all finite numbers; ...
+    """
+    for name in sorted(tensors):
+        if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
+            raise ModelError(
+                f"{where}: the weights '{name}' are not all finite numbers; use an earlier model or train again"
+            )
+
+
+def _load_weights(model: SeparativeEncoder, tensors: dict[str, Any], where: str) -> None:
+    """Load all tensors into a model; the error names a missing, unknown or misshapen tensor."""
+    own = model.state_dict()
+    wrong = sorted(own.keys() ^ tensors.keys()) or sorted(n for n in own if own[n].shape != tensors[n].shape)
+    if wrong:
+        raise ModelError(
+            f"{where} is of another architecture: it differs at '{wrong[0]}' ({len(wrong)} tensors in total)"
+        )
+    model.load_state_dict(tensors, strict=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,8 +1,8 @@
-"""Front ends: waveform to frames, and masks back to waveforms (method, section 2).
+"""Front ends: from waveforms to frames, and from masks back to waveforms (method, section 2).
 
-Both share one frame grid, on which batch padding can never reach a valid frame: frame t covers the samples
-[t·hop − (window − hop), t·hop + hop), and a signal of N samples has exactly the frames that touch it. Every
-sample is then covered by window / hop frames, so overlap-add needs no correction at the edges.
+Both front ends use the same frame grid, on which batch padding cannot reach a valid frame. Frame t covers the
+samples [t·hop − (window − hop), t·hop + hop), and a signal of N samples has all frames that overlap it. So
+every sample is covered by window / hop frames, and overlap-add needs no correction at the edges.
 """
 
 from __future__ import annotations
@@ -17,43 +17,56 @@ from torch.nn import functional as F
 from separative.model.blocks import Length, ceil_div
 from separative.model.config import EncoderConfig
 
-_FLOOR = 1e-5  # of power, with the input level normalised to 1: about -50 dB
+_POWER_FLOOR = 1e-5  # -50 dB relative to the input, which is normalised to power 1
 
 
 class FrontEnd(Protocol):
-    """What a trunk needs of a front end. ``K`` is the size of the mixture's representation per frame."""
+    """The interface of a front end. K is the size of its representation of one frame.
+
+    Attributes:
+        grid: the frame grid.
+        features: features per frame for the trunk.
+        mask_size: raw mask values per frame.
+    """
 
     grid: FrameGrid
     features: int
     mask_size: int
 
     def analyse(self, mix_BN: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B,T,features] for the trunk, and the representation [B,T,K] that masks act on."""
+        """Features [B,T,features] for the trunk, and the representation [B,T,K] that is masked."""
         ...
 
     def synthesise(self, raw_BCTM: Tensor, represent_BTK: Tensor, samples: int) -> Tensor:
-        """Waveforms [B,C,samples] from raw mask values [B,C,T,mask_size] on the mixture's representation."""
+        """Apply raw mask values [B,C,T,mask_size] to a representation; waveforms [B,C,samples]."""
         ...
 
 
 class FrameGrid:
-    """Length arithmetic of a front end: ``window`` (a multiple of ``hop``) and ``hop`` in samples."""
+    """Frames of ``window`` samples every ``hop`` samples; ``window`` is a multiple of ``hop``.
+
+    >>> grid = FrameGrid(window=4, hop=2)
+    >>> grid.frames(5)
+    4
+    >>> grid.join(grid.cut(torch.ones(1, 5)), 5)  # each sample is in window / hop frames
+    tensor([[2., 2., 2., 2., 2.]])
+    """
 
     def __init__(self, window: int, hop: int) -> None:
         self.window, self.hop = window, hop
 
     def frames(self, samples: Length) -> Length:
-        """Frames that touch a signal of ``samples`` samples, or signals of as many each."""
+        """Number of frames that overlap a signal of ``samples`` samples; an int or a tensor of ints."""
         return ceil_div(samples, self.hop) + self.window // self.hop - 1
 
     def cut(self, wave_BN: Tensor) -> Tensor:
-        """Overlapping frames [B,T,window] of a zero-padded signal."""
+        """Cut signals [B,N] into overlapping frames [B,T,window], with zeros beyond both ends."""
         left = self.window - self.hop
         right = self.frames(wave_BN.shape[-1]) * self.hop - wave_BN.shape[-1]
         return F.pad(wave_BN, (left, right)).unfold(-1, self.window, self.hop)
 
     def join(self, frames_BTW: Tensor, samples: int) -> Tensor:
-        """Overlap-add of frames [...,T,window] to [...,samples]: the adjoint of :meth:`cut`."""
+        """Overlap-add frames [...,T,window] to signals [...,samples]; the adjoint of :meth:`cut`."""
         *lead, count, _ = frames_BTW.shape
         parts = self.window // self.hop
         pieces = frames_BTW.unflatten(-1, (parts, self.hop))
@@ -67,8 +80,14 @@ class FrameGrid:
 class StftFrontEnd(nn.Module):
     """Short-time Fourier transform with a bounded complex mask.
 
-    Features per frame: power-compressed (exponent 0.3) real and imaginary parts, and log-mel energies as they
-    are and with their mean over the utterance taken off, so that a channel's colour carries less.
+    The features of a frame are power-compressed real and imaginary parts (exponent 0.3) and log-mel energies,
+    once as they are and once minus their mean over the utterance, which removes the response of the channel.
+
+    >>> front_end = StftFrontEnd(EncoderConfig())
+    >>> valid = torch.ones(1, front_end.grid.frames(16000))
+    >>> features, spectrum = front_end.analyse(torch.randn(1, 16000), valid)
+    >>> features.shape, spectrum.shape
+    (torch.Size([1, 128, 674]), torch.Size([1, 128, 257]))
     """
 
     window_W: Tensor
@@ -82,7 +101,8 @@ class StftFrontEnd(nn.Module):
         self.features = 2 * bins + 2 * config.mels
         self.mask_size = 2 * bins
         window_W = torch.hann_window(config.window, periodic=True)
-        # Analysis with the window, synthesis with the same one over the sum of its squares on the hop grid.
+        # The synthesis window is the analysis window over the sum of its squares on the hop grid. Analysis
+        # and synthesis without a mask then reproduce the signal.
         squares = window_W.square().view(-1, config.hop).sum(0).repeat(config.window // config.hop)
         self.register_buffer("window_W", window_W, persistent=False)
         self.register_buffer("synthesis_W", window_W / squares, persistent=False)
@@ -90,41 +110,60 @@ class StftFrontEnd(nn.Module):
 
     @torch.no_grad()
     def analyse(self, mix_BN: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`FrontEnd`."""
         spectrum_BTF = torch.fft.rfft(self.grid.cut(mix_BN) * self.window_W)
         parts_BTF2 = torch.view_as_real(spectrum_BTF) / math.sqrt(self.grid.window)
-        features = features_of(parts_BTF2, self.mel_FM, valid_BT)
+        features = spectral_features(parts_BTF2, self.mel_FM, valid_BT)
         return features, spectrum_BTF * valid_BT.unsqueeze(-1)
 
     def synthesise(self, raw_BCTM: Tensor, represent_BTK: Tensor, samples: int) -> Tensor:
-        mask_BCTF = torch.view_as_complex(mask_of(raw_BCTM))
+        """See :class:`FrontEnd`."""
+        mask_BCTF = torch.view_as_complex(complex_mask(raw_BCTM))
         frames = (
             torch.fft.irfft(mask_BCTF * represent_BTK.unsqueeze(1), n=self.grid.window) * self.synthesis_W
         )
         return self.grid.join(frames, samples)
 
 
-def features_of(parts_BTF2: Tensor, mel_FM: Tensor, valid_BT: Tensor) -> Tensor:
-    """Compressed spectra and log-mel energies, with and without their mean, of spectra as real numbers."""
+def spectral_features(parts_BTF2: Tensor, mel_FM: Tensor, valid_BT: Tensor) -> Tensor:
+    """Features [B,T,2F+2M] of spectra [B,T,F,2] with real and imaginary parts on the last axis.
+
+    Compressed parts first, then log-mel energies, then log-mel energies minus their mean over valid frames.
+
+    >>> spectral_features(torch.randn(1, 9, 257, 2), mel_filters(257, 80, 16000), torch.ones(1, 9)).shape
+    torch.Size([1, 9, 674])
+    """
     power_BTF = parts_BTF2.square().sum(-1)
-    compressed_BTF2 = parts_BTF2 * (power_BTF + _FLOOR).pow(-0.35).unsqueeze(-1)
-    mel_BTM = (power_BTF @ mel_FM + _FLOOR).log()
+    compressed_BTF2 = parts_BTF2 * (power_BTF + _POWER_FLOOR).pow(-0.35).unsqueeze(-1)
+    mel_BTM = (power_BTF @ mel_FM + _POWER_FLOOR).log()
     mask_BT1 = valid_BT.unsqueeze(-1)
     mean_B1M = (mel_BTM * mask_BT1).sum(1, keepdim=True) / mask_BT1.sum(1, keepdim=True).clamp(min=1)
     joined = torch.cat([compressed_BTF2.flatten(-2), 0.3 * mel_BTM, 0.3 * (mel_BTM - mean_B1M)], dim=-1)
     return joined * mask_BT1
 
 
-def mask_of(raw_BCTM: Tensor) -> Tensor:
-    """The bounded complex mask [B,C,T,F,2] of raw values: near the unprocessed mixture at first, a real part
-    of 0.4; parts stay below 2."""
+def complex_mask(raw_BCTM: Tensor) -> Tensor:
+    """Bounded complex mask [B,C,T,F,2] from raw values [B,C,T,2F]; real and imaginary parts are within ±2.
+
+    Raw values of 0 give the mask 0.4, so that an untrained network passes an attenuated mixture.
+
+    >>> complex_mask(torch.zeros(1, 1, 1, 2)).round(decimals=3).flatten()
+    tensor([0.4000, 0.0000])
+    """
     raw_BCTF2 = raw_BCTM.float().unflatten(-1, (-1, 2)).contiguous()
     return 2 * torch.tanh(raw_BCTF2 + raw_BCTF2.new_tensor([0.2027, 0.0]))
 
 
 class ConvFrontEnd(nn.Module):
-    """Learned filters: 1-D convolution with a hop of half a window, ReLU; transposed back.
+    """Learned filters with a hop of half a window and ReLU, and a transposed convolution back.
 
-    The encoder and decoder of time-domain separation networks (arXiv 1809.07454; arXiv 2101.05014).
+    Encoder and decoder of time-domain separation networks (arXiv 1809.07454, arXiv 2101.05014).
+
+    >>> front_end = ConvFrontEnd(EncoderConfig(front_end="conv", window_ms=4, hop_ms=2))
+    >>> valid = torch.ones(1, front_end.grid.frames(16000))
+    >>> features, _ = front_end.analyse(torch.randn(1, 16000), valid)
+    >>> features.shape
+    torch.Size([1, 501, 256])
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -135,10 +174,12 @@ class ConvFrontEnd(nn.Module):
         self.decode = nn.Linear(config.filters, config.window, bias=False)
 
     def analyse(self, mix_BN: Tensor, valid_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`FrontEnd`."""
         represent_BTK = self.encode(self.grid.cut(mix_BN)).relu() * valid_BT.unsqueeze(-1)
         return represent_BTK, represent_BTK
 
     def synthesise(self, raw_BCTM: Tensor, represent_BTK: Tensor, samples: int) -> Tensor:
+        """See :class:`FrontEnd`."""
         frames = self.decode(raw_BCTM.sigmoid() * represent_BTK.unsqueeze(1)).float()
         return self.grid.join(frames, samples)
 
@@ -147,14 +188,18 @@ FRONT_ENDS: dict[str, type[StftFrontEnd] | type[ConvFrontEnd]] = {"stft": StftFr
 
 
 def mel_filters(bins: int, mels: int, rate: int) -> Tensor:
-    """Triangular filters [bins, mels] of unit sum, evenly spaced in mel (O'Shaughnessy 1987) from 20 Hz."""
+    """Triangular filters [bins,mels] of unit sum, evenly spaced in mel (O'Shaughnessy 1987) from 20 Hz.
+
+    >>> mel_filters(bins=257, mels=80, rate=16000).sum(0).allclose(torch.ones(80))
+    True
+    """
     edges_mel = torch.linspace(2595 * math.log10(1 + 20 / 700), 2595 * math.log10(1 + rate / 1400), mels + 2)
     edges_hz = 700 * (10 ** (edges_mel / 2595) - 1)
     centre_F1 = torch.linspace(0, rate / 2, bins).unsqueeze(1)
     low, mid, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     rise, fall = (centre_F1 - low) / (mid - low), (high - centre_F1) / (high - mid)
     weight_FM = torch.minimum(rise, fall).clamp(min=0)
-    # A filter narrower than a bin may miss every bin centre: give it the nearest one.
+    # A filter narrower than a bin may contain no bin centre: give it the nearest bin.
     nearest = (centre_F1 - mid).abs().argmin(0)
     empty = weight_FM.sum(0) == 0
     weight_FM[nearest[empty], empty.nonzero().squeeze(1)] = 1.0

@@ -1,4 +1,4 @@
-"""The two heads that read the same stream: separation and speaker (method, section 2)."""
+"""The speaker head and the separation head, which read the same streams (method, section 2)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from separative.distributed import Processes, current
-from separative.model.blocks import Stack, shortfall
+from separative.distributed import ProcessGroup, current_process_group
+from separative.model.blocks import Stack, pad_size
 
 
 class SpeakerHead(nn.Module):
-    """Segments, their activity, and a bottom-up embedding of each stream.
+    """Segments of a stream, their activity, and the stream's bottom-up embedding.
 
-    Trunk frames are joined into segments of ``join`` frames; ``stack`` runs on the segments. The embedding is
-    attentive statistics pooling (arXiv 1803.10963) with the log-probability of activity added to its logits.
+    Frames of the trunk are joined into segments of ``join`` frames, which ``stack`` processes. The embedding
+    is attentive statistics pooling (arXiv 1803.10963); log σ(activity) is added to the pooling logits.
+
+    >>> head = SpeakerHead(width=8, speaker_width=8, embedding=4, join=2, stack=Stack([]))
+    >>> segments, activity, query = head(torch.randn(3, 10, 8), torch.ones(3, 10), torch.ones(3, 5))
+    >>> segments.shape, activity.shape, query.shape
+    (torch.Size([3, 5, 4]), torch.Size([3, 5]), torch.Size([3, 4]))
     """
 
     def __init__(self, width: int, speaker_width: int, embedding: int, join: int, stack: Stack) -> None:
@@ -31,8 +36,8 @@ class SpeakerHead(nn.Module):
             nn.Tanh(),
             nn.Linear(speaker_width // 2, speaker_width),
         )
-        # Normalised over the batch: untrained statistics share one large common part, and until it is taken
-        # off no speaker differs from another. Evaluation uses the running figures alone.
+        # The statistics of an untrained network have a large part in common, which hides the differences
+        # between speakers. Batch normalisation removes it; evaluation uses its running statistics.
         self.statistics = BatchNorm(2 * speaker_width, momentum=0.05)
         self.embed = nn.Linear(2 * speaker_width, embedding)
         self.segment = nn.Linear(speaker_width, embedding)
@@ -41,7 +46,7 @@ class SpeakerHead(nn.Module):
         self, stream_BTD: Tensor, valid_BT: Tensor, valid_BS: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Segment representations [B,S,E], activity log-odds [B,S] and query [B,E] (unit norm)."""
-        extra = shortfall(stream_BTD.shape[1], self.join)
+        extra = pad_size(stream_BTD.shape[1], self.join)
         joined = F.pad(stream_BTD * valid_BT.unsqueeze(-1), (0, 0, 0, extra)).unflatten(1, (-1, self.join))
         h_BSD = self.norm(self.stack(self.enter(joined.flatten(2)), valid_BS))
         activity_BS = self.activity(h_BSD).squeeze(-1).float()
@@ -49,7 +54,7 @@ class SpeakerHead(nn.Module):
         weight_BSD = logits_BSD.masked_fill(valid_BS.unsqueeze(-1) == 0, -1e4).softmax(dim=1)
         h_BSD = h_BSD.float()
         mean_BD = (weight_BSD * h_BSD).sum(1)
-        # The spread around the mean, not E[x²] − mean²: no cancellation, never negative.
+        # The variance is computed around the mean, not as E[x²] − mean², so that it is never negative.
         spread_BD = (weight_BSD * (h_BSD - mean_BD.unsqueeze(1)).square()).sum(1)
         statistics_BD = torch.cat([mean_BD, (spread_BD + 1e-5).sqrt()], dim=-1)
         query_BE = self.embed(self.statistics(statistics_BD))
@@ -57,16 +62,20 @@ class SpeakerHead(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation [B,D] over the batches of all processes, on any device."""
+    """Batch normalisation [B,D] over the batches of all processes, on any device.
+
+    >>> BatchNorm(3)(torch.randn(8, 3)).mean(0).abs().max() < 1e-6
+    tensor(True)
+    """
 
     def forward(self, x_BD: Tensor) -> Tensor:
-        processes = current()
-        if not self.training or processes.world == 1:
+        processes = current_process_group()
+        if not self.training or processes.world_size == 1:
             return super().forward(x_BD)
         sums = torch.cat([x_BD.sum(0), x_BD.new_tensor([float(len(x_BD))])])
-        sum_D, count = _total(sums, processes).split([x_BD.shape[1], 1])
+        sum_D, count = _sum_over_processes(sums, processes).split([x_BD.shape[1], 1])
         mean_D = sum_D / count
-        variance_D = _total((x_BD - mean_D).square().sum(0), processes) / count
+        variance_D = _sum_over_processes((x_BD - mean_D).square().sum(0), processes) / count
         with torch.no_grad():
             assert (
                 self.running_mean is not None and self.running_var is not None and self.momentum is not None
@@ -79,29 +88,33 @@ class BatchNorm(nn.BatchNorm1d):
         return y_BD
 
 
-class _Total(torch.autograd.Function):
-    """The sum over processes; so are gradients summed, for what all of them share."""
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes. Gradients are summed too, since the result enters every process's loss."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, processes: Processes) -> Tensor:
+    def forward(ctx: Any, x: Tensor, processes: ProcessGroup) -> Tensor:
         ctx.processes = processes
-        return processes.total(x)
+        return processes.sum(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return ctx.processes.total(grad), None
+        return ctx.processes.sum(grad), None
 
 
-def _total(x: Tensor, processes: Processes) -> Tensor:
-    found: Tensor = _Total.apply(x, processes)  # type: ignore[no-untyped-call]
-    return found
+def _sum_over_processes(x: Tensor, processes: ProcessGroup) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(x, processes)  # type: ignore[no-untyped-call]
+    return total
 
 
 class SeparationHead(nn.Module):
-    """Raw mask values for ``stack`` front-end frames from every trunk frame of a stream.
+    """Raw mask values of ``stack`` front-end frames from each trunk frame of a stream.
 
-    With ``hidden`` units, what a stream seeks also gates what the mixture holds there: the fine structure
-    of a mask need not pass through the trunk.
+    With ``hidden`` units, the stream also gates the mixture's own features, so that the fine structure of a
+    mask does not have to pass through the trunk.
+
+    >>> head = SeparationHead(width=8, mask_size=6, stack=2)
+    >>> head(torch.randn(1, 3, 5, 8), torch.randn(1, 5, 12), frames=9).shape
+    torch.Size([1, 3, 9, 6])
     """
 
     def __init__(self, width: int, mask_size: int, stack: int, features: int = 0, hidden: int = 0) -> None:
@@ -109,7 +122,7 @@ class SeparationHead(nn.Module):
         self.stack = stack
         self.norm = nn.LayerNorm(width)
         self.mask = nn.Linear(width, stack * mask_size)
-        # Small weights: the first masks hardly differ from the front end's neutral one.
+        # Small weights, so that the first masks are close to the mask of raw values 0.
         nn.init.normal_(self.mask.weight, std=0.1 * width**-0.5)
         nn.init.zeros_(self.mask.bias)
         self.gate = self.look = self.fine = None
@@ -120,7 +133,7 @@ class SeparationHead(nn.Module):
             nn.init.zeros_(self.fine.weight)
 
     def forward(self, stream_BCTD: Tensor, features_BTK: Tensor, frames: int) -> Tensor:
-        """Raw masks [B,C,frames,M] of streams, from the features of the mixture's joined frames."""
+        """Raw mask values [B,C,frames,M] of streams [B,C,T,D], given the mixture's features [B,T,K]."""
         h_BCTD = self.norm(stream_BCTD)
         joined = self.mask(h_BCTD)
         if self.gate is not None and self.look is not None and self.fine is not None:

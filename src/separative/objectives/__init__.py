@@ -1,6 +1,6 @@
-"""Objectives: contrastive separative coding, its losses, and the rivals it is compared with."""
+"""Objectives: contrastive separative coding, its losses, and the baseline objectives to compare it with."""
 
-from separative.objectives.contrastive import Inventory, csc_loss, information_bound, squared_distance_logits
+from separative.objectives.contrastive import Inventory, csc_loss, squared_distance_logits
 from separative.objectives.csc import LossConfig, SeparativeObjective
 from separative.objectives.objective import Losses, Objective, ObjectiveConfig
 from separative.objectives.registry import (
@@ -12,7 +12,7 @@ from separative.objectives.registry import (
 )
 from separative.objectives.separation import (
     activity_loss,
-    audible,
+    audible_sources,
     best_permutation,
     reorder,
     separation_costs,
@@ -28,11 +28,10 @@ __all__ = [
     "ObjectiveConfig",
     "SeparativeObjective",
     "activity_loss",
-    "audible",
+    "audible_sources",
     "best_permutation",
     "build_objective",
     "csc_loss",
-    "information_bound",
     "objective_class",
     "objective_config",
     "register_objective",

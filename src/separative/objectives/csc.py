@@ -1,4 +1,4 @@
-"""Contrastive separative coding: one permutation, three losses (method, sections 2, 4 and 5)."""
+"""Contrastive separative coding: one order of the streams, three losses (method, sections 2, 4 and 5)."""
 
 from __future__ import annotations
 
@@ -7,157 +7,165 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
-from separative.distributed import current
+from separative.distributed import current_process_group
 from separative.errors import SeparativeError
 from separative.objectives.contrastive import Inventory, csc_loss
-from separative.objectives.objective import Losses, Objective, ObjectiveConfig, activity_and_heard
-from separative.objectives.separation import (
-    activity_loss,
-    best_permutation,
-    reorder,
-    separation_costs,
-)
+from separative.objectives.objective import Losses, Objective, ObjectiveConfig, activity_and_audible
+from separative.objectives.separation import activity_loss, best_permutation, reorder, separation_costs
 
 if TYPE_CHECKING:
-    from separative.model import Separated, SeparativeEncoder
+    from separative.model import EncoderOutput, SeparativeEncoder
 
 
 class LossConfig(ObjectiveConfig):
-    """Weights of L = w_sep·L_sep/10 + w_csc·(L(query) + L(answer)) + w_act·L_act − γ·spread."""
+    """Weights of L = w_sep·L_sep/10 + w_csc·(L(query) + L(attended)) + w_act·L_act − γ·spread.
+
+    >>> LossConfig(separation=1.0).csc
+    1.0
+    """
 
     objective: Literal["csc"] = "csc"
     separation: float = Field(default=0.5, ge=0, description="w_sep, per 10 dB")
     csc: float = Field(default=1.0, ge=0, description="w_csc")
-    single: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="share of w_sep in mixtures of one speaker",
-    )
+    single: float = Field(default=1.0, ge=0, le=1, description="factor on w_sep for mixtures of one speaker")
     activity: float = Field(default=0.5, ge=0, description="w_act")
     spread: float = Field(default=0.0, ge=0, description="γ")
     order: float = Field(
         default=1.0,
         ge=0,
-        description="share of the contrastive costs in the order of streams; all without separation",
+        description="factor on the contrastive costs in the choice of the order; 1 if separation is 0",
     )
     alpha: float = Field(default=10.0, gt=0, description="initial precision α")
-    margin: float = Field(default=0.0, ge=0, lt=1.5, description="additive angular margin, radians")
+    margin: float = Field(default=0.0, ge=0, lt=1.5, description="additive angular margin in radians")
     smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
     own_drop: float = Field(
-        default=0.5, ge=0, le=1, description="p_own: a query does without its own view's memory"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="p_own, the probability that a query does not see the segments of its own view",
     )
     negatives: int | None = Field(
-        default=None, ge=1, description="rows drawn as negatives, an ablation; the exact sum over all if null"
+        default=None,
+        ge=1,
+        description="number of rows sampled as negatives (an ablation); null for the exact sum over all rows",
     )
 
 
 class SeparativeObjective(Objective):
-    """Owns the inventory of global speaker vectors."""
+    """The objective ``csc``; owns the inventory of global speaker vectors.
+
+    >>> objective = SeparativeObjective(LossConfig(), identities=251, embedding=192)
+    >>> objective.inventory.row_PE.shape
+    torch.Size([251, 192])
+    """
 
     inventory: Inventory
-    alone = False
+    single_process = False
 
     def __init__(self, config: LossConfig, identities: int, embedding: int) -> None:
         super().__init__()
-        self.config, self.processes = config, current()
-        if self.processes.world > 1 and (config.negatives or config.smoothing or config.spread):
+        self.config, self.processes = config, current_process_group()
+        if self.processes.world_size > 1 and (config.negatives or config.smoothing or config.spread):
             raise SeparativeError(
-                "negatives, smoothing and spread need the whole inventory in one process: leave them out or"
-                " train with one"
+                "loss.negatives, loss.smoothing and loss.spread need the whole inventory in one process: "
+                "remove them from the recipe, or train in one process"
             )
         self.inventory = Inventory(identities, embedding, config.alpha, processes=self.processes)
 
     def forward(
-        self,
-        model: SeparativeEncoder,
-        mix_BN: Tensor,
-        source_BCN: Tensor,
-        identity_BC: Tensor,
-        group_B: Tensor,
+        self, model: SeparativeEncoder, mixtures: Tensor, sources: Tensor, identities: Tensor, groups: Tensor
     ) -> Losses:
         w = self.config
-        out: Separated = model(mix_BN, group_B=group_B, own_drop=w.own_drop, separate=w.separation > 0)
-        return self.judge(model, out, mix_BN, source_BCN, identity_BC)
+        output: EncoderOutput = model(
+            mixtures, group_B=groups, own_drop=w.own_drop, separate=w.separation > 0
+        )
+        return self.compute_losses(model, output, mixtures, sources, identities)
 
-    def judge(
+    def compute_losses(
         self,
         model: SeparativeEncoder,
-        out: Separated,
-        mix_BN: Tensor,
-        source_BCN: Tensor,
-        identity_BC: Tensor,
+        output: EncoderOutput,
+        mixtures: Tensor,
+        sources: Tensor,
+        identities: Tensor,
     ) -> Losses:
-        """Losses of what the model made of a batch; arguments as of :class:`Objective`."""
+        """Compute the losses from the output of the model; other arguments as in :class:`Objective`."""
         w = self.config
-        # Energies of samples leave the range of half precision.
-        mix_BN, source_BCN = mix_BN.float(), source_BCN.float()
-        active_BCS, heard_BC = activity_and_heard(model, mix_BN, source_BCN, identity_BC)
+        # Sums of squared samples exceed the range of half precision.
+        mix_BN, source_BCN = mixtures.float(), sources.float()
+        active_BCS, audible_BC = activity_and_audible(model, mix_BN, source_BCN, identities)
+        label_BK = identities.clamp(min=0)
+        embeddings = {"query": output.query_BCE, "attended": output.attended_BCE}
 
-        # Silence in the second stream is easily learnt from single speakers, and slow to unlearn on mixtures.
+        # Single speakers soon teach the second stream to be silent, which is slow to unlearn on mixtures.
         single_B = (source_BCN.square().sum(-1) > 0).sum(1) <= 1
         share_B = torch.where(single_B, w.single, 1.0) if w.separation > 0 else mix_BN.new_zeros(len(mix_BN))
 
-        # What each stream would cost for each source; one order serves every loss below.
-        # Without gradient: first the choice, then the losses of the pairs it chose.
-        label_BK = identity_BC.clamp(min=0)
-        embeds = {"query": out.query_BCE, "answer": out.attended_BCE}
+        # Choose one order of the streams without gradient. All losses below use it.
         with torch.no_grad():
-            cost_BCK = mix_BN.new_zeros(*identity_BC.shape, identity_BC.shape[1])
-            if w.separation > 0:
-                decibels_BCK = separation_costs(out.estimate_BCN, source_BCN, mix_BN)
-                cost_BCK += w.separation / 10 * share_B[:, None, None] * decibels_BCK
-            if w.separation == 0 or w.single < 1:
-                # Where waveforms do not say whose a stream is, its activity does.
-                costs_BCK = _activity_costs(out.activity_BCS, active_BCS)
-                cost_BCK += w.activity * (1 - share_B)[:, None, None] * costs_BCK
-            nats = {name: self.inventory.nats(embed_BCE, label_BK) for name, embed_BCE in embeds.items()}
-            # Without waveforms there is nothing better to go by than the embeddings.
-            share = w.order if w.separation > 0 else 1.0
+            cost_BCK = self._waveform_and_activity_costs(output, mix_BN, source_BCN, active_BCS, share_B)
+            nats = {
+                name: self.inventory.pairwise_losses(x_BCE, label_BK) for name, x_BCE in embeddings.items()
+            }
+            # Without a separation loss there are no waveforms, and the embeddings decide.
+            order_weight = w.order if w.separation > 0 else 1.0
             for nats_BCK in nats.values():
-                cost_BCK += share * w.csc * nats_BCK * heard_BC.unsqueeze(1)
+                cost_BCK += order_weight * w.csc * nats_BCK * audible_BC.unsqueeze(1)
             order_BK = best_permutation(cost_BCK)
 
         total = mix_BN.new_zeros(())
         parts: dict[str, Tensor] = {}
         if w.separation > 0:
-            estimate_BKN = reorder(out.estimate_BCN, order_BK)
-            # Each source with its own stream only: rows of one estimate and one source.
+            # Compare each source with its own stream only: every row has one estimate and one source.
             sep_BK = separation_costs(
-                estimate_BKN.flatten(0, 1).unsqueeze(1),
+                reorder(output.estimate_BCN, order_BK).flatten(0, 1).unsqueeze(1),
                 source_BCN.flatten(0, 1).unsqueeze(1),
                 mix_BN.repeat_interleave(source_BCN.shape[1], dim=0),
             ).view(label_BK.shape)
             total = total + w.separation / 10 * (share_B.unsqueeze(1) * sep_BK).mean()
             parts["separation_db"] = sep_BK.detach().mean()
-        label_R = label_BK[heard_BC]
-        # Processes are averaged over; each has as many mixtures, but not as many speakers in them.
-        count = self.processes.total(heard_BC.sum()).clamp(min=1) / self.processes.world
-        for name, embed_BCE in embeds.items():
-            rows_RE = reorder(embed_BCE, order_BK)[heard_BC]
+        # The mean is over the audible sources of all processes. Their number differs between processes, but
+        # gradients are averaged over processes with equal weight; the division by world_size corrects that.
+        count = self.processes.sum(audible_BC.sum()).clamp(min=1) / self.processes.world_size
+        for name, x_BCE in embeddings.items():
             loss_R = csc_loss(
                 self.inventory,
-                rows_RE,
-                label_R,
+                reorder(x_BCE, order_BK)[audible_BC],
+                label_BK[audible_BC],
                 margin=w.margin,
                 smoothing=w.smoothing,
                 negatives=w.negatives,
             )
-            # The mean over streams that are there; a batch without any contributes nothing.
             total = total + w.csc * loss_R.sum() / count
-            # Reported without margin and smoothing, as the bound on information wants it.
+            # The log has the loss without margin and smoothing, which bounds the mutual information.
             chosen_BK = nats[name].gather(1, order_BK.unsqueeze(1)).squeeze(1)
-            parts[f"csc_{name}"] = chosen_BK[heard_BC].sum() / count
-        loss = activity_loss(reorder(out.activity_BCS, order_BK), active_BCS, out.valid_BS)
+            parts[f"csc_{name}"] = chosen_BK[audible_BC].sum() / count
+        loss = activity_loss(reorder(output.activity_BCS, order_BK), active_BCS, output.valid_BS)
         total = total + w.activity * loss
         parts["activity"] = loss.detach()
         if w.spread > 0:
             total = total - w.spread * self.inventory.spread()
         return Losses(total, parts, order_BK)
 
+    def _waveform_and_activity_costs(
+        self, output: EncoderOutput, mix_BN: Tensor, source_BCN: Tensor, active_BCS: Tensor, share_B: Tensor
+    ) -> Tensor:
+        """Cost of assigning each stream to each source by waveform and activity [B,C,K]."""
+        w = self.config
+        cost_BCK = mix_BN.new_zeros(*source_BCN.shape[:2], source_BCN.shape[1])
+        if w.separation > 0:
+            decibels_BCK = separation_costs(output.estimate_BCN, source_BCN, mix_BN)
+            cost_BCK += w.separation / 10 * share_B[:, None, None] * decibels_BCK
+        if w.separation == 0 or w.single < 1:
+            # Where waveforms count little or not at all, activity decides which stream belongs to a source.
+            costs_BCK = _activity_costs(output.activity_BCS, active_BCS)
+            cost_BCK += w.activity * (1 - share_B)[:, None, None] * costs_BCK
+        return cost_BCK
 
-def _activity_costs(activity_BCS: Tensor, active_BKS: Tensor) -> Tensor:
+
+def _activity_costs(log_odds_BCS: Tensor, active_BKS: Tensor) -> Tensor:
     """Mean binary cross-entropy [B,C,K] of every stream's activity against every source's."""
-    x, y = activity_BCS.float().unsqueeze(2), active_BKS.unsqueeze(1)
-    return (torch.nn.functional.softplus(x) - x * y).mean(-1)
+    x, y = log_odds_BCS.float().unsqueeze(2), active_BKS.unsqueeze(1)
+    return (F.softplus(x) - x * y).mean(-1)

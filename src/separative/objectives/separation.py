@@ -1,4 +1,4 @@
-"""Separation and activity losses (method, section 5)."""
+"""Separation and activity losses, and the order of streams (method, section 5)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,47 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SOFT = 1e-3  # τ: errors more than 30 dB below the source no longer count
+# τ of the soft threshold: errors more than 30 dB below the source no longer count.
+SOFT_THRESHOLD = 1e-3
 _TINY = 1e-8
 
 
-def separation_costs(estimate_BCN: Tensor, source_BKN: Tensor, mix_BN: Tensor) -> Tensor:
-    """Cost in dB [B,C,K] of taking estimate c for source k: 10 log10(‖s − ŝ‖² / ‖s‖² + τ), −30 or more.
+def separation_costs(estimates: Tensor, sources: Tensor, mixtures: Tensor) -> Tensor:
+    """Cost in dB [B,C,K] of assigning estimate c to source k: 10 log10(‖s − ŝ‖² / ‖s‖² + τ), at least −30.
 
-    This is the negative signal-to-distortion ratio with a soft threshold (method, section 5). A silent source
-    (no energy at all) is measured against the mixture's energy instead, and its estimate trained to silence.
-    Finite, with finite gradients, for silence, identical sources and any level.
+    This is the negative signal-to-distortion ratio with a soft threshold. A source of zero energy is measured
+    against the energy of the mixture instead, which trains its estimate towards silence. Values and gradients
+    are finite for silence, for identical sources and at any level.
+
+    Args:
+        estimates: [B,C,N]
+        sources: [B,K,N]
+        mixtures: [B,N]
+
+    >>> sources = torch.tensor([[[1.0, -1.0], [0.5, 0.5]]])
+    >>> separation_costs(sources, sources, sources.sum(1)).diagonal(dim1=1, dim2=2)
+    tensor([[-30., -30.]])
     """
-    estimate, source, mix = estimate_BCN.float(), source_BKN.float(), mix_BN.float()
-    power_BK = source.square().sum(-1)
-    silent_BK = power_BK <= _TINY * mix.square().sum(-1, keepdim=True)
-    reference_BK = torch.where(silent_BK, mix.square().sum(-1, keepdim=True), power_BK) + _TINY
-    error_BCK = (source.unsqueeze(1) - estimate.unsqueeze(2)).square().sum(-1)
-    return 10 / math.log(10) * (error_BCK / reference_BK.unsqueeze(1) + SOFT).log()
+    estimate_BCN, source_BKN, mix_BN = estimates.float(), sources.float(), mixtures.float()
+    power_BK = source_BKN.square().sum(-1)
+    silent_BK = power_BK <= _TINY * mix_BN.square().sum(-1, keepdim=True)
+    reference_BK = torch.where(silent_BK, mix_BN.square().sum(-1, keepdim=True), power_BK) + _TINY
+    error_BCK = (source_BKN.unsqueeze(1) - estimate_BCN.unsqueeze(2)).square().sum(-1)
+    return 10 / math.log(10) * (error_BCK / reference_BK.unsqueeze(1) + SOFT_THRESHOLD).log()
 
 
-def best_permutation(cost_BCK: Tensor) -> Tensor:
-    """The order [B,K] of least total cost: source k belongs to stream ``order[k]``. No gradient.
+def best_permutation(costs: Tensor) -> Tensor:
+    """Find the order [B,K] of least total cost: ``order[k]`` is the stream of source k. Without gradient.
 
-    All orders are tried up to four streams; beyond, the assignment problem is solved (scipy).
+    Tries all orders of up to four streams; with more, solves the assignment problem with SciPy.
+
+    Args:
+        costs: cost of assigning stream c to source k [B,C,K], with C = K.
+
+    >>> best_permutation(torch.tensor([[[5.0, 0.0], [1.0, 9.0]]]))
+    tensor([[1, 0]])
     """
-    cost_BCK = cost_BCK.detach()
+    cost_BCK = costs.detach()
     streams = cost_BCK.shape[1]
     if streams > 4:
         from scipy.optimize import linear_sum_assignment
@@ -46,41 +62,74 @@ def best_permutation(cost_BCK: Tensor) -> Tensor:
     return orders_PK[total_BP.argmin(-1)]
 
 
-def reorder(x_BC: Tensor, order_BK: Tensor) -> Tensor:
-    """``x`` with its second axis in the order of the sources: row k is stream ``order[k]``."""
-    index = order_BK.reshape(order_BK.shape + (1,) * (x_BC.dim() - 2)).expand(-1, -1, *x_BC.shape[2:])
-    return x_BC.gather(1, index)
+def reorder(streams: Tensor, order: Tensor) -> Tensor:
+    """Put the second axis of ``streams`` [B,C,...] into the order of the sources: entry k is ``order[k]``.
+
+    >>> reorder(torch.tensor([[10, 20, 30]]), torch.tensor([[2, 0, 1]]))
+    tensor([[30, 10, 20]])
+    """
+    index = order.reshape(order.shape + (1,) * (streams.dim() - 2)).expand(-1, -1, *streams.shape[2:])
+    return streams.gather(1, index)
 
 
 def speech_activity(
-    power_BCS: Tensor, mix_power_B: Tensor, range_db: float = 30.0, floor_db: float = -40.0
+    segment_power: Tensor, mixture_power: Tensor, range_db: float = 30.0, floor_db: float = -40.0
 ) -> Tensor:
-    """Which segments a source speaks in [B,C,S] (1 or 0), from its mean power in each segment.
+    """Activity of each source per segment [B,C,S], 1 or 0.
 
-    Active: within ``range_db`` of the source's own 95th-percentile segment and above ``floor_db`` of the
-    mixture.
+    A source is active if its power is within ``range_db`` of its own 95th percentile and above ``floor_db``
+    relative to the mixture.
+
+    Args:
+        segment_power: mean power of each source in each segment [B,C,S].
+        mixture_power: mean power of each mixture [B].
+
+    >>> speech_activity(torch.tensor([[[1.0, 1e-2, 1e-5, 1.0]]]), torch.tensor([1.0]))
+    tensor([[[1., 1., 0., 1.]]])
     """
-    loud_BC1 = power_BCS.quantile(0.95, dim=-1, keepdim=True)
-    floor_B11 = mix_power_B[:, None, None] * 10 ** (floor_db / 10) + _TINY**2
-    return ((power_BCS > loud_BC1 * 10 ** (-range_db / 10)) & (power_BCS > floor_B11)).float()
+    loud_BC1 = segment_power.quantile(0.95, dim=-1, keepdim=True)
+    floor_B11 = mixture_power[:, None, None] * 10 ** (floor_db / 10) + _TINY**2
+    return ((segment_power > loud_BC1 * 10 ** (-range_db / 10)) & (segment_power > floor_B11)).float()
 
 
-def audible(
-    source_BCN: Tensor,
-    mix_BN: Tensor,
-    active_BCS: Tensor,
+def audible_sources(
+    sources: Tensor,
+    mixtures: Tensor,
+    activity: Tensor,
     segment_seconds: float,
     level_db: float = -15.0,
     seconds: float = 0.5,
 ) -> Tensor:
-    """Which sources carry an identity loss [B,C]: over ``level_db`` of the mixture, active ``seconds``."""
-    power_BC = source_BCN.square().sum(-1)
-    loud = power_BC > mix_BN.square().sum(-1, keepdim=True) * 10 ** (level_db / 10)
-    return loud & (power_BC > 0) & (active_BCS.sum(-1) * segment_seconds >= seconds)
+    """Mask [B,C] of the sources that are loud and long enough to carry an identity loss.
+
+    A source is audible if it is above ``level_db`` relative to the mixture and active for ``seconds``.
+
+    Args:
+        sources: [B,C,N]
+        mixtures: [B,N]
+        activity: [B,C,S], 1 or 0.
+        segment_seconds: length of a segment.
+
+    >>> sources = torch.stack([torch.ones(1, 100), torch.full((1, 100), 0.1)], dim=1)
+    >>> audible_sources(sources, sources.sum(1), torch.ones(1, 2, 10), segment_seconds=0.1)
+    tensor([[ True, False]])
+    """
+    power_BC = sources.square().sum(-1)
+    loud_BC = power_BC > mixtures.square().sum(-1, keepdim=True) * 10 ** (level_db / 10)
+    return loud_BC & (power_BC > 0) & (activity.sum(-1) * segment_seconds >= seconds)
 
 
-def activity_loss(activity_BCS: Tensor, active_BCS: Tensor, valid_BS: Tensor) -> Tensor:
-    """Binary cross-entropy of activity log-odds, mean over valid segments and streams (nats)."""
-    loss = F.binary_cross_entropy_with_logits(activity_BCS.float(), active_BCS, reduction="none")
-    weight = valid_BS.unsqueeze(1).expand_as(loss)
-    return (loss * weight).sum() / weight.sum().clamp(min=1)
+def activity_loss(log_odds: Tensor, activity: Tensor, valid: Tensor) -> Tensor:
+    """Binary cross-entropy of the activity in nats, averaged over valid segments and all streams.
+
+    Args:
+        log_odds: predicted log-odds of speech [B,C,S].
+        activity: true activity [B,C,S], 1 or 0.
+        valid: 1 for segments of the recording, 0 for padding [B,S].
+
+    >>> activity_loss(torch.zeros(1, 2, 3), torch.ones(1, 2, 3), torch.ones(1, 3))      # ln 2
+    tensor(0.6931)
+    """
+    loss_BCS = F.binary_cross_entropy_with_logits(log_odds.float(), activity, reduction="none")
+    weight_BCS = valid.unsqueeze(1).expand_as(loss_BCS)
+    return (loss_BCS * weight_BCS).sum() / weight_BCS.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""One self-contained page about a trained model: figures in the table, in pictures and to listen to."""
+"""Self-contained HTML pages: the report on a model, the benchmark table, the timeline of a recording."""
 
 from separative.report.page import Sample, write_report
 

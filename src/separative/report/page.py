@@ -1,4 +1,4 @@
-"""The page: everything inline, nothing fetched, readable on a phone and in the dark."""
+"""Self-contained HTML pages from templates, and the report on a model: tables, figures and audio."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import io
 import wave as wavefile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from separative.evaluation.results import LOWER_IS_BETTER, Results, Row, eer_figure, title
+from separative.evaluation.results import Results, eer_figure
 from separative.files import replace_file
 from separative.report.figures import (
     curves_figure,
@@ -24,19 +23,36 @@ from separative.report.figures import (
     spectrogram_db,
     spectrogram_figure,
 )
-from separative.report.portrait import portrait_html
-from separative.report.style import STYLE
+from separative.report.tables import results_sections
+from separative.types import Wave
 
 if TYPE_CHECKING:
-    from separative.evaluation.portrait import Portrait
+    from jinja2 import Environment
+
+# Key figures at the top of a report: metric, condition, description, unit.
+KEY_FIGURES = (
+    ("EER", "clean", "equal error rate, clean", "%"),
+    ("EER", "overlap0", "equal error rate, one interferer at 0 dB", "%"),
+    ("SI-SDRi", "overlap0", "SI-SDR improvement, two speakers", "dB"),
+    ("MI", "overlap0", "information on the speaker in a separated stream", "nats"),
+)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A sound to see and hear: float waveform ``wave_N`` at ``rate`` hertz."""
+    """A recording to show on a page, as spectrogram and audio player.
+
+    Attributes:
+        title: heading of the sample.
+        waveform: float32 samples, shape [N].
+        rate: sampling rate in hertz.
+
+    >>> Sample("a second of silence", np.zeros(16000, np.float32), 16000).title
+    'a second of silence'
+    """
 
     title: str
-    wave_N: NDArray[np.float32]
+    waveform: Wave
     rate: int
 
 
@@ -46,122 +62,114 @@ def write_report(
     heading: str = "A separative encoder, trained and tested",
     results: str | Path | None = None,
     run: str | Path | None = None,
-    portrait: Portrait | None = None,
     samples: Sequence[Sample] = (),
 ) -> Path:
-    """Write one self-contained HTML file, whole or not at all.
+    """Write a self-contained HTML page about a trained model; the file is replaced atomically.
 
     Args:
-        results: ``results.json`` of an evaluation, or its folder: key figures, tables, EER by condition.
-        run: a training log in JSON lines, or the folder that holds it: curves.
-        portrait: of a model: likeness of speakers, a map of them, what the cross-attention looks at.
-        samples: a mixture, its separated speakers and its sources, say: spectrograms and players, in order.
+        path: the page to write.
+        heading: title of the page.
+        results: ``results.json`` of an evaluation, or its folder. Shows key figures, tables and the equal
+            error rate by condition.
+        run: a training log in JSON lines, or its folder. Shows training curves.
+        samples: recordings, for example a mixture, its separated streams and its sources. Shows spectrograms
+            and audio players in this order.
+
+    Returns:
+        ``path``.
 
     Raises:
-        SeparativeError: results or log missing or malformed.
+        SeparativeError: the results or the log are missing or malformed.
+
+    >>> samples = [Sample("a second of silence", np.zeros(16000, np.float32), 16000)]
+    >>> page = write_report("report.html", heading="Demo", samples=samples).read_text()
+    >>> "<h1>Demo</h1>" in page and "data:audio/wav;base64," in page
+    True
     """
-    parts = []
+    values: dict[str, Any] = {"heading": heading, "results": None, "curves": None}
     if results is not None:
-        parts.append(_results(Results.load(results)))
+        values["results"] = _describe_results(Results.load(results))
     if run is not None:
         axis, curves = read_curves(find_log(run))
-        parts.append(f"<h2>Training</h2>{picture(curves_figure(axis, curves), 'Training curves')}")
-    if portrait is not None:
-        parts.append(portrait_html(portrait))
-    if samples:
-        parts.append(_samples(samples))
-    replace_file(path, whole_page(heading, "".join(parts)).encode())
+        values["curves"] = picture(curves_figure(axis, curves), "Training curves")
+    replace_file(path, render_page("report.html", **values, samples=_describe_samples(samples)))
     return Path(path)
 
 
-def whole_page(heading: str, body: str) -> str:
-    """The HTML of a page around its parts."""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(heading)}</title><style>{STYLE}</style></head>"
-        f"<body><h1>{escape(heading)}</h1>{body}</body></html>\n"
+def render_page(template: str, **values: object) -> bytes:
+    """Render a template of the folder ``templates``; text values are escaped.
+
+    >>> b"<h1>A &amp; B</h1>" in render_page("page.html", heading="A & B")
+    True
+    """
+    return _environment().get_template(template).render(values).encode()
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 
-def _results(results: Results) -> str:
-    first = results.rows[0]
+def _describe_results(results: Results) -> dict[str, Any]:
     settings = results.settings
-    words = [f"{settings['speakers']} speakers never trained on"] if "speakers" in settings else []
-    words += [f"{key} {settings[key]}" for key in ("split", "enrol", "seconds", "seed") if key in settings]
-    parts = [f"<p>{escape(' · '.join(words))} · 95 % intervals by bootstrap over speakers</p>", _key(results)]
-    parts.append("<h2>Error rate by condition</h2>")
-    parts.append(picture(eer_figure(results), "Equal error rate by condition, with intervals"))
-    tables: dict[tuple[str, str], list[Row]] = {}
-    for row in results.rows:
-        tables.setdefault((row.metric, row.corpus), []).append(row)
-    for (metric, corpus), rows in tables.items():
-        parts.append(f"<h3>{escape(title(metric, corpus, settings))}</h3>{html_table(rows)}")
-        if (metric, corpus) == ("EER", first.corpus):
-            parts.append("<p>Best of each column in bold; trials within one corpus only.</p>")
-    return "".join(parts)
+    facts = [f"{settings['speakers']} speakers never trained on"] if "speakers" in settings else []
+    facts += [f"{key} {settings[key]}" for key in ("split", "enrol", "seconds", "seed") if key in settings]
+    sections = results_sections(results)
+    main = ("EER", results.rows[0].corpus)
+    return {
+        "summary": " · ".join([*facts, "95 % intervals by bootstrap over speakers"]),
+        "cards": _key_figures(results),
+        "picture": picture(eer_figure(results), "Equal error rate by condition, with intervals"),
+        "sections": [
+            {"title": s.title, "table": s.table, "main": (s.metric, s.corpus) == main} for s in sections
+        ],
+    }
 
 
-def _key(results: Results) -> str:
-    """The figures the project exists for, of the first model beside the others."""
+def _key_figures(results: Results) -> list[dict[str, str]]:
+    """The key figures of the first model, and those of the other models for comparison."""
     first = results.rows[0]
     cards = []
-    for metric, condition, words in (
-        ("EER", "clean", "equal error rate, clean"),
-        ("EER", "overlap0", "equal error rate, one other speaker as loud"),
-        ("SI-SDRi", "overlap0", "SI-SDR improvement, two speakers"),
-        ("MI", "overlap0", "identity in a separated speaker"),
-    ):
-        rows = [
-            r for r in results.rows if (r.metric, r.condition, r.corpus) == (metric, condition, first.corpus)
-        ]
+    for metric, condition, description, unit in KEY_FIGURES:
+        key = (metric, condition, first.corpus)
+        rows = [row for row in results.rows if (row.metric, row.condition, row.corpus) == key]
         if rows:
-            unit = {"EER": "%", "SI-SDRi": "dB", "MI": "nats"}[metric]
             others = ", ".join(f"{r.model} {r.value:.1f}" for r in rows[1:] if r.model != first.model)
-            below = f"<p>{escape(others)}</p>" if others else ""
-            cards.append(f"<div><b>{rows[0].value:.1f} {unit}</b>{escape(words)}{below}</div>")
-    return f'<div class="key">{"".join(cards)}</div>'
+            value = f"{rows[0].value:.1f} {unit}"
+            cards.append({"value": value, "description": description, "others": others})
+    return cards
 
 
-def html_table(rows: Sequence[Row]) -> str:
-    """Rows of one metric: a line per model, a column per condition, the best of each in bold."""
-    conditions = list(dict.fromkeys(row.condition for row in rows))
-    by = {(row.model, row.condition): row for row in rows}
-    choose = min if rows[0].metric in LOWER_IS_BETTER else max
-    best = {c: choose(row.value for row in rows if row.condition == c) for c in conditions}
-    lines = ["<tr><th>model</th>" + "".join(f"<th>{escape(c)}</th>" for c in conditions) + "</tr>"]
-    for model in dict.fromkeys(row.model for row in rows):
-        cells = []
-        for condition in conditions:
-            row = by.get((model, condition))
-            if row is None:
-                cells.append("<td></td>")
-                continue
-            value, _, between = row.cell().partition(" ")
-            value = f"<b>{value}</b>" if row.value == best[condition] else value
-            cells.append(f"<td>{value}<small>{between.strip('()')}</small></td>")
-        lines.append(f"<tr><td>{escape(model)}</td>{''.join(cells)}</tr>")
-    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
-
-
-def _samples(samples: Sequence[Sample]) -> str:
-    # One gain and one colour scale for all, so that what was quieter stays quieter.
-    gain = np.float32(1 / max(1.0, *(float(np.abs(sample.wave_N).max()) for sample in samples)))
-    levels = [spectrogram_db(sample.wave_N, sample.rate) for sample in samples]
-    top_db = max(float(level.max()) for level in levels)
-    parts = ["<h2>Hear it</h2>"]
+def _describe_samples(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    # All samples share one gain and one colour scale, so that their levels can be compared.
+    gain = np.float32(1 / max(1.0, *(float(np.abs(sample.waveform).max()) for sample in samples), 0.0))
+    levels = [spectrogram_db(sample.waveform, sample.rate) for sample in samples]
+    top_db = max((float(level_FT.max()) for level_FT in levels), default=0.0)
+    described = []
     for sample, level_FT in zip(samples, levels, strict=True):
-        figure = spectrogram_figure(level_FT, len(sample.wave_N) / sample.rate, sample.rate, top_db)
-        sound = base64.b64encode(wav_bytes(sample.wave_N * gain, sample.rate)).decode()
-        parts.append(
-            f'<div class="sample"><h3>{escape(sample.title)}</h3>'
-            f"{picture(figure, f'Spectrogram: {sample.title}')}"
-            f'<audio controls preload="none" src="data:audio/wav;base64,{sound}"></audio></div>'
+        seconds = len(sample.waveform) / sample.rate
+        figure = spectrogram_figure(level_FT, seconds, sample.rate, top_db)
+        content = base64.b64encode(_wav_bytes(sample.waveform * gain, sample.rate)).decode()
+        described.append(
+            {
+                "title": sample.title,
+                "picture": picture(figure, f"Spectrogram: {sample.title}"),
+                "audio_url": f"data:audio/wav;base64,{content}",
+            }
         )
-    return "".join(parts)
+    return described
 
 
-def wav_bytes(wave_N: NDArray[np.float32], rate: int) -> bytes:
+def _wav_bytes(wave_N: Wave, rate: int) -> bytes:
     """A 16-bit mono WAV file; samples within ±1."""
     buffer = io.BytesIO()
     with wavefile.open(buffer, "wb") as file:

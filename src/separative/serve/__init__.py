@@ -1,4 +1,4 @@
-"""A page and an HTTP API on this machine: drop a recording, see and hear who speaks, enrol, find again."""
+"""A web page and an HTTP API to diarize recordings, play each speaker, enrol and identify speakers."""
 
 from separative.errors import MissingExtraError
 

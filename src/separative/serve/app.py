@@ -1,4 +1,4 @@
-"""The application: routes behind a guard, around one gallery."""
+"""The web application: all routes around one gallery, behind access control."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from starlette.concurrency import run_in_threadpool
 
 from separative.errors import NotEnrolledError, SeparativeError
 from separative.gallery import Gallery
-from separative.serve import schemas
-from separative.serve.guard import Guard, RefusedError, status_of
-from separative.serve.job_routes import job_routes, verb_routes
-from separative.serve.jobs import Jobs, Service
+from separative.serve.guard import Guard, RefusedError, http_status
+from separative.serve.job_routes import job_routes, start_routes
+from separative.serve.jobs import JobQueue, Service
 from separative.serve.limits import Limits
+from separative.serve.responses import ErrorOut
 from separative.serve.routes import gallery_routes, page_routes, recording_routes
-from separative.serve.uploads import Recordings, Scratch
+from separative.serve.uploads import ScratchFolder, Uploads
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-DESCRIPTION = """Who speaks when, each speaker alone, and whom you know.
+DESCRIPTION = """Speaker diarization, separation and identification.
 
-Upload a recording, start a job with its id, follow the job (poll it, or listen to its events), fetch what
-it made, delete it. Jobs run one at a time, and wait in a queue that is bounded: beyond it, the answer is 429
-with Retry-After. Recordings and results go by themselves some time after their last use. Every refusal is a
-JSON object with one sentence in `detail`."""
+Upload a recording and start a job with its id. Poll the job or follow its events, fetch the result and the
+files, then delete the job and the recording. Jobs run one after another. If the queue is full, the response
+has status 429 and a Retry-After header. The server removes recordings and results some time after their last
+use. Every error is a JSON object with one sentence in `detail`."""
 
-# What any request may meet.
-ANYWHERE: dict[int | str, str] = {
-    400: "The body is no JSON.",
-    401: "The server's token is missing.",
-    403: "A page of another origin asks.",
-    421: "The server does not answer to that host name.",
-    422: "Something in the request is not as it must be.",
+# Errors that any request may get.
+COMMON_ERRORS: dict[int | str, str] = {
+    400: "The body is not valid JSON.",
+    401: "The token is missing or wrong.",
+    403: "The request comes from a page of another origin.",
+    421: "The host name is not one of the server's.",
+    422: "A value of the request is not valid.",
 }
 
 
@@ -52,78 +52,84 @@ def create_app(
     token: str | None = None,
     allow_host: Iterable[str] = (),
 ) -> FastAPI:
-    """The page and the API, for any ASGI server, in one process.
+    """Create the page and the API as an ASGI application, to run in one process.
 
     Args:
-        model: that listens.
-        gallery: folder of a gallery that this model made, or a new or empty one.
-        token: what clients must show; None lets in everyone who can connect.
-        allow_host: host names by which the server may be addressed, besides localhost.
+        gallery: folder of a gallery that was made with this model, or a new or empty folder.
+        limits: limits of uploads and jobs.
+        token: secret that clients must send; None admits every client.
+        allow_host: host names of the server, besides localhost.
 
     Raises:
-        GalleryError: a folder with something else in it, or a gallery of another model.
-        SeparativeError: an empty token.
+        GalleryError: the folder holds other files, or a gallery of another model.
+        SeparativeError: the token is empty.
+
+    >>> from separative import load_model
+    >>> app = create_app(load_model(), "gallery", Limits(minutes=10))
+    >>> "/api/diarize" in app.openapi()["paths"]
+    True
+    >>> app.state.service.close()
     """
     if token is not None and not token.strip():
-        raise SeparativeError("an empty token keeps nobody out: give another, or none")
+        raise SeparativeError("the token is empty; give another token, or none to admit every client")
     limits = limits or Limits()
-    # As a whole path, it is told from words in what errors say.
+    # The absolute path can be found and replaced in error messages; a relative path might equal a word.
     opened = Gallery(Path(gallery).resolve(), model)
-    scratch = Scratch()
-    service = Service(opened, limits, scratch, Recordings(scratch, limits), Jobs(scratch.jobs, limits))
+    scratch = ScratchFolder()
+    service = Service(opened, limits, scratch, Uploads(scratch, limits), JobQueue(scratch.jobs, limits))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tidying = asyncio.create_task(_tidy(service))
+        expiry = asyncio.create_task(_expire_regularly(service))
         try:
             yield
         finally:
-            tidying.cancel()
+            expiry.cancel()
             with suppress(asyncio.CancelledError):
-                await tidying
+                await expiry
             await run_in_threadpool(service.close)
 
     app = FastAPI(
         title="separative",
         version=version("separative"),
         description=DESCRIPTION,
-        # These pages load scripts from elsewhere.
+        # FastAPI's documentation pages load scripts from other sites.
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
         responses={
-            status: {"model": schemas.ProblemOut, "description": why} for status, why in ANYWHERE.items()
+            status: {"model": ErrorOut, "description": reason} for status, reason in COMMON_ERRORS.items()
         },
     )
     app.state.service = service
-    for routes in (recording_routes, verb_routes, job_routes, gallery_routes, page_routes):
+    for routes in (recording_routes, start_routes, job_routes, gallery_routes, page_routes):
         app.include_router(routes(service))
 
     @app.exception_handler(SeparativeError)
-    async def refuse(_: Request, error: SeparativeError) -> JSONResponse:
-        body: dict[str, Any] = {"detail": service.plain(str(error))}
+    async def handle_error(_: Request, error: SeparativeError) -> JSONResponse:
+        body: dict[str, Any] = {"detail": service.hide_paths(str(error))}
         if isinstance(error, NotEnrolledError):
             body["reasons"] = list(error.reasons)
         retry = error.retry if isinstance(error, RefusedError) else None
         headers = None if retry is None else {"Retry-After": str(retry)}
-        return JSONResponse(body, status_of(error), headers)
+        return JSONResponse(body, http_status(error), headers)
 
     @app.exception_handler(RequestValidationError)
-    async def explain(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def handle_invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        said = str(first["msg"]).removeprefix("Value error, ")
-        sentence = f"{where}: {said}" if where else said
-        # What came in may hold half a character.
-        return JSONResponse({"detail": sentence.encode("utf-8", "replace").decode()[:500]}, 422)
+        key = ".".join(str(part) for part in first["loc"] if part != "body")
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        message = f"{key}: {reason}" if key else reason
+        # The request may hold unpaired surrogates, which UTF-8 cannot encode.
+        return JSONResponse({"detail": message.encode("utf-8", "replace").decode()[:500]}, 422)
 
     app.add_middleware(Guard, hosts=tuple(allow_host), token=token)
     return app
 
 
-async def _tidy(service: Service) -> None:
-    """Look for what has expired, now and then."""
-    pause = min(30.0, 60 * service.limits.keep_minutes / 4)
+async def _expire_regularly(service: Service) -> None:
+    """Remove expired recordings and jobs at regular intervals."""
+    interval = min(30.0, 60 * service.limits.keep_minutes / 4)
     while True:
-        await asyncio.sleep(pause)
+        await asyncio.sleep(interval)
         await run_in_threadpool(service.expire)

@@ -1,86 +1,124 @@
-"""/api/diarize and the other verbs, which start jobs; /api/jobs: how they go, and what they made."""
+"""Routes that start jobs (/api/diarize and others), and routes for their state and output (/api/jobs)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
-from fastapi import Path as InPath
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import BaseModel
 
-from separative.serve import schemas, work
+from separative.serve import requests, responses, work
 from separative.serve.guard import RefusedError
-from separative.serve.jobs import Job, Service
+from separative.serve.jobs import Job, Service, Work
 
-STARTED: dict[int | str, dict[str, Any]] = {
-    404: {"model": schemas.ProblemOut, "description": "No such recording."},
+START_ERRORS: dict[int | str, dict[str, Any]] = {
+    404: {"model": responses.ErrorOut, "description": "There is no such recording."},
     429: {
-        "model": schemas.ProblemOut,
-        "description": "Too many jobs are waiting; Retry-After says for how long.",
+        "model": responses.ErrorOut,
+        "description": "The queue is full. Retry-After gives the seconds to wait.",
     },
-    503: {"model": schemas.ProblemOut, "description": "The server is stopping."},
-    507: {"model": schemas.ProblemOut, "description": "No room on the server's disk."},
+    503: {"model": responses.ErrorOut, "description": "The server is stopping."},
+    507: {"model": responses.ErrorOut, "description": "The server's disk is full."},
 }
-LOST: dict[int | str, dict[str, Any]] = {404: {"model": schemas.ProblemOut, "description": "No such job."}}
-LOOK_SECONDS, BEAT_SECONDS = 0.2, 15.0
+JOB_ERRORS: dict[int | str, dict[str, Any]] = {
+    404: {"model": responses.ErrorOut, "description": "There is no such job."}
+}
+# Seconds between two looks at a job, and between two comments that keep the event stream alive.
+POLL_SECONDS, KEEP_ALIVE_SECONDS = 0.2, 15.0
 
-Number = Annotated[int, InPath(ge=1, le=1000, description="Of a speaker, from 1.")]
-Save = Annotated[bool, Query(description="For a browser: to save, not to show.")]
-
-
-def start(service: Service, kind: str, ids: Sequence[str], do: Callable[[Job], BaseModel]) -> schemas.JobOut:
-    """Put a job into the queue."""
-    held = [service.recordings.get(id_) for id_ in ids]
-    service.recordings.room()
-    return described(service, service.jobs.put(kind, held, do))
+SpeakerNumber = Annotated[int, PathParameter(ge=1, le=1000, description="Number of a speaker, from 1.")]
+Save = Annotated[bool, Query(description="Make browsers save the file instead of showing it.")]
 
 
-def verb_routes(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/api", tags=["jobs"], responses=STARTED)
+def start_job(service: Service, kind: str, recordings: Sequence[str], work: Work) -> responses.JobOut:
+    """Queue a job on uploaded recordings, given by id.
+
+    Raises:
+        RefusedError: a recording does not exist, or the queue or the storage is full.
+
+    >>> from separative import load_model
+    >>> from separative.serve import create_app
+    >>> service = create_app(load_model(), "gallery").state.service
+    >>> start_job(service, "embed", [], lambda job: responses.AddOut(name="", recordings=[])).kind
+    'embed'
+    >>> service.close()
+    """
+    uploaded = [service.uploads.get(id_) for id_ in recordings]
+    service.uploads.check_space()
+    return _job_out(service, service.jobs.submit(kind, uploaded, work))
+
+
+def start_routes(service: Service) -> APIRouter:
+    """Routes that start jobs on recordings.
+
+    >>> from separative import load_model
+    >>> from separative.serve import create_app
+    >>> service = create_app(load_model(), "gallery").state.service
+    >>> [route.path for route in start_routes(service).routes]
+    ['/api/diarize', '/api/separate', '/api/embed', '/api/verify']
+    >>> service.close()
+    """
+    router = APIRouter(prefix="/api", tags=["jobs"], responses=START_ERRORS)
     model = service.gallery.model
 
     @router.post("/diarize", status_code=202)
-    def diarize(asked: schemas.Diarize) -> schemas.JobOut:
-        """Who spoke when, whom of the gallery they are, and each voice alone; recordings of any length."""
-        return start(service, "diarize", [asked.recording], lambda job: work.diarize(job, service, asked))
+    def diarize(request: requests.DiarizeIn) -> responses.JobOut:
+        """Diarize a recording of any length, identify its speakers, and separate each speaker's waveform."""
+        return start_job(
+            service, "diarize", [request.recording], lambda job: work.diarize(job, service, request)
+        )
 
     @router.post("/separate", status_code=202)
-    def separate(asked: schemas.One) -> schemas.JobOut:
-        """The waveform of every speaker of a recording up to a minute."""
-        return start(service, "separate", [asked.recording], lambda job: work.separate(job, model, asked))
+    def separate(request: requests.RecordingIn) -> responses.JobOut:
+        """Separate the waveforms of all speakers of a recording of up to one minute."""
+        return start_job(
+            service, "separate", [request.recording], lambda job: work.separate(job, model, request)
+        )
 
     @router.post("/embed", status_code=202)
-    def embed(asked: schemas.One) -> schemas.JobOut:
-        """Embeddings of all speakers of a recording up to a minute."""
-        return start(service, "embed", [asked.recording], lambda job: work.embed(job, model, asked))
+    def embed(request: requests.RecordingIn) -> responses.JobOut:
+        """Embed all speakers of a recording of up to one minute."""
+        return start_job(service, "embed", [request.recording], lambda job: work.embed(job, model, request))
 
     @router.post("/verify", status_code=202)
-    def verify(asked: schemas.Verify) -> schemas.JobOut:
-        """Is a speaker heard on both sides? One recording or several of each, up to a minute long."""
-        ids = [*asked.left, *asked.right]
-        return start(service, "verify", ids, lambda job: work.verify(job, model, asked))
+    def verify(request: requests.VerifyIn) -> responses.JobOut:
+        """Verify whether two sides hold the same speaker.
+
+        A side is one or more recordings of one speaker, each of up to one minute.
+        """
+        ids = [*request.left, *request.right]
+        return start_job(service, "verify", ids, lambda job: work.verify(job, model, request))
 
     return router
 
 
 def job_routes(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/api/jobs", tags=["jobs"], responses=LOST)
+    """Routes for the state and the output of jobs.
+
+    >>> from separative import load_model
+    >>> from separative.serve import create_app
+    >>> service = create_app(load_model(), "gallery").state.service
+    >>> [route.path for route in job_routes(service).routes][:3]
+    ['/api/jobs/{id}', '/api/jobs/{id}', '/api/jobs/{id}/events']
+    >>> service.close()
+    """
+    router = APIRouter(prefix="/api/jobs", tags=["jobs"], responses=JOB_ERRORS)
 
     @router.get("/{id}")
-    async def job(id: str) -> schemas.JobOut:
-        """How a job goes, and its result once it is done."""
-        return described(service, service.jobs.get(id))
+    async def job(id: str) -> responses.JobOut:
+        """Get the state of a job, and its result once it is done."""
+        return _job_out(service, service.jobs.get(id))
 
     @router.delete("/{id}", status_code=204)
     def cancel(id: str) -> Response:
-        """Stop a job, if it is not over, and remove all that it made."""
+        """Cancel a job if it is not finished, and remove its output."""
         service.jobs.remove(id)
         return Response(status_code=204)
 
@@ -90,7 +128,7 @@ def job_routes(service: Service) -> APIRouter:
         responses={200: {"content": {"text/event-stream": {}}}},
     )
     async def events(id: str) -> StreamingResponse:
-        """The same as server-sent events: one whenever something changed, the last when it is over."""
+        """Follow a job by server-sent events: one for each change of its state, until it is finished."""
         return StreamingResponse(_events(service, service.jobs.get(id)), media_type="text/event-stream")
 
     @router.post(
@@ -98,57 +136,64 @@ def job_routes(service: Service) -> APIRouter:
         status_code=201,
         responses={
             409: {
-                "model": schemas.ProblemOut,
-                "description": "Enrolled with it already, or the job is not done.",
+                "model": responses.ErrorOut,
+                "description": "The speaker is already enrolled with this recording, or the job is not done.",
             },
-            507: {"model": schemas.ProblemOut, "description": "The gallery cannot be written."},
+            507: {"model": responses.ErrorOut, "description": "The gallery cannot be written."},
         },
     )
-    def enrol(id: str, number: Number, asked: schemas.Enrol) -> schemas.GateOut:
-        """Enrol a speaker of a recording that was diarized. Refused, with reasons, where there is too little
-        speech, too much of others, or clipping."""
+    def enrol(id: str, number: SpeakerNumber, request: requests.EnrolIn) -> responses.QualityOut:
+        """Enrol a speaker of a diarized recording.
+
+        The recording is refused, with reasons, if it has too little speech, too much speech of others, or
+        clipping.
+        """
         job = service.jobs.get(id)
-        if job.meeting is None:
-            raise RefusedError(409, "no speakers to enrol: the job is not an analysis that is done")
-        _one_of(number, len(job.meeting.speakers))
-        gate = service.gallery.add_speaker(
-            asked.name, job.meeting, number - 1, metadata=asked.metadata, force=asked.force
+        if job.diarization is None:
+            raise RefusedError(
+                409, "the job has no speakers to enrol; start a diarize job and wait until it is done"
+            )
+        count = len(job.diarization.speakers)
+        if number > count:
+            raise RefusedError(404, f"no speaker {number}; the recording has {count} speakers")
+        quality = service.gallery.add_from_diarization(
+            request.name, job.diarization, number - 1, metadata=request.metadata, force=request.force
         )
-        return schemas.GateOut(**asdict(gate))
+        return responses.QualityOut(**asdict(quality))
 
-    @router.get("/{id}/mixture.wav", response_class=FileResponse, responses=_kind("audio/wav"))
+    @router.get("/{id}/mixture.wav", response_class=FileResponse, responses=_content("audio/wav"))
     def mixture(id: str, save: Save = False) -> FileResponse:
-        """What was listened to: one channel, in step with the voices."""
-        return _file(service.jobs.get(id), work.MIXTURE, "audio/wav", save)
+        """Get the processed mixture: one channel, synchronous with the speakers' waveforms."""
+        return _file(service.jobs.get(id), work.MIXTURE_FILE, "audio/wav", save)
 
-    @router.get("/{id}/voices/{number}.wav", response_class=FileResponse, responses=_kind("audio/wav"))
-    def voice(id: str, number: Number, save: Save = False) -> FileResponse:
-        """One speaker's voice."""
-        return _file(service.jobs.get(id), f"voice-speaker{number}.wav", "audio/wav", save)
+    @router.get("/{id}/speakers/{number}.wav", response_class=FileResponse, responses=_content("audio/wav"))
+    def speaker(id: str, number: SpeakerNumber, save: Save = False) -> FileResponse:
+        """Get the waveform of one speaker."""
+        return _file(service.jobs.get(id), f"{work.SEPARATED}-speaker{number}.wav", "audio/wav", save)
 
-    @router.get("/{id}/meeting.rttm", response_class=FileResponse, responses=_kind("text/plain"))
+    @router.get("/{id}/meeting.rttm", response_class=FileResponse, responses=_content("text/plain"))
     def rttm(id: str, save: Save = False) -> FileResponse:
-        """Who spoke when, as RTTM."""
-        return _file(service.jobs.get(id), work.RTTM, "text/plain", save)
+        """Get the turns as RTTM."""
+        return _file(service.jobs.get(id), work.RTTM_FILE, "text/plain", save)
 
-    @router.get("/{id}/meeting.json", response_class=FileResponse, responses=_kind("application/json"))
+    @router.get("/{id}/meeting.json", response_class=FileResponse, responses=_content("application/json"))
     def record(id: str, save: Save = False) -> FileResponse:
-        """Who spoke when, with embeddings, as ``separative diarize`` writes it."""
-        return _file(service.jobs.get(id), work.RECORD, "application/json", save)
+        """Get turns, embeddings and identities as JSON, as ``separative diarize`` writes them."""
+        return _file(service.jobs.get(id), work.RECORD_FILE, "application/json", save)
 
     return router
 
 
-def described(service: Service, job: Job) -> schemas.JobOut:
-    return schemas.JobOut.model_validate(
+def _job_out(service: Service, job: Job) -> responses.JobOut:
+    return responses.JobOut.model_validate(
         {
             "id": job.id,
             "kind": job.kind,
             "state": job.state,
             "stage": job.stage,
             "progress": round(job.progress, 3),
-            "ahead": service.jobs.ahead(job),
-            "detail": None if job.detail is None else service.plain(job.detail),
+            "jobs_ahead": service.jobs.jobs_ahead(job),
+            "detail": None if job.detail is None else service.hide_paths(job.detail),
             "status": job.status,
             "result": job.result if job.state == "done" else None,
         }
@@ -156,46 +201,42 @@ def described(service: Service, job: Job) -> schemas.JobOut:
 
 
 async def _events(service: Service, job: Job) -> AsyncIterator[bytes]:
-    told, at = None, time.monotonic()
+    sent, sent_at = None, time.monotonic()
     while True:
         job.used = now = time.monotonic()
-        # Asked before: it may be over by the time that its last news is sent.
-        over = job.over or job.cancelled
-        # The result may be long: it is fetched once, from the job itself.
-        news = described(service, job).model_dump_json(exclude={"result"})
-        if news != told:
-            told, at = news, now
-            yield f"data: {news}\n\n".encode()
-        elif now - at > BEAT_SECONDS:
-            at = now
-            yield b": still here\n\n"
-        if over:
+        # Read this before the state: the job may finish in between, and its last state must still be sent.
+        finished = job.finished or job.cancelled
+        # The result may be large. Clients fetch it once, from the job.
+        state = _job_out(service, job).model_dump_json(exclude={"result"})
+        if state != sent:
+            sent, sent_at = state, now
+            yield f"data: {state}\n\n".encode()
+        elif now - sent_at > KEEP_ALIVE_SECONDS:
+            sent_at = now
+            yield b": keep-alive\n\n"
+        if finished:
             return
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
 
 
-def _one_of(number: int, count: int) -> None:
-    if number > count:
-        raise RefusedError(404, f"no speaker {number}: the recording has {count}")
-
-
-def _kind(media: str) -> dict[int | str, dict[str, Any]]:
-    schemas_of: dict[str, dict[str, str]] = {
+def _content(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI description of a response that is a file."""
+    media_schemas: dict[str, dict[str, str]] = {
         "audio/wav": {"type": "string", "format": "binary"},
         "text/plain": {"type": "string"},
         "application/json": {"type": "object"},
     }
-    return {200: {"content": {media: {"schema": schemas_of[media]}}}}
+    return {200: {"content": {media_type: {"schema": media_schemas[media_type]}}}}
 
 
-def _file(job: Job, name: str, media: str, save: bool) -> FileResponse:
-    """A file that a job wrote, under a name that says of which recording; parts of it on request (Range)."""
+def _file(job: Job, name: str, media_type: str, save: bool) -> FileResponse:
+    """Response with a file of a job, named after the recording. It supports range requests."""
     path = job.folder / name
     if job.state != "done" or not path.is_file():
-        raise RefusedError(404, "the job made no such file")
+        raise RefusedError(404, "the job has no such file; only finished jobs have files")
     stem = Path(job.labels[0]).stem or "recording"
-    shown = f"{stem}-{name.removeprefix('voice-')}"
+    shown = f"{stem}-{name.removeprefix(f'{work.SEPARATED}-')}"
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_. ") else "_" for c in shown)
     kind = "attachment" if save else "inline"
     disposition = f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(shown, safe='')}"
-    return FileResponse(path, media_type=media, headers={"Content-Disposition": disposition})
+    return FileResponse(path, media_type=media_type, headers={"Content-Disposition": disposition})

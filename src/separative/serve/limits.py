@@ -1,4 +1,4 @@
-"""How much a server takes before it says no."""
+"""Limits of a server."""
 
 from __future__ import annotations
 
@@ -9,15 +9,23 @@ from separative.errors import SeparativeError
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes at most.
+    """Limits of a server; requests above them are refused.
 
-    ``megabytes`` of an upload · ``minutes`` it may last, by its header or by what can be decoded ·
-    ``channels`` it may have · ``uploads`` on their way at once · ``waiting`` jobs behind the one that runs ·
-    ``job_minutes`` of a job · ``keep_minutes`` after the last use of a recording or a result, until it is
-    removed · ``gigabytes`` of all that is kept.
+    Attributes:
+        megabytes: size of an uploaded recording.
+        minutes: duration of an uploaded recording, by its header or by decoding.
+        channels: number of channels of an uploaded recording.
+        uploads: number of simultaneous uploads.
+        waiting: number of jobs in the queue, besides the running one.
+        job_minutes: running time of a job.
+        keep_minutes: time from the last use of a recording or result until it is removed.
+        gigabytes: size of all recordings and results together.
 
     Raises:
-        SeparativeError: a limit that is not above 0.
+        SeparativeError: a limit is not positive.
+
+    >>> Limits(megabytes=10).bytes
+    10000000
     """
 
     megabytes: float = 200.0
@@ -29,24 +37,27 @@ class Limits:
     keep_minutes: float = 30.0
     gigabytes: float = 4.0
 
-    # A rate beyond it is no recording of speech, and blocks of a second are decoded.
-    highest_rate = 192_000
-    # Of an upload from beginning to end, and of the text of any other request.
+    # Highest sample rate in Hz. No speech recording needs more, and one second is decoded at once.
+    max_rate = 192_000
+    # Duration of an upload, from the first byte to the last.
     upload_seconds = 900.0
-    text_bytes = 1 << 18
-    # Results that wait to be fetched; beyond it, the oldest go.
+    # Size of the body of any other request.
+    body_bytes = 1 << 18
+    # Number of finished jobs that are kept; the oldest are removed first.
     results = 100
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise SeparativeError(f"{field.name} {getattr(self, field.name)}: a limit is above 0")
+            value = getattr(self, field.name)
+            if not value > 0:
+                raise SeparativeError(f"{field.name} is {value}; a limit must be above 0")
 
     @property
     def bytes(self) -> int:
+        """Size of an uploaded recording in bytes."""
         return round(self.megabytes * 1e6)
 
     @property
     def samples(self) -> int:
-        """Of all channels together: as many as two channels at 48 kHz have in the longest recording."""
+        """Number of samples of all channels together: two channels at 48 kHz for the maximum duration."""
         return round(self.minutes * 60 * 48_000 * 2)

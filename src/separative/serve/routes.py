@@ -1,4 +1,4 @@
-"""The page's own files, and /api/about."""
+"""Routes for uploads (/api/recordings), the gallery (/api/gallery), the page, and /api/about."""
 
 from __future__ import annotations
 
@@ -6,58 +6,235 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
+from numpy.typing import ArrayLike
 
-from separative.inference.verify import evidence
-from separative.metrics import plane
-from separative.serve import schemas, work
+from separative.inference.verify import calibrated_evidence
+from separative.serve import requests, responses, work
 from separative.serve.guard import RefusedError
-from separative.serve.job_routes import STARTED, start
+from separative.serve.job_routes import START_ERRORS, start_job
 from separative.serve.jobs import Service
-from separative.serve.uploads import Held
+from separative.serve.uploads import UploadedRecording
+from separative.types import Floats
 
 PAGE = Path(__file__).parent / "page"
-# By hand: what a machine's own table says of .js may be anything.
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# The MIME types of the operating system may be wrong, above all for .js.
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# Speakers that a request can list.
+MAX_LISTED = 1000
+
+UPLOAD_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The audio file: WAV, FLAC, OGG (Vorbis or Opus) or MP3.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+UPLOAD_ERRORS: dict[int | str, dict[str, Any]] = {
+    408: {"model": responses.ErrorOut, "description": "The upload took too long."},
+    413: {
+        "model": responses.ErrorOut,
+        "description": "The recording is too large, too long, or has too many channels or samples.",
+    },
+    415: {"model": responses.ErrorOut, "description": "The body is not a readable audio file."},
+    429: {
+        "model": responses.ErrorOut,
+        "description": "Too many uploads, or the storage is full. Retry-After gives the seconds to wait.",
+    },
+    507: {"model": responses.ErrorOut, "description": "The server's disk is full."},
+}
+RECORDING_ERRORS: dict[int | str, dict[str, Any]] = {
+    404: {"model": responses.ErrorOut, "description": "There is no such recording."}
+}
+REMOVE_ERRORS: dict[int | str, dict[str, Any]] = {
+    404: {"model": responses.ErrorOut, "description": "There is no such speaker."},
+    507: {"model": responses.ErrorOut, "description": "The gallery cannot be written."},
+}
 
 
-def page_routes(service: Service) -> APIRouter:
-    router = APIRouter()
-    files = {path.name: path for path in PAGE.iterdir() if path.suffix in KINDS}
-    about_now = about(service)
+def recording_routes(service: Service) -> APIRouter:
+    """Routes to upload, show and remove recordings.
 
-    @router.get("/api/about", tags=["about"])
-    async def about_() -> schemas.AboutOut:
-        """The model that listens, and what the server takes."""
-        return about_now
+    >>> from separative import load_model
+    >>> from separative.serve import create_app
+    >>> service = create_app(load_model(), "gallery").state.service
+    >>> [route.path for route in recording_routes(service).routes]
+    ['/api/recordings', '/api/recordings/{id}', '/api/recordings/{id}']
+    >>> service.close()
+    """
+    router = APIRouter(prefix="/api/recordings", tags=["recordings"])
 
-    @router.get("/", include_in_schema=False)
-    async def index() -> FileResponse:
-        return FileResponse(files["index.html"], media_type=KINDS[".html"])
+    @router.post("", status_code=201, openapi_extra=UPLOAD_BODY, responses=UPLOAD_ERRORS)
+    async def upload(
+        request: Request,
+        name: Annotated[
+            str, Query(max_length=1000, description="Name of the recording; folders are removed from it.")
+        ] = "recording",
+    ) -> responses.RecordingOut:
+        """Upload a recording for jobs to work on. Only its header is checked at this point."""
+        length = request.headers.get("content-length", "")
+        size = int(length[:18]) if length.isascii() and length.isdigit() else None
+        return _recording_out(await service.uploads.receive(name, request.stream(), size))
 
-    @router.get("/{name}", include_in_schema=False)
-    async def file(name: str) -> FileResponse:
-        if name not in files:
-            raise RefusedError(404, "no such page")
-        return FileResponse(files[name], media_type=KINDS[files[name].suffix])
+    @router.get("/{id}", responses=RECORDING_ERRORS)
+    async def recording(id: str) -> responses.RecordingOut:
+        """Get the name, duration and format of a recording."""
+        return _recording_out(service.uploads.get(id))
+
+    @router.delete("/{id}", status_code=204, responses=RECORDING_ERRORS)
+    async def remove(id: str) -> Response:
+        """Remove a recording. Jobs that were already started can still use it."""
+        service.uploads.remove(id)
+        return Response(status_code=204)
 
     return router
 
 
-def about(service: Service) -> schemas.AboutOut:
+def gallery_routes(service: Service) -> APIRouter:
+    """Routes to list, enrol, identify and remove speakers of the gallery.
+
+    >>> from separative import load_model
+    >>> from separative.serve import create_app
+    >>> service = create_app(load_model(), "gallery").state.service
+    >>> sorted({route.path for route in gallery_routes(service).routes})
+    ['/api/gallery', '/api/gallery/find', '/api/gallery/{name:path}']
+    >>> service.close()
+    """
+    router = APIRouter(prefix="/api/gallery", tags=["gallery"])
+    gallery = service.gallery
+
+    @router.get("")
+    def list_speakers(
+        count: Annotated[
+            int, Query(ge=1, le=MAX_LISTED, description="Maximum number of speakers to list.")
+        ] = MAX_LISTED,
+    ) -> responses.GalleryOut:
+        """List the enrolled speakers, with their positions on a map of the embeddings."""
+        speakers = gallery.list()
+        names, embedding_NE = gallery.embeddings(count)
+        position_N2, explained_variance = project_embeddings(embedding_NE)
+        positions = dict(zip(names, position_N2.tolist(), strict=True))
+        listed = []
+        for speaker in speakers[:count]:
+            x, y = positions.get(speaker.name, (None, None))
+            listed.append(
+                responses.EnrolledSpeakerOut(
+                    name=speaker.name,
+                    recordings=speaker.recordings,
+                    speech_seconds=speaker.speech_seconds,
+                    added=speaker.added,
+                    metadata=speaker.metadata,
+                    x=x,
+                    y=y,
+                )
+            )
+        return responses.GalleryOut(
+            count=len(speakers), speakers=listed, explained_variance=explained_variance
+        )
+
+    @router.post("", status_code=202, responses=START_ERRORS, tags=["jobs"])
+    def add(request: requests.AddIn) -> responses.JobOut:
+        """Enrol a speaker with recordings of this speaker alone, or add them to an enrolled speaker."""
+        return start_job(service, "add", request.recordings, lambda job: work.add(job, gallery, request))
+
+    @router.post("/find", status_code=202, responses=START_ERRORS, tags=["jobs"])
+    def find(request: requests.FindIn) -> responses.JobOut:
+        """Identify the speakers of a recording among the enrolled speakers."""
+        return start_job(service, "find", [request.recording], lambda job: work.find(job, gallery, request))
+
+    @router.delete("/{name:path}", status_code=204, responses=REMOVE_ERRORS)
+    def remove(name: str) -> Response:
+        """Remove a speaker and everything stored of them."""
+        gallery.remove(name)
+        return Response(status_code=204)
+
+    return router
+
+
+def page_routes(service: Service) -> APIRouter:
+    """Routes for the files of the page and for /api/about.
+
+    >>> from separative import load_model
+    >>> from separative.serve import create_app
+    >>> service = create_app(load_model(), "gallery").state.service
+    >>> [route.path for route in page_routes(service).routes]
+    ['/api/about', '/', '/{name}']
+    >>> service.close()
+    """
+    router = APIRouter()
+    files = {path.name: path for path in PAGE.iterdir() if path.suffix in MEDIA_TYPES}
+    about_server = _about(service)
+
+    @router.get("/api/about", tags=["about"])
+    async def about() -> responses.AboutOut:
+        """Get the version, the model and the limits of the server."""
+        return about_server
+
+    @router.get("/", include_in_schema=False)
+    async def index() -> FileResponse:
+        return FileResponse(files["index.html"], media_type=MEDIA_TYPES[".html"])
+
+    @router.get("/{name}", include_in_schema=False)
+    async def file(name: str) -> FileResponse:
+        if name not in files:
+            raise RefusedError(404, f"no page '{name}'; open / instead")
+        return FileResponse(files[name], media_type=MEDIA_TYPES[files[name].suffix])
+
+    return router
+
+
+def project_embeddings(embeddings: ArrayLike) -> tuple[Floats, float]:
+    """Project embeddings [N,E] onto their first two principal components, for a map.
+
+    The sign of each component makes its largest entry positive, so that the map is reproducible.
+
+    Returns:
+        Positions [N,2], and the share of the variance that they explain.
+
+    >>> positions, explained_variance = project_embeddings([[3.0, 0.0, 0.0], [0.0, 0.0, 4.0]])
+    >>> float(np.linalg.norm(positions[0] - positions[1]).round(6)), round(explained_variance, 6)
+    (5.0, 1.0)
+    """
+    embed_NE = np.asarray(embeddings, np.float64)
+    position_N2 = np.zeros((len(embed_NE), 2))
+    if len(embed_NE) < 2:
+        return position_N2, 1.0
+    centred_NE = embed_NE - embed_NE.mean(0)
+    _, size_K, axis_KE = np.linalg.svd(centred_NE, full_matrices=False)
+    axis_2E = axis_KE[:2]
+    sign_2 = np.sign(axis_2E[np.arange(len(axis_2E)), np.abs(axis_2E).argmax(1)])
+    position_N2[:, : len(axis_2E)] = centred_NE @ (axis_2E * sign_2[:, None]).T
+    power_K = size_K**2
+    return position_N2, float(power_K[:2].sum() / max(float(power_K.sum()), 1e-12))
+
+
+def _recording_out(uploaded: UploadedRecording) -> responses.RecordingOut:
+    header = uploaded.header
+    return responses.RecordingOut(
+        id=uploaded.id,
+        name=uploaded.name,
+        seconds=header.seconds,
+        rate=header.rate,
+        channels=header.channels,
+        format=header.format,
+    )
+
+
+def _about(service: Service) -> responses.AboutOut:
     model, limits = service.gallery.model, service.limits
-    worth = evidence(model, 0.0, 0.5)
-    return schemas.AboutOut(
+    evidence = calibrated_evidence(model, 0.0, 0.5)
+    return responses.AboutOut(
         version=version("separative"),
-        model=schemas.ModelOut(
+        model=responses.ModelOut(
             sha256=str(model.card.get("sha256")),
             parameters=sum(p.numel() for p in model.parameters()),
             rate=model.rate,
             streams=model.streams,
-            calibrated_on=None if worth is None else worth[2],
+            calibrated_on=None if evidence is None else evidence.calibrated_on,
         ),
-        limits=schemas.LimitsOut(
+        limits=responses.LimitsOut(
             megabytes=limits.megabytes,
             minutes=limits.minutes,
             channels=limits.channels,
@@ -66,126 +243,3 @@ def about(service: Service) -> schemas.AboutOut:
             keep_minutes=limits.keep_minutes,
         ),
     )
-
-
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "The sound file as it is: WAV, FLAC, OGG (Vorbis, Opus) or MP3.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-
-
-def recording_routes(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/api/recordings", tags=["recordings"])
-
-    @router.post(
-        "",
-        status_code=201,
-        openapi_extra=BODY,
-        responses={
-            408: {"model": schemas.ProblemOut, "description": "It took too long to come."},
-            413: {
-                "model": schemas.ProblemOut,
-                "description": "Too many bytes, minutes, channels or samples.",
-            },
-            415: {"model": schemas.ProblemOut, "description": "No sound file that can be read."},
-            429: {"model": schemas.ProblemOut, "description": "Too many at once; Retry-After says when."},
-            507: {"model": schemas.ProblemOut, "description": "No room on the server's disk."},
-        },
-    )
-    async def upload(
-        request: Request,
-        name: Annotated[
-            str,
-            Query(max_length=1000, description="What to call it: a label, of which folders are left out."),
-        ] = "recording",
-    ) -> schemas.RecordingOut:
-        """Put a recording on the server, for jobs to work on. Nothing of it is decoded yet."""
-        length = request.headers.get("content-length", "")
-        size = int(length[:18]) if length.isascii() and length.isdigit() else None
-        return described(await service.recordings.take(name, request.stream(), size))
-
-    @router.get("/{id}", responses={404: {"model": schemas.ProblemOut}})
-    async def recording(id: str) -> schemas.RecordingOut:
-        """What a recording is called and how long it is."""
-        return described(service.recordings.get(id))
-
-    @router.delete("/{id}", status_code=204, responses={404: {"model": schemas.ProblemOut}})
-    async def forget(id: str) -> Response:
-        """Remove a recording; jobs that were asked for already still have it."""
-        service.recordings.remove(id)
-        return Response(status_code=204)
-
-    return router
-
-
-def described(held: Held) -> schemas.RecordingOut:
-    header = held.header
-    return schemas.RecordingOut(
-        id=held.id,
-        name=held.name,
-        seconds=header.seconds,
-        rate=header.rate,
-        channels=header.channels,
-        format=header.format,
-    )
-
-
-MOST = 1000
-
-
-def gallery_routes(service: Service) -> APIRouter:
-    router = APIRouter(prefix="/api/gallery", tags=["gallery"])
-    gallery = service.gallery
-
-    @router.get("")
-    def who(
-        count: Annotated[int, Query(ge=1, le=MOST, description="How many to list, at most.")] = MOST,
-    ) -> schemas.GalleryOut:
-        """Who is enrolled, and where a map of their embeddings shows them."""
-        speakers = gallery.list()
-        names, embed_NE = gallery.embeddings(count)
-        place_N2, spread = plane(embed_NE)
-        places = dict(zip(names, place_N2.tolist(), strict=True))
-        listed = []
-        for speaker in speakers[:count]:
-            x, y = places.get(speaker.name, (None, None))
-            listed.append(
-                schemas.EnrolledOut(
-                    name=speaker.name,
-                    recordings=speaker.recordings,
-                    seconds=speaker.seconds,
-                    added=speaker.added,
-                    metadata=speaker.metadata,
-                    x=x,
-                    y=y,
-                )
-            )
-        return schemas.GalleryOut(count=len(speakers), speakers=listed, spread=spread)
-
-    @router.post("", status_code=202, responses=STARTED, tags=["jobs"])
-    def add(asked: schemas.Add) -> schemas.JobOut:
-        """Enrol a speaker with recordings of theirs alone, or add these to a known one's."""
-        return start(service, "add", asked.recordings, lambda job: work.add(job, gallery, asked))
-
-    @router.post("/find", status_code=202, responses=STARTED, tags=["jobs"])
-    def find(asked: schemas.Find) -> schemas.JobOut:
-        """Whose voices are in a recording: enrolled speakers', or unknown."""
-        return start(service, "find", [asked.recording], lambda job: work.find(job, gallery, asked))
-
-    @router.delete(
-        "/{name:path}",
-        status_code=204,
-        responses={
-            404: {"model": schemas.ProblemOut, "description": "No such speaker."},
-            507: {"model": schemas.ProblemOut, "description": "The gallery cannot be written."},
-        },
-    )
-    def remove(name: str) -> Response:
-        """Remove a speaker, from every file of the gallery."""
-        gallery.remove(name)
-        return Response(status_code=204)
-
-    return router

@@ -1,4 +1,4 @@
-"""The server itself, from start to Ctrl-C."""
+"""Run the server until it is interrupted."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from separative.serve.limits import Limits
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-# Requests that are being answered at once; more get 503 from the server before they reach the application.
-MOST_CONNECTIONS = 256
+# Simultaneous connections. uvicorn answers further requests with status 503.
+MAX_CONNECTIONS = 256
 
 
 def serve(
@@ -30,58 +30,68 @@ def serve(
     port: int = 8000,
     token: str | None = None,
     allow_host: Iterable[str] = (),
-    tell: Callable[[str], None] = lambda address: None,
+    report: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve the page and the API until interrupted.
 
     Args:
-        host: address to listen on; one that others can reach needs a token.
-        port: 0 for any that is free.
-        tell: called with the address to open, once it can be.
+        gallery: folder of a gallery that was made with this model, or a new or empty folder.
+        host: address to listen on. Addresses that other machines can reach require a token.
+        port: port to listen on; 0 for any free port.
+        token: secret that clients must send.
+        allow_host: host names of the server, besides localhost.
+        report: called with the URL of the page when the server is ready.
 
     Raises:
         GalleryError: see :func:`separative.serve.create_app`.
-        SeparativeError: an address that others can reach, without a token; or one that is taken.
+        SeparativeError: the address can be reached by others and there is no token, or it is in use.
+
+    >>> from separative import load_model
+    >>> serve(load_model(), "gallery", host="0.0.0.0")
+    Traceback (most recent call last):
+    separative.errors.SeparativeError: 0.0.0.0 can be reached by other machines; set a token with ...
     """
     if host.strip("[]") not in LOOPBACK and token is None:
-        raise SeparativeError(f"{host} lets others in: give a token (--token, or SEPARATIVE_TOKEN)")
+        raise SeparativeError(
+            f"{host} can be reached by other machines; set a token with --token or SEPARATIVE_TOKEN"
+        )
     names = tuple(allow_host)
     app = create_app(model, gallery, limits, token=token, allow_host=(*names, host))
     shown = names[0] if names else host.strip("[]")
 
-    def started(port: int) -> None:
-        address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
-        tell(address if token is None else f"{address}?token={quote(token, safe='')}")
+    def report_url(port: int) -> None:
+        url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+        report(url if token is None else f"{url}?token={quote(token, safe='')}")
 
     config = uvicorn.Config(
         app,
         host=host.strip("[]"),
         port=port,
         log_level="warning",
-        # Addresses hold the token, once.
+        # The first URL holds the token, which must not appear in a log.
         access_log=False,
         server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=3,
     )
     try:
-        _Server(config, started).run()
+        _Server(config, report_url).run()
     except KeyboardInterrupt:
-        # Raised once more after all is tidy.
+        # uvicorn raises it again after the shutdown is complete.
         return
     except SystemExit as end:
         app.state.service.close()
-        raise SeparativeError(f"{host}:{port} cannot be listened on: --port names another") from end
+        raise SeparativeError(f"cannot listen on {host}:{port}; choose another port with --port") from end
 
 
 class _Server(uvicorn.Server):
-    """Tells which port it listens on, once it does."""
+    """Server that reports the port it listens on."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[int], None]) -> None:
+    def __init__(self, config: uvicorn.Config, report_port: Callable[[int], None]) -> None:
         super().__init__(config)
-        self._tell = started
+        self._report_port = report_port
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._tell(self.servers[0].sockets[0].getsockname()[1])
+            self._report_port(self.servers[0].sockets[0].getsockname()[1])

@@ -1,4 +1,4 @@
-"""The one temporary folder of a server: private, and gone with it however it ends."""
+"""The temporary folder of a server, and the recordings that were uploaded to it."""
 
 from __future__ import annotations
 
@@ -23,65 +23,82 @@ from separative.serve.guard import RefusedError
 from separative.serve.limits import Limits
 
 PREFIX = "separative-serve-"
+MAX_LABEL_LENGTH = 200
 
 
-class Scratch:
-    """A folder that only its owner may read, with ``recordings`` and ``jobs`` in it.
+class ScratchFolder:
+    """Temporary folder that only its owner can read, with subfolders ``recordings`` and ``jobs``.
 
-    What a server that was killed left behind is removed by the next one: its lock is free.
+    A new server removes the folders of servers that were killed. It recognises them by their free lock.
+
+    >>> scratch = ScratchFolder()
+    >>> scratch.recordings.is_dir(), scratch.bytes()
+    (True, 0)
+    >>> scratch.close()
+    >>> scratch.folder.exists()
+    False
     """
 
     def __init__(self) -> None:
         for stale in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-            _remove_if_free(stale)
+            _remove_if_unlocked(stale)
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._held = (self.folder / "lock").open("w")
-        _lock(self._held)
+        self._lock_file = (self.folder / "lock").open("w")
+        _lock(self._lock_file)
         self.recordings, self.jobs = self.folder / "recordings", self.folder / "jobs"
         self.recordings.mkdir()
         self.jobs.mkdir()
 
     def bytes(self) -> int:
-        """Of all files; a recording that a job reads too counts once."""
-        held = {}
-        # Folders and files may be removed meanwhile: os.walk passes over folders that are gone, rglob fails.
+        """Size of all files. A recording with links from jobs counts once."""
+        sizes = {}
+        # Other threads may remove folders meanwhile: os.walk skips missing folders, rglob would fail.
         for folder, _, names in os.walk(self.folder):
             for name in names:
                 with suppress(FileNotFoundError):
                     status = Path(folder, name).stat()
-                    held[status.st_ino] = status.st_size
-        return sum(held.values())
+                    sizes[status.st_ino] = status.st_size
+        return sum(sizes.values())
 
     def close(self) -> None:
+        """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._held.close()
+        self._lock_file.close()
 
 
-def _remove_if_free(folder: Path) -> None:
+def _remove_if_unlocked(folder: Path) -> None:
     try:
         with (folder / "lock").open("r+") as file:
             _lock(file)
             shutil.rmtree(folder, ignore_errors=True)
-    except OSError:  # in use, another user's, or not complete yet
+    except OSError:
+        # The folder is in use, belongs to another user, or has no lock file yet.
         return
 
 
 def _lock(file: IO[str]) -> None:
-    """Raises OSError if another process has it."""
+    """Lock a file; raises OSError if another process has locked it."""
     if sys.platform == "win32":
-        # There, a folder with open files cannot be removed anyway.
+        # Windows does not remove folders with open files, so no lock is needed.
         return
     import fcntl
 
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-LONGEST_NAME = 200
-
-
 @dataclass
-class Held:
-    """A recording that was taken: ``name`` is what its owner calls it, a label and never a path."""
+class UploadedRecording:
+    """A recording on the server.
+
+    Attributes:
+        name: label from the client; never used as a path.
+        used: time of the last use (``time.monotonic``).
+
+    >>> from pathlib import Path
+    >>> from separative import audio
+    >>> UploadedRecording("3f2a", "ann", Path("ann.wav"), audio.info("ann.wav")).header.rate
+    16000
+    """
 
     id: str
     name: str
@@ -90,42 +107,56 @@ class Held:
     used: float = field(default_factory=time.monotonic)
 
 
-class Recordings:
-    """All recordings that the server holds, by id."""
+class Uploads:
+    """All recordings on the server, by id.
 
-    def __init__(self, scratch: Scratch, limits: Limits) -> None:
+    >>> import asyncio
+    >>> from pathlib import Path
+    >>> async def chunks():
+    ...     yield Path("ann.wav").read_bytes()
+    >>> scratch = ScratchFolder()
+    >>> uploads = Uploads(scratch, Limits())
+    >>> asyncio.run(uploads.receive("ann.wav", chunks(), None)).header.rate
+    16000
+    >>> scratch.close()
+    """
+
+    def __init__(self, scratch: ScratchFolder, limits: Limits) -> None:
         self.scratch, self.limits = scratch, limits
-        self._held: dict[str, Held] = {}
-        self._coming = self._announced = 0
+        self._uploaded: dict[str, UploadedRecording] = {}
+        # Number of running uploads, and the bytes reserved for them.
+        self._running = self._reserved = 0
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._uploaded)
 
-    async def take(self, name: str, chunks: AsyncIterator[bytes], size: int | None) -> Held:
-        """Write an upload to a file and keep it, if it is a recording within the limits.
+    async def receive(self, name: str, chunks: AsyncIterator[bytes], size: int | None) -> UploadedRecording:
+        """Write an upload to a file and keep it if it is a recording within the limits.
 
         Args:
-            size: in bytes, as far as it was announced.
+            size: announced size in bytes, if known.
 
         Raises:
-            RefusedError: too large, too long, no sound, too many at once, too slow.
-            OSError: it cannot be written.
+            RefusedError: the upload is too large, too long, too slow or no recording, or there are too many.
+            OSError: the file cannot be written.
         """
         limits = self.limits
-        too_large = RefusedError(413, f"recordings up to {limits.megabytes:g} megabytes are taken")
+        too_large = RefusedError(
+            413, f"the recording is too large; at most {limits.megabytes:g} megabytes are allowed"
+        )
         if size is not None and size > limits.bytes:
             raise too_large
-        if self._coming >= limits.uploads:
-            raise RefusedError(429, f"{self._coming} uploads are on their way already; try again", retry=2)
-        # What does not say how large it is may be as large as it likes, up to the limit.
-        announced = limits.bytes if size is None else size
-        self._coming += 1
-        self._announced += announced
+        if self._running >= limits.uploads:
+            raise RefusedError(429, f"{self._running} uploads are running; try again later", retry=2)
+        # Without an announced size, the upload may be as large as the limit.
+        reserved = limits.bytes if size is None else size
+        self._running += 1
+        self._reserved += reserved
         id_ = secrets.token_hex(16)
-        path, label = self.scratch.recordings / id_, label_of(name)
-        kept = False
+        path, label = self.scratch.recordings / id_, clean_label(name)
+        accepted = False
         try:
-            await run_in_threadpool(self.room)
+            await run_in_threadpool(self.check_space)
             async with asyncio.timeout(limits.upload_seconds):
                 count = 0
                 with path.open("xb") as file:
@@ -134,80 +165,101 @@ class Recordings:
                         if count > limits.bytes:
                             raise too_large
                         file.write(chunk)
-            header = await run_in_threadpool(judge, path, label, limits)
-            held = self._held[id_] = Held(id_, label, path, header)
-            kept = True
-            return held
+            header = await run_in_threadpool(check_recording, path, label, limits)
+            uploaded = self._uploaded[id_] = UploadedRecording(id_, label, path, header)
+            accepted = True
+            return uploaded
         except TimeoutError as error:
-            raise RefusedError(408, f"the upload took over {limits.upload_seconds:g} seconds") from error
+            raise RefusedError(
+                408, f"the upload took more than {limits.upload_seconds:g} seconds; upload a smaller file"
+            ) from error
         finally:
-            self._coming -= 1
-            self._announced -= announced
-            if not kept:
+            self._running -= 1
+            self._reserved -= reserved
+            if not accepted:
                 path.unlink(missing_ok=True)
 
-    def room(self, wanted: int = 0) -> None:
-        """Is there room for uploads on their way, and ``wanted`` bytes more?
+    def check_space(self, needed: int = 0) -> None:
+        """Check that running uploads and ``needed`` more bytes stay within the limit.
 
         Raises:
-            RefusedError: the server holds as much as it may (status 429).
+            RefusedError: the server's storage is full (status 429).
         """
-        if self.scratch.bytes() + self._announced + wanted > self.limits.gigabytes * 1e9:
-            raise RefusedError(429, "the server holds as much as it may; try later", retry=60)
+        if self.scratch.bytes() + self._reserved + needed > self.limits.gigabytes * 1e9:
+            raise RefusedError(
+                429, "the server's storage for recordings and results is full; try again later", retry=60
+            )
 
-    def get(self, id_: str) -> Held:
-        """Raises RefusedError, status 404."""
-        held = self._held.get(id_)
-        if held is None:
-            raise RefusedError(404, "no such recording: it was removed, or never was here")
-        held.used = time.monotonic()
-        return held
+    def get(self, id_: str) -> UploadedRecording:
+        """The recording with an id.
+
+        Raises:
+            RefusedError: there is no such recording (status 404).
+        """
+        uploaded = self._uploaded.get(id_)
+        if uploaded is None:
+            raise RefusedError(404, "no such recording; it may have been removed, upload it again")
+        uploaded.used = time.monotonic()
+        return uploaded
 
     def remove(self, id_: str) -> None:
-        """Jobs that have begun with it keep a link of their own."""
+        """Remove a recording. Jobs that use it keep a link to the file."""
         self.get(id_)
-        held = self._held.pop(id_, None)
-        if held is not None:
-            held.path.unlink(missing_ok=True)
+        uploaded = self._uploaded.pop(id_, None)
+        if uploaded is not None:
+            uploaded.path.unlink(missing_ok=True)
 
     def expire(self) -> None:
-        """Remove what nobody used for long."""
-        before = time.monotonic() - 60 * self.limits.keep_minutes
-        for held in list(self._held.values()):
-            if held.used < before and self._held.pop(held.id, None) is not None:
-                held.path.unlink(missing_ok=True)
+        """Remove recordings that were not used for ``keep_minutes``."""
+        oldest = time.monotonic() - 60 * self.limits.keep_minutes
+        for uploaded in list(self._uploaded.values()):
+            if uploaded.used < oldest and self._uploaded.pop(uploaded.id, None) is not None:
+                uploaded.path.unlink(missing_ok=True)
 
 
-def judge(path: Path, label: str, limits: Limits) -> audio.AudioInfo:
-    """The header of a recording that may be decoded.
+def check_recording(path: Path, label: str, limits: Limits) -> audio.AudioInfo:
+    """Read the header of a recording and check it against the limits.
 
     Raises:
-        RefusedError: no sound (status 415), or more than may be decoded (413).
+        RefusedError: the file is no recording (status 415), or exceeds a limit (413).
+
+    >>> from pathlib import Path
+    >>> check_recording(Path("ann.wav"), "ann.wav", Limits()).channels
+    1
+    >>> check_recording(Path("ann.wav"), "ann.wav", Limits(minutes=0.01))
+    Traceback (most recent call last):
+    separative.serve.guard.RefusedError: ann.wav lasts 0 minutes; at most 0.01 minutes are allowed
     """
     try:
-        header = audio.info(path, longest=60 * limits.minutes)
+        header = audio.info(path, max_seconds=60 * limits.minutes)
     except AudioError as error:
         raise RefusedError(415, str(error).replace(str(path), label)) from error
     if header.seconds > 60 * limits.minutes:
-        # A header may claim centuries.
-        claimed = f"{header.seconds / 60:.0f}" if header.seconds < 1e6 else "very many"
+        # A damaged header can state any duration.
+        stated = f"{header.seconds / 60:.0f}" if header.seconds < 1e6 else "very many"
         raise RefusedError(
-            413, f"{label} lasts {claimed} minutes; recordings up to {limits.minutes:g} minutes are taken"
+            413, f"{label} lasts {stated} minutes; at most {limits.minutes:g} minutes are allowed"
         )
     if header.channels > limits.channels:
-        raise RefusedError(413, f"{label} has {header.channels} channels; up to {limits.channels} are taken")
+        raise RefusedError(
+            413, f"{label} has {header.channels} channels; at most {limits.channels} are allowed"
+        )
     samples = header.frames * header.channels
-    if header.rate > limits.highest_rate or samples > limits.samples:
+    if header.rate > limits.max_rate or samples > limits.samples:
         raise RefusedError(
             413,
-            f"{label} would decode to {samples / 1e6:.0f} million samples at {header.rate} Hz; up to"
-            f" {limits.samples / 1e6:.0f} million at {limits.highest_rate} Hz are taken",
+            f"{label} has {samples / 1e6:.0f} million samples at {header.rate} Hz; at most"
+            f" {limits.samples / 1e6:.0f} million at {limits.max_rate} Hz are allowed",
         )
     return header
 
 
-def label_of(name: str) -> str:
-    """A name to show and to print, of one line, without folders: browsers and tools send what they like."""
+def clean_label(name: str) -> str:
+    """Turn a file name from a client into one printable line without folders.
+
+    >>> clean_label("../talks/monday\\n.wav")
+    'monday .wav'
+    """
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     plain = "".join(c if c.isprintable() else " " for c in last.encode("utf-8", "replace").decode())
-    return " ".join(plain.split())[:LONGEST_NAME] or "recording"
+    return " ".join(plain.split())[:MAX_LABEL_LENGTH] or "recording"

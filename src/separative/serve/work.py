@@ -1,4 +1,4 @@
-"""What the jobs do: the verbs of the command line, with links to uploads for files."""
+"""The operations that jobs run: the commands of the command line, on uploaded recordings."""
 
 from __future__ import annotations
 
@@ -7,157 +7,228 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from separative import audio, inference
 from separative.files import write_json
 from separative.gallery import Gallery, Identification
-from separative.inference.output import describe
-from separative.inference.recording import Blocks
+from separative.inference.output import describe_recording
+from separative.inference.recording import BlockReader
 from separative.rttm import write_rttm
-from separative.serve import schemas
-from separative.serve.jobs import Job
+from separative.serve import requests, responses
+from separative.serve.jobs import Job, Service
+from separative.types import Wave
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
-    from separative.serve.jobs import Service
 
-# Of an outline: so many a second, within bounds.
-PEAKS_A_SECOND, PEAKS = 20, (1600, 8000)
+# Resolution of the waveforms on the page: peaks per second, and the least and largest number of peaks.
+PEAKS_PER_SECOND = 20
+MIN_PEAKS, MAX_PEAKS = 1600, 8000
+# Candidates for each speaker of a diarized recording.
 CANDIDATES = 3
 
-MIXTURE, RTTM, RECORD = "mixture.wav", "meeting.rttm", "meeting.json"
+# Files that a job writes to its folder.
+MIXTURE_FILE, RTTM_FILE, RECORD_FILE = "mixture.wav", "meeting.rttm", "meeting.json"
+SEPARATED = "separated"
 
 
-def diarize(job: Job, service: Service, asked: schemas.Diarize) -> schemas.DiarizeOut:
-    """Who spoke when, whom the gallery knows of them, the mixture and every voice as files."""
+def diarize(job: Job, service: Service, request: requests.DiarizeIn) -> responses.DiarizeOut:
+    """Diarize a recording, identify its speakers, and write the mixture and each speaker's waveform to files.
+
+    >>> from pathlib import Path
+    >>> from separative import audio, load_model
+    >>> from separative.serve import create_app
+    >>> from separative.serve.uploads import UploadedRecording
+    >>> service = create_app(load_model(), "gallery").state.service
+    >>> ann = UploadedRecording("3f2a", "ann.wav", Path("ann.wav"), audio.info("ann.wav"))
+    >>> job = Job("diarize", Path("job"), [ann], 60)
+    >>> len(diarize(job, service, requests.DiarizeIn(recording="3f2a", speakers=1)).speakers)
+    1
+    >>> sorted(path.name for path in Path("job").glob("*.wav"))
+    ['mixture.wav', 'separated-speaker1.wav']
+    >>> service.close()
+    """
     gallery, source = service.gallery, job.sources[0]
-    model = gallery.model
-    meeting = inference.diarize(
-        model,
+    diarization = inference.diarize(
+        gallery.model,
         source,
-        speakers=asked.speakers,
-        channels=asked.channels,
-        progress=job.report("listening", 0.0, 0.5),
+        speakers=request.speakers,
+        channels=request.channels,
+        progress=job.report("diarizing", 0.0, 0.5),
     )
-    # The mixture and every voice, of 16 bits.
-    service.recordings.room(round(2 * meeting.seconds * meeting.rate) * (1 + len(meeting.speakers)))
-    voices = inference.write_voices(
-        model,
-        meeting,
+    # The mixture and the waveform of each speaker, with 16 bits per sample.
+    waveform_bytes = round(2 * diarization.seconds * diarization.rate)
+    service.uploads.check_space(waveform_bytes * (1 + len(diarization.speakers)))
+    paths = inference.write_speakers(
+        gallery.model,
+        diarization,
         job.folder,
-        "voice",
-        active_only=asked.active_only,
+        SEPARATED,
+        active_only=request.active_only,
         progress=job.report("separating", 0.5, 0.95),
     )
-    job.report("drawing")
-    write_mixture(job, meeting, job.folder / MIXTURE)
-    meeting = replace(meeting, name=job.labels[0])
-    who = [
-        gallery.identify_speaker(speaker, count=CANDIDATES, prior=asked.prior) for speaker in meeting.speakers
+    job.report("finishing")
+    _write_mixture(job, diarization, job.folder / MIXTURE_FILE)
+    diarization = replace(diarization, name=job.labels[0])
+    identities = [
+        gallery.identify_speaker(speaker, count=CANDIDATES, prior=request.prior)
+        for speaker in diarization.speakers
     ]
-    record = inference.describe_diarization(meeting)
-    for speaker, found in zip(record["speakers"], who, strict=True):
-        speaker["identity"] = asdict(found)
-    write_json(job.folder / RECORD, record)
-    write_rttm(job.folder / RTTM, Path(meeting.name).stem, meeting.turns)
-    job.meeting = meeting
-    return schemas.DiarizeOut(
-        recording=meeting.name,
-        seconds=meeting.seconds,
-        rate=meeting.rate,
-        channels=meeting.channels,
-        damage=job.plain(meeting.damage),
-        peaks=outline(job, job.folder / MIXTURE),
+    record = inference.describe_diarization(diarization)
+    for speaker, identity in zip(record["speakers"], identities, strict=True):
+        speaker["identity"] = asdict(identity)
+    write_json(job.folder / RECORD_FILE, record)
+    write_rttm(job.folder / RTTM_FILE, Path(diarization.name).stem, diarization.turns)
+    job.diarization = diarization
+    return responses.DiarizeOut(
+        recording=diarization.name,
+        seconds=diarization.seconds,
+        rate=diarization.rate,
+        channels=diarization.channels,
+        damage=job.hide_paths(diarization.damage),
+        peaks=_waveform_peaks(job, job.folder / MIXTURE_FILE),
         speakers=[
-            schemas.SpeakerOut(
+            responses.SpeakerOut(
                 name=speaker.name,
                 speech_seconds=speaker.speech_seconds,
                 turns=[(turn.start, turn.end) for turn in speaker.turns],
-                identity=identity(found),
-                peaks=outline(job, voice),
+                identity=_identity(identity),
+                peaks=_waveform_peaks(job, path),
             )
-            for speaker, found, voice in zip(meeting.speakers, who, voices, strict=True)
+            for speaker, identity, path in zip(diarization.speakers, identities, paths, strict=True)
         ],
     )
 
 
-def separate(job: Job, model: SeparativeEncoder, asked: schemas.One) -> schemas.StreamsOut:
-    """Every audible stream, and its waveform as a file."""
+def separate(job: Job, model: SeparativeEncoder, request: requests.RecordingIn) -> responses.StreamsOut:
+    """Separate a recording and write the waveform of each audible stream to a file.
+
+    >>> from pathlib import Path
+    >>> from separative import audio, load_model
+    >>> from separative.serve.uploads import UploadedRecording
+    >>> ann = UploadedRecording("3f2a", "ann.wav", Path("ann.wav"), audio.info("ann.wav"))
+    >>> job = Job("separate", Path("job"), [ann], 60)
+    >>> separate(job, load_model(), requests.RecordingIn(recording="3f2a")).recording
+    'ann.wav'
+    >>> Path("job/separated-speaker1.wav").exists()
+    True
+    """
     job.report("separating")
-    recording = inference.separate(model, job.sources[0], channels=asked.channels)
-    inference.write_waveforms(recording, job.folder, "voice")
-    return schemas.StreamsOut(**describe(replace(recording, name=job.labels[0])))
+    recording = inference.separate(model, job.sources[0], channels=request.channels)
+    inference.write_waveforms(recording, job.folder, SEPARATED)
+    return responses.StreamsOut(**describe_recording(replace(recording, name=job.labels[0])))
 
 
-def embed(job: Job, model: SeparativeEncoder, asked: schemas.One) -> schemas.StreamsOut:
-    """Every audible stream with its embedding."""
-    job.report("listening")
-    recording = inference.embed(model, job.sources[0], channels=asked.channels)
-    return schemas.StreamsOut(**describe(replace(recording, name=job.labels[0]), embeddings=True))
+def embed(job: Job, model: SeparativeEncoder, request: requests.RecordingIn) -> responses.StreamsOut:
+    """Embed each audible stream of a recording.
+
+    >>> from pathlib import Path
+    >>> from separative import audio, load_model
+    >>> from separative.serve.uploads import UploadedRecording
+    >>> ann = UploadedRecording("3f2a", "ann.wav", Path("ann.wav"), audio.info("ann.wav"))
+    >>> job = Job("embed", Path("job"), [ann], 60)
+    >>> "embedding" in embed(job, load_model(), requests.RecordingIn(recording="3f2a")).speakers[0]
+    True
+    """
+    job.report("embedding")
+    recording = inference.embed(model, job.sources[0], channels=request.channels)
+    return responses.StreamsOut(**describe_recording(replace(recording, name=job.labels[0]), embeddings=True))
 
 
-def verify(job: Job, model: SeparativeEncoder, asked: schemas.Verify) -> schemas.VerifyOut:
-    """Is a speaker heard on both sides?"""
+def verify(job: Job, model: SeparativeEncoder, request: requests.VerifyIn) -> responses.VerifyOut:
+    """Compare the speakers of two sides.
+
+    >>> from pathlib import Path
+    >>> from separative import audio, load_model
+    >>> from separative.serve.uploads import UploadedRecording
+    >>> ann = UploadedRecording("3f2a", "ann.wav", Path("ann.wav"), audio.info("ann.wav"))
+    >>> job = Job("verify", Path("job"), [ann, ann], 60)
+    >>> round(verify(job, load_model(), requests.VerifyIn(left=["3f2a"], right=["3f2a"])).score, 3)
+    1.0
+    """
     job.report("comparing")
-    left, right = job.sources[: len(asked.left)], job.sources[len(asked.left) :]
-    found = inference.verify(model, left, right, prior=asked.prior, channels=asked.channels)
-    return schemas.VerifyOut(**asdict(found))
+    left, right = job.sources[: len(request.left)], job.sources[len(request.left) :]
+    found = inference.verify(model, left, right, prior=request.prior, channels=request.channels)
+    return responses.VerifyOut(**asdict(found))
 
 
-def add(job: Job, gallery: Gallery, asked: schemas.Add) -> schemas.AddOut:
-    """Enrol a speaker with recordings of theirs alone."""
-    gates, views = [], []
+def add(job: Job, gallery: Gallery, request: requests.AddIn) -> responses.AddOut:
+    """Enrol a speaker with recordings of this speaker alone: with all of them or with none.
+
+    >>> from pathlib import Path
+    >>> from separative import audio, load_model
+    >>> from separative.serve.uploads import UploadedRecording
+    >>> ann = UploadedRecording("3f2a", "ann.wav", Path("ann.wav"), audio.info("ann.wav"))
+    >>> job = Job("add", Path("job"), [ann], 60)
+    >>> with Gallery("gallery", load_model()) as gallery:
+    ...     result = add(job, gallery, requests.AddIn(name="Ada", recordings=["3f2a"], force=True))
+    ...     [speaker.name for speaker in gallery.list()]
+    ['Ada']
+    """
+    qualities, recordings = [], []
     for number, (source, label) in enumerate(zip(job.sources, job.labels, strict=True)):
         share = 1 / len(job.sources)
-        gate, heard = gallery.hear(
+        quality, recording = gallery.embed_recording(
             source,
-            keep_sound=asked.keep_sound,
-            force=asked.force,
+            keep_audio=request.keep_audio,
+            force=request.force,
             label=label,
-            progress=job.report("listening", number * share, (number + 1) * share),
+            progress=job.report("embedding", number * share, (number + 1) * share),
         )
-        gates.append(schemas.GateOut(**asdict(gate)))
-        views.append(heard)
-    # With all of them or none: whoever is refused one may try again.
+        qualities.append(responses.QualityOut(**asdict(quality)))
+        recordings.append(recording)
+    # A job that fails or is cancelled has enrolled no recording, so the client can repeat it.
     job.check()
-    gallery.enrol(asked.name, views, asked.metadata)
-    return schemas.AddOut(name=asked.name, recordings=gates)
+    gallery.enrol(request.name, recordings, request.metadata)
+    return responses.AddOut(name=request.name, recordings=qualities)
 
 
-def find(job: Job, gallery: Gallery, asked: schemas.Find) -> schemas.FindOut:
-    """Whose voices are in a recording."""
-    meeting = inference.diarize(gallery.model, job.sources[0], progress=job.report("listening"))
-    found = [
-        schemas.FoundOut(
-            speaker=speaker.name,
+def find(job: Job, gallery: Gallery, request: requests.FindIn) -> responses.FindOut:
+    """Identify the speakers of a recording among the enrolled speakers.
+
+    >>> from pathlib import Path
+    >>> from separative import audio, load_model
+    >>> from separative.serve.uploads import UploadedRecording
+    >>> ann = UploadedRecording("3f2a", "ann.wav", Path("ann.wav"), audio.info("ann.wav"))
+    >>> job = Job("find", Path("job"), [ann], 60)
+    >>> with Gallery("gallery", load_model()) as gallery:
+    ...     find(job, gallery, requests.FindIn(recording="3f2a")).speakers[0].identity.candidates
+    []
+    """
+    diarization = inference.diarize(gallery.model, job.sources[0], progress=job.report("diarizing"))
+    speakers = [
+        responses.FoundSpeakerOut(
+            name=speaker.name,
             speech_seconds=speaker.speech_seconds,
-            identity=identity(gallery.identify_speaker(speaker, count=asked.count, prior=asked.prior)),
+            identity=_identity(gallery.identify_speaker(speaker, count=request.count, prior=request.prior)),
         )
-        for speaker in meeting.speakers
+        for speaker in diarization.speakers
     ]
-    return schemas.FindOut(recording=job.labels[0], speakers=found)
+    return responses.FindOut(recording=job.labels[0], speakers=speakers)
 
 
-def identity(found: Identification) -> schemas.IdentityOut:
-    return schemas.IdentityOut(**asdict(found))
+def _identity(found: Identification) -> responses.IdentityOut:
+    return responses.IdentityOut(**asdict(found))
 
 
-def write_mixture(job: Job, meeting: inference.Diarization, path: Path) -> None:
-    """What was listened to, as far as it can be decoded: as long as the voices, and in step with them."""
-    blocks = Blocks(meeting.source, meeting.rate, meeting.channel_policy)
-    with audio.writing(path, meeting.rate) as put:
+def _write_mixture(job: Job, diarization: inference.Diarization, path: Path) -> None:
+    """Write the channel that was diarized, as far as it can be decoded.
+
+    The file is as long as the speakers' waveforms and synchronous with them.
+    """
+    blocks = BlockReader(diarization.source, diarization.rate, diarization.channel_policy)
+    with audio.writer(path, diarization.rate) as write:
         for block_N in blocks:
             job.check()
-            put(block_N)
+            write(block_N)
 
 
-def outline(job: Job, path: Path) -> list[float]:
-    """The largest magnitudes of a sound file in stretches of equal length, fine enough to look closely."""
+def _waveform_peaks(job: Job, path: Path) -> list[float]:
+    """Peak magnitudes of an audio file in intervals of equal length, enough of them to zoom in."""
     header = audio.info(path)
-    wanted = min(max(PEAKS[0], round(PEAKS_A_SECOND * header.seconds)), PEAKS[1])
-    size = max(1, -(-header.frames // wanted))
-    peaks: list[NDArray[np.float32]] = []
+    count = min(max(MIN_PEAKS, round(PEAKS_PER_SECOND * header.seconds)), MAX_PEAKS)
+    size = max(1, -(-header.frames // count))
+    peaks: list[Wave] = []
     for block_N in audio.stream(path, seconds=size * 64 / header.rate):
         job.check()
         peaks.append(np.abs(np.pad(block_N, (0, -len(block_N) % size))).reshape(-1, size).max(1))

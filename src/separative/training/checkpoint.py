@@ -1,6 +1,7 @@
-"""Checkpoints: a run's tensors in one safetensors file, all else in its metadata. Atomic; no pickle.
+"""Checkpoints: the tensors of a run in one safetensors file, and all other state in its metadata.
 
-The file names its own hash, and the one before it is kept.
+Files are written atomically and contain no pickles. A checkpoint contains its own checksum. The checkpoint
+before it is kept as well.
 """
 
 from __future__ import annotations
@@ -33,10 +34,16 @@ def save_checkpoint(
     state: dict[str, Any],
     inventory: Inventory | None = None,
 ) -> None:
-    """Write modules, optimiser, the random state of this process and ``state`` (what JSON can hold).
+    """Write modules, optimiser, the random state of this process and ``state`` (JSON values).
 
-    Of several processes all must call, and the first writes: rows of the ``inventory`` that the others hold
-    are joined in the file, so that any number of processes can go on from it.
+    With several processes, all of them must call this function; the first writes the file. Rows of the
+    ``inventory`` from all processes are joined in it, so a run can resume with any number of processes.
+
+    >>> module = nn.Linear(2, 1)
+    >>> optimiser = torch.optim.AdamW(module.parameters())
+    >>> save_checkpoint(Path("checkpoint.safetensors"), {"model": module}, optimiser, {"step": 3})
+    >>> load_checkpoint(Path("checkpoint.safetensors"), {"model": module}, optimiser)
+    {'step': 3}
     """
     tensors = {
         f"{name}/{key}": value
@@ -45,21 +52,21 @@ def save_checkpoint(
     }
     for index, slots in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{slot}": value for slot, value in slots.items()}
-    if inventory is not None and inventory.processes.world > 1:
-        for name in _sharded(tensors, optimiser, inventory):
-            tensors[name], _ = inventory.processes.join(tensors[name])
+    if inventory is not None and inventory.processes.world_size > 1:
+        for name in _sharded_names(tensors, optimiser, inventory):
+            tensors[name], _ = inventory.processes.gather(tensors[name])
         if inventory.processes.rank:
             return
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    flat = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    content = save(flat, metadata={"state": json.dumps(state), "sha256": _digest(flat)})
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    content = save(tensors, metadata={"state": json.dumps(state), "sha256": _checksum(tensors)})
     if path.is_file():
-        # The one before stays, as a second name for the same file: at no moment is there none.
-        with atomic_path(path.with_name(PREVIOUS)) as beside:
-            beside.unlink()
-            os.link(path, beside)
+        # Give the previous checkpoint a second name before it is replaced: a checkpoint exists at any moment.
+        with atomic_path(path.with_name(PREVIOUS)) as temporary:
+            temporary.unlink()
+            os.link(path, temporary)
     replace_file(path, content)
 
 
@@ -69,39 +76,33 @@ def load_checkpoint(
     optimiser: torch.optim.Optimizer,
     inventory: Inventory | None = None,
 ) -> dict[str, Any]:
-    """Restore what :func:`save_checkpoint` wrote; returns its ``state``. A process takes its own rows.
+    """Restore what :func:`save_checkpoint` wrote and return its ``state``; see the example there.
 
-    Where the file is damaged, the one before it is taken, with a warning.
+    Each process takes its own rows of the ``inventory``. If the file is damaged, the previous checkpoint is
+    loaded with a warning.
 
     Raises:
-        ModelError: missing, damaged, or of another architecture or inventory; names the file.
+        ModelError: the file is missing or damaged, or belongs to another architecture or inventory.
     """
-    previous = path.with_name(PREVIOUS)
-    try:
-        state, tensors = _read(path)
-    except ModelError as error:
-        if not previous.is_file():
-            raise
-        state, tensors = _read(previous)
-        log.warning("%s; %s is taken instead, of step %s", error, previous, state.get("step"))
-    if inventory is not None and inventory.processes.world > 1:
+    state, tensors = _read_or_previous(path)
+    if inventory is not None and inventory.processes.world_size > 1:
         rows = inventory.rows
-        for name in _sharded(tensors, optimiser, inventory):
+        for name in _sharded_names(tensors, optimiser, inventory):
             tensors[name] = tensors[name][rows.start : rows.stop]
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, _, key = name.partition("/")
         groups.setdefault(part, {})[key] = tensor
     for name, module in modules.items():
-        own, found = module.state_dict(), groups.get(name, {})
-        strange = sorted(own.keys() ^ found.keys()) or sorted(
-            k for k in own if own[k].shape != found[k].shape
+        own, saved = module.state_dict(), groups.get(name, {})
+        different = sorted(own.keys() ^ saved.keys()) or sorted(
+            key for key in own if own[key].shape != saved[key].shape
         )
-        if strange:
+        if different:
             raise ModelError(
-                f"{path} is of another architecture or corpus: '{name}' differs at '{strange[0]}'"
+                f"{path} belongs to another architecture or corpus: '{name}' differs at '{different[0]}'"
             )
-        module.load_state_dict(found)
+        module.load_state_dict(saved)
     slots: dict[int, dict[str, Tensor]] = {}
     for key, tensor in groups.get("optimiser", {}).items():
         index, _, slot = key.partition("/")
@@ -113,31 +114,46 @@ def load_checkpoint(
     return state
 
 
+def _read_or_previous(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """State and tensors of a checkpoint, or of the previous one if it is damaged."""
+    previous = path.with_name(PREVIOUS)
+    try:
+        return _read(path)
+    except ModelError as error:
+        if not previous.is_file():
+            raise
+        state, tensors = _read(previous)
+        log.warning("%s; using %s of step %s instead", error, previous, state.get("step"))
+        return state, tensors
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             state: dict[str, Any] = json.loads(metadata["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            whole = metadata["sha256"] == _digest(tensors)
+            whole = metadata["sha256"] == _checksum(tensors)
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} is no checkpoint that can be read: {error}") from error
+        raise ModelError(f"{path} is not a readable checkpoint: {error}") from error
     if not whole:
-        raise ModelError(f"{path} is damaged: its tensors do not have the hash that it names")
+        raise ModelError(f"{path} is damaged: checksum mismatch between tensors and metadata")
     return state, tensors
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    found = hashlib.sha256()
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
     for name in sorted(tensors):
-        found.update(name.encode())
-        # As bytes, whatever the type: numbers that are not finite have a hash too.
-        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(name.encode())
+        # Hash the bytes, so that any type and values that are not finite work.
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
-def _sharded(tensors: dict[str, Tensor], optimiser: torch.optim.Optimizer, inventory: Inventory) -> list[str]:
-    """Names of the tensors that have a row per identity: the inventory's, and the optimiser's for it."""
+def _sharded_names(
+    tensors: dict[str, Tensor], optimiser: torch.optim.Optimizer, inventory: Inventory
+) -> list[str]:
+    """Names of the tensors with one row per identity: the inventory's rows and their optimiser state."""
     weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     index = next(i for i, weight in enumerate(weights) if weight is inventory.row_PE)
     slots = [n for n in tensors if n.startswith(f"optimiser/{index}/") and tensors[n].dim() > 0]

@@ -1,16 +1,16 @@
-"""What learns: the encoder, its running average, the objective and the optimiser; one step at a time."""
+"""The learner: encoder, running average, objective and optimiser, and one training step."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from separative.distributed import current
+from separative.distributed import current_process_group
 from separative.errors import LossError, SeparativeError
 from separative.mixtures import Batch, Mixer, MixtureConfig, Stage, loader
 from separative.model import SeparativeEncoder, start_from
@@ -18,17 +18,22 @@ from separative.model.blocks import Block
 from separative.objectives import Inventory, build_objective
 from separative.training.optimiser import build_optimiser
 from separative.training.recipe import OptimiserConfig, Recipe
+from separative.types import Progress
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-# Forward passes only: about a minute on two cores.
-MOST_STEPS = 200
+# Number of batches of forward passes that initialise the inventory: about a minute on two cores.
+MAX_INIT_BATCHES = 200
 
 
-def only_one_speaker(config: MixtureConfig) -> MixtureConfig:
-    """The same crops, each alone and without noise."""
+def single_speaker_config(config: MixtureConfig) -> MixtureConfig:
+    """The same mixtures with the target only: no interferers and no noise.
+
+    >>> single_speaker_config(MixtureConfig(batch=8)).stages[0].speakers
+    (1.0,)
+    """
     return config.model_copy(update={"stages": (Stage(speakers=(1.0,)),)})
 
 
@@ -40,51 +45,77 @@ def init_inventory(
     *,
     crops: int,
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
-    """Start every row at the mean embedding of ``crops`` crops of its identity by the untrained network.
+    """Set every row to the mean embedding of ``crops`` crops of its identity, by the untrained network.
 
-    Untrained embeddings tell speakers apart about as well as spectral averages do. Random rows throw that
-    away: the loss then stays at ln P until rows and embeddings have found each other. Lengths are kept.
-    Identities beyond what :data:`MOST_STEPS` steps can hold (label-free corpora) keep their random rows.
+    Untrained embeddings separate speakers about as well as averaged spectra do. With random rows that is
+    lost: the loss stays at ln P until rows and embeddings have become aligned. The lengths of rows are kept.
+    Identities that do not fit into :data:`MAX_INIT_BATCHES` batches (in label-free corpora) keep random rows.
+
+    Args:
+        model: the network; it runs in its current mode.
+        inventory: rows to set, in place.
+        mixer: draws mixtures of one speaker; see :func:`single_speaker_config`.
+        crops: number of crops per identity.
+        workers: number of processes that draw mixtures.
+        progress: called with (done, total) batches.
+
+    >>> from separative.corpora import load_corpus
+    >>> from separative.model import EncoderConfig
+    >>> model = SeparativeEncoder(EncoderConfig(width=16, speaker_width=16, embedding=8, shared_blocks=1))
+    >>> config = single_speaker_config(MixtureConfig(batch=4, seconds=1.0))
+    >>> inventory = Inventory(identities=4, embedding=8)
+    >>> before = inventory.row_PE.clone()
+    >>> init_inventory(model, inventory, Mixer(load_corpus("speech"), config, seed=0), crops=1)
+    >>> bool((inventory.row_PE != before).all())
+    True
     """
     row_PE = inventory.row_PE
     sum_PE = row_PE.new_zeros(len(mixer.identities), row_PE.shape[1])
-    steps = min(MOST_STEPS, crops * math.ceil(len(mixer.identities) / mixer.config.batch))
-    # In training mode, as in the steps to come: statistics are those of the batch.
+    steps = min(MAX_INIT_BATCHES, crops * math.ceil(len(mixer.identities) / mixer.config.batch))
+    # The model is in training mode, as in the steps to come: normalisation uses the statistics of the batch.
     processes = inventory.processes
     for done, batch in enumerate(loader(mixer, steps=steps, workers=workers, processes=processes), 1):
-        query_BCE = model(batch.mix_BN.to(row_PE.device), separate=False).query_BCE
-        sum_PE.index_add_(0, batch.identity_BC[:, 0].to(row_PE.device), query_BCE.mean(1))
+        query_BCE = model(batch.mixtures.to(row_PE.device), separate=False).query_BCE
+        sum_PE.index_add_(0, batch.identities[:, 0].to(row_PE.device), query_BCE.mean(1))
         if progress is not None:
             progress(done, steps)
-    length = processes.total(row_PE.norm(dim=1).sum()) / len(sum_PE)
+    length = processes.sum(row_PE.norm(dim=1).sum()) / len(sum_PE)
     rows = inventory.rows
-    sum_PE = processes.total(sum_PE)[rows.start : rows.stop]
-    heard_P = sum_PE.abs().sum(1) > 0
-    row_PE[heard_P] = torch.nn.functional.normalize(sum_PE[heard_P], dim=1) * length
+    sum_PE = processes.sum(sum_PE)[rows.start : rows.stop]
+    drawn_P = sum_PE.abs().sum(1) > 0
+    row_PE[drawn_P] = F.normalize(sum_PE[drawn_P], dim=1) * length
 
 
 class Learner:
-    """Everything a checkpoint must hold, and the step that changes it.
+    """Everything that a checkpoint must contain, and the training step that changes it.
 
     Args:
         recipe: what to build.
-        identities: P, the rows of the inventory.
-        fabric: see :func:`separative.training.machine.launch`; of several processes each has a learner, and
-            they learn together.
+        identities: number of identities P, the rows of the inventory.
+        fabric: result of :func:`separative.training.machine.launch`. With several processes, each process has
+            a learner, and all of them take every step together.
 
     Raises:
-        SeparativeError: several processes, and an objective that must have all of a batch in one.
+        SeparativeError: several processes, with an objective that needs the whole batch in one process.
+
+    >>> from separative.training import machine, parse_recipe
+    >>> sizes = {"width": 16, "speaker_width": 16, "embedding": 8, "shared_blocks": 1}
+    >>> recipe = parse_recipe({"model": sizes, "mixtures": {"batch": 4}}, "example")
+    >>> learner = Learner(recipe, identities=4, fabric=machine.launch("cpu"))
+    >>> sorted(learner.modules)
+    ['average', 'model', 'objective']
     """
 
     def __init__(self, recipe: Recipe, identities: int, fabric: Fabric) -> None:
-        self.recipe, self.fabric, self.processes = recipe, fabric, current()
+        self.recipe, self.fabric, self.processes = recipe, fabric, current_process_group()
         self.model = SeparativeEncoder(recipe.model)
         self.objective = build_objective(recipe.loss, identities, recipe.model.embedding)
-        if self.processes.world > 1 and self.objective.alone:
+        if self.processes.world_size > 1 and self.objective.single_process:
             raise SeparativeError(
-                f"the objective '{recipe.loss.objective}' compares all of a batch: train it in one process"
+                f"the objective '{recipe.loss.objective}' compares all mixtures of a batch: "
+                "train it in one process"
             )
         optimiser = build_optimiser(recipe.optimiser, self.model, self.objective)
         self.average = copy.deepcopy(self.model).requires_grad_(False).to(self.fabric.device)
@@ -95,82 +126,95 @@ class Learner:
         self._weights = [
             p for group in self.optimiser.param_groups for p in group["params"] if p is not self.rows
         ]
-        # The engine averages gradients of the network alone over processes.
-        self._beside = [p for p in self.objective.parameters() if p is not self.rows]
+        # Fabric averages gradients over processes for the network only.
+        self._objective_weights = [p for p in self.objective.parameters() if p is not self.rows]
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """Modules with a state, by name."""
+        """The modules with a state, by name."""
         return {"model": self.model, "average": self.average, "objective": self.objective}
 
     def start_from(self, model: SeparativeEncoder) -> None:
-        """Take over a trained model's weights, for the running average too."""
+        """Copy the weights of a trained model into the model and the running average."""
         for own in (self.model, self.average):
             start_from(own, model)
 
-    def learn(self, batch: Batch, step: int, share: float) -> dict[str, float]:
-        """Take step ``step`` at ``share`` of the run; returns losses, gradient norm and learning rate.
+    def compile_blocks(self) -> None:
+        """Compile the blocks with torch.compile at their first step; names of weights do not change."""
+        # All blocks share the code of one class, and each of them is one recompilation of it.
+        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        for module in self.model.modules():
+            if isinstance(module, Block):
+                module.compile()
+
+    def step(self, batch: Batch, step: int, fraction: float) -> dict[str, float]:
+        """Take one training step and return losses, gradient norm and learning rate.
+
+        Args:
+            batch: mixtures.
+            step: number of the step, from 0.
+            fraction: finished fraction of the run, 0 to 1, for the learning rate.
 
         Raises:
-            LossError: the loss or its gradient is not finite; no weight has moved then, but running
-                statistics may have: go on from a checkpoint.
+            LossError: the loss or its gradient is not finite. The weights are unchanged, but running
+                statistics may have changed: continue from a checkpoint.
         """
         recipe, device = self.recipe, self.fabric.device
-        rate = learning_rate(recipe.optimiser, step, share)
+        rate = learning_rate(recipe.optimiser, step, fraction)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["scale"]
-        mix_BN, source_BCN, identity_BC, group_B = (
-            x.to(device) for x in (batch.mix_BN, batch.source_BCN, batch.identity_BC, batch.group_B)
-        )
-        losses = self.objective(self._wrapped, mix_BN, source_BCN, identity_BC, group_B)
+        tensors = (x.to(device) for x in (batch.mixtures, batch.sources, batch.identities, batch.groups))
+        losses = self.objective(self._wrapped, *tensors)
         self.optimiser.zero_grad()
         self.fabric.backward(losses.total)
-        norm = self._clip(recipe.optimiser.clip)
+        norm = self._clip_gradients(recipe.optimiser.clip)
         if not math.isfinite(float(losses.total.detach())) or not math.isfinite(norm):
             raise LossError(step, [info["index"] for info in batch.info])
         self.optimiser.step()
-        # A short memory at first: the average must not remember the untrained network for long.
-        _follow(self.average, self.model, min(recipe.optimiser.ema, (step + 1) / (step + 11)))
+        # The decay is small at first, so that the average soon forgets the untrained network.
+        _update_average(self.average, self.model, min(recipe.optimiser.ema, (step + 1) / (step + 11)))
         parts = {**losses.parts, "loss": losses.total.detach()}
         values = torch.stack([value.float() for value in parts.values()])
-        means = (self.processes.total(values) / self.processes.world).tolist()
+        means = (self.processes.sum(values) / self.processes.world_size).tolist()
         return {**dict(zip(parts, means, strict=True)), "gradient": norm, "lr": rate}
 
-    def _clip(self, largest: float) -> float:
-        """Average gradients over processes where the engine does not, and clip the norm of all together."""
-        for weight in self._beside if self.processes.world > 1 else ():
-            if weight.grad is not None:
-                weight.grad = self.processes.total(weight.grad) / self.processes.world
+    def _clip_gradients(self, max_norm: float) -> float:
+        """Average the gradients that Fabric does not average, and clip the norm of all gradients together."""
+        if self.processes.world_size > 1:
+            for weight in self._objective_weights:
+                if weight.grad is not None:
+                    weight.grad = self.processes.sum(weight.grad) / self.processes.world_size
         gradients = [p.grad for p in self._weights if p.grad is not None]
         squared = nn.utils.get_total_norm(gradients).square()
         if self.rows is not None and self.rows.grad is not None:
-            # Every process has rows of its own.
-            squared = squared + self.processes.total(self.rows.grad.norm().square())
+            # Every process has different rows.
+            squared = squared + self.processes.sum(self.rows.grad.norm().square())
             gradients.append(self.rows.grad)
         norm = float(squared.sqrt())
-        if norm > largest:
-            torch._foreach_mul_(gradients, largest / (norm + 1e-6))
+        if norm > max_norm:
+            torch._foreach_mul_(gradients, max_norm / (norm + 1e-6))
         return norm
 
 
-def compile_blocks(model: SeparativeEncoder) -> None:
-    """Have torch compile the blocks at their first step; names of weights stay as they are."""
-    # All blocks share their code, and every one is a version of it.
-    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
-    for module in model.modules():
-        if isinstance(module, Block):
-            module.compile()
+def learning_rate(config: OptimiserConfig, step: int, fraction: float) -> float:
+    """Learning rate with linear warm-up over steps and cosine decay to a twentieth over the run.
 
+    Args:
+        config: learning rate and number of warm-up steps.
+        step: number of the step, from 0.
+        fraction: finished fraction of the run, 0 to 1.
 
-def learning_rate(config: OptimiserConfig, step: int, share: float) -> float:
-    """Linear warm-up in steps, cosine decay to a twentieth over the run."""
+    >>> config = OptimiserConfig(lr=1e-3, warmup=10)
+    >>> learning_rate(config, step=4, fraction=0.0), round(learning_rate(config, step=99, fraction=1.0), 8)
+    (0.0005, 5e-05)
+    """
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    return config.lr * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
+    return config.lr * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * fraction)))
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the running average towards the model; buffers (running statistics) are taken over."""
+def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the running average of the weights towards the model; copy its buffers (running statistics)."""
     ours: list[Tensor] = list(average.parameters())
     theirs: list[Tensor] = list(model.parameters())
     torch._foreach_lerp_(ours, theirs, 1 - decay)

@@ -1,4 +1,4 @@
-"""The machine a run is on: threads, memory, and a line about it for the model's card."""
+"""The machine of a run: threads, memory, processes, and a description for the model card."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from separative.distributed import set_process_group
 from separative.errors import SeparativeError, choose
 from separative.training.recipe import Precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+# Parameters of mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def prepare(threads: int | None) -> None:
-    """Set torch's threads, and on Linux let freed memory stay with the process.
+    """Set the number of torch threads and, on Linux, keep freed memory in the process.
 
-    A training step frees and takes back hundreds of megabytes; handing them to the system and getting
-    them back as zeroed pages costs up to a fifth of the step.
+    A training step frees and allocates hundreds of megabytes. If they go back to the system in between, the
+    kernel must zero the pages again, which takes up to a fifth of the step.
+
+    >>> prepare(torch.get_num_threads())
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -36,39 +40,53 @@ def prepare(threads: int | None) -> None:
 def launch(
     device: str = "auto", *, devices: int = 1, nodes: int = 1, precision: Precision = "32-true"
 ) -> Fabric:
-    """The engine of a run, its processes started: ``devices`` on each of ``nodes`` machines.
+    """Start the processes of a run and make them the current process group.
 
-    Whoever was started by torchrun takes the numbers from there. With several, this process starts the others
-    of its machine by running its own command again.
+    With several processes and without torchrun, this process starts the other processes of its machine by
+    running its own command again.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``.
+        devices: number of processes per machine. Under torchrun, its numbers replace this and the next one.
+        nodes: number of machines.
+        precision: numerical precision of training.
 
     Raises:
-        SeparativeError: no such device.
+        SeparativeError: the device does not exist.
+
+    >>> launch("cpu").device
+    device(type='cpu')
     """
-    # It brings torch's compiler: a second that whoever only reads a recipe need not wait.
+    # Imported here because it takes a second, which commands that only read a recipe should not wait.
     from lightning_fabric import Fabric
 
     choose(device, ("auto", "cpu", "cuda"), "device")
     if device == "cuda" and not torch.cuda.is_available():
-        raise SeparativeError("device 'cuda': torch finds no GPU here; valid: auto, cpu")
+        raise SeparativeError("device 'cuda': torch finds no GPU on this machine; valid: auto, cpu")
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
+    several = devices * nodes > 1
     fabric = Fabric(
         accelerator=device,
         devices=devices,
         num_nodes=nodes,
-        strategy="ddp" if devices * nodes > 1 else "auto",
+        strategy="ddp" if several else "auto",
         precision=precision,
     )
-    if devices * nodes > 1:
+    if several:
         fabric.launch()
-        atexit.register(_leave)
+        atexit.register(_destroy_process_group)
+    set_process_group(fabric)
     return fabric
 
 
-def _leave() -> None:
-    """Leave the group while the interpreter still stands: its threads may hold the last tensors, and whoever
-    frees one after that aborts a process that has done all its work."""
+def _destroy_process_group() -> None:
+    """Destroy the process group before interpreter shutdown.
+
+    Its threads may hold the last references to tensors. Freeing those during shutdown would abort a process
+    that has finished all its work.
+    """
     from torch import distributed
 
     if distributed.is_initialized():
@@ -76,7 +94,11 @@ def _leave() -> None:
 
 
 def describe() -> str:
-    """Processor, threads and accelerator, for the record."""
+    """Describe processor, threads, accelerator and torch version in one line.
+
+    >>> describe()
+    '..., ... cores, ... threads, ..., torch ...'
+    """
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     cores, threads = os.cpu_count(), torch.get_num_threads()
     return f"{platform.machine()}, {cores} cores, {threads} threads, {device}, torch {torch.__version__}"

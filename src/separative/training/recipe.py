@@ -1,4 +1,4 @@
-"""Recipes: one YAML file holds everything a run depends on besides the data; unknown keys are errors."""
+"""Recipes: one YAML file with everything that a run depends on except the data; unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from separative.errors import RecipeError, SeparativeError, choose, key_of, sentence
+from separative.errors import RecipeError, SeparativeError, choose, validation_key, validation_message
 from separative.mixtures import MixtureConfig
 from separative.model import EncoderConfig
 from separative.objectives import LossConfig, ObjectiveConfig, objective_class, objective_config
@@ -26,53 +19,75 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 
 class OptimiserConfig(BaseModel):
-    """Linear warm-up, cosine decay to a twentieth, clipping, a running average of the weights."""
+    """The section ``optimiser``: linear warm-up, cosine decay to a twentieth, clipping, running average.
+
+    >>> OptimiserConfig(lr=1e-3).warmup
+    100
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lr: float = Field(default=1.5e-3, gt=0)
-    muon: bool = Field(default=True, description="Muon for hidden matrices, AdamW for the rest; or AdamW")
-    inventory_lr: float = Field(default=1.0, gt=0, description="times lr, for the rows of the inventory")
+    muon: bool = Field(
+        default=True,
+        description="Muon for hidden matrices and AdamW for the rest; AdamW for all weights if false",
+    )
+    inventory_lr: float = Field(
+        default=1.0, gt=0, description="learning rate of the inventory, relative to lr"
+    )
     inventory_by: Literal["number", "row"] = Field(
         default="number",
-        description="AdamW's moments for each number of the inventory, or one second moment a row (millions)",
+        description="AdamW per weight of the inventory, or one second moment per row (for millions of rows)",
     )
     inventory_crops: int = Field(
         default=2,
         ge=0,
-        description="crops of every identity that its row starts as the mean of; random rows if 0",
+        description="crops per identity; their mean embedding initialises its row (random rows if 0)",
     )
-    weight_decay: float = Field(default=0.01, ge=0, description="of weight matrices; never of the inventory")
-    warmup: int = Field(default=100, ge=0, description="steps")
-    clip: float = Field(default=5.0, gt=0, description="norm of the whole gradient")
+    weight_decay: float = Field(
+        default=0.01, ge=0, description="weight decay of matrices, except the inventory"
+    )
+    warmup: int = Field(default=100, ge=0, description="warm-up in steps")
+    clip: float = Field(default=5.0, gt=0, description="largest norm of the whole gradient")
     ema: float = Field(
-        default=0.999, ge=0, lt=1, description="decay of the running average that is validated and saved"
+        default=0.999,
+        ge=0,
+        lt=1,
+        description="decay of the running average of the weights, which is validated and saved",
     )
 
 
 class RunConfig(BaseModel):
-    """How long and how often."""
+    """The section ``run``: duration, resources and intervals.
+
+    >>> RunConfig(steps=200).log_every
+    50
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(default=10_000, ge=1)
     precision: Precision = "32-true"
-    threads: int | None = Field(
-        default=None, ge=1, description="of the processor; as many as there are if null"
-    )
-    workers: int = Field(default=1, ge=0, description="processes that draw mixtures")
+    threads: int | None = Field(default=None, ge=1, description="number of CPU threads; all if null")
+    workers: int = Field(default=1, ge=0, description="number of processes that draw mixtures")
     compile: bool = Field(
         default=False,
-        description="blocks, by torch.compile: slow to start, then quicker; needs a C++ compiler",
+        description="compile the blocks (torch.compile): slow start, faster steps; needs a C++ compiler",
     )
-    log_every: int = Field(default=50, ge=1, description="steps")
-    validate_minutes: float = Field(default=5.0, gt=0)
-    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    log_every: int = Field(default=50, ge=1, description="steps between lines of the log")
+    validate_minutes: float = Field(default=5.0, gt=0, description="minutes between validations")
+    checkpoint_minutes: float = Field(default=5.0, gt=0, description="minutes between checkpoints")
 
 
 class Recipe(BaseModel):
-    """A whole run. The parts must agree: the rate is the model's and the mixtures' alike, and so are the
-    streams, unless the objective wants one embedding for a mixture."""
+    """Everything that a run depends on except the data.
+
+    The sample rate of model and mixtures must be the same. So must be the number of streams, unless the
+    objective has one embedding per mixture.
+
+    >>> Recipe(name="mine", run={"steps": 200}).run.steps
+    200
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,7 +95,7 @@ class Recipe(BaseModel):
     seed: int = Field(default=0, ge=0)
     mixtures: MixtureConfig = MixtureConfig()
     model: EncoderConfig = EncoderConfig()
-    # Where the recipe names another objective, parse_recipe puts that one's configuration in this place.
+    # parse_recipe replaces this type if the recipe selects another objective.
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     run: RunConfig = RunConfig()
@@ -91,7 +106,7 @@ class Recipe(BaseModel):
         if objective.streams and self.model.streams != objective.streams:
             raise ValueError(
                 f"model.streams is {self.model.streams} and must be {objective.streams}: "
-                f"the objective '{self.loss.objective}' gives one embedding for a mixture"
+                f"the objective '{self.loss.objective}' has one embedding per mixture"
             )
         for key in ("rate",) if objective.streams else ("rate", "streams"):
             ours, theirs = getattr(self.mixtures, key), getattr(self.model, key)
@@ -100,27 +115,35 @@ class Recipe(BaseModel):
                     f"mixtures.{key} is {ours} and model.{key} is {theirs}: they must be the same"
                 )
         for number, stage in enumerate(self.mixtures.stages):
-            if stage.views < objective.views:
+            if stage.views < objective.min_views:
                 raise ValueError(
                     f"mixtures.stages.{number}.views is {stage.views}: the objective '{self.loss.objective}' "
-                    f"compares at least {objective.views} views of a speaker"
+                    f"needs at least {objective.min_views} views of a speaker"
                 )
         return self
 
 
 def recipe_folder() -> Path:
-    """Where the package's recipes lie: inside it when installed, at the top of a checkout."""
+    """Return the folder of the package's recipes: inside an installed package, at the top of a checkout.
+
+    >>> (recipe_folder() / "demo.yaml").is_file()
+    True
+    """
     installed = Path(__file__).parents[1] / "recipes"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "recipes"
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Names that :func:`load_recipe` knows besides files."""
+    """Return the names of the package's recipes, for :func:`load_recipe`.
+
+    >>> "demo" in recipe_names()
+    True
+    """
     return tuple(sorted(path.stem for path in recipe_folder().glob("*.yaml")))
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: YAML would silently take the last one."""
+    """Rejects duplicate keys, of which YAML would silently use the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -128,54 +151,82 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in seen:
-                problem = f"the key '{key.value}' stands twice in one section"
+                problem = f"duplicate key '{key.value}' in one section"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-def _parsed(text: str) -> Any:
-    """The content of YAML; a ValueError of one line says what is wrong with it."""
+def _parse_yaml(text: str) -> Any:
+    """Parse YAML; any problem is a ValueError with a message of one line."""
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except Exception as error:  # values with a tag that is not theirs raise whatever their conversion does
+    except Exception as error:  # a value that does not fit its tag can raise any exception
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or from a YAML file and apply ``a.b=value`` overrides (values are YAML too).
+    """Read a recipe by name or from a YAML file and apply overrides.
+
+    Args:
+        name: name of a recipe of the package, or path of a YAML file.
+        overrides: strings ``key.key=value``, with values in YAML.
 
     Raises:
-        RecipeError: no such recipe, not YAML, an unknown key (the nearest is named) or an invalid value.
+        RecipeError: there is no such recipe, it is not YAML, or it has an unknown key or an invalid value.
+
+    >>> load_recipe("demo", ["run.steps=200", "mixtures.stages.2.views=4"]).run.steps
+    200
     """
     path = Path(name)
     if not path.suffix:
         path = recipe_folder() / f"{choose(str(name), recipe_names(), 'recipe', RecipeError)}.yaml"
-    content = read_keys(path, "recipe")
+    content = read_yaml(path, "recipe")
     for override in overrides:
         _apply(content, override)
     return parse_recipe(content, str(path), overrides)
 
 
-def read_keys(path: Path, what: str) -> dict[str, Any]:
-    """The content of a YAML file of keys; ``what`` it should be is named in errors.
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML file with keys.
+
+    Args:
+        path: the file.
+        what: what the file should be, for error messages.
 
     Raises:
-        RecipeError: unreadable, not YAML, a key that stands twice, no keys.
+        RecipeError: the file cannot be read, is not YAML, has duplicate keys or no keys.
+
+    >>> _ = Path("mine.yaml").write_text("seed: 3")
+    >>> read_yaml(Path("mine.yaml"), "recipe")
+    {'seed': 3}
     """
     try:
-        content = _parsed(path.read_text(encoding="utf-8"))
+        content = _parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):
-        raise RecipeError(f"{path} is not a {what}: it holds no keys")
+        raise RecipeError(f"{path} is not a {what}: it has no keys")
     return content
 
 
 def parse_recipe(content: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Validate the content of a recipe; errors name the key, and ``where`` or in which override it stands."""
+    """Validate the content of a recipe.
+
+    Args:
+        content: sections and keys.
+        where: name of the source, for error messages.
+        overrides: overrides that are already applied to ``content``, for error messages.
+
+    Raises:
+        RecipeError: an unknown key or an invalid value; the message names the key and its source.
+
+    >>> parse_recipe({"sead": 1}, "mine.yaml")
+    Traceback (most recent call last):
+    separative.errors.RecipeError: mine.yaml: unknown key 'sead' (did you mean 'seed'?); valid: ...
+    """
     section = content.get("loss", {})
     try:
         kind = _recipe_class(objective_config(section if isinstance(section, dict) else {}))
@@ -186,12 +237,12 @@ def parse_recipe(content: dict[str, Any], where: str, overrides: Sequence[str] =
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        origin = _origin(key_of(error), where, overrides)
-        raise RecipeError(f"{origin}: {sentence(error, kind)}") from error
+        origin = _origin(validation_key(error), where, overrides)
+        raise RecipeError(f"{origin}: {validation_message(error, kind)}") from error
 
 
 def _origin(key: str, where: str, overrides: Sequence[str]) -> str:
-    """The last override that sets the key or its section, or else ``where``."""
+    """The last override that sets the key or its section; ``where`` if there is none."""
     for override in reversed(overrides):
         if f"{key}.".startswith(f"{override.partition('=')[0]}."):
             return f"override '{override}'"
@@ -200,7 +251,7 @@ def _origin(key: str, where: str, overrides: Sequence[str]) -> str:
 
 @functools.cache
 def _recipe_class(loss: type[ObjectiveConfig]) -> type[Recipe]:
-    """Recipes whose section ``loss`` is one objective's, so that its keys are checked like all others."""
+    """The class of recipes with the section ``loss`` of one objective, so that its keys are validated."""
     if loss is LossConfig:
         return Recipe
     return create_model("Recipe", __base__=Recipe, loss=(loss, ...))
@@ -216,21 +267,21 @@ def _apply(content: dict[str, Any], override: str) -> None:
         if isinstance(place, dict):
             place = place.setdefault(parent, {})
         else:
-            place = place[_entry(place, parent, override)]
+            place = place[_list_index(place, parent, override)]
         if not isinstance(place, dict | list):
             raise RecipeError(
                 f"override '{override}': '{'.'.join(parents[: index + 1])}' is a value, not a section"
             )
     try:
-        parsed = _parsed(value)
+        parsed = _parse_yaml(value)
     except ValueError as error:
-        raise RecipeError(f"override '{override}': its value is not YAML") from error
-    place[last if isinstance(place, dict) else _entry(place, last, override)] = parsed
+        raise RecipeError(f"override '{override}': the value is not YAML") from error
+    place[last if isinstance(place, dict) else _list_index(place, last, override)] = parsed
 
 
-def _entry(entries: list[Any], key: str, override: str) -> int:
+def _list_index(entries: list[Any], key: str, override: str) -> int:
     if not key.isdecimal() or int(key) >= len(entries):
         raise RecipeError(
-            f"override '{override}': '{key}' is none of the {len(entries)} entries, counted from 0"
+            f"override '{override}': '{key}' is not an index of the list of {len(entries)} entries (from 0)"
         )
     return int(key)

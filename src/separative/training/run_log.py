@@ -1,4 +1,4 @@
-"""What a run writes down: one JSON object a line, and TensorBoard events."""
+"""The folder of a run and its log: recipe, one JSON object per line, TensorBoard events, and the progress."""
 
 from __future__ import annotations
 
@@ -14,13 +14,72 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from separative.files import replace_file
+from separative.errors import ModelError, RecipeError
+from separative.files import new_folder, replace_file
+from separative.training import checkpoint
+from separative.training.recipe import Recipe, parse_recipe
+
+RECIPE, REPLAY = "recipe.json", "replay.json"
 
 
-class Journal:
-    """Averages what happens between two lines; writes ``log.jsonl`` and TensorBoard events in a run's folder.
+def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Check that ``out`` is new or empty or, with ``resume``, holds a run with the same recipe.
 
-    On resume, lines of steps after ``first_step`` (written after the last checkpoint) are dropped.
+    Raises:
+        ModelError: there is nothing to resume, or the folder is not empty.
+        RecipeError: the run to resume has a different recipe.
+
+    >>> check_folder(Path("run"), Recipe(), resume=False)
+    >>> check_folder(Path("run"), Recipe(), resume=True)
+    Traceback (most recent call last):
+    separative.errors.ModelError: run has no checkpoint to resume from...
+    """
+    if not resume:
+        new_folder(out, "the run, or resume the run in it", ModelError)
+        return
+    if not (out / checkpoint.NAME).is_file():
+        raise ModelError(f"{out} has no checkpoint to resume from: train without resume")
+    path = out / RECIPE
+    given = recipe.model_dump(mode="json")
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    if saved != given:
+        keys = sorted(k for k in given.keys() | saved.keys() if saved.get(k) != given.get(k))
+        raise RecipeError(
+            f"the given recipe differs from {path} in '{keys[0]}': resume a run with its own recipe"
+        )
+
+
+def load_replay(path: str | Path) -> tuple[Recipe, list[int]]:
+    """Read ``replay.json``: the recipe of its run, and the numbers of the mixtures without a finite loss.
+
+    Raises:
+        RecipeError: the file does not exist or is not the ``replay.json`` of a run.
+
+    >>> load_replay("replay.json")
+    Traceback (most recent call last):
+    separative.errors.RecipeError: replay.json is not a replay.json next to the recipe.json of a run: ...
+    """
+    path = Path(path)
+    try:
+        items = [int(item) for item in json.loads(path.read_text(encoding="utf-8"))["items"]]
+        content = json.loads((path.parent / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecipeError(f"{path} is not a {REPLAY} next to the {RECIPE} of a run: {error}") from error
+    return parse_recipe(content, str(path.parent / RECIPE)), items
+
+
+class RunLog:
+    """Averages values over steps and writes them to ``log.jsonl`` and as TensorBoard events.
+
+    When a run resumes, lines after ``first_step`` are removed: they were written after the last checkpoint.
+
+    >>> log = RunLog(Path("."), first_step=0)
+    >>> log.add({"loss": 1.0})
+    >>> log.add({"loss": 2.0})
+    >>> log.write(2, log.averages())
+    >>> log.close()
+    >>> Path("log.jsonl").read_text()
+    '{"step": 2, "loss": 1.5}\\n'
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -32,7 +91,7 @@ class Journal:
                     if json.loads(line)["step"] <= first_step:
                         kept.append(line + "\n")
                 except (json.JSONDecodeError, KeyError):
-                    continue  # a line cut by a crash
+                    continue  # the line was cut by a crash
         replace_file(self.path, "".join(kept).encode())
         self.file = self.path.open("a", encoding="utf-8")
         self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
@@ -40,20 +99,20 @@ class Journal:
         self.counts: dict[str, int] = defaultdict(int)
 
     def add(self, values: dict[str, float]) -> None:
-        """Take note of one step."""
+        """Add the values of one step to the averages."""
         for name, value in values.items():
             self.sums[name] += value
             self.counts[name] += 1
 
     def averages(self) -> dict[str, float]:
-        """Means since the last call, which starts afresh."""
+        """Return the averages since the last call, and start new ones."""
         means = {name: self.sums[name] / self.counts[name] for name in self.sums}
         self.sums.clear()
         self.counts.clear()
         return means
 
     def write(self, step: int, values: dict[str, Any]) -> None:
-        """One line, and one event per number."""
+        """Write one line, and one event for each number."""
         rounded = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()}
         self.file.write(json.dumps({"step": step, **rounded}) + "\n")
         self.file.flush()
@@ -62,12 +121,19 @@ class Journal:
                 self.events.add_scalar(name, value, step)
 
     def close(self) -> None:
+        """Close the files."""
         self.file.close()
         self.events.close()
 
 
-class Silent(Journal):
-    """The journal of a process that is not the first: it averages, and writes nothing."""
+class NullLog(RunLog):
+    """The log of all processes but the first: it averages and writes nothing.
+
+    >>> log = NullLog()
+    >>> log.add({"loss": 1.0})
+    >>> log.averages()
+    {'loss': 1.0}
+    """
 
     def __init__(self) -> None:
         self.sums, self.counts = defaultdict(float), defaultdict(int)
@@ -81,24 +147,46 @@ class Silent(Journal):
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands. ``share`` of it done (0 to 1); ``speed`` in seconds of mixture per second;
-    ``remaining`` seconds expected; ``values`` the newest averages and validation figures."""
+    """The progress of a run.
+
+    Attributes:
+        step: number of finished steps.
+        fraction: finished fraction of the run, 0 to 1.
+        minutes: duration of the run so far, including the time before a resume.
+        speed: seconds of mixture per second.
+        remaining: expected seconds until the end.
+        values: newest averages and validation figures by name.
+
+    >>> Status(step=5, fraction=0.5, minutes=1.0, speed=80.0, remaining=60.0, values={"loss": 2.0}).step
+    5
+    """
 
     step: int
-    share: float
+    fraction: float
     minutes: float
     speed: float
     remaining: float
     values: dict[str, float]
 
 
-Progress = Callable[[Status], None]
+StatusCallback = Callable[[Status], None]
+"""Called with the status after every step."""
 
 
 @dataclass
 class Clock:
-    """How much of a run is done, by steps or minutes, whichever limit is nearer; both go on over a resume
-    (from step ``first``, after ``before`` minutes)."""
+    """The finished fraction of a run, by steps or minutes, whichever limit is nearer.
+
+    Attributes:
+        steps: limit in steps, or None.
+        minutes: limit in minutes, or None.
+        first: step at which the run resumed.
+        before: minutes before it resumed.
+
+    >>> clock = Clock(steps=100, minutes=None)
+    >>> clock.fraction(25)
+    0.25
+    """
 
     steps: int | None
     minutes: float | None
@@ -107,44 +195,53 @@ class Clock:
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
-        self.resumed = self.share(self.first)
+        self.resumed = self.fraction(self.first)
 
     @property
     def elapsed(self) -> float:
-        """Minutes, those before a resume included."""
+        """Minutes so far, including those before a resume."""
         return self.before + (time.monotonic() - self.started) / 60
 
-    def share(self, step: int) -> float:
+    def fraction(self, step: int) -> float:
+        """Finished fraction of the run after ``step`` steps, 0 to 1."""
         by_steps = step / self.steps if self.steps else 0.0
         by_minutes = self.elapsed / self.minutes if self.minutes else 0.0
         return min(1.0, max(by_steps, by_minutes))
 
     def status(self, step: int, values: dict[str, float]) -> Status:
-        """For the progress bar."""
-        share, elapsed = self.share(step), self.elapsed
-        # At the pace since the resume: what was done before it took time that is not counted here.
-        remaining = 60 * (elapsed - self.before) * (1 - share) / max(share - self.resumed, 1e-9)
-        return Status(step, share, elapsed, values.get("speed", 0.0), remaining, dict(values))
+        """The status for the progress bar."""
+        fraction, elapsed = self.fraction(step), self.elapsed
+        # The expected time is based on the pace since the resume, as the time before is not comparable.
+        remaining = 60 * (elapsed - self.before) * (1 - fraction) / max(fraction - self.resumed, 1e-9)
+        return Status(step, fraction, elapsed, values.get("speed", 0.0), remaining, dict(values))
 
 
-class Stop:
-    """While open, SIGINT and SIGTERM set ``asked`` instead of ending the process (main thread only)."""
+class StopSignal:
+    """Context manager in which SIGINT and SIGTERM set ``requested`` instead of ending the process.
+
+    Outside of the main thread it leaves signals alone.
+
+    >>> with StopSignal() as stop:
+    ...     signal.raise_signal(signal.SIGTERM)
+    ...     stop.requested
+    True
+    """
 
     def __init__(self) -> None:
-        self.asked = False
-        self.old: dict[int, Any] = {}
+        self.requested = False
+        self.previous: dict[int, Any] = {}
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> StopSignal:
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
-                self.old[number] = signal.signal(number, self._ask)
+                self.previous[number] = signal.signal(number, self._handle)
             except ValueError:
-                break  # not the main thread: its owner handles signals
+                break  # not the main thread
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.old.items():
+        for number, handler in self.previous.items():
             signal.signal(number, handler)

@@ -1,7 +1,7 @@
-"""Quick figures on speakers that are not trained on: what to watch while a run goes on.
+"""Quick validation during training, on speakers that are not trained on.
 
-Utterances of each speaker are dealt to two halves, one to enrol with and one to test with. The full
-protocol is in the evaluation room; this one takes seconds.
+The utterances of each speaker are split into enrolment and test utterances. Validation takes seconds; the
+full protocol is in :mod:`separative.evaluation`.
 """
 
 from __future__ import annotations
@@ -16,36 +16,63 @@ from torch import Tensor
 
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import CorpusError
-from separative.metrics import eer, si_sdr_improvement
+from separative.metrics import (
+    contrastive_losses,
+    cross_fitted_losses,
+    eer,
+    information_bound,
+    si_sdr_improvement,
+)
 from separative.mixtures import Mixer, MixtureConfig, Stage
 from separative.model import SeparativeEncoder
-from separative.objectives import best_permutation, information_bound, separation_costs
+from separative.objectives import best_permutation, separation_costs
 from separative.types import Floats
 
 SECONDS = 4.0
 STEPS = 3
-# Of more, some are drawn: crops are too few for all.
-MOST_SPEAKERS = 40
+# With more speakers, a random subset is used, because there are too few crops for all.
+MAX_SPEAKERS = 40
+# Candidates for α. A coarse grid is enough for a curve to watch.
+ALPHAS = np.logspace(-1, 2, 31)
 
 
 @dataclass(frozen=True)
 class ValidationOutput:
-    """Test crops: candidates [I,C,E], which are active [I,C], who speaks [I,K] (−1: none) and where."""
+    """Embeddings of I test crops with C streams and at most K speakers.
 
-    embed_ICE: Floats
-    active_IC: NDArray[np.bool_]
-    speaker_IK: NDArray[np.int64]
-    stream_IK: NDArray[np.int64]
+    Attributes:
+        embedding: attended embeddings [I,C,E].
+        active: whether each stream is active [I,C].
+        speaker: speakers of the crop [I,K], −1 for none.
+        stream: stream of each speaker [I,K].
+
+    >>> one = np.zeros((1, 1), np.int64)
+    >>> ValidationOutput(np.ones((1, 1, 4)), one == 0, speaker=one, stream=one).embedding.shape
+    (1, 1, 4)
+    """
+
+    embedding: Floats
+    active: NDArray[np.bool_]
+    speaker: NDArray[np.int64]
+    stream: NDArray[np.int64]
 
 
 class Validation:
-    """Fixed clean crops and two-speaker mixtures of unseen speakers.
+    """Fixed single-speaker crops and two-speaker mixtures of speakers that are not trained on.
 
     Args:
-        corpus: the validation split, labelled.
-        config: the run's mixtures; rate and streams are taken from it.
-        seed: of the crops.
-        cache: folder of decoded audio.
+        corpus: the validation split, with speaker labels.
+        config: mixtures of the run; only the sample rate and the number of streams are used.
+        seed: random seed of the crops.
+        cache: folder for decoded audio.
+
+    Raises:
+        CorpusError: fewer than two speakers with at least two utterances each.
+
+    >>> import separative
+    >>> validation = Validation(separative.load_corpus("speech"), MixtureConfig())
+    >>> sorted(validation(separative.load_model()))
+    ['valid/eer_clean', 'valid/eer_mixed', 'valid/loss_clean', 'valid/loss_mixed', 'valid/mi_ceiling', ...]
     """
 
     def __init__(
@@ -53,16 +80,18 @@ class Validation:
     ) -> None:
         halves: tuple[list[Utterance], list[Utterance]] = ([], [])
         several = [utterances for utterances in corpus.by_speaker.values() if len(utterances) > 1]
-        if len(several) > MOST_SPEAKERS:
-            chosen = np.random.default_rng(seed).choice(len(several), MOST_SPEAKERS, replace=False)
+        if len(several) > MAX_SPEAKERS:
+            chosen = np.random.default_rng(seed).choice(len(several), MAX_SPEAKERS, replace=False)
             several = [several[i] for i in np.sort(chosen)]
         for utterances in several:
             for place, utterance in enumerate(utterances):
                 halves[place % 2].append(utterance)
         speakers = len({u.speaker for u in halves[0]})
         if speakers < 2:
-            raise CorpusError("validation needs two or more speakers with two or more utterances each")
-        plain = MixtureConfig(
+            raise CorpusError(
+                "validation needs at least two speakers with at least two utterances each in the split 'dev'"
+            )
+        single = MixtureConfig(
             rate=config.rate,
             streams=config.streams,
             seconds=SECONDS,
@@ -70,116 +99,106 @@ class Validation:
             sir_db=(0.0, 0.0),
             stages=(Stage(speakers=(1.0,)),),
         )
-        pairs = plain.model_copy(update={"stages": (Stage(speakers=(0.0, 1.0)),)})
+        pairs = single.model_copy(update={"stages": (Stage(speakers=(0.0, 1.0)),)})
         enrol, test = (Corpus(tuple(half)) for half in halves)
         self.corpus_of = {name: us[0].corpus for name, us in enrol.by_speaker.items()}
-        # The whole split is decoded once, though each half is drawn from by itself.
-        self.enrol = Mixer(enrol, plain, seed=seed, cache=cache)
-        self.clean = Mixer(test, plain, seed=seed + 1, cache=cache)
+        self.enrol = Mixer(enrol, single, seed=seed, cache=cache)
+        self.clean = Mixer(test, single, seed=seed + 1, cache=cache)
         self.mixed = Mixer(test, pairs, seed=seed + 2, cache=cache) if config.streams > 1 else None
 
     @torch.inference_mode()
     def __call__(self, model: SeparativeEncoder) -> dict[str, float]:
-        """Quick EERs (%), SI-SDR improvement (dB) and information bounds (nats) with their ceiling."""
+        """Compute EERs (%), SI-SDR improvement (dB), and information bounds with their ceiling (nats)."""
         training = model.training
         model.eval()
-        enrolled, _ = self._hear(model, self.enrol)
-        # An enrolment crop holds one speaker: the stream that is active most.
-        first_IE = enrolled.embed_ICE[np.arange(len(enrolled.speaker_IK)), enrolled.stream_IK[:, 0]]
-        # Chance may have left a speaker out of every crop.
-        known_P = np.unique(enrolled.speaker_IK[:, 0])
-        inventory_PE = np.stack([first_IE[enrolled.speaker_IK[:, 0] == p].sum(0) for p in known_P])
+        enrolled, _ = self._embed(model, self.enrol)
+        # An enrolment crop has one speaker: use the most active stream.
+        first_IE = enrolled.embedding[np.arange(len(enrolled.speaker)), enrolled.stream[:, 0]]
+        # Crops are drawn at random, so a speaker may be in none of them.
+        known_P = np.unique(enrolled.speaker[:, 0])
+        inventory_PE = np.stack([first_IE[enrolled.speaker[:, 0] == p].sum(0) for p in known_P])
         inventory_PE /= np.linalg.norm(inventory_PE, axis=1, keepdims=True) + 1e-9
         report = {"valid/mi_ceiling": float(np.log(len(known_P)))}
         for kind, mixer in (("clean", self.clean), ("mixed", self.mixed)):
             if mixer is None:
                 continue
-            heard, improvement = self._hear(model, mixer)
-            heard = _of_known(heard, known_P, len(self.enrol.identities))
-            report[f"valid/eer_{kind}"] = self._eer(inventory_PE, known_P, heard)
-            report |= self._information(inventory_PE, heard, kind)
+            output, improvement = self._embed(model, mixer)
+            output = _select_enrolled(output, known_P, len(self.enrol.identities))
+            report[f"valid/eer_{kind}"] = self._eer(inventory_PE, known_P, output)
+            report |= _information(inventory_PE, output, kind)
             if len(improvement):
                 report["valid/si_sdri_db"] = float(np.mean(improvement))
         model.train(training)
         return report
 
-    def _hear(self, model: SeparativeEncoder, mixer: Mixer) -> tuple[ValidationOutput, list[float]]:
+    def _embed(self, model: SeparativeEncoder, mixer: Mixer) -> tuple[ValidationOutput, list[float]]:
+        """Run the model on the crops of a mixer; also return the SI-SDR improvement of each mixture in dB."""
         device = next(model.parameters()).device
         embeds, actives, speakers, streams = [], [], [], []
         gains: list[float] = []
         for step in range(STEPS):
             batch = mixer.batch(step)
-            mix_BN, source_BCN = batch.mix_BN.to(device), batch.source_BCN.to(device)
-            pair = bool((batch.identity_BC[:, 1:] >= 0).any())
-            # A rival of the method may have one embedding for all speakers of a mixture.
+            mix_BN, source_BCN = batch.mixtures.to(device), batch.sources.to(device)
+            pair = bool((batch.identities[:, 1:] >= 0).any())
+            # Baselines have one stream, that is one embedding for all speakers of a mixture.
             separate = pair and model.streams > 1
             out = model(mix_BN, separate=separate)
             share_BC = out.activity_BCS.sigmoid().mean(-1)
             embeds.append(out.attended_BCE.float().cpu())
-            actives.append(_active(share_BC).cpu())
-            speakers.append(batch.identity_BC)
+            actives.append(_active_streams(share_BC).cpu())
+            speakers.append(batch.identities)
             if separate:
                 streams.append(best_permutation(separation_costs(out.estimate_BCN, source_BCN, mix_BN)).cpu())
                 for row in range(len(mix_BN)):
                     gain_K, _ = si_sdr_improvement(
                         out.estimate_BCN[row].float().cpu().numpy(),
-                        source_BCN[row][batch.identity_BC[row] >= 0].cpu().numpy(),
-                        batch.mix_BN[row].numpy(),
+                        source_BCN[row][batch.identities[row] >= 0].cpu().numpy(),
+                        batch.mixtures[row].numpy(),
                     )
                     gains.append(float(np.mean(gain_K)))
             else:
                 loudest = share_BC.argsort(dim=-1, descending=True).cpu()
-                streams.append(loudest.expand(-1, batch.identity_BC.shape[1]))
-        heard = ValidationOutput(
-            torch.cat(embeds).numpy(),
-            torch.cat(actives).numpy(),
-            torch.cat(speakers).numpy(),
-            torch.cat(streams).numpy(),
-        )
-        return heard, gains
+                streams.append(loudest.expand(-1, batch.identities.shape[1]))
+        output = ValidationOutput(*(torch.cat(x).numpy() for x in (embeds, actives, speakers, streams)))
+        return output, gains
 
-    def _eer(self, inventory_PE: Floats, known_P: NDArray[np.int64], heard: ValidationOutput) -> float:
-        """Every enrolled speaker against every crop of its corpus; the best active candidate counts (%)."""
-        cos_IPC = np.einsum("pe,ice->ipc", inventory_PE, heard.embed_ICE)
-        score_IP = np.where(heard.active_IC[:, None, :], cos_IPC, -2.0).max(-1)
+    def _eer(self, inventory_PE: Floats, known_P: NDArray[np.int64], output: ValidationOutput) -> float:
+        """EER (%) of every enrolled speaker against every crop of its corpus, by the best active stream."""
+        cos_IPC = np.einsum("pe,ice->ipc", inventory_PE, output.embedding)
+        score_IP = np.where(output.active[:, None, :], cos_IPC, -2.0).max(-1)
         label = np.array([self.corpus_of[self.enrol.identities[p]] for p in known_P])
-        target_IP = heard.speaker_IK[:, :1] == np.arange(len(label))
-        rival_IP = (heard.speaker_IK[:, 1:, None] == np.arange(len(label))).any(1)
-        keep_IP = (label[heard.speaker_IK[:, 0]][:, None] == label[None]) & ~rival_IP
+        target_IP = output.speaker[:, :1] == np.arange(len(label))
+        interferer_IP = (output.speaker[:, 1:, None] == np.arange(len(label))).any(1)
+        keep_IP = (label[output.speaker[:, 0]][:, None] == label[None]) & ~interferer_IP
         return 100 * eer(score_IP[keep_IP], target_IP[keep_IP])
 
-    def _information(self, inventory_PE: Floats, heard: ValidationOutput, kind: str) -> dict[str, float]:
-        """I ≥ ln P − L with the enrolled speakers as inventory; α is fitted on the other half of the crops."""
-        rows, columns = np.nonzero(heard.speaker_IK >= 0)
-        embed_RE = heard.embed_ICE[rows, heard.stream_IK[rows, columns]]
-        speaker_R = torch.from_numpy(heard.speaker_IK[rows, columns])
-        squared_RP = torch.from_numpy(2 - 2 * embed_RE @ inventory_PE.T).double()
-        fold_R = torch.from_numpy(rows % 2).bool()
-        loss_R = torch.empty(len(rows), dtype=torch.float64)
-        for fold in (fold_R, ~fold_R):
-            alphas = torch.logspace(-1, 2, 31, dtype=torch.float64)
-            losses = torch.stack([_loss(squared_RP[~fold], speaker_R[~fold], a).mean() for a in alphas])
-            loss_R[fold] = _loss(squared_RP[fold], speaker_R[fold], alphas[losses.argmin()])
-        loss = float(loss_R.mean())
-        bound = information_bound(loss, float(np.log(len(inventory_PE))))
-        return {f"valid/loss_{kind}": loss, f"valid/mi_{kind}": bound}
+
+def _information(inventory_PE: Floats, output: ValidationOutput, kind: str) -> dict[str, float]:
+    """Loss and information bound I ≥ ln P − L with the enrolled speakers as inventory, in nats."""
+    rows, columns = np.nonzero(output.speaker >= 0)
+    embed_RE = output.embedding[rows, output.stream[rows, columns]]
+    distance_RP = (2 - 2 * embed_RE @ inventory_PE.T).astype(np.float64)
+    speaker_R = output.speaker[rows, columns]
+    loss = float(cross_fitted_losses(distance_RP, speaker_R, rows % 2, _fit_alpha_on_grid).mean())
+    bound = information_bound(loss, float(np.log(len(inventory_PE))))
+    return {f"valid/loss_{kind}": loss, f"valid/mi_{kind}": bound}
 
 
-def _of_known(heard: ValidationOutput, known_P: NDArray[np.int64], speakers: int) -> ValidationOutput:
-    """Crops whose target is enrolled; speakers are rows of the inventory then, −1 for all who are in none."""
+def _fit_alpha_on_grid(distance_RP: Floats, speaker_R: NDArray[np.integer]) -> float:
+    return float(min(ALPHAS, key=lambda alpha: contrastive_losses(distance_RP, speaker_R, alpha).mean()))
+
+
+def _select_enrolled(output: ValidationOutput, known_P: NDArray[np.int64], speakers: int) -> ValidationOutput:
+    """Keep crops of enrolled targets. Speakers become rows of the inventory, or −1 if not enrolled."""
     row_T = np.full(speakers + 1, -1)
     row_T[known_P] = np.arange(len(known_P))
-    speaker_IK = row_T[heard.speaker_IK]
+    speaker_IK = row_T[output.speaker]
     kept_I = speaker_IK[:, 0] >= 0
     return ValidationOutput(
-        heard.embed_ICE[kept_I], heard.active_IC[kept_I], speaker_IK[kept_I], heard.stream_IK[kept_I]
+        output.embedding[kept_I], output.active[kept_I], speaker_IK[kept_I], output.stream[kept_I]
     )
 
 
-def _loss(squared_RP: Tensor, speaker_R: Tensor, alpha: Tensor) -> Tensor:
-    return torch.nn.functional.cross_entropy(-alpha * squared_RP, speaker_R, reduction="none")
-
-
-def _active(share_BC: Tensor, least: float = 0.1) -> Tensor:
-    """Streams that speak in at least that share of the segments; always the one that speaks most."""
-    return (share_BC >= least) | (share_BC == share_BC.amax(-1, keepdim=True))
+def _active_streams(share_BC: Tensor, threshold: float = 0.1) -> Tensor:
+    """Streams that are active in at least that share of the segments, and always the most active one."""
+    return (share_BC >= threshold) | (share_BC == share_BC.amax(-1, keepdim=True))

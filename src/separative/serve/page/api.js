@@ -1,110 +1,118 @@
-// The server: uploads and jobs with progress, all to be stopped by an AbortSignal.
+// Requests to the server: uploads and jobs with progress. An AbortSignal cancels them.
 
-export class Refusal extends Error {
+import { count } from './dom.js';
+
+export class RequestError extends Error {
   constructor(status, body, retry = 0) {
-    super(body?.detail ?? `the server answered ${status}`);
+    super(body?.detail ?? `The server responded with status ${status}.`);
     Object.assign(this, { status, reasons: body?.reasons, retry });
   }
 }
 
-const LOST = 'the server cannot be reached; is it still running?';
+const UNREACHABLE = 'The server cannot be reached. Check that it is running and try again.';
 
-export async function ask(method, path, body, signal) {
+const aborted = () => new DOMException('cancelled', 'AbortError');
+
+export async function request(method, path, body, signal) {
   const options = { method, signal };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers = { 'Content-Type': 'application/json' };
   }
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, options);
+    response = await fetch(path, options);
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new Refusal(0, { detail: LOST });
+    throw new RequestError(0, { detail: UNREACHABLE });
   }
-  const told = answer.status === 204 ? null : await answer.json().catch(() => null);
-  if (!answer.ok) throw new Refusal(answer.status, told, Number(answer.headers.get('Retry-After')));
-  return told;
+  const content = response.status === 204 ? null : await response.json().catch(() => null);
+  if (!response.ok) throw new RequestError(response.status, content, Number(response.headers.get('Retry-After')));
+  return content;
 }
 
-// XMLHttpRequest, since fetch says nothing of how far an upload has come.
-function send(file, name, signal, report) {
+// Uses XMLHttpRequest, because fetch does not report the progress of uploads.
+function sendFile(file, name, signal, report) {
   return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open('POST', `api/recordings?name=${encodeURIComponent(name)}`);
-    request.setRequestHeader('Content-Type', 'application/octet-stream');
-    request.responseType = 'json';
-    request.upload.onprogress = event => report(event.loaded / Math.max(1, event.total));
-    request.onload = () => request.status === 201 ? resolve(request.response)
-      : reject(new Refusal(request.status, request.response, Number(request.getResponseHeader('Retry-After'))));
-    request.onerror = () => reject(new Refusal(0, { detail: LOST }));
-    request.onabort = () => reject(new DOMException('stopped', 'AbortError'));
-    signal?.addEventListener('abort', () => request.abort(), { once: true });
-    request.send(file);
+    const xhr = new XMLHttpRequest();
+    xhr.open('POST', `api/recordings?name=${encodeURIComponent(name)}`);
+    xhr.setRequestHeader('Content-Type', 'application/octet-stream');
+    xhr.responseType = 'json';
+    xhr.upload.onprogress = event => report(event.loaded / Math.max(1, event.total));
+    xhr.onload = () => xhr.status === 201 ? resolve(xhr.response)
+      : reject(new RequestError(xhr.status, xhr.response, Number(xhr.getResponseHeader('Retry-After'))));
+    xhr.onerror = () => reject(new RequestError(0, { detail: UNREACHABLE }));
+    xhr.onabort = () => reject(aborted());
+    signal?.addEventListener('abort', () => xhr.abort(), { once: true });
+    xhr.send(file);
   });
 }
 
-function pause(seconds, signal) {
+function wait(seconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, 1000 * seconds);
     signal?.addEventListener('abort', () => {
       clearTimeout(timer);
-      reject(new DOMException('stopped', 'AbortError'));
+      reject(aborted());
     }, { once: true });
   });
 }
 
-// A server that is busy says when to come back.
-async function patiently(work, signal, report) {
+// Repeats an action while the server responds with 429, after the delay that it asks for.
+async function retryWhileBusy(action, signal, report) {
   for (;;) {
     try {
-      return await work();
+      return await action();
     } catch (error) {
       if (error.status !== 429) throw error;
-      report('The server is busy; trying again', undefined);
-      await pause(Math.min(30, error.retry || 5), signal);
+      report('The server is busy, trying again', undefined);
+      await wait(Math.min(30, error.retry || 5), signal);
     }
   }
 }
 
-// What this page has put on the server, and takes away again.
-const mine = new Set();
+// Paths of the recordings and jobs that this page has created on the server and will remove.
+const created = new Set();
 
-export function forget(...paths) {
+export function remove(...paths) {
   for (const path of paths) {
-    if (mine.delete(path)) ask('DELETE', path).catch(() => {});
+    if (created.delete(path)) request('DELETE', path).catch(() => {});
   }
 }
 
 addEventListener('pagehide', event => {
   if (event.persisted) return;
-  for (const path of mine) fetch(path, { method: 'DELETE', keepalive: true });
+  for (const path of created) fetch(path, { method: 'DELETE', keepalive: true });
 });
 
 export async function upload(file, name, limits, signal, report) {
   if (limits && file.size > limits.megabytes * 1e6) {
-    throw new Refusal(413, { detail: `${name} is too large: up to ${limits.megabytes} megabytes are taken` });
+    throw new RequestError(413, { detail: `${name} is too large. At most ${limits.megabytes} MB are allowed.` });
   }
-  const words = share => report('Uploading', share);
-  const held = await patiently(() => send(file, name, signal, words), signal, report);
-  mine.add(`api/recordings/${held.id}`);
-  return held;
+  const reportShare = share => report('Uploading', share);
+  const recording = await retryWhileBusy(() => sendFile(file, name, signal, reportShare), signal, report);
+  created.add(`api/recordings/${recording.id}`);
+  return recording;
 }
 
-const STAGES = { listening: 'Listening', separating: 'Separating the voices', drawing: 'Drawing', comparing: 'Comparing' };
+const STAGES = {
+  diarizing: 'Diarizing', separating: 'Separating speakers', finishing: 'Preparing waveforms', comparing: 'Comparing',
+};
 
 // Starts a job and follows it; resolves to the job with its result.
-export async function run(verb, body, signal, report) {
-  const job = await patiently(() => ask('POST', `api/${verb}`, body, signal), signal, report);
+export async function runJob(kind, body, signal, report) {
+  const job = await retryWhileBusy(() => request('POST', `api/${kind}`, body, signal), signal, report);
   const path = `api/jobs/${job.id}`;
-  mine.add(path);
+  created.add(path);
   try {
     await follow(path, signal, report);
-    const over = await ask('GET', path, undefined, signal);
-    if (over.state !== 'done') throw new Refusal(over.status, { detail: over.detail ?? 'the job was cancelled' });
-    return { ...over, path };
+    const finished = await request('GET', path, undefined, signal);
+    if (finished.state !== 'done') {
+      throw new RequestError(finished.status, { detail: finished.detail ?? 'The job was cancelled. Start it again.' });
+    }
+    return { ...finished, path };
   } catch (error) {
-    forget(path);
+    remove(path);
     throw error;
   }
 }
@@ -112,18 +120,18 @@ export async function run(verb, body, signal, report) {
 function follow(path, signal, report) {
   return new Promise((resolve, reject) => {
     const events = new EventSource(`${path}/events`);
-    let lost = 0;
+    let failures = 0;
     const end = (settle, value) => { events.close(); settle(value); };
-    signal?.addEventListener('abort', () => end(reject, new DOMException('stopped', 'AbortError')), { once: true });
+    signal?.addEventListener('abort', () => end(reject, aborted()), { once: true });
     events.onmessage = event => {
-      lost = 0;
+      failures = 0;
       const job = JSON.parse(event.data);
       if (['done', 'failed', 'cancelled'].includes(job.state)) return end(resolve);
-      if (job.state === 'waiting') report(`Waiting: ${job.ahead} before this`, undefined);
+      if (job.state === 'waiting') report(`Waiting for ${count(job.jobs_ahead, 'other job', 'other jobs')}`, undefined);
       else report(STAGES[job.stage] ?? 'Working', job.progress);
     };
-    // It reconnects by itself, every few seconds, unless the server says no. Then, and after some tries, asking
-    // for the job itself tells why.
-    events.onerror = () => { if (events.readyState === EventSource.CLOSED || ++lost > 4) end(resolve); };
+    // The browser reconnects automatically unless the server refuses. After a refusal or five failures, the
+    // request for the job that follows gives the reason.
+    events.onerror = () => { if (events.readyState === EventSource.CLOSED || ++failures > 4) end(resolve); };
   });
 }

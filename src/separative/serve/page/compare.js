@@ -1,53 +1,59 @@
-// Is the same speaker heard in two recordings?
+// Compares the speakers of two recordings.
 
-import { forget, run, upload } from './api.js';
-import { $, enable, make, percent, signed, tell } from './dom.js';
+import { remove, runJob, upload } from './api.js';
+import { $, make, percent, setEnabled, showText, signed } from './dom.js';
 
-export function compareTwo(limits) {
+export function setUpComparison(limits) {
   const sides = ['left', 'right'];
   for (const side of sides) {
     $(side).addEventListener('change', () => {
       const [file] = $(side).files;
       if (file) $(`${side}-name`).textContent = file.name;
       $('compare').disabled = !sides.every(one => $(one).files.length);
-      $('verdict').replaceChildren();
+      $('comparison').replaceChildren();
     });
   }
   $('compare').addEventListener('click', async () => {
-    const verdict = $('verdict'), say = (words, share) => {
-      verdict.textContent = share === undefined ? `${words} …` : `${words} ${percent(share)} …`;
+    const output = $('comparison');
+    const report = (stage, share) => {
+      output.textContent = share === undefined ? `${stage} …` : `${stage} ${percent(share)} …`;
     };
-    tell($('compare-problem'), '');
+    showText($('compare-error'), '');
     const controls = [...sides, 'compare'];
-    enable(false, controls);
-    const held = [];
+    setEnabled(false, controls);
+    const recordings = [];
     try {
       for (const side of sides) {
         const [file] = $(side).files;
-        held.push(await upload(file, file.name, limits(), undefined, say));
+        recordings.push(await upload(file, file.name, limits(), undefined, report));
       }
-      say('Comparing');
-      const job = await run('verify', { left: [held[0].id], right: [held[1].id] }, undefined, say);
-      verdict.replaceChildren(...words(job.result));
-      forget(job.path);
+      report('Comparing');
+      const [left, right] = recordings.map(recording => [recording.id]);
+      const job = await runJob('verify', { left, right }, undefined, report);
+      output.replaceChildren(...describe(job.result));
+      remove(job.path);
     } catch (error) {
-      verdict.replaceChildren();
-      tell($('compare-problem'), error.message);
+      output.replaceChildren();
+      showText($('compare-error'), error.message);
     } finally {
-      forget(...held.map(one => `api/recordings/${one.id}`));
-      enable(true, controls);
+      remove(...recordings.map(recording => `api/recordings/${recording.id}`));
+      setEnabled(true, controls);
     }
   });
 }
 
-function words({ score, same, probability, llr, calibrated_on: on }) {
+function describe({ score, same, probability, llr, calibrated_on: calibration }) {
   const cosine = `cosine ${signed(score, 3)}`;
   if (probability === null) {
-    return [make('b', {}, cosine), ': from −1 to 1, higher is more alike. The model has no calibration to say more.'];
+    return [
+      make('b', {}, cosine), ' on a scale from −1 to 1; higher means more similar. The model is not calibrated, so'
+      + ' there is no probability.',
+    ];
   }
+  const details = `(${cosine}, log-likelihood ratio ${signed(llr, 2)} nats; calibrated on ${calibration})`;
   return [
-    make('b', {}, same ? 'The same speaker' : 'Different speakers'),
-    `: probability of the same ${percent(probability)} `,
-    make('span', { className: 'hint' }, `(${cosine}, log-likelihood ratio ${signed(llr, 2)} nats; calibrated on ${on})`),
+    make('b', {}, same ? 'Same speaker' : 'Different speakers'),
+    `: ${percent(probability)} probability of the same speaker `,
+    make('span', { className: 'hint' }, details),
   ];
 }

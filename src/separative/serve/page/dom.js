@@ -1,4 +1,4 @@
-// Small things for making and filling elements. Text goes in as text, never as markup.
+// Functions that create, fill and format elements. Text is always inserted as text, never as HTML.
 
 export const $ = id => document.getElementById(id);
 
@@ -8,13 +8,14 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-export function draw(tag, attributes = {}, ...children) {
+export function makeSvg(tag, attributes = {}, ...children) {
   const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
 }
 
+// Seconds as m:ss or h:mm:ss.
 export function clock(seconds) {
   const whole = Math.floor(seconds + 1e-6), two = number => String(number).padStart(2, '0');
   const minutes = Math.floor(whole / 60);
@@ -22,7 +23,7 @@ export function clock(seconds) {
     : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`;
 }
 
-// Certainty is never rounded up to.
+// Never rounds up to certainty, or down to impossibility.
 export function percent(share) {
   if (share > 0.995 && share < 1) return 'over 99\u00a0%';
   if (share < 0.005 && share > 0) return 'under 1\u00a0%';
@@ -33,26 +34,27 @@ export const signed = (number, places) => number.toFixed(places).replace('-', 'â
 
 export const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
 
-export function tell(element, text) {
+// Shows a text in an element, or hides the element if the text is empty.
+export function showText(element, text) {
   element.textContent = text;
   element.hidden = !text;
 }
 
-export function enable(yes, ids) {
-  for (const id of ids) $(id).disabled = !yes;
+export function setEnabled(enabled, ids) {
+  for (const id of ids) $(id).disabled = !enabled;
 }
 
-// Asks in a dialog; resolves to true or false.
-export function sure(words, yes) {
-  const dialog = $('sure');
-  $('sure-words').textContent = words;
-  $('sure-yes').textContent = yes;
+// Asks for confirmation in a dialog; resolves to true or false.
+export function confirmAction(question, action) {
+  const dialog = $('confirm');
+  $('confirm-question').textContent = question;
+  $('confirm-yes').textContent = action;
   return new Promise(resolve => {
-    let answer = false;
-    $('sure-yes').onclick = () => { answer = true; dialog.close(); };
-    $('sure-no').onclick = () => dialog.close();
-    dialog.onclose = () => resolve(answer);
+    let confirmed = false;
+    $('confirm-yes').onclick = () => { confirmed = true; dialog.close(); };
+    $('confirm-no').onclick = () => dialog.close();
+    dialog.onclose = () => resolve(confirmed);
     dialog.showModal();
-    $('sure-no').focus();
+    $('confirm-no').focus();
   });
 }

@@ -1,86 +1,90 @@
-// Who is enrolled: a list to delete from, and a map on which those who sound alike are near.
+// The enrolled speakers: a list with a delete button each, and a map on which similar speakers are close together.
 
-import { ask } from './api.js';
-import { $, count, draw, make, percent, sure, tell } from './dom.js';
+import { request } from './api.js';
+import { $, confirmAction, count, make, makeSvg, percent, showText } from './dom.js';
 
-const WIDE = 400, HIGH = 300, EDGE = 36, NAMED = 40;
+// Size and margin of the map, and the largest number of speakers with a label.
+const WIDTH = 400, HEIGHT = 300, MARGIN = 36, MAX_LABELS = 40;
 
 export async function showGallery() {
-  let found;
+  let gallery;
   try {
-    found = await ask('GET', 'api/gallery');
+    gallery = await request('GET', 'api/gallery');
   } catch (error) {
-    tell($('gallery-problem'), error.message);
+    showText($('gallery-error'), error.message);
     return;
   }
-  tell($('gallery-problem'), '');
-  const speakers = found.speakers.sort((a, b) => a.name.localeCompare(b.name));
-  $('nobody').hidden = speakers.length > 0;
-  tell($('more'), found.count > speakers.length ? `and ${found.count - speakers.length} more` : '');
-  $('speakers-list').replaceChildren(...speakers.map(row));
-  $('known').replaceChildren(...speakers.map(speaker => make('option', { value: speaker.name })));
-  map(speakers.filter(speaker => speaker.x !== null), found.spread);
+  showText($('gallery-error'), '');
+  const speakers = gallery.speakers.sort((a, b) => a.name.localeCompare(b.name));
+  $('no-speakers').hidden = speakers.length > 0;
+  showText($('more'), gallery.count > speakers.length ? `and ${gallery.count - speakers.length} more` : '');
+  $('speaker-list').replaceChildren(...speakers.map(makeRow));
+  $('speaker-names').replaceChildren(...speakers.map(speaker => make('option', { value: speaker.name })));
+  drawMap(speakers.filter(speaker => speaker.x !== null), gallery.explained_variance);
 }
 
-function row(speaker) {
-  const day = new Date(speaker.added), notes = Object.entries(speaker.metadata).map(([k, v]) => `${k}: ${v}`);
+function makeRow(speaker) {
+  const date = new Date(speaker.added), notes = Object.entries(speaker.metadata).map(([k, v]) => `${k}: ${v}`);
   const facts = [
     count(speaker.recordings, 'recording', 'recordings'),
-    `${speaker.seconds.toFixed(1)} s of speech`,
-    Number.isNaN(day.valueOf()) ? speaker.added : day.toLocaleDateString(undefined, { dateStyle: 'medium' }),
+    `${speaker.speech_seconds.toFixed(1)} s of speech`,
+    Number.isNaN(date.valueOf()) ? speaker.added : date.toLocaleDateString(undefined, { dateStyle: 'medium' }),
     ...notes,
   ].join(' · ');
-  const remove = make('button', { type: 'button', className: 'small' }, 'Delete');
-  remove.setAttribute('aria-label', `Delete ${speaker.name}`);
-  remove.addEventListener('click', async () => {
-    if (!await sure(`Delete ${speaker.name}, and all that was heard of them?`, 'Delete')) return remove.focus();
+  const button = make('button', { type: 'button', className: 'small' }, 'Delete');
+  button.setAttribute('aria-label', `Delete ${speaker.name}`);
+  button.addEventListener('click', async () => {
+    const question = `Delete ${speaker.name} and all stored data of this speaker?`;
+    if (!await confirmAction(question, 'Delete')) return button.focus();
     try {
-      await ask('DELETE', `api/gallery/${encodeURIComponent(speaker.name)}`);
+      await request('DELETE', `api/gallery/${encodeURIComponent(speaker.name)}`);
     } catch (error) {
-      tell($('gallery-problem'), error.message);
+      showText($('gallery-error'), error.message);
       return;
     }
     await showGallery();
-    $('said').textContent = `${speaker.name} was deleted`;
-    ($('speakers-list').querySelector('button') ?? $('file')).focus();
+    $('status').textContent = `${speaker.name} was deleted`;
+    ($('speaker-list').querySelector('button') ?? $('file')).focus();
   });
   return make('li', {},
-    make('div', {}, make('b', {}, speaker.name), make('p', { className: 'hint' }, facts)), remove);
+    make('div', {}, make('b', {}, speaker.name), make('p', { className: 'hint' }, facts)), button);
 }
 
-// Names beside, above or below their points, where nothing else is; left out where there is no place.
-function labels(points) {
-  const taken = points.map(({ x, y }) => [x - 6, y - 6, x + 6, y + 6]);
+// Places each label next to, above or below its point where it overlaps nothing, or leaves it out.
+function placeLabels(points) {
+  const occupied = points.map(({ x, y }) => [x - 6, y - 6, x + 6, y + 6]);
   return points.flatMap(({ name, x, y }) => {
-    const words = name.length > 16 ? `${name.slice(0, 15)}…` : name, wide = 7 * words.length;
-    for (const [left, base] of [[x + 9, y + 4], [x - 9 - wide, y + 4], [x - wide / 2, y - 10], [x - wide / 2, y + 18]]) {
-      const box = [left, base - 11, left + wide, base + 3];
-      const inside = box[0] > 2 && box[2] < WIDE - 2 && box[1] > 2 && box[3] < HIGH - 2;
-      if (!inside || taken.some(b => b[0] < box[2] && box[0] < b[2] && b[1] < box[3] && box[1] < b[3])) continue;
-      taken.push(box);
-      return [draw('text', { x: left + wide / 2, y: base, 'text-anchor': 'middle' }, words)];
+    const text = name.length > 16 ? `${name.slice(0, 15)}…` : name, width = 7 * text.length;
+    const places = [[x + 9, y + 4], [x - 9 - width, y + 4], [x - width / 2, y - 10], [x - width / 2, y + 18]];
+    for (const [left, baseline] of places) {
+      const box = [left, baseline - 11, left + width, baseline + 3];
+      const inside = box[0] > 2 && box[2] < WIDTH - 2 && box[1] > 2 && box[3] < HEIGHT - 2;
+      const overlaps = b => b[0] < box[2] && box[0] < b[2] && b[1] < box[3] && box[1] < b[3];
+      if (!inside || occupied.some(overlaps)) continue;
+      occupied.push(box);
+      return [makeSvg('text', { x: left + width / 2, y: baseline, 'text-anchor': 'middle' }, text)];
     }
     return [];
   });
 }
 
-function map(speakers, spread) {
+function drawMap(speakers, explainedVariance) {
   const figure = $('map'), svg = figure.querySelector('svg');
   figure.hidden = speakers.length < 2;
-  const xs = speakers.map(t => t.x), ys = speakers.map(t => t.y);
-  // One scale for both directions: distances are what it shows.
-  const across = all => Math.max(...all) - Math.min(...all);
-  const size = Math.max(across(xs), across(ys) * (WIDE - 2 * EDGE) / (HIGH - 2 * EDGE), 1e-6);
-  const scale = (WIDE - 2 * EDGE) / size;
-  const middle = all => (Math.max(...all) + Math.min(...all)) / 2;
+  const xs = speakers.map(speaker => speaker.x), ys = speakers.map(speaker => speaker.y);
+  // Both axes have the same scale, so that distances can be compared.
+  const range = values => Math.max(...values) - Math.min(...values);
+  const size = Math.max(range(xs), range(ys) * (WIDTH - 2 * MARGIN) / (HEIGHT - 2 * MARGIN), 1e-6);
+  const scale = (WIDTH - 2 * MARGIN) / size;
+  const middle = values => (Math.max(...values) + Math.min(...values)) / 2;
   const points = speakers.map(speaker => ({
     name: speaker.name,
-    x: WIDE / 2 + (speaker.x - middle(xs)) * scale,
-    y: HIGH / 2 - (speaker.y - middle(ys)) * scale,
+    x: WIDTH / 2 + (speaker.x - middle(xs)) * scale,
+    y: HEIGHT / 2 - (speaker.y - middle(ys)) * scale,
   }));
   svg.replaceChildren(
-    ...points.map(({ name, x, y }) => draw('circle', { cx: x, cy: y, r: 5 }, draw('title', {}, name))),
-    ...(points.length > NAMED ? [] : labels(points)));
-  $('map-words').textContent =
-    `Map of ${speakers.length} speakers: near means alike. It shows ${percent(spread)} of how they differ.`;
+    ...points.map(({ name, x, y }) => makeSvg('circle', { cx: x, cy: y, r: 5 }, makeSvg('title', {}, name))),
+    ...(points.length > MAX_LABELS ? [] : placeLabels(points)));
+  $('map-caption').textContent = `Map of ${speakers.length} speakers. Similar speakers are close together. The map`
+    + ` shows ${percent(explainedVariance)} of the variance of the embeddings.`;
 }

@@ -1,107 +1,109 @@
-// From a recording to lanes: choose, drop or record; wait or cancel; look and listen.
+// The page: choose, drop or record a recording, diarize it on the server, and show the result.
 
-import { ask, forget, run, upload } from './api.js';
-import { compareTwo } from './compare.js';
-import { $, clock, count, enable, percent, tell } from './dom.js';
+import { remove, request, runJob, upload } from './api.js';
+import { setUpComparison } from './compare.js';
+import { $, clock, count, percent, setEnabled, showText } from './dom.js';
 import { showGallery } from './gallery.js';
 import { record } from './recorder.js';
 import { Timeline } from './timeline.js';
 
-const timeline = new Timeline();
-let limits = null, stopping = null, shown = [], recording = null;
+const CONTROLS = ['file', 'record', 'speaker-count'];
 
-function report(words, share) {
-  $('stage').textContent = share === undefined ? words : `${words} ${percent(share)}`;
+const timeline = new Timeline();
+// The server's limits, the AbortController of the running job, the paths of the recording and job that are shown,
+// and the running microphone recording.
+let limits = null, running = null, shown = [], recording = null;
+
+function report(stage, share) {
+  $('stage').textContent = share === undefined ? stage : `${stage} ${percent(share)}`;
   if (share === undefined) $('progress').removeAttribute('value');
   else $('progress').value = share;
 }
 
-const CONTROLS = ['file', 'record', 'speakers'];
-
-function busy(yes) {
-  $('work').hidden = !yes;
-  enable(!yes, CONTROLS);
+function setBusy(busy) {
+  $('job').hidden = !busy;
+  setEnabled(!busy, CONTROLS);
 }
 
 async function diarize(file, name) {
-  if (stopping) return;
-  stopping = new AbortController();
-  tell($('problem'), '');
+  if (running) return;
+  running = new AbortController();
+  showText($('error'), '');
   timeline.close();
-  forget(...shown);
+  remove(...shown);
   shown = [];
-  busy(true);
+  setBusy(true);
   report('Uploading', 0);
-  $('said').textContent = 'Working on the recording';
+  $('status').textContent = 'Processing the recording';
   try {
-    const held = await upload(file, name, limits, stopping.signal, report);
-    shown.push(`api/recordings/${held.id}`);
+    const uploaded = await upload(file, name, limits, running.signal, report);
+    shown.push(`api/recordings/${uploaded.id}`);
     report('Waiting');
-    const speakers = $('speakers').value ? Number($('speakers').value) : null;
-    const job = await run('diarize', { recording: held.id, speakers }, stopping.signal, report);
+    const speakers = $('speaker-count').value ? Number($('speaker-count').value) : null;
+    const job = await runJob('diarize', { recording: uploaded.id, speakers }, running.signal, report);
     shown.push(job.path);
     timeline.show(job, showGallery);
-    $('said').textContent = `Done: ${count(job.result.speakers.length, 'speaker', 'speakers')}`;
-    $('meeting-title').focus({ preventScroll: true });
-    $('meeting').scrollIntoView({ block: 'nearest' });
+    $('status').textContent = `Done: ${count(job.result.speakers.length, 'speaker', 'speakers')}`;
+    $('diarization-title').focus({ preventScroll: true });
+    $('diarization').scrollIntoView({ block: 'nearest' });
   } catch (error) {
-    forget(...shown);
-    if (error.name === 'AbortError') $('said').textContent = 'Cancelled';
-    else tell($('problem'), error.message);
+    remove(...shown);
+    if (error.name === 'AbortError') $('status').textContent = 'Cancelled';
+    else showText($('error'), error.message);
   } finally {
-    stopping = null;
-    busy(false);
+    running = null;
+    setBusy(false);
     $('file').value = '';
   }
 }
 
-async function begin() {
-  tell($('problem'), '');
-  // From now on: while the browser asks, nothing else begins.
-  enable(false, CONTROLS);
+async function startRecording() {
+  showText($('error'), '');
+  // Disabled at once, so that nothing else starts while the browser asks for permission.
+  setEnabled(false, CONTROLS);
   try {
     recording = await record((seconds, level, bytes) => {
       $('recorded').textContent = clock(seconds);
       $('level').value = level;
-      if (limits && (seconds >= 60 * limits.minutes - 1 || bytes >= limits.megabytes * 1e6 - 1e5)) finish(true);
+      if (limits && (seconds >= 60 * limits.minutes - 1 || bytes >= limits.megabytes * 1e6 - 1e5)) endRecording(true);
     });
     $('microphone').hidden = false;
     $('stop').focus();
   } catch (error) {
-    enable(true, CONTROLS);
-    tell($('problem'), error.message);
+    setEnabled(true, CONTROLS);
+    showText($('error'), error.message);
   }
 }
 
-async function finish(keep) {
-  const mine = recording;
+async function endRecording(keep) {
+  const ended = recording;
   recording = null;
-  if (!mine) return;
+  if (!ended) return;
   $('microphone').hidden = true;
   $('recorded').textContent = '0:00';
-  enable(true, CONTROLS);
+  setEnabled(true, CONTROLS);
   if (!keep) {
-    await mine.discard();
+    await ended.discard();
     $('record').focus();
     return;
   }
-  const now = new Date().toTimeString().slice(0, 5).replace(':', '.');
-  diarize(await mine.stop(), `Recording at ${now}.wav`);
+  const time = new Date().toTimeString().slice(0, 5).replace(':', '.');
+  diarize(await ended.stop(), `Recording at ${time}.wav`);
 }
 
-function dropping() {
+function setUpDrop() {
   const drop = $('drop');
-  const over = event => {
+  const highlight = event => {
     event.preventDefault();
     drop.classList.add('over');
   };
-  drop.addEventListener('dragenter', over);
-  drop.addEventListener('dragover', over);
+  drop.addEventListener('dragenter', highlight);
+  drop.addEventListener('dragover', highlight);
   drop.addEventListener('dragleave', event => {
     if (!drop.contains(event.relatedTarget)) drop.classList.remove('over');
   });
-  // Beside the field, the browser would leave the page for the file.
-  for (const kind of ['dragover', 'drop']) addEventListener(kind, event => event.preventDefault());
+  // A file that is dropped elsewhere on the page would replace the page.
+  for (const type of ['dragover', 'drop']) addEventListener(type, event => event.preventDefault());
   drop.addEventListener('drop', event => {
     drop.classList.remove('over');
     const [file] = event.dataTransfer.files;
@@ -109,13 +111,13 @@ function dropping() {
   });
 }
 
-async function introduce() {
-  const { version, model, limits: most } = await ask('GET', 'api/about');
-  limits = most;
-  $('takes').textContent =
-    `WAV, FLAC, OGG or MP3, up to ${most.minutes} minutes and ${most.megabytes} MB. The server removes recordings`
-    + ` ${most.keep_minutes} minutes after their last use, or when this page is closed.`;
-  const calibration = model.calibrated_on ? `calibrated on ${model.calibrated_on}` : 'not calibrated: no probabilities';
+async function showAbout() {
+  const about = await request('GET', 'api/about'), { version, model } = about;
+  limits = about.limits;
+  $('limits').textContent =
+    `WAV, FLAC, OGG or MP3, up to ${limits.minutes} minutes and ${limits.megabytes} MB. The server removes a recording`
+    + ` ${limits.keep_minutes} minutes after its last use, or when you close this page.`;
+  const calibration = model.calibrated_on ? `calibrated on ${model.calibrated_on}` : 'not calibrated (no probabilities)';
   $('about').textContent = `separative ${version} · model ${model.sha256.slice(0, 12)}, `
     + `${(model.parameters / 1e6).toFixed(2)} million parameters, ${model.rate / 1000} kHz, ${calibration}`;
 }
@@ -124,11 +126,11 @@ $('file').addEventListener('change', () => {
   const [file] = $('file').files;
   if (file) diarize(file, file.name);
 });
-$('cancel').addEventListener('click', () => stopping?.abort());
-$('record').addEventListener('click', begin);
-$('stop').addEventListener('click', () => finish(true));
-$('discard').addEventListener('click', () => finish(false));
-dropping();
-compareTwo(() => limits);
-introduce().catch(error => tell($('problem'), error.message));
+$('cancel').addEventListener('click', () => running?.abort());
+$('record').addEventListener('click', startRecording);
+$('stop').addEventListener('click', () => endRecording(true));
+$('discard').addEventListener('click', () => endRecording(false));
+setUpDrop();
+setUpComparison(() => limits);
+showAbout().catch(error => showText($('error'), error.message));
 showGallery();

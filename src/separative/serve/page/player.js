@@ -1,95 +1,96 @@
-// Mixture and voices in step: one sound element a lane, the first of which keeps the time.
+// Plays the mixture and the speakers' waveforms in sync: one audio element each; the first one keeps the time.
 
-const APART = 0.08;
+// Seconds by which an element may lag or lead before it is moved.
+const MAX_DRIFT = 0.08;
 
 export class Player {
-  constructor(sources, seconds, changed, lost) {
+  constructor(sources, seconds, onChange, onLost) {
     this.seconds = seconds;
-    this.changed = changed;
-    this.at = 0;
-    this.sounds = sources.map((source, number) => {
-      const sound = new Audio(source);
-      sound.preload = 'metadata';
-      // At first the mixture is heard, and no voice.
-      sound.muted = number > 0;
-      return sound;
+    this.onChange = onChange;
+    this.position = 0;
+    this.tracks = sources.map((source, number) => {
+      const track = new Audio(source);
+      track.preload = 'metadata';
+      // Only the mixture is audible at first.
+      track.muted = number > 0;
+      return track;
     });
-    const leader = this.sounds[0];
+    const leader = this.tracks[0];
     leader.addEventListener('ended', () => { this.pause(); this.seek(0); });
-    // The server has removed it, or is gone.
-    leader.addEventListener('error', () => { if (leader.src) lost(); });
+    // The server has removed the file or cannot be reached.
+    leader.addEventListener('error', () => { if (leader.src) onLost(); });
     this.tick = this.tick.bind(this);
   }
 
-  get playing() { return !this.sounds[0].paused; }
+  get playing() { return !this.tracks[0].paused; }
 
-  heard(number) { return !this.sounds[number].muted; }
+  isMuted(number) { return this.tracks[number].muted; }
 
-  // Any number of lanes may be heard.
-  mute(number, muted) {
-    this.sounds[number].muted = muted;
-    this.gather();
-    this.changed();
+  setMuted(number, muted) {
+    this.tracks[number].muted = muted;
+    this.synchronise();
+    this.onChange();
   }
 
-  alone(number) {
-    this.sounds.forEach((sound, other) => { sound.muted = other !== number; });
-    this.gather();
-    this.changed();
+  // Mutes all other tracks.
+  solo(number) {
+    this.tracks.forEach((track, other) => { track.muted = other !== number; });
+    this.synchronise();
+    this.onChange();
   }
 
-  isAlone(number) { return this.sounds.every((sound, other) => sound.muted === (other !== number)); }
+  isSolo(number) { return this.tracks.every((track, other) => track.muted === (other !== number)); }
 
   async play() {
-    if (this.at >= this.seconds - 0.05) this.at = 0;
-    this.sounds[0].currentTime = this.at;
+    if (this.position >= this.seconds - 0.05) this.position = 0;
+    this.tracks[0].currentTime = this.position;
     try {
-      await this.sounds[0].play();
+      await this.tracks[0].play();
     } catch {
       return;
     }
-    this.gather();
-    this.changed();
+    this.synchronise();
+    this.onChange();
     requestAnimationFrame(this.tick);
   }
 
   pause() {
-    this.sounds.forEach(sound => sound.pause());
-    this.changed();
+    this.tracks.forEach(track => track.pause());
+    this.onChange();
   }
 
   seek(seconds) {
-    this.at = Math.min(Math.max(0, seconds), this.seconds);
-    this.sounds[0].currentTime = this.at;
-    this.gather();
-    this.changed();
+    this.position = Math.min(Math.max(0, seconds), this.seconds);
+    this.tracks[0].currentTime = this.position;
+    this.synchronise();
+    this.onChange();
   }
 
-  // Those who are heard play where the leader is; the others rest.
-  gather() {
-    const leader = this.sounds[0];
-    for (const sound of this.sounds.slice(1)) {
-      if (!this.playing || sound.muted) sound.pause();
+  // Audible tracks play at the position of the leader; muted tracks pause.
+  synchronise() {
+    const leader = this.tracks[0];
+    for (const track of this.tracks.slice(1)) {
+      if (!this.playing || track.muted) track.pause();
       else {
-        if (Math.abs(sound.currentTime - leader.currentTime) > APART) sound.currentTime = leader.currentTime;
-        if (sound.paused) sound.play().catch(() => {});
+        if (Math.abs(track.currentTime - leader.currentTime) > MAX_DRIFT) track.currentTime = leader.currentTime;
+        if (track.paused) track.play().catch(() => {});
       }
     }
   }
 
   tick() {
     if (!this.playing) return;
-    this.at = this.sounds[0].currentTime;
-    this.gather();
-    this.changed();
+    this.position = this.tracks[0].currentTime;
+    this.synchronise();
+    this.onChange();
     requestAnimationFrame(this.tick);
   }
 
   close() {
-    for (const sound of this.sounds) {
-      sound.pause();
-      sound.removeAttribute('src');
-      sound.load();
+    for (const track of this.tracks) {
+      track.pause();
+      track.removeAttribute('src');
+      track.load();
     }
   }
 }

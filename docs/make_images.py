@@ -1,0 +1,78 @@
+"""Make the pictures of README and docs: ``.venv/bin/python docs/make_images.py``.
+
+A conversation of three synthetic speakers is simulated and diarized with the shipped model. Its picture, the
+web page with the same recording and the HTML report of the same run go to ``docs/images``. Needs Chromium and
+the extras ``voices``, ``serve`` and ``browser``.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from separative.cli import main
+
+IMAGES = Path(__file__).parent / "images"
+WIDTHS = {"": 1280, "-phone": 390}
+
+
+def run(*words: object) -> None:
+    assert main([str(word) for word in words]) == 0, words
+
+
+def shoot(page: Page, name: str) -> None:
+    """One screenshot for a desktop and one for a phone."""
+    for suffix, width in WIDTHS.items():
+        page.set_viewport_size({"width": width, "height": 900})
+        page.screenshot(path=IMAGES / f"{name}{suffix}.png", full_page=suffix == "")
+
+
+def make(folder: Path) -> None:
+    run(
+        "corpus",
+        "speak",
+        folder / "speech",
+        "--speakers",
+        6,
+        "--utterances",
+        12,
+        "--dev-speakers",
+        3,
+        "--seed",
+        3,
+    )
+    conversation = ("--speakers", 3, "--minutes", 0.7, "--overlap", 0.2, "--seed", 5, "--out", folder)
+    run("converse", "--corpus", folder / "speech", *conversation)
+    recording = (folder / "0000.wav").rename(folder / "meeting.wav")
+    run("diarize", recording, "--out", folder / "diarized")
+    IMAGES.mkdir(exist_ok=True)
+    (IMAGES / "conversation.png").write_bytes((folder / "diarized" / "meeting.png").read_bytes())
+    words = [sys.executable, "-m", "separative", "serve", str(folder / "gallery"), "--port", "0"]
+    server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        found = re.search(r"http://\S+", server.stderr.readline())
+        assert found is not None
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+            page = browser.new_page()
+            page.goto(found[0])
+            page.set_input_files("#file", recording)
+            page.wait_for_selector("#diarization:not([hidden])", timeout=120_000)
+            shoot(page, "page")
+            page.goto((folder / "diarized" / "meeting.html").as_uri())
+            shoot(page, "report")
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        make(Path(temporary))

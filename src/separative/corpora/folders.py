@@ -1,0 +1,275 @@
+"""Corpora that are folders of audio files: which files count, and what their folders say about speakers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from separative.corpora.manifest import UNKNOWN_SECONDS, Utterance
+from separative.errors import CorpusError
+
+# Names of files that libsndfile reads.
+SUFFIXES = {
+    *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".mp1"),
+    *(".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".voc", ".sf", ".ircam", ".paf"),
+    *(".pvf", ".avr", ".svx", ".8svx"),
+}
+# Names of other files with sound in them, which are counted when they are left out.
+OTHER_MEDIA = {
+    *(".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".aac", ".adts", ".3gp", ".3g2", ".amr", ".awb", ".wma", ".wmv"),
+    *(".asf", ".webm", ".weba", ".mkv", ".mka", ".avi", ".flv", ".mpg", ".mpeg", ".ts", ".ac3", ".dts", ".ape"),
+    *(".wv", ".tta", ".alac", ".spx", ".gsm", ".shn", ".ra", ".rm", ".raw", ".pcm", ".dss", ".ds2"),
+}
+# First bytes of audio files, for files with an unusual name.
+MAGICS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"NIST_1A", b"riff\x2e")
+
+SPLITS = ("train", "dev", "test")
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "devel", "development", "val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+# LibriSpeech: speaker-chapter-number. LibriTTS and Multilingual LibriSpeech: speaker_chapter_number[_number].
+LIBRISPEECH_NAME = re.compile(r"(\d+)(?:-\d+-\d+|_\d+_\d+(?:_\d+)?)")
+VOXCELEB_SPEAKER = re.compile(r"id\d{5}")
+MAX_NAMED = 5
+
+
+def read_folders(root: Path) -> Iterator[Utterance]:
+    """Read a folder with one folder per speaker; the audio files are at any depth below it.
+
+    If every folder is named after a split (train, dev-clean, valid, ...), the folders in it are the speakers.
+
+    >>> _ = Path("mine/ann").mkdir(parents=True), Path("ann.wav").rename("mine/ann/1.wav")
+    >>> [(u.id, u.speaker) for u in read_folders(Path("mine"))]
+    [('ann/1', 'mine/ann')]
+    """
+    root = root.resolve()
+    inner = [path for path in audio_files(root) if path.parent != root]
+    splits = has_splits(root, inner)
+    for path in inner:
+        parts = path.relative_to(root).parts
+        split, speaker = (split_of(parts[0]), parts[1]) if splits else ("", parts[0])
+        name = path.relative_to(root).with_suffix("").as_posix()
+        yield Utterance(
+            name, path, UNKNOWN_SECONDS, f"{root.name}/{speaker}", corpus=root.name, split=split
+        )
+    if not inner:
+        left = left_out(root, ())
+        raise CorpusError(
+            f"{root}: no speech found; expected a folder per speaker with audio files in it"
+            f"{f'; {left}' if left else ''}"
+        )
+
+
+def read_librispeech(root: Path) -> Iterator[Utterance]:
+    """Read ``[subset/]speaker/chapter/speaker-chapter-number.flac``, and LibriTTS, which has ``_`` for ``-``.
+
+    The split is the first word of the subset's name: ``train`` for ``train-clean-100``. Speakers of both have
+    equal names, because they are numbered alike.
+
+    >>> folder = Path("train-clean-100/19/198")
+    >>> folder.mkdir(parents=True)
+    >>> _ = Path("ann.wav").rename(folder / "19-198-0001.wav")
+    >>> [(u.id, u.speaker, u.split) for u in read_librispeech(Path("train-clean-100"))]
+    [('19-198-0001', 'librispeech/19', 'train')]
+    """
+    root = root.resolve()
+    for path in audio_files(root):
+        if not fits_librispeech(path):
+            raise CorpusError(
+                f"{path}: not a LibriSpeech path (speaker/chapter/speaker-chapter-number); try another layout"
+            )
+        speaker = f"librispeech/{path.parents[1].name}"
+        split = next((s for folder in path.parents[2:4] if (s := split_of(folder.name))), "")
+        yield Utterance(path.stem, path, UNKNOWN_SECONDS, speaker, corpus="librispeech", split=split)
+
+
+def read_voxceleb(root: Path) -> Iterator[Utterance]:
+    """Read ``[dev|test/…/]idXXXXX/video/number.wav``; a folder name ``dev`` or ``test`` gives the split.
+
+    >>> folder = Path("dev/wav/id10001/1zcIwhmdeo4")
+    >>> folder.mkdir(parents=True)
+    >>> _ = Path("ann.wav").rename(folder / "00001.wav")
+    >>> [(u.id, u.speaker, u.split) for u in read_voxceleb(Path("dev"))]
+    [('id10001/1zcIwhmdeo4/00001', 'voxceleb/id10001', 'dev')]
+    """
+    root = root.resolve()
+    for path in audio_files(root):
+        speaker = path.parents[1].name
+        if not fits_voxceleb(path):
+            raise CorpusError(f"{path}: not a VoxCeleb path (idXXXXX/video/number.wav); try another layout")
+        split = next((part for part in path.parts[len(root.parent.parts) : -3] if part in SPLITS), "")
+        name = f"{speaker}/{path.parent.name}/{path.stem}"
+        yield Utterance(name, path, UNKNOWN_SECONDS, f"voxceleb/{speaker}", corpus="voxceleb", split=split)
+
+
+def fits_librispeech(path: Path) -> bool:
+    """Return True for a file that is named after the folder of its speaker, as in LibriSpeech.
+
+    >>> fits_librispeech(Path("19/198/19-198-0001.flac")), fits_librispeech(Path("ann/2024-05-01.wav"))
+    (True, False)
+    """
+    match = LIBRISPEECH_NAME.fullmatch(path.stem)
+    return match is not None and len(path.parents) > 2 and path.parents[1].name == match[1]
+
+
+def fits_voxceleb(path: Path) -> bool:
+    """Return True for ``idXXXXX/video/FILE``.
+
+    >>> fits_voxceleb(Path("id10001/1zcIwhmdeo4/00001.wav")), fits_voxceleb(Path("ann/1.wav"))
+    (True, False)
+    """
+    return len(path.parents) > 2 and VOXCELEB_SPEAKER.fullmatch(path.parents[1].name) is not None
+
+
+def detect_folders(root: Path) -> str:
+    """Return the layout of a folder of audio files; it must fit every file.
+
+    Raises:
+        CorpusError: a layout fits most files but not all, or some folders are named after splits.
+
+    >>> detect_folders(Path("speech"))
+    'folders'
+    """
+    root = root.resolve()
+    files = list(audio_files(root))
+    for layout, fits in (("librispeech", fits_librispeech), ("voxceleb", fits_voxceleb)):
+        others = [path for path in files if not fits(path)]
+        if files and not others:
+            return layout
+        if 2 * len(others) < len(files):
+            raise CorpusError(
+                f"{root}: {len(files) - len(others)} of {len(files)} files fit the layout {layout}, but "
+                f"{others[0]} does not; move it away, or pass --layout folders to read a folder per speaker"
+            )
+    tops = sorted({path.relative_to(root).parts[0] for path in files if path.parent != root})
+    named = [name for name in tops if split_of(name)]
+    if len(named) > 1 and not has_splits(root, [path for path in files if path.parent != root]):
+        raise CorpusError(
+            f"{root}: the folders {', '.join(named)} are named after splits, but not all folders are, or they "
+            "have no folder per speaker; pass --layout folders to read each of them as one speaker"
+        )
+    return "folders"
+
+
+def describe(root: Path, layout: str, splits: Iterable[str], speakers: tuple[str, ...]) -> str:
+    """Return a sentence that says how a folder was read.
+
+    >>> describe(Path("mine"), "folders", [""], ("mine/ann", "mine/bob"))
+    'mine: read as folders (a folder per speaker): 2 speakers, ann, bob; --layout chooses another layout'
+    """
+    how = {
+        "folders": "a folder per split, and in it a folder per speaker" if any(splits) else "a folder per speaker",
+        "librispeech": "speaker/chapter/speaker-chapter-number",
+        "voxceleb": "speaker/video/number",
+    }[layout]
+    return (
+        f"{root}: read as {layout} ({how}): {len(speakers)} speakers, {first_names(speakers)}; "
+        "--layout chooses another layout"
+    )
+
+
+def first_names(speakers: tuple[str, ...]) -> str:
+    """Return the names of the first few speakers, without the name of their corpus if they share it.
+
+    >>> first_names(("mine/ann", "mine/bob"))
+    'ann, bob'
+    """
+    prefix = os.path.commonprefix([name.rpartition("/")[0] for name in speakers])
+    shared = prefix and all(name.startswith(f"{prefix}/") for name in speakers)
+    shown = [name.removeprefix(f"{prefix}/") if shared else name for name in speakers[:MAX_NAMED]]
+    return ", ".join(shown) + (", ..." if len(speakers) > MAX_NAMED else "")
+
+
+def split_of(folder: str) -> str:
+    """Return the split that a folder is named after, or an empty string.
+
+    >>> split_of("train-clean-100"), split_of("valid"), split_of("ann")
+    ('train', 'dev', '')
+    """
+    return SPLIT_WORDS.get(re.split(r"[-_. ]", folder.lower())[0], "")
+
+
+def has_splits(root: Path, files: Iterable[Path]) -> bool:
+    """Return True if each file is in a folder of a speaker in a folder that is named after a split.
+
+    >>> has_splits(Path("."), [Path("train/ann/1.wav"), Path("dev/bob/1.wav")])
+    True
+    """
+    parts = [path.relative_to(root).parts for path in files]
+    return bool(parts) and all(len(part) > 2 and split_of(part[0]) for part in parts)
+
+
+def audio_files(folder: Path) -> Iterator[Path]:
+    """Yield all audio files below a folder, sorted, without hidden files and folders.
+
+    Raises:
+        OSError: a folder cannot be listed.
+
+    >>> sorted(path.name for path in audio_files(Path(".")) if path.parent == Path("."))[:2]
+    ['ann-2.wav', 'ann.wav']
+    """
+    for path in _files(folder):
+        suffix = path.suffix.lower()
+        if suffix in SUFFIXES or (suffix == "" and _starts_like_audio(path)):
+            yield path
+
+
+def left_out(root: Path, used: Iterable[Path]) -> str:
+    """Return a phrase that counts the files with sound below a folder that are not used, or an empty string.
+
+    >>> _ = Path("mine/ann").mkdir(parents=True), Path("mine/ann/1.m4a").write_bytes(b"")
+    >>> left_out(Path("mine"), [])
+    '1 file left out: 1 .m4a (convert: ffmpeg -i FILE.m4a FILE.flac)'
+    """
+    root, taken = root.resolve(), set(used)
+    media: Counter[str] = Counter()
+    renamed: Counter[str] = Counter()
+    loose = 0
+    for path in _files(root):
+        suffix = path.suffix.lower()
+        if path in taken:
+            continue
+        if suffix in SUFFIXES or (suffix == "" and _starts_like_audio(path)):
+            loose += 1
+        elif suffix in OTHER_MEDIA:
+            media[suffix] += 1
+        elif _starts_like_audio(path):
+            renamed[suffix] += 1
+    total = loose + media.total() + renamed.total()
+    if not total:
+        return ""
+    parts = [f"{n} {suffix} (convert: ffmpeg -i FILE{suffix} FILE.flac)" for suffix, n in media.most_common()]
+    parts += [f"{n} {suffix} (audio under another name: rename)" for suffix, n in renamed.most_common()]
+    parts += [f"{loose} beside the speakers' folders (move into a folder per speaker)"] if loose else []
+    return f"{total} file{'s' if total > 1 else ''} left out: {', '.join(parts)}"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, sorted, also in linked folders, without hidden files and folders."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        here = Path(parent)
+        # A link to a folder above would be followed for ever.
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and not ((here / name).is_symlink() and here.resolve().is_relative_to((here / name).resolve()))
+        )
+        yield from (here / name for name in sorted(names) if not name.startswith("."))
+
+
+def _starts_like_audio(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(8).startswith(MAGICS)
+    except OSError:
+        return False

@@ -1,0 +1,57 @@
+"""Names that people type: speakers, splits, corpora and utterances.
+
+One name can be typed in several ways that look alike: with blanks around it, or with an accented letter as
+one character or as two. Every name is normalised where it enters the program (manifests, command line,
+galleries, HTTP requests), so that one name is one string from there on.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+# Characters without width: zero-width spaces and joiners, marks of writing direction, the byte order mark.
+_INVISIBLE = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
+_OUTER_BLANKS = re.compile(rf"^[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+$")
+_ALL_BLANKS = re.compile(rf"[\s{_INVISIBLE}]+")
+
+
+def normalise_name(name: str) -> str:
+    r"""Return a name without blanks at its ends, in Unicode form NFC (an accented letter is one character).
+
+    Blanks are spaces, tabs, line ends and characters without width. A name of blanks becomes empty.
+
+    >>> normalise_name(" Ann Lee\t")
+    'Ann Lee'
+    >>> normalise_name("Zoe\u0301") == "Zo\u00e9"
+    True
+    """
+    if name.isascii() and name == name.strip():
+        return name
+    return unicodedata.normalize("NFC", _OUTER_BLANKS.sub("", name))
+
+
+def twin_key(name: str) -> str:
+    """Return a string that is equal for names that look the same but for capital letters and blanks.
+
+    >>> twin_key("Ann Lee") == twin_key("ann  lee") == twin_key("AnnLee")
+    True
+    >>> twin_key("ann") == twin_key("anne")
+    False
+    """
+    return unicodedata.normalize("NFKC", _ALL_BLANKS.sub("", unicodedata.normalize("NFKC", name)).casefold())
+
+
+def near_twins(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the groups of different names that have the same :func:`twin_key`, sorted.
+
+    Such names are probably one name typed in two ways, so a person should look at them.
+
+    >>> near_twins(["bob", "Ann", "ann", "cy", "ann"])
+    [('Ann', 'ann')]
+    """
+    groups: dict[str, set[str]] = {}
+    for name in names:
+        groups.setdefault(twin_key(name), set()).add(name)
+    return sorted(tuple(sorted(group)) for group in groups.values() if len(group) > 1)

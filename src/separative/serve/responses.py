@@ -1,0 +1,340 @@
+"""Response bodies of the HTTP API."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from separative.serve.jobs import JobState
+
+JobKind = Literal["diarize", "separate", "embed", "verify", "add", "find"]
+
+
+def remove_example(schema: dict[str, Any]) -> None:
+    """Remove the example of a docstring from a JSON schema.
+
+    >>> schema = {"description": "A name.\\n\\n>>> example()"}
+    >>> remove_example(schema)
+    >>> schema
+    {'description': 'A name.'}
+    """
+    if "description" in schema:
+        schema["description"] = schema["description"].partition("\n\n>>>")[0]
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra=remove_example)
+
+
+class ErrorOut(_Response):
+    """An error.
+
+    >>> ErrorOut(detail="no such recording").reasons is None
+    True
+    """
+
+    detail: str
+    """What is wrong and what to do."""
+    reasons: list[str] | None = None
+    """Why a recording is not good enough for enrolment."""
+
+
+class RecordingOut(_Response):
+    """An uploaded recording.
+
+    >>> RecordingOut(id="3f2a", name="ann.wav", seconds=3, rate=16000, channels=1, format="WAV").seconds
+    3.0
+    """
+
+    id: str
+    name: str
+    seconds: float
+    rate: int
+    """Sample rate in Hz."""
+    channels: int
+    format: str
+
+
+class CandidateOut(_Response):
+    """An enrolled speaker as a candidate.
+
+    >>> CandidateOut(name="ann", score=0.8, llr=None, probability=None).score
+    0.8
+    """
+
+    name: str
+    score: float
+    """Cosine of the embeddings."""
+    llr: float | None
+    """Log-likelihood ratio in nats; null if the model is not calibrated."""
+    probability: float | None
+    """Probability among all candidates and an unknown speaker; null if the model is not calibrated."""
+
+
+class IdentityOut(_Response):
+    """Identity of a speaker among the enrolled speakers.
+
+    >>> IdentityOut(name=None, unknown_probability=0.9, candidates=[]).name is None
+    True
+    """
+
+    name: str | None
+    """Name of the most probable speaker; null for an unknown speaker."""
+    unknown_probability: float | None
+    """Probability that the speaker is not enrolled; null if the model is not calibrated."""
+    candidates: list[CandidateOut]
+    """Enrolled speakers, the best score first."""
+
+
+class SpeakerOut(_Response):
+    """A speaker of a diarized recording.
+
+    >>> unknown = IdentityOut(name=None, unknown_probability=None, candidates=[])
+    >>> SpeakerOut(name="speaker1", speech_seconds=2, turns=[(0, 2)], identity=unknown, peaks=[0.5]).turns
+    [(0.0, 2.0)]
+    """
+
+    name: str
+    speech_seconds: float
+    turns: list[tuple[float, float]]
+    """Start and end of each turn in seconds."""
+    identity: IdentityOut
+    peaks: list[float]
+    """Peaks of the speaker's waveform in intervals of equal length."""
+
+
+class DiarizeOut(_Response):
+    """Result of a job that diarizes.
+
+    >>> fields = dict(recording="ann.wav", seconds=2, rate=16000, channels=1, damage="", peaks=[])
+    >>> DiarizeOut(speakers=[], **fields).damage
+    ''
+    """
+
+    recording: str
+    seconds: float
+    rate: int
+    """Sample rate of the mixture and of the speakers' waveforms in Hz."""
+    channels: int
+    """Number of channels of the recording."""
+    damage: str
+    """Why the recording could not be read to the end; empty if it could."""
+    peaks: list[float]
+    """Peaks of the mixture's waveform in intervals of equal length."""
+    speakers: list[SpeakerOut]
+
+
+class StreamsOut(_Response):
+    """Audible streams of a recording, as ``separative embed --json`` and ``separate --json`` describe them.
+
+    >>> fields = dict(recording="ann.wav", rate=16000, seconds=2, channels=1, note="")
+    >>> StreamsOut(speakers=[], inaudible_streams=2, **fields).inaudible_streams
+    2
+    """
+
+    recording: str
+    rate: int
+    """Sample rate in Hz."""
+    seconds: float
+    channels: int
+    """Number of channels of the recording."""
+    note: str
+    """A remark on the recording; empty if there is none."""
+    speakers: list[dict[str, Any]]
+    inaudible_streams: int
+
+
+class VerifyOut(_Response):
+    """Result of a job that verifies.
+
+    >>> sides = dict(left_recording=0, left_stream=0, right_recording=0, right_stream=1)
+    >>> VerifyOut(
+    ...     score=0.4, llr=None, probability=None, prior=0.5, same=None, calibrated_on=None, **sides
+    ... ).right_stream
+    1
+    """
+
+    score: float
+    """Largest cosine between a stream on the left and one on the right."""
+    llr: float | None
+    """Log-likelihood ratio in nats; null if the model is not calibrated."""
+    probability: float | None
+    """Probability of the same speaker; null if the model is not calibrated."""
+    prior: float
+    same: bool | None
+    """Decision at the prior; null if the model is not calibrated."""
+    calibrated_on: str | None
+    """Data of the calibration; null if the model is not calibrated."""
+    left_recording: int
+    """Index of the matching recording on the left."""
+    left_stream: int
+    """Index of the matching stream in this recording."""
+    right_recording: int
+    """Index of the matching recording on the right."""
+    right_stream: int
+    """Index of the matching stream in this recording."""
+
+
+class QualityOut(_Response):
+    """Quality of a recording for enrolment.
+
+    >>> QualityOut(speech_seconds=12.5, other_speech=0, clipped=0).speech_seconds
+    12.5
+    """
+
+    speech_seconds: float
+    """Speech of the enrolled speaker in seconds."""
+    other_speech: float
+    """Speech of other speakers, as a share of the speaker's."""
+    clipped: float
+    """Share of clipped samples."""
+
+
+class AddOut(_Response):
+    """Result of a job that enrols a speaker.
+
+    >>> AddOut(name="Ada", recordings=[]).name
+    'Ada'
+    """
+
+    name: str
+    recordings: list[QualityOut]
+
+
+class FoundSpeakerOut(_Response):
+    """A speaker of a recording with their identity.
+
+    >>> unknown = IdentityOut(name=None, unknown_probability=None, candidates=[])
+    >>> FoundSpeakerOut(name="speaker1", speech_seconds=2, identity=unknown).name
+    'speaker1'
+    """
+
+    name: str
+    speech_seconds: float
+    identity: IdentityOut
+
+
+class FindOut(_Response):
+    """Result of a job that identifies the speakers of a recording.
+
+    >>> FindOut(recording="meeting.wav", speakers=[]).speakers
+    []
+    """
+
+    recording: str
+    speakers: list[FoundSpeakerOut]
+
+
+class JobOut(_Response):
+    """State of a job.
+
+    >>> fields = dict(id="3f2a", kind="embed", stage="", progress=0, detail=None, status=None, result=None)
+    >>> JobOut(state="waiting", jobs_ahead=1, **fields).jobs_ahead
+    1
+    """
+
+    id: str
+    kind: JobKind
+    state: JobState
+    stage: str
+    """What the job is doing."""
+    progress: float
+    """Progress from 0 to 1."""
+    jobs_ahead: int
+    """Number of jobs that run before this one."""
+    detail: str | None
+    """Why the job failed; null if it did not."""
+    status: int | None
+    """HTTP status that fits the failure; null if the job did not fail."""
+    result: DiarizeOut | StreamsOut | VerifyOut | AddOut | FindOut | None
+    """Result of a job that is done."""
+
+
+class EnrolledSpeakerOut(_Response):
+    """An enrolled speaker.
+
+    >>> fields = dict(recordings=1, speech_seconds=12, added="2026-05-01T12:00:00+00:00", metadata={})
+    >>> EnrolledSpeakerOut(name="Ada", x=None, y=None, **fields).speech_seconds
+    12.0
+    """
+
+    name: str
+    recordings: int
+    """Number of recordings."""
+    speech_seconds: float
+    """Speech in all recordings together."""
+    added: str
+    """Time of enrolment (UTC)."""
+    metadata: dict[str, Any]
+    x: float | None
+    """Horizontal position on the map; null if the speaker is not on it."""
+    y: float | None
+    """Vertical position on the map; null if the speaker is not on it."""
+
+
+class GalleryOut(_Response):
+    """Enrolled speakers.
+
+    >>> GalleryOut(count=0, speakers=[], explained_variance=0).count
+    0
+    """
+
+    count: int
+    """Number of all enrolled speakers."""
+    speakers: list[EnrolledSpeakerOut]
+    """The first speakers by name."""
+    explained_variance: float
+    """Share of the embeddings' variance that the map shows."""
+
+
+class ModelOut(_Response):
+    """The model of the server.
+
+    >>> ModelOut(sha256="3f2a", parameters=10, rate=16000, streams=2, calibrated_on=None).rate
+    16000
+    """
+
+    sha256: str
+    """Hash of the weights."""
+    parameters: int
+    """Number of parameters."""
+    rate: int
+    """Sample rate in Hz."""
+    streams: int
+    calibrated_on: str | None
+    """Data of the calibration; null if the model is not calibrated."""
+
+
+class LimitsOut(_Response):
+    """Limits of the server.
+
+    >>> limits = LimitsOut(megabytes=200, minutes=60, channels=8, waiting=8, job_minutes=30, keep_minutes=30)
+    >>> limits.keep_minutes
+    30.0
+    """
+
+    megabytes: float
+    """Size of an uploaded recording."""
+    minutes: float
+    """Duration of an uploaded recording."""
+    channels: int
+    """Number of channels of an uploaded recording."""
+    waiting: int
+    """Number of jobs in the queue."""
+    job_minutes: float
+    """Running time of a job."""
+    keep_minutes: float
+    """Time from the last use of a recording or result until it is removed."""
+
+
+class AboutOut(_Response):
+    """The server's version, model and limits.
+
+    >>> sorted(AboutOut.model_fields)
+    ['limits', 'model', 'version']
+    """
+
+    version: str
+    model: ModelOut
+    limits: LimitsOut

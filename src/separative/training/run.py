@@ -1,0 +1,299 @@
+"""One training run: prepare its parts, take steps, validate, save."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from separative.corpora.manifest import Corpus
+from separative.distributed import ProcessGroup, current_process_group
+from separative.errors import LossError, SeparativeError
+from separative.files import remove_stale_files, write_json
+from separative.metrics import information_bound
+from separative.mixtures import Mixer, loader
+from separative.model import Card, SeparativeEncoder, save_model
+from separative.training import checkpoint, machine
+from separative.training.learner import Learner, init_inventory, single_speaker_config
+from separative.training.recipe import Recipe
+from separative.training.run_log import (
+    RECIPE,
+    REPLAY,
+    Clock,
+    NullLog,
+    RunLog,
+    StatusCallback,
+    StopSignal,
+)
+from separative.training.validation import Validation
+from separative.types import Progress
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+log = logging.getLogger(__name__)
+
+# Averages that the progress bar and the model card show.
+SHOWN = ("loss", "csc_attended", "separation_db", "speed")
+
+
+class TrainingRun:
+    """A training run. Call the methods ``prepare_…`` and ``start_clock`` in their order, then :meth:`run`.
+
+    Args:
+        recipe: see :func:`separative.training.load_recipe`.
+        corpus: speech; the split ``train`` is trained on, the split ``dev`` validates.
+        out: folder of the run.
+        cache: folder for decoded audio.
+        origin: what the card says about the model that the run started from.
+
+    Attributes:
+        step: number of finished steps.
+        first_step, minutes_before: step and minutes at which the run resumed; 0 for a new run.
+        metrics: newest averages and validation figures, for the progress bar and the card.
+
+    >>> from separative import load_corpus
+    >>> run = TrainingRun(Recipe(), load_corpus("speech"), Path("run"), cache=Path("cache"))
+    >>> run.step, len(run.speech.speakers)
+    (0, 2)
+    """
+
+    mixer: Mixer
+    validation: Validation | None
+    learner: Learner
+    clock: Clock
+    run_log: RunLog
+
+    def __init__(
+        self, recipe: Recipe, corpus: Corpus, out: Path, cache: Path, origin: Card | None = None
+    ) -> None:
+        self.recipe, self.corpus, self.out, self.cache, self.origin = recipe, corpus, out, cache, origin
+        self.processes = current_process_group()
+        self.speech = corpus.split("train")
+        self.step = self.first_step = 0
+        self.minutes_before = 0.0
+        self.metrics: dict[str, float] = {}
+        self._normal_loss: float | None = None
+
+    # Prepare.
+
+    def prepare_data(self, noise: Corpus | None, progress: Progress | None) -> None:
+        """Decode the corpus and set up mixtures and validation."""
+        first = self.processes.rank == 0
+        if not first:
+            # The first process decodes the corpus; the others wait until the files exist.
+            self.processes.barrier()
+        self.mixer = Mixer(
+            self.speech,
+            self.recipe.mixtures,
+            seed=self.recipe.seed,
+            noise=None if noise is None else noise.split("train"),
+            cache=self.cache,
+            progress=progress,
+        )
+        for reason in self.mixer.store.bad.values():
+            log.warning("skipped: %s", reason)
+        self.validation = None
+        if any(u.split == "dev" for u in self.corpus):
+            self.validation = Validation(self.corpus.split("dev"), self.recipe.mixtures, cache=self.cache)
+        if first:
+            self.processes.barrier()
+
+    def prepare_learner(self, fabric: Fabric, start: SeparativeEncoder | None, resume: bool) -> None:
+        """Build the learner and load the checkpoint to resume from, or the model to start from, if any."""
+        self.learner = Learner(self.recipe, len(self.mixer.identities), fabric)
+        if resume:
+            state = checkpoint.load_checkpoint(
+                self.out / checkpoint.NAME,
+                self.learner.modules,
+                self.learner.optimiser,
+                self.learner.objective.inventory,
+            )
+            self.step = self.first_step = state["step"]
+            self.minutes_before, self.origin = state["minutes"], state.get("origin")
+        elif start is not None:
+            self.learner.start_from(start)
+
+    def start_clock(self, steps: int | None, minutes: float | None) -> None:
+        """Set the limits of the run, by default the steps of the recipe, and start its clock."""
+        if minutes is None and steps is None:
+            steps = self.recipe.run.steps
+        self.clock = Clock(steps, minutes, self.first_step, self.minutes_before)
+
+    def prepare_inventory(self, workers: int, progress: Progress | None) -> None:
+        """Initialise the inventory from crops of single speakers, if the recipe asks for it."""
+        inventory, crops = self.learner.objective.inventory, self.recipe.optimiser.inventory_crops
+        if inventory is not None and crops:
+            config = single_speaker_config(self.recipe.mixtures)
+            mixer = Mixer(self.speech, config, seed=self.recipe.seed + 1, cache=self.cache)
+            init_inventory(
+                self.learner.model, inventory, mixer, crops=crops, workers=workers, progress=progress
+            )
+
+    def prepare_folder(self) -> None:
+        """Create the folder and the log. Everything that can be invalid has been checked before."""
+        if self.processes.rank:
+            self.run_log = NullLog()
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        remove_stale_files(self.out)
+        write_json(self.out / RECIPE, self.recipe.model_dump(mode="json"))
+        self.run_log = RunLog(self.out, self.first_step)
+
+    # Train.
+
+    def run(self, workers: int, progress: StatusCallback | None) -> None:
+        """Take steps until the run is finished or a signal stops it; then save.
+
+        Raises:
+            KeyboardInterrupt: a signal stopped the run.
+        """
+        steps, processes = self.clock.steps, self.processes
+        left = 2**31 if steps is None else max(0, steps - self.first_step)
+        batches = iter(
+            loader(self.mixer, first_step=self.first_step, steps=left, workers=workers, processes=processes)
+        )
+        with StopSignal() as stop, closing(self.run_log), _report_failures(processes, self.out):
+            self._start_speed()
+            # Only the clock of the first process counts, and a signal to any process stops all of them.
+            (elapsed,), _ = processes.agree([self.clock.elapsed], False)
+            self.validated_at = self.saved_at = elapsed
+            while True:
+                own = [self.clock.fraction(self.step), self.clock.elapsed]
+                (fraction, elapsed), stopped = processes.agree(own, stop.requested)
+                if fraction >= 1 or stopped:
+                    break
+                self.validate_or_save_if_due(elapsed)
+                asked = time.monotonic()
+                batch = next(batches)
+                self.waited += time.monotonic() - asked
+                self.run_log.add(self.learner.step(batch, self.step, fraction))
+                self.step += 1
+                if self.step % self.recipe.run.log_every == 0:
+                    self.log_averages()
+                if progress is not None:
+                    progress(self.clock.status(self.step, self.metrics))
+            if not stopped:
+                self.validate()
+            self.save()
+            if stopped:
+                raise KeyboardInterrupt(f"stopped at step {self.step} and saved; resume the run to continue")
+
+    def validate_or_save_if_due(self, elapsed: float) -> None:
+        """Validate and save if the intervals of the recipe have passed, but not before the first step."""
+        if self.step == self.first_step:
+            return
+        if elapsed - self.validated_at >= self.recipe.run.validate_minutes:
+            self.validate()
+            # The time of a validation does not count: it is not part of the speed, and on a busy machine it
+            # could be as long as the interval to the next one.
+            (self.validated_at,), _ = self.processes.agree([self.clock.elapsed], False)
+            self._start_speed()
+        if elapsed - self.saved_at >= self.recipe.run.checkpoint_minutes:
+            self.save()
+            self.saved_at = elapsed
+
+    def _start_speed(self) -> None:
+        """Start measuring the speed: time, steps, and seconds spent waiting for mixtures."""
+        self.waited, self.speed_since, self.speed_step = 0.0, time.monotonic(), self.step
+
+    def log_averages(self) -> None:
+        """Write the averages since the last line to the log, and warn if the loss has grown."""
+        means = self.run_log.averages()
+        seconds = time.monotonic() - self.speed_since
+        mixtures = (self.step - self.speed_step) * self.recipe.mixtures.batch
+        means |= {
+            "speed": mixtures * self.recipe.mixtures.seconds / seconds,
+            "waiting": self.waited / seconds,
+        }
+        inventory = self.learner.objective.inventory
+        if inventory is not None:
+            means["alpha"] = float(inventory.alpha.detach())
+        if "csc_attended" in means:
+            # The bound for training speakers in new mixtures. Targets are uniform over the inventory.
+            entropy = math.log(len(self.mixer.identities))
+            means["mi_train"] = information_bound(means["csc_attended"], entropy)
+        self.run_log.write(self.step, {"minutes": self.clock.elapsed, **means})
+        loss, normal = means["loss"], self._normal_loss
+        if normal is None or loss > normal + max(1.0, abs(normal)):
+            if normal is not None:
+                log.warning(
+                    "step %d: the loss has grown from %.3g to %.3g; optimiser.lr may be too high",
+                    self.step,
+                    normal,
+                    loss,
+                )
+            self._normal_loss = loss
+        self.metrics |= {name: means[name] for name in SHOWN if name in means}
+        self._start_speed()
+
+    # Validate and save.
+
+    def validate(self) -> None:
+        """Validate the running average in the first process, and write the figures to the log."""
+        if self.validation is not None and not self.processes.rank:
+            figures = self.validation(self.learner.average)
+            self.metrics.update(figures)
+            self.run_log.write(self.step, {"minutes": self.clock.elapsed, **figures})
+
+    def save(self) -> None:
+        """Save checkpoint and model."""
+        state = {"step": self.step, "minutes": self.clock.elapsed, "origin": self.origin}
+        learner = self.learner
+        checkpoint.save_checkpoint(
+            self.out / checkpoint.NAME, learner.modules, learner.optimiser, state, learner.objective.inventory
+        )
+        if not self.processes.rank:
+            save_model(learner.average, self.out / "model", **self._card())
+
+    def _card(self) -> Card:
+        """What the card of the saved model says about the run."""
+        recipe, speech = self.recipe, self.speech
+        origin = dict(self.origin or {})
+        earlier_speakers = origin.pop("speakers", [])
+        return {
+            "recipe": recipe.model_dump(mode="json"),
+            "identity": recipe.mixtures.identity,
+            "identities": len(self.mixer.identities),
+            "data": {
+                "corpora": sorted({u.corpus for u in speech}),
+                "speaker_count": len(speech.speakers),
+                # By name, so that the model is never evaluated on them.
+                "speakers": sorted({*speech.speakers, *earlier_speakers}),
+                "hours": round(sum(u.seconds for u in speech) / 3600, 3),
+            },
+            "training": {
+                "steps": self.step,
+                "minutes": round(self.clock.elapsed, 2),
+                "mixture_seconds": self.step * recipe.mixtures.batch * recipe.mixtures.seconds,
+                "machine": machine.describe(),
+                **({"from": origin} if origin else {}),
+            },
+            "metrics": {k: round(v, 4) for k, v in self.metrics.items() if k.startswith("valid/")},
+        }
+
+
+@contextmanager
+def _report_failures(processes: ProcessGroup, out: Path) -> Iterator[None]:
+    """Write ``replay.json`` if a loss is not finite; say what to do if the other processes are gone."""
+    try:
+        yield
+    except LossError as error:
+        # Each process has its own mixtures and writes its own file.
+        name = REPLAY if processes.world_size == 1 else f"{processes.rank}-{REPLAY}"
+        write_json(out / name, {"step": error.step, "items": error.items})
+        raise
+    except RuntimeError as error:
+        if processes.world_size == 1:
+            raise
+        message = (
+            f"process {processes.rank} of {processes.world_size} lost the connection to the others "
+            f"({str(error).splitlines()[0]}); the last checkpoint is intact: resume the run in {out}"
+        )
+        # Log it at once, because a launcher may kill this process before the error is shown.
+        log.error(message)
+        raise SeparativeError(message) from error

@@ -1,0 +1,80 @@
+"""The command calibrate, and the output of verify after it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_helpers import Run
+
+from separative import load_model, update_card, verify
+
+
+@pytest.fixture
+def model(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run's model, so that the run itself stays uncalibrated."""
+    return Path(shutil.copytree(run / "model", tmp_path / "model"))
+
+
+def test_calibrate_writes_the_card_that_verify_reads(
+    cli: Run, speech: Path, other_speakers: Path, model: Path
+) -> None:
+    one, two = speech / "speaker0" / "0.flac", speech / "speaker1" / "0.flac"
+    weights = (model / "model.safetensors").read_bytes()
+    before = json.loads((model / "model.json").read_text())
+    said = cli("verify", one, two, "--model", model).out
+    assert f"'separative calibrate {model}'" in said
+    options = ("--corpus", other_speakers, "--seconds", 1, "--folds", 3)
+    done = cli("calibrate", model, *options)
+    assert done.code == 0, done.err
+    assert "on held-out speakers Cllr " in done.out
+    after = json.loads((model / "model.json").read_text())
+    record = after.pop("calibration")
+    assert after == before and (model / "model.safetensors").read_bytes() == weights
+    assert json.loads(cli("calibrate", model, *options, "--json").out) == record
+
+    found = verify(load_model(model), one, two, prior=0.1)
+    assert found.llr == pytest.approx(record["scale"] * found.score + record["offset"])
+    said = cli("verify", one, two, "--model", model, "--prior", 0.1).out
+    assert f"probability {found.probability:.4g}\n" in said
+    assert f"{found.llr:+.2f} nats; prior 0.1; calibrated on clean, overlap0; 1 s a side; 6 speakers" in said
+
+
+def test_the_prior_changes_the_decision(cli: Run, speech: Path, model: Path) -> None:
+    one = speech / "speaker0" / "0.flac"
+    fixed = {"scale": 1.0, "conditions": ["clean"], "seconds": 4.0, "speakers": 9}
+    # A recording scores 1 against itself.
+    for offset, words in ((1.0, "the same speaker: probability 0.8808"), (-3.0, "different speakers")):
+        update_card(model, calibration=fixed | {"offset": offset})
+        assert words in cli("verify", one, one, "--model", model).out
+
+
+def test_a_side_may_have_several_recordings(cli: Run, speech: Path, model: Path) -> None:
+    one, two, three = (speech / "speaker0" / f"{n}.flac" for n in range(3))
+    done = cli("verify", "--left", one, "--left", two, "--right", three, "--model", model, "--json")
+    said = json.loads(done.out)
+    assert said["left"] == [str(one), str(two)] and said["right"] == [str(three)]
+    found = verify(load_model(model), [one, two], three)
+    assert (said["score"], said["left_recording"]) == (pytest.approx(found.score), found.left_recording)
+
+
+def test_verify_requires_two_sides(cli: Run, speech: Path, model: Path) -> None:
+    one = speech / "speaker0" / "0.flac"
+    for sides in ((), (one,), (one, one, one), ("--left", one), (one, one, "--left", one, "--right", one)):
+        done = cli("verify", *sides, "--model", model)
+        assert (done.code, done.out) == (2, "")
+        assert "verify takes two recordings, or --left and --right" in done.err
+
+
+def test_a_failed_calibration_leaves_the_card_unchanged(cli: Run, speech: Path, model: Path) -> None:
+    card = (model / "model.json").read_bytes()
+    common = ("calibrate", model, "--corpus", speech, "--seconds", 1)
+    for options, words in (
+        (("--prior", 1), "between 0 and 1"),
+        (("--conditions", "overlap1"), "'overlap1'"),
+        (("--enrol", "noise5"), "noise"),
+    ):
+        done = cli(*common, *options)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert words in done.err
+    assert (model / "model.json").read_bytes() == card
