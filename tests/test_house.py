@@ -167,6 +167,9 @@ def public_definitions() -> Iterator[tuple[str, str]]:
         if room_of(path) in ("cli", "__main__"):
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            # A Protocol has no instances to show.
+            if isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases):
+                continue
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 yield f"{path.relative_to(ROOT)}: {node.name}", ast.get_docstring(node) or ""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from separative import audio
 from separative.corpora import Corpus, synthesize_corpus
+from separative.distributed import SINGLE_PROCESS
 from separative.evaluation import evaluate, si_sdr_improvement
 from separative.files import new_folder
 from separative.inference import separate
@@ -70,7 +71,8 @@ def demo(
     """
     from separative.model import load_model
     from separative.training import load_recipe, train
-    from separative.training.checkpoint import NAME
+    from separative.training.checkpoint import has_checkpoint
+    from separative.training.folder import lock_folder
 
     out = Path(out)
     if not (out / CORPUS).is_dir():
@@ -86,8 +88,12 @@ def demo(
         progress=synthesis_progress,
     )
     # Results are written last, so a run without results was interrupted.
-    resume = (out / RUN / NAME).is_file() and not (out / RESULTS).exists()
-    for stale in (RESULTS, SAMPLE) if resume else (RUN, RESULTS, SAMPLE):
+    resume = has_checkpoint(out / RUN) and not (out / RESULTS).exists()
+    if not resume:
+        # The lock refuses to remove a run that another demonstration trains.
+        with lock_folder(out / RUN, SINGLE_PROCESS):
+            shutil.rmtree(out / RUN)
+    for stale in (RESULTS, SAMPLE):
         shutil.rmtree(out / stale, ignore_errors=True)
     train(
         recipe,

@@ -6,24 +6,37 @@ Every message is one sentence that names the file or the key, and the valid choi
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
+# A word of a message that is longer is a value from a damaged file.
+LONGEST_WORD = 500
+
 
 class SeparativeError(ValueError):
     r"""Base class of all errors that a user can cause and correct.
 
     ``str()`` gives one printable line: control characters, which a quoted file may contain, become spaces.
+    The middle of a very long word, which comes from a damaged file, is left out.
+    Bytes of a file name that are not UTF-8 become the replacement character.
 
     >>> str(SeparativeError("speech.csv:\nno column 'path'"))
     "speech.csv: no column 'path'"
     """
 
     def __str__(self) -> str:
-        return "".join(c if c.isprintable() else " " for c in super().__str__())
+        text = "".join(map(_printable, super().__str__()[: 100 * LONGEST_WORD]))
+        return re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:100]}...{word[0][-20:]}", text)
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return "\ufffd" if "\ud800" <= character <= "\udfff" else " "
 
 
 class AudioError(SeparativeError):
@@ -71,6 +84,24 @@ class GalleryError(SeparativeError):
 
     >>> issubclass(UnknownSpeakerError, GalleryError) and issubclass(NotEnrolledError, GalleryError)
     True
+    """
+
+
+class GalleryBusyError(GalleryError):
+    """Another process or thread is using the gallery; nothing was changed, and a later attempt may succeed.
+
+    >>> raise GalleryBusyError("cannot write gallery.sqlite; nothing was changed (database is locked)")
+    Traceback (most recent call last):
+    separative.errors.GalleryBusyError: cannot write gallery.sqlite; nothing was changed (database is locked)
+    """
+
+
+class GalleryDamagedError(GalleryError):
+    """The file of a gallery is damaged; the message names it.
+
+    >>> raise GalleryDamagedError("voices/gallery.sqlite is damaged (checksum mismatch)")
+    Traceback (most recent call last):
+    separative.errors.GalleryDamagedError: voices/gallery.sqlite is damaged (checksum mismatch)
     """
 
 

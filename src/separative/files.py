@@ -20,9 +20,10 @@ from separative.errors import SeparativeError
 MAX_JSON_BYTES = 16 << 20
 MAX_LINE_BYTES = 4 << 20
 MAX_TEXT_BYTES = 1 << 30
+MAX_EMPTY_LINES = 1_000_000
 # Manifests compress to about 1/20. Deflate reaches 1/1000, for content that repeats.
 MAX_GZIP_RATIO = 200
-GZIP_SLACK_BYTES = 64 << 20
+GZIP_SLACK_BYTES = 8 << 20
 
 
 @contextmanager
@@ -100,6 +101,21 @@ def replace_file(path: str | Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder to the disk, so that new and renamed files are there after a power failure.
+
+    >>> sync_folder(Path("speech"))
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return  # Windows does not open folders.
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: str | Path, record: Any) -> None:
@@ -183,15 +199,16 @@ def iterate_lines(path: str | Path, error: type[SeparativeError] = SeparativeErr
         error: class of the exception.
 
     Raises:
-        SeparativeError: the file cannot be opened, read or decompressed, is not UTF-8, has a line over 4 MiB,
-            or decompresses to over 200 times its size.
+        SeparativeError: the file cannot be opened, read or decompressed, is not UTF-8, has a line over 4 MiB
+            or a million empty lines, or decompresses to over 200 times its size.
 
     >>> replace_file("names.txt", b"ann\\r\\nbob\\n")
     >>> list(iterate_lines("names.txt"))
     ['ann', 'bob']
     """
     path = Path(path)
-    number = 0
+    number = empty = size = 0
+    limit = GZIP_SLACK_BYTES
     with ExitStack() as opened:
         try:
             stored = opened.enter_context(open_binary(path))
@@ -201,18 +218,22 @@ def iterate_lines(path: str | Path, error: type[SeparativeError] = SeparativeErr
         # fsspec raises ImportError if the package for a scheme is missing, ValueError for an unknown scheme.
         except (OSError, ImportError, ValueError) as cause:
             raise error(f"{path}: cannot be opened ({cause})") from cause
-        size = 0
         try:
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 size += len(line)
                 if len(line) > MAX_LINE_BYTES:
                     raise error(f"{path}, line {number}: longer than {MAX_LINE_BYTES >> 20} MiB")
-                if file is not stored and size > MAX_GZIP_RATIO * stored.tell() + GZIP_SLACK_BYTES:
-                    raise error(
-                        f"{path}, line {number}: decompresses to over {MAX_GZIP_RATIO} times its size; "
-                        "if it is not a mistake, decompress it with gunzip first"
-                    )
+                empty = empty + 1 if line.isspace() else 0
+                if empty > MAX_EMPTY_LINES:
+                    raise error(f"{path}, line {number}: over a million empty lines")
+                if file is not stored and size > limit:
+                    limit = MAX_GZIP_RATIO * stored.tell() + GZIP_SLACK_BYTES
+                    if size > limit:
+                        raise error(
+                            f"{path}, line {number}: decompresses to over {MAX_GZIP_RATIO} times its size; "
+                            "if it is not a mistake, decompress it with gunzip first"
+                        )
                 if number == 1:
                     line = line.removeprefix(codecs.BOM_UTF8)
                 # Old programs end lines with a carriage return alone.

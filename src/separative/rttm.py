@@ -106,7 +106,8 @@ def write_rttm(path: str | Path, recording: str, turns: Iterable[Turn]) -> None:
         f" {'_'.join(turn.speaker.split())} <NA> <NA>\n"
         for turn in turns
     ]
-    replace_file(path, "".join(lines).encode())
+    # A file name need not be UTF-8; RTTM is.
+    replace_file(path, "".join(lines).encode(errors="replace"))
 
 
 def read_rttm(path: str | Path) -> dict[str, list[Turn]]:

@@ -149,7 +149,7 @@ def test_channels_are_combined_by_the_policy(cli: Run, run: Path, tmp_path: Path
     soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), RATE)
     done = cli("embed", tmp_path / "stereo.wav", "--model", run)
     assert done.code == 0
-    assert done.err == f"separative: {tmp_path / 'stereo.wav'}: the mean of 2 channels is used\n"
+    assert done.err == f"separative: {tmp_path / 'stereo.wav'}: using the mean of 2 channels\n"
 
 
 def test_info_shows_models_recipes_audio_files_and_versions(
@@ -172,9 +172,11 @@ def test_embed_writes_a_whole_corpus(cli: Run, run: Path, speech: Path, tmp_path
     table = parquet.read_table(tmp_path / "out" / "part-000000.parquet")
     assert set(table["id"].to_pylist()) <= {u.id for u in load_corpus(speech)}
     assert cli("embed", "--corpus", speech, "--model", run).err == (
-        "separative: embed --corpus needs --out: a folder for Parquet files\n"
+        "separative: embed --corpus needs --out FOLDER for the Parquet files\n"
     )
-    assert cli("embed", "--model", run).err == "separative: embed takes sound files, or --corpus\n"
+    assert cli("embed", "--model", run).err == (
+        "separative: pass audio files to embed, or a corpus with --corpus\n"
+    )
 
 
 def test_report_makes_a_page_of_a_run_and_of_its_results(
@@ -185,4 +187,4 @@ def test_report_makes_a_page_of_a_run_and_of_its_results(
     page = (tmp_path / "run.html").read_text()
     assert "Training" in page and page.count("<audio") == 5
     done = cli("report", tmp_path)
-    assert done.code == 2 and "neither a run (log.jsonl) nor results (results.json) there" in done.err
+    assert done.code == 2 and "found neither a run (log.jsonl) nor results (results.json)" in done.err

@@ -99,6 +99,7 @@ def test_speakers_are_ordered_by_their_turns_not_by_windows(model) -> None:
         query_WCE,
         np.zeros((0, model.config.embedding), np.float32),
         np.zeros(0, np.float32),
+        np.zeros((5, grid.window), np.float32),
         grid.hop * 6 * grid.segment - grid.lead,
     )
     speakers, label_WC = assign_speakers(model, windows, speakers=2)
@@ -198,6 +199,6 @@ def test_active_only_mutes_waveforms_outside_turns(model, record, tmp_path) -> N
     part_N, _ = audio.read(write_speakers(model, diarization, tmp_path / "part", active_only=True)[0])
     np.testing.assert_array_equal(part_N[RATE : 2 * RATE], whole_N[RATE : 2 * RATE])
     # The waveform fades in up to half a segment before the turn.
-    margin = round((diarization.segment_seconds / 2 + 0.025) * RATE)
+    margin = round(diarization.windows.grid.segment / 2 + 0.025 * RATE)
     assert part_N[RATE - margin // 2 : RATE].any()
     assert not part_N[: RATE - margin].any() and not part_N[2 * RATE + margin :].any()

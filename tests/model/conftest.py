@@ -1,12 +1,13 @@
 """Small encoders of every kind, with weights as after training, and mixtures."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from separative.model import EncoderConfig, SeparativeEncoder
+from separative.model import EncoderConfig, SeparativeEncoder, save_model
 
 RATE = 8000
 KINDS = [(front, trunk) for front in ("stft", "conv") for trunk in ("conv", "recurrent")]
@@ -53,3 +54,11 @@ def talk() -> Callable[..., Tensor]:
         return 0.1 * wave * (time * (1 + 5 * torch.rand(batch, 1, generator=generator))).sin()
 
     return draw
+
+
+@pytest.fixture
+def folder(make: Callable[..., SeparativeEncoder], tmp_path: Path) -> Path:
+    """A saved model."""
+    return save_model(
+        make(), tmp_path / "run" / "model", identity="speaker", metrics={"valid/eer_clean": 7.5}
+    )

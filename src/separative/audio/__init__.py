@@ -5,6 +5,7 @@ from separative.audio.encode import write, writer
 from separative.audio.files import AudioInfo, Channels, info, read, stream
 from separative.audio.streams import is_complete, remark
 from separative.audio.waves import (
+    PhaseCheck,
     Resampler,
     adaptive_speech_threshold,
     level_db,
@@ -16,6 +17,7 @@ from separative.audio.waves import (
 __all__ = [
     "AudioInfo",
     "Channels",
+    "PhaseCheck",
     "Resampler",
     "adaptive_speech_threshold",
     "file_bytes",

@@ -213,10 +213,10 @@ def _mp3(file: BinaryIO, size: int) -> Contents:
     starts: list[int] = []
     at = 0
     while len(starts) <= MAX_LINKS:
-        start = at
         head = _read(file, at, 10)
         if head[:3] == b"TAG":  # 128 bytes of tags at the end of a file.
             at, head = at + 128, _read(file, at + 128, 10)
+        start = at
         if head[:3] == b"ID3" and len(head) == 10:
             shifts = (21, 14, 7, 0)
             at += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], shifts, strict=True))

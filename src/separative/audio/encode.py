@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 from scipy.io import wavfile
 
+from separative.audio.streams import native_name
 from separative.errors import AudioError, choose
 from separative.files import atomic_path
 from separative.types import Wave
@@ -73,7 +74,7 @@ def write(path: str | Path, wave: Wave, rate: int, *, subtype: str | None = None
                 dtype = np.float32 if subtype == "FLOAT" else np.float64
                 wavfile.write(temporary, rate, wave.T.astype(dtype))
             else:
-                soundfile.write(temporary, wave.T, rate, format=container, subtype=subtype)
+                soundfile.write(native_name(temporary), wave.T, rate, format=container, subtype=subtype)
     except soundfile.LibsndfileError as error:
         raise _write_error(path, error) from error
 
@@ -114,7 +115,7 @@ def writer(path: str | Path, rate: int) -> Iterator[Callable[[Wave], None]]:
     try:
         with (
             atomic_path(path) as temporary,
-            soundfile.SoundFile(temporary, "w", rate, 1, subtype, format=container) as file,
+            soundfile.SoundFile(native_name(temporary), "w", rate, 1, subtype, format=container) as file,
         ):
             yield write_block
     except soundfile.LibsndfileError as error:

@@ -201,10 +201,13 @@ def stream(
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
     """Open for reading; any error while the file is open becomes an AudioError that names it."""
-    exists = path.is_file()
+    try:
+        exists = path.is_file()
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
     data = None if exists else archived_bytes(path)
     if data is None and not exists:
-        raise AudioError(f"{path}: {'is a folder, not an audio file' if path.is_dir() else 'no such file'}")
+        raise AudioError(f"{path}: {_why_not_a_file(path)}")
     try:
         with ExitStack() as opened:
             file = open_streams(path, data, opened)
@@ -215,6 +218,17 @@ def _open(path: Path) -> Iterator[Any]:
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
         reason = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
         raise AudioError(f"{path}: not readable as WAV, FLAC, OGG or MP3 audio ({reason})") from error
+
+
+def _why_not_a_file(path: Path) -> str:
+    if path.is_dir():
+        return "is a folder, not an audio file"
+    if path.exists():
+        # Decoders move back and forth in a file, which a pipe or a terminal cannot do.
+        return "is a pipe or a device, not a file; save the audio to a file first and pass that"
+    if str(path) == "-":
+        return "standard input is not read here; save the audio to a file first and pass that"
+    return "no such file"
 
 
 def _check_request(

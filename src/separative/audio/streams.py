@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import ExitStack
 from functools import lru_cache
 from io import SEEK_END, BytesIO
@@ -113,6 +114,15 @@ class _Joined:
         self.parts[self.current].seek(frame)
 
 
+def native_name(path: Path) -> str | bytes:
+    """Return a file name as the system stores it: it need not be UTF-8, except on Windows.
+
+    >>> native_name(Path("ann.wav"))
+    b'ann.wav'
+    """
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 def open_streams(path: Path, data: bytes | None, opened: ExitStack) -> Any:
     """Open a file, or its bytes, for decoding; what is wrong with it although it can be read is logged.
 
@@ -132,7 +142,7 @@ def open_streams(path: Path, data: bytes | None, opened: ExitStack) -> Any:
     if contents.remark:
         warn_once(path, contents.remark)
     if not contents.patches and not contents.links:
-        return opened.enter_context(_SoundFile(str(path) if data is None else BytesIO(data)))
+        return opened.enter_context(_SoundFile(native_name(path) if data is None else BytesIO(data)))
     raw: Any = opened.enter_context(path.open("rb") if data is None else BytesIO(data))
     size = raw.seek(0, SEEK_END)
     ranges = contents.links or ((0, size),)

@@ -10,13 +10,13 @@ from pathlib import Path
 import yaml
 
 from separative.benchmark.commands import Commands
-from separative.benchmark.folder import Record, ResultsFolder
-from separative.benchmark.plan import Plan
+from separative.benchmark.folder import DataFile, Record, ResultsFolder, read_record
+from separative.benchmark.plan import Plan, parse_plan
 from separative.corpora import Corpus
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import TrialList, build_trials
 from separative.files import read_json, replace_file
-from separative.training.recipe import parse_recipe
+from separative.training.recipe import parse_recipe, read_yaml
 
 # Keys that may change between runs in one results folder: they affect only the page and the intervals.
 FREE = {"plan": ("name", "rows"), "trials": ("resamples",), "row": ("group", "candidates")}
@@ -104,12 +104,15 @@ def write_plan(plan: Plan, folder: ResultsFolder) -> None:
 def read_plan(folder: ResultsFolder) -> Plan:
     """Read the plan of a results folder.
 
+    Raises:
+        RecipeError: the file is not YAML, or has an unknown key or an invalid value.
+
     >>> from separative.benchmark.plan import load_plan
     >>> write_plan(load_plan("quick"), ResultsFolder(Path("results")))
     >>> read_plan(ResultsFolder(Path("results"))).name
     'quick'
     """
-    return Plan.model_validate(yaml.safe_load(folder.plan.read_text(encoding="utf-8")))
+    return parse_plan(read_yaml(folder.plan, "plan"), str(folder.plan))
 
 
 def load_trials(
@@ -179,6 +182,6 @@ def describe_data(
         part = speech.split(split)
         hours = sum(u.seconds for u in part) / 3600
         record[split] = {"speakers": len(part.speakers), "utterances": len(part), "hours": round(hours, 2)}
-    if folder.data.is_file() and read_json(folder.data)["sha256"] != record["sha256"]:
+    if folder.data.is_file() and read_record(folder.data, DataFile)["sha256"] != record["sha256"]:
         raise CorpusError(f"{folder.root} was made with another corpus or noise; name a new folder")
     return record

@@ -13,7 +13,7 @@ from separative.benchmark.plan import PEER_PYTHON, ROW, Plan, RowPlan, systems_f
 from separative.errors import RecipeError
 from separative.files import write_json
 from separative.training import Recipe, load_recipe
-from separative.training.checkpoint import NAME as CHECKPOINT
+from separative.training.checkpoint import has_checkpoint
 from separative.training.recipe import parse_recipe
 
 
@@ -86,7 +86,7 @@ class Commands:
         words += ["--recipe", row_folder.recipe, "--out", row_folder.model]
         words += ["--corpus", self.corpus, *(["--noise", self.noise] if self.noise else [])]
         words += ["--threads", self.threads, "--cache", self.cache]
-        if (row_folder.model / CHECKPOINT).is_file():
+        if has_checkpoint(row_folder.model):
             words.append("--resume")
         else:
             # Without a checkpoint, an earlier attempt cannot be resumed.

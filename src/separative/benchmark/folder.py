@@ -8,13 +8,107 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from separative.benchmark.plan import RowPlan
-from separative.errors import SeparativeError
+from separative.errors import SeparativeError, validation_message
 from separative.evaluation import CollectedOutputs
 from separative.files import read_json, write_json
 
 Record = dict[str, Any]
 """Content of a JSON file."""
+
+
+class FileRecord(BaseModel):
+    """Content of a file of a results folder; subclasses declare the keys that the package reads.
+
+    Missing numbers are allowed: not every row has them all.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class CollectedFile(FileRecord):
+    """``collected.json``, see :attr:`RowFolder.collected`."""
+
+    outputs: dict[str, str]
+    real_time_factor: float | None = None
+
+
+class TrainedFile(FileRecord):
+    """``trained.json``, see :attr:`RowFolder.trained`."""
+
+    mixture_seconds: float | None = None
+    minutes: float | None = None
+    lr: float | None = None
+    loss: float | None = None
+    parameters: int | None = None
+
+
+class TriedRate(FileRecord):
+    """One learning rate in ``choice.json``."""
+
+    lr: float
+    mean: float
+
+
+class ChoiceFile(FileRecord):
+    """``choice.json``, see :attr:`RowFolder.choice`."""
+
+    lr: float
+    tried: list[TriedRate] = []
+
+
+class CostFile(FileRecord):
+    """``cost.json``, see :attr:`RowFolder.cost`."""
+
+    parameters: int | None = None
+    multiply_adds_per_second: float | None = None
+    real_time_factor: float | None = None
+    peak_memory_mb: float | None = None
+
+
+class JobFile(FileRecord):
+    """``job.json``, see :attr:`RowFolder.job`."""
+
+    architecture: dict[str, Any] = {}
+
+
+class SplitFacts(FileRecord):
+    """Size of a split in ``data.json``."""
+
+    speakers: int
+    utterances: int
+    hours: float
+
+
+class DataFile(FileRecord):
+    """``data.json``, see :attr:`ResultsFolder.data`."""
+
+    sha256: str
+    command: list[str]
+    train: SplitFacts
+
+
+def read_record(path: Path, kind: type[FileRecord]) -> Record:
+    """Read a JSON file of a results folder and check the keys that the package reads.
+
+    Raises:
+        SeparativeError: the file is missing or damaged, or a key has an invalid value.
+
+    >>> write_json("choice.json", {"lr": "high"})
+    >>> read_record(Path("choice.json"), ChoiceFile)
+    Traceback (most recent call last):
+    separative.errors.SeparativeError: choice.json is damaged: 'lr': Input should be a valid number; ...
+    """
+    record: Record = read_json(path)
+    try:
+        kind.model_validate(record)
+    except ValidationError as error:
+        raise SeparativeError(
+            f"{path} is damaged: {validation_message(error, kind)}; delete it and run the benchmark again"
+        ) from error
+    return record
 
 
 @dataclass(frozen=True)
@@ -79,7 +173,8 @@ class RowFolder:
 
     def output_files(self) -> dict[str, Path]:
         """Files of the collected outputs by row name."""
-        return {name: self.folder / file for name, file in read_json(self.collected)["outputs"].items()}
+        outputs = read_record(self.collected, CollectedFile)["outputs"]
+        return {name: self.folder / file for name, file in outputs.items()}
 
     def load_outputs(self) -> dict[str, CollectedOutputs]:
         """Load what :meth:`save_outputs` saved."""

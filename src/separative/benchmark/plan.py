@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from separative.errors import RecipeError, choose, validation_message
 from separative.evaluation import CONDITIONS
 from separative.evaluation.conditions import parse_condition
-from separative.training.recipe import read_yaml
+from separative.training.recipe import MAX_SEED, read_yaml
 
+# Three thousand years: a limit against damaged files.
+MAX_SECONDS = 1e11
 PEER_PYTHON = "peer_python"
 # Placeholders allowed in the commands of a row. {list} and {out} are filled in for each batch of recordings,
 # the others once.
@@ -35,7 +37,7 @@ class BaseRecipe(BaseModel):
     'small'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     recipe: str = "small"
     set: tuple[str, ...] = ()
@@ -55,11 +57,11 @@ class RateGrid(BaseModel):
     ('clean', 'overlap0')
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    lr: tuple[float, ...] = Field(min_length=1)
-    mixture_seconds: float = Field(gt=0)
-    conditions: tuple[str, ...] = Field(default=("clean", "overlap0"), min_length=1)
+    lr: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1, max_length=100)
+    mixture_seconds: float = Field(gt=0, le=MAX_SECONDS)
+    conditions: tuple[str, ...] = Field(default=("clean", "overlap0"), min_length=1, max_length=1000)
 
 
 class TrialPlan(BaseModel):
@@ -69,14 +71,14 @@ class TrialPlan(BaseModel):
     'clean'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    conditions: tuple[str, ...] = Field(default=tuple(CONDITIONS), min_length=1)
+    conditions: tuple[str, ...] = Field(default=tuple(CONDITIONS), min_length=1, max_length=1000)
     enrol: str = "clean"
-    seconds: float = Field(default=4.0, ge=0.5)
-    enrolments: int = Field(default=2, ge=1)
-    tests: int = Field(default=3, ge=1)
-    resamples: int = Field(default=500, ge=10)
+    seconds: float = Field(default=4.0, ge=0.5, le=600)
+    enrolments: int = Field(default=2, ge=1, le=1000)
+    tests: int = Field(default=3, ge=1, le=1000)
+    resamples: int = Field(default=500, ge=10, le=1_000_000)
     list: Path | None = None
 
 
@@ -101,9 +103,9 @@ class RowPlan(BaseModel):
     'ecapa-tdnn-clean'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=200)
     group: Literal["ours", "ablation", "objective", "system"]
     set: tuple[str, ...] = ()
     grid: bool = False
@@ -112,7 +114,7 @@ class RowPlan(BaseModel):
     builtin: Literal["mfcc", "untrained"] | None = None
     train: tuple[str, ...] | None = None
     embed: tuple[str, ...] | None = None
-    rate: int = Field(default=16000, ge=4000)
+    rate: int = Field(default=16000, ge=4000, le=96000)
     candidates: Literal["active", "all"] = "active"
 
     @property
@@ -193,16 +195,16 @@ class Plan(BaseModel):
     ['CSC', 'no cross-attention']
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     split: str = "dev"
     base: BaseRecipe = BaseRecipe()
-    mixture_seconds: float = Field(gt=0)
+    mixture_seconds: float = Field(gt=0, le=MAX_SECONDS)
     grid: RateGrid | None = None
     trials: TrialPlan = TrialPlan()
-    rows: tuple[RowPlan, ...] = Field(min_length=1)
+    rows: tuple[RowPlan, ...] = Field(min_length=1, max_length=200)
 
     @property
     def by_name(self) -> dict[str, RowPlan]:
@@ -225,18 +227,21 @@ class Plan(BaseModel):
             for name in row.model_rows:
                 trained = [other.name for other in self.rows if other.is_trained]
                 choose(name, trained, f"trained row in a command of row '{row.name}'")
+        checked: set[str] = set()
         for row in self.rows:
-            self._check_acyclic(row, ())
+            self._check_acyclic(row, (), checked)
         on_grid = self.grid.conditions if self.grid else ()
         for name in (*self.trials.conditions, self.trials.enrol, *on_grid):
             parse_condition(name)
         return self
 
-    def _check_acyclic(self, row: RowPlan, before: tuple[str, ...]) -> None:
+    def _check_acyclic(self, row: RowPlan, before: tuple[str, ...], checked: set[str]) -> None:
         if row.name in before:
             raise ValueError(f"rows require one another in a cycle: {' → '.join((*before, row.name))}")
         for name in row.model_rows:
-            self._check_acyclic(self.by_name[name], (*before, row.name))
+            if name not in checked:
+                self._check_acyclic(self.by_name[name], (*before, row.name), checked)
+        checked.add(row.name)
 
 
 def systems_folder() -> Path:
@@ -270,11 +275,31 @@ def load_plan(name: str | Path) -> Plan:
     """
     content = _read(name)
     if "extends" in content:
-        content = _read(content.pop("extends")) | content
+        extended = content.pop("extends")
+        if not isinstance(extended, str):
+            raise RecipeError(f"plan '{name}': 'extends' must be the name or the file of another plan")
+        content = _read(extended) | content
+    return parse_plan(content, f"plan '{name}'")
+
+
+def parse_plan(content: dict[str, Any], where: str) -> Plan:
+    """Validate the content of a plan.
+
+    Args:
+        content: sections and keys.
+        where: name of the source, for error messages.
+
+    Raises:
+        RecipeError: an unknown key or an invalid value; the message names the key and its source.
+
+    >>> parse_plan({"name": "mine", "row": []}, "mine.yaml")
+    Traceback (most recent call last):
+    separative.errors.RecipeError: mine.yaml: ...
+    """
     try:
         return Plan.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"plan '{name}': {validation_message(error, Plan)}") from error
+        raise RecipeError(f"{where}: {validation_message(error, Plan)}") from error
 
 
 def _read(name: str | Path) -> dict[str, Any]:

@@ -12,17 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from separative.benchmark.checks import read_plan
 from separative.benchmark.cost import cost
-from separative.benchmark.folder import Record, ResultsFolder, RowFolder
+from separative.benchmark.folder import (
+    ChoiceFile,
+    CollectedFile,
+    CostFile,
+    DataFile,
+    FileRecord,
+    JobFile,
+    Record,
+    ResultsFolder,
+    RowFolder,
+    SplitFacts,
+    TrainedFile,
+    read_record,
+)
 from separative.benchmark.plan import Plan, RowPlan
 from separative.benchmark.tasks import ReportLine
-from separative.errors import SeparativeError
+from separative.errors import SeparativeError, validation_message
 from separative.evaluation import CollectedOutputs, Results, TrialList, score, trial_scores
 from separative.evaluation.conditions import Condition, parse_condition
 from separative.evaluation.score import Candidates
-from separative.files import read_json, write_json
+from separative.files import write_json
 from separative.model import EncoderConfig, SeparativeEncoder, load_model
 from separative.report.benchmark_figures import Scores
 from separative.report.benchmark_page import BenchmarkTable, TableRow, write_table
@@ -95,8 +109,10 @@ def _score_rows(
     """Score all rows together; read ``results.json`` instead if the outputs have not changed since."""
     path = folder.table / "results.json"
     state = {"resamples": plan.trials.resamples} | {row.name: _state(folder, row) for row in rows}
-    if path.is_file() and read_json(path)["settings"].get("state") == state:
-        return Results.load(path)
+    if path.is_file():
+        earlier = Results.load(path)
+        if earlier.settings.get("state") == state:
+            return earlier
     outputs: dict[str, CollectedOutputs] = {}
     candidates: dict[str, Candidates] = {}
     for row in rows:
@@ -152,15 +168,23 @@ def _describe_row(folder: ResultsFolder, row: RowPlan, report: ReportLine) -> Re
     """Everything about a row except its results; its cost is measured once. Also written to its folder."""
     row_folder = folder.full(row)
     record: Record = {"row": row.model_dump(mode="json", exclude_defaults=True)}
-    record["collected"] = {k: v for k, v in read_json(row_folder.collected).items() if k != "outputs"}
-    for name, path in (("choice", row_folder.choice), ("trained", row_folder.trained)):
+    record["collected"] = {
+        key: value
+        for key, value in read_record(row_folder.collected, CollectedFile).items()
+        if key != "outputs"
+    }
+    files: tuple[tuple[str, Path, type[FileRecord]], ...] = (
+        ("choice", row_folder.choice, ChoiceFile),
+        ("trained", row_folder.trained, TrainedFile),
+    )
+    for name, path, kind in files:
         if path.is_file():
-            record[name] = read_json(path)
+            record[name] = read_record(path, kind)
     if row.embed is None and row.builtin != "mfcc":
         if not row_folder.cost.is_file():
             report(f"{row.name}: measuring cost")
             write_json(row_folder.cost, asdict(cost(_load_row_model(row, row_folder))))
-        record["cost"] = read_json(row_folder.cost)
+        record["cost"] = read_record(row_folder.cost, CostFile)
     write_json(folder.settings(row), record)
     return record
 
@@ -168,7 +192,12 @@ def _describe_row(folder: ResultsFolder, row: RowPlan, report: ReportLine) -> Re
 def _load_row_model(row: RowPlan, row_folder: RowFolder) -> SeparativeEncoder:
     if row.builtin is None:
         return load_model(row.model or row_folder.model)
-    return SeparativeEncoder(EncoderConfig.model_validate(read_json(row_folder.job)["architecture"])).eval()
+    job = read_record(row_folder.job, JobFile)
+    try:
+        return SeparativeEncoder(EncoderConfig.model_validate(job.get("architecture"))).eval()
+    except ValidationError as error:
+        message = validation_message(error, EncoderConfig)
+        raise SeparativeError(f"{row_folder.job} is damaged: 'architecture': {message}") from error
 
 
 def _condition_names(results: Results) -> list[str]:
@@ -177,7 +206,7 @@ def _condition_names(results: Results) -> list[str]:
 
 def _failure(folder: ResultsFolder, row: RowPlan) -> str:
     """Why a row has no results."""
-    failures = read_json(folder.failed) if folder.failed.is_file() else {}
+    failures = read_record(folder.failed, FileRecord) if folder.failed.is_file() else {}
     reason = str(failures.get(row.name, "not run"))
     return reason if reason.startswith("not run") else f"failed: {reason}"
 
@@ -239,7 +268,9 @@ def _lengths(conditions: Sequence[Condition], base: str, full_seconds: float) ->
 
 def _facts(plan: Plan, folder: ResultsFolder, results: Results) -> list[tuple[str, str]]:
     """Names and texts of the facts at the top of the page."""
-    data = read_json(folder.data)
+    data = read_record(folder.data, DataFile)
+    if not isinstance(data.get(plan.split), dict) or SplitFacts.model_fields.keys() - data[plan.split].keys():
+        raise SeparativeError(f"{folder.data} is damaged: it has no facts about the split '{plan.split}'")
     settings: dict[str, Any] = results.settings
     sizes = {
         name: "{speakers} speakers, {utterances} utterances, {hours:g} h".format(**data[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,14 +11,15 @@ import numpy as np
 
 from separative.benchmark.checks import check_plan, check_recipes, describe_data, load_trials, write_plan
 from separative.benchmark.commands import Commands
-from separative.benchmark.folder import Record, ResultsFolder, RowFolder
+from separative.benchmark.folder import ChoiceFile, Record, ResultsFolder, RowFolder, read_record
 from separative.benchmark.plan import Plan, RowPlan
 from separative.benchmark.render import collected_rows, render
 from separative.benchmark.tasks import ReportLine, Task, run_tasks
 from separative.corpora import load_corpus
 from separative.errors import SeparativeError, choose
 from separative.evaluation import TrialList, eer, trial_scores
-from separative.files import read_json, write_json
+from separative.files import parse_json, write_json
+from separative.model.card import read_card
 
 
 def benchmark(
@@ -151,8 +151,7 @@ def choose_learning_rate(plan: Plan, folder: ResultsFolder, row: RowPlan) -> Rec
             tried.append({"lr": lr, "eer": found, "mean": sum(found.values()) / len(found)})
         best = min(tried, key=lambda one: float(one["mean"]))
         write_json(path, {"lr": best["lr"], "tried": tried})
-    record: Record = read_json(path)
-    return record
+    return read_record(path, ChoiceFile)
 
 
 def _eer_by_condition(row_folder: RowFolder, row: RowPlan, trials: TrialList) -> dict[str, float]:
@@ -251,7 +250,7 @@ def _describe_training(
     """Facts about a training: from the model card, or from the last line of JSON that the command printed."""
     record: Record = {"mixture_seconds": mixture_seconds, "lr": lr, "minutes": round(seconds / 60, 2)}
     if row.train is None:
-        card = read_json(row_folder.model / "model" / "model.json")
+        card, _ = read_card(row_folder.model / "model" / "model.json")
         losses = [line["loss"] for line in _json_lines(row_folder.model / "log.jsonl") if "loss" in line]
         record |= {key: card["training"][key] for key in ("mixture_seconds", "minutes", "steps")}
         return record | {"parameters": card["parameters"], "loss": losses[-1] if losses else None}
@@ -266,7 +265,7 @@ def _json_lines(path: Path) -> list[Record]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("{"):
             try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
+                found.append(parse_json(line, path))
+            except SeparativeError:
                 continue  # another line of the program that starts with a brace
     return found

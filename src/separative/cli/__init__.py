@@ -21,8 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # busy machine very slow.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from separative.cli.app import app
-    from separative.cli.show import Stopped
+    from separative.cli.show import Stopped, use_safe_output
 
+    use_safe_output()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("separative: %(message)s"))
     logging.getLogger("separative").addHandler(handler)

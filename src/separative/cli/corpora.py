@@ -34,15 +34,26 @@ def check(
     The exit code is 1 if there are errors, 0 if there are only warnings.
     """
     from separative.corpora import check_corpus, load_corpus
+    from separative.corpora.folders import first_names
 
     with Bars() as bars:
+        # The report lists the notes of the corpus.
         corpus = load_corpus(
-            source, layout=layout, split=split, keep_damaged=True, progress=bars.count("reading headers")
+            source,
+            layout=layout,
+            split=split,
+            keep_damaged=True,
+            progress=bars.count("reading headers"),
+            log_notes=False,
         )
         report = check_corpus(corpus, min_speech=min_speech, progress=bars.count("decoding"))
     if json:
         print_json(asdict(report))
     else:
+        if report.read_as:
+            print(f"{report.read_as}\n")
+        elif corpus.speakers:
+            print(f"speakers: {first_names(corpus.speakers)}\n")
         shares = [*report.by_corpus.items(), ("all", report.total)]
         print_table(
             ("corpus", "speakers", "utterances", "hours"),
@@ -156,7 +167,7 @@ def mix(
     from separative.corpora import load_corpus
     from separative.mixtures import Batch, ConditionGroup, Mixer
     from separative.training import load_recipe
-    from separative.training.run_log import load_replay
+    from separative.training.folder import load_replay
 
     indices: Sequence[int] = ()
     if replay is not None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 import typer
 
 from separative.cli.options import DEFAULT_MODEL, Model, ModelArgument, Seed, Split, TestCorpus
-from separative.cli.show import Bars
+from separative.cli.outputs import check_output
+from separative.cli.raw_input import name_format, read_head
+from separative.cli.show import Bars, Stopped
 from separative.errors import SeparativeError
 
 if TYPE_CHECKING:
@@ -66,16 +68,20 @@ def converse(
 
 def listen(
     model: Model = DEFAULT_MODEL,
-    rate: Annotated[int, typer.Option(help="Sample rate of the input in Hz.")] = 16000,
+    rate: Annotated[int, typer.Option(min=1000, max=768000, help="Sample rate of the input in Hz.")] = 16000,
     out: Annotated[
         Path | None, typer.Option(help="Folder for one waveform per speaker, speaker<i>.wav.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace waveforms of an earlier stream in --out.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per update.")] = False,
 ) -> None:
     """Diarize a live stream from standard input.
 
     Reads raw samples (16 bit, little-endian, one channel) until the input ends. Prints a line whenever the
-    set of active speakers changes, at most two seconds after the change.
+    set of active speakers changes, at most two seconds after the change. Ctrl-C ends the input and keeps the
+    waveforms.
     """
     import sys
     from contextlib import ExitStack
@@ -86,38 +92,64 @@ def listen(
     from separative.inference import StreamingDiarizer
     from separative.model import load_model
 
+    if out is not None:
+        check_output(out, folder=True)
+        if not force and (earlier := sorted(out.glob("speaker*.wav"))):
+            raise SeparativeError(
+                f"{earlier[0]} exists; choose another folder with --out, or replace it with --force"
+            )
     loaded = load_model(model)
+    head = read_head(sys.stdin.buffer)
+    if name := name_format(head):
+        raise SeparativeError(
+            f"standard input is {name}, not raw samples; pipe it through"
+            f" 'ffmpeg -i - -f s16le -ac 1 -ar {rate} -' first"
+        )
     diarizer = StreamingDiarizer(loaded)
     change = audio.Resampler(rate, loaded.rate)
     speaking: set[str] = set()
     puts: list[Callable[[Wave], None]] = []
+    stopped: Stopped | None = None
     with ExitStack() as files:
-        for update in _updates(diarizer, change, sys.stdin.buffer, rate):
-            names = [f"speaker{k + 1}" for k in range(len(update.embedding))]
-            shares = dict(zip(names, update.activity.mean(1).round(3).tolist(), strict=True))
-            now = {name for name, share in shares.items() if share > 0.5}
-            if json:
-                line = {"start": round(update.start, 3), "end": round(update.end, 3), "activity": shares}
-                print(json_text.dumps(line), flush=True)
-            elif now != speaking:
-                print(f"{update.start:8.2f} s  {', '.join(sorted(now)) or '-'}", flush=True)
-            speaking = now
-            for name in names[len(puts) :] if out is not None else ():
-                puts.append(files.enter_context(audio.writer(Path(out or "") / f"{name}.wav", loaded.rate)))
-                # A speaker who joins later is silent until then.
-                puts[-1](np.zeros(round(update.start * loaded.rate), np.float32))
-            for put, voice_N in zip(puts, update.waveform, strict=False):
-                put(voice_N)
+        try:
+            for update in _updates(diarizer, change, head, sys.stdin.buffer, rate):
+                names = [f"speaker{k + 1}" for k in range(len(update.embedding))]
+                shares = dict(zip(names, update.activity.mean(1).round(3).tolist(), strict=True))
+                now = {name for name, share in shares.items() if share > 0.5}
+                if json:
+                    line = {"start": round(update.start, 3), "end": round(update.end, 3), "activity": shares}
+                    print(json_text.dumps(line), flush=True)
+                elif now != speaking:
+                    print(f"{update.start:8.2f} s  {', '.join(sorted(now)) or '-'}", flush=True)
+                speaking = now
+                for name in names[len(puts) :] if out is not None else ():
+                    puts.append(
+                        files.enter_context(audio.writer(Path(out or "") / f"{name}.wav", loaded.rate))
+                    )
+                    # A speaker who joins later is silent until then.
+                    puts[-1](np.zeros(round(update.start * loaded.rate), np.float32))
+                for put, voice_N in zip(puts, update.waveform, strict=False):
+                    put(voice_N)
+        except KeyboardInterrupt as stop:
+            # A live stream usually ends like this. The files are closed, so they are kept.
+            stopped = Stopped(f"interrupted; waveforms up to there are in {out}" if puts else "interrupted")
+            stopped.__cause__ = stop
+    if stopped is not None:
+        raise stopped
 
 
 def _updates(
-    diarizer: StreamingDiarizer, change: Resampler, source: BinaryIO, rate: int
+    diarizer: StreamingDiarizer, change: Resampler, head: bytes, source: BinaryIO, rate: int
 ) -> Iterator[StreamingUpdate]:
-    """Feed raw samples to the diarizer in blocks of up to a tenth of a second, and yield its updates."""
+    """Feed raw samples to the diarizer in blocks of about a tenth of a second, and yield its updates.
+
+    ``head``: the first bytes, which were already read.
+    """
     import numpy as np
 
     odd = b""
-    while block := source.read1(rate // 5):  # type: ignore[attr-defined]
+    while block := head or source.read1(rate // 5):  # type: ignore[attr-defined]
+        head = b""
         block, odd = odd + block, b""
         if len(block) % 2:
             block, odd = block[:-1], block[-1:]
@@ -157,18 +189,22 @@ def evaluate_meetings(
     """
     from separative.corpora import load_corpus
     from separative.evaluation.meetings import evaluate_meetings as evaluate
-    from separative.model import load_model
+    from separative.model import load_model, model_names
 
+    speaker_counts = _numbers(speakers, int, "--speakers")
+    overlap_shares = _numbers(overlaps, float, "--overlaps")
     loaded = load_model(model)
-    folder = out or (Path(model) if Path(model).is_dir() else Path()) / f"meetings-{split}"
+    # The name of a model of the package is not a folder, even if there is a folder of that name.
+    inside = Path(model) if model not in model_names() and Path(model).is_dir() else Path()
+    folder = out or inside / f"meetings-{split}"
     with Bars() as bars:
         results = evaluate(
             loaded,
             load_corpus(corpus, keep_damaged=True, progress=bars.count("reading headers")),
             noise=None if noise is None else load_corpus(noise),
             split=split,
-            speakers=_numbers(speakers, int, "--speakers"),
-            overlaps=_numbers(overlaps, float, "--overlaps"),
+            speakers=speaker_counts,
+            overlaps=overlap_shares,
             count=count,
             seconds=60 * minutes,
             snr_db=None if snr is None else (snr, snr),

@@ -154,9 +154,11 @@ def evaluate(
     """
     from separative import evaluation
     from separative.corpora import load_corpus
-    from separative.model import load_model
+    from separative.model import load_model, model_names
 
-    folder = out or (Path(model) if Path(model).is_dir() else Path()) / f"evaluation-{split}"
+    # The name of a model of the package is not a folder, even if there is a folder of that name.
+    inside = Path(model) if model not in model_names() and Path(model).is_dir() else Path()
+    folder = out or inside / f"evaluation-{split}"
     loaded = load_model(model)
     with Bars() as bars:
         results = evaluation.evaluate(

@@ -30,6 +30,10 @@ Channels = Annotated[
     Literal["mean", "first"],
     typer.Option(help="How to handle multichannel audio: average the channels or use the first."),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace results of other recordings and other files.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at the first recording that fails, and write nothing.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Minutes = Annotated[
     float | None, typer.Option(min=0.01, help="Maximum training time in minutes; by default not limited.")

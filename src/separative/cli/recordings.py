@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from separative.cli.options import DEFAULT_MODEL, Channels, Json, Model
-from separative.cli.show import Bars, check_recordings, print_json, print_table
+from separative.cli.options import DEFAULT_MODEL, Channels, Force, Json, Model, Strict
+from separative.cli.outputs import SOURCE, check_output, claim_outputs
+from separative.cli.show import Bars, Stopped, check_recordings, print_json, print_table, printable
 
 if TYPE_CHECKING:
     from separative.inference import Recording
+
+Result = TypeVar("Result")
 
 
 def embed(
@@ -36,16 +40,19 @@ def embed(
         Path | None, typer.Option(help="Output file, .npz or .json; with --corpus, a folder.")
     ] = None,
     channels: Channels = "mean",
+    strict: Strict = False,
     json: Json = False,
 ) -> None:
     """Compute the embedding of every speaker in recordings.
 
     Prints the seconds of speech of every stream; --json adds embeddings and the activity of every segment.
+    A recording that fails is named and the others are processed; the exit code is then 2.
     With --corpus, the same command continues after an interruption.
     """
     from separative import inference
     from separative.errors import SeparativeError
-    from separative.inference.output import describe_recording
+    from separative.inference.output import describe_recording, embeddings_suffix
+    from separative.model import load_model
 
     if (corpus is None) == (not sources):
         raise SeparativeError("pass audio files to embed, or a corpus with --corpus")
@@ -53,14 +60,14 @@ def embed(
         if out is None:
             raise SeparativeError("embed --corpus needs --out FOLDER for the Parquet files")
         from separative.corpora import load_corpus
-        from separative.model import load_model
+        from separative.inference.bulk import failed_recordings
 
         loaded = load_model(model)
         with Bars() as bars:
             utterances = load_corpus(
                 corpus, split=split, keep_damaged=True, progress=bars.count("reading headers")
             )
-            cuts = [inference.Cut(u.id, u.path, u.start, u.seconds) for u in utterances]
+            cuts = [inference.Cut(u.id, u.path, u.start, u.seconds, u.channel) for u in utterances]
             inference.embed_corpus(
                 loaded,
                 cuts,
@@ -70,15 +77,32 @@ def embed(
                 address=address,
                 progress=bars.count("embedding"),
             )
-        print(f"{out}: {len(cuts)} recordings in {len(list(out.glob('part-*.parquet')))} files")
+        print(f"{printable(out)}: {len(cuts)} recordings in {len(list(out.glob('part-*.parquet')))} files")
+        if failed := failed_recordings(out):
+            raise SeparativeError(f"{failed} of {len(cuts)} not done; the column 'error' in {out} says why")
         return
-    recordings = _each(inference.embed, sources or [], model, channels)
     if out is not None:
+        embeddings_suffix(out)
+        check_output(out, folder=False)
+    batch = _Batch(sources or [], channels, strict=strict)
+    recordings: list[Recording] = []
+    if batch.readable:
+        loaded = load_model(model)
+        try:
+            for recording in batch.run(lambda source: inference.embed(loaded, source, channels=channels)):
+                recordings.append(recording)
+        except KeyboardInterrupt as stop:
+            if out is None or not recordings or strict:
+                raise
+            inference.write_embeddings(recordings, out)
+            raise Stopped(f"interrupted; {len(recordings)} of {len(batch.sources)} are in {out}") from stop
+    if out is not None and recordings:
         inference.write_embeddings(recordings, out)
-    if json:
+    if json and recordings:
         print_json([describe_recording(recording, embeddings=True) for recording in recordings])
     else:
-        _print_streams(recordings)
+        _print_streams([row for recording in recordings for row in _stream_rows(recording)])
+    batch.finish()
 
 
 def separate(
@@ -88,12 +112,20 @@ def separate(
     ),
     model: Model = DEFAULT_MODEL,
     channels: Channels = "mean",
+    force: Force = False,
+    strict: Strict = False,
     json: Json = False,
 ) -> None:
-    """Separate recordings into one waveform per speaker."""
+    """Separate recordings into one waveform per speaker.
+
+    Writes OUT/<name>-speaker<i>.wav and OUT/<name>.json. A recording that fails is named and the others are
+    processed; the exit code is then 2. Results of other recordings are kept, unless --force is given.
+    """
     from separative import inference
     from separative.errors import SeparativeError
+    from separative.files import write_json
     from separative.inference.output import describe_recording
+    from separative.model import load_model
 
     stem, number = Counter(path.stem for path in sources).most_common(1)[0]
     if number > 1:
@@ -101,19 +133,36 @@ def separate(
             f"{number} recordings are named '{stem}', so their outputs would overwrite each other;"
             " separate them into different folders with --out"
         )
-    recordings = _each(inference.separate, sources, model, channels)
-    written = [inference.write_waveforms(recording, out) for recording in recordings]
-    if json:
-        print_json(
-            [
-                describe_recording(r) | {"files": [str(p) for p in ps]}
-                for r, ps in zip(recordings, written, strict=True)
-            ]
-        )
+    check_output(out, folder=True)
+    batch = _Batch(sources, channels, strict=strict)
+    rows: list[tuple[object, ...]] = []
+    records: list[dict[str, Any]] = []
+
+    def work(source: Path) -> tuple[Recording, dict[str, str]]:
+        ways = "another folder with --out"
+        claim = claim_outputs(out, source.stem, source, "separate", force=force, ways=ways)
+        return inference.separate(loaded, source, channels=channels), claim
+
+    def write(recording: Recording, claim: dict[str, str]) -> None:
+        record = describe_recording(recording) | {SOURCE: claim}
+        # The record comes first: it tells a later call that the waveforms are of this recording.
+        write_json(out / f"{Path(recording.name).stem}.json", record)
+        records.append(record | {"files": [str(p) for p in inference.write_waveforms(recording, out)]})
+        rows.extend(_stream_rows(recording))
+
+    if batch.readable:
+        loaded = load_model(model)
+        results = batch.run(work)
+        for result in list(results) if strict else results:
+            write(*result)
+    if json and records:
+        print_json(records)
     else:
-        _print_streams(recordings)
-        for path in (path for paths in written for path in paths):
-            print(path)
+        _print_streams(rows)
+        for record in records:
+            for path in record["files"]:
+                print(printable(path))
+    batch.finish()
 
 
 def verify(
@@ -189,17 +238,23 @@ def diarize(
         float, typer.Option(help="Prior probability that a known speaker is in the recording.")
     ] = 0.5,
     channels: Channels = "mean",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the results, <name>; by default that of the file.")
+    ] = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Find who spoke when in a recording of any length.
 
     Estimates the number of speakers and writes their turns: OUT/<name>.rttm, .json and .png. With --voices
     also writes one waveform per speaker, OUT/<name>-speaker<i>.wav, and a page to play them,
-    OUT/<name>.html. After an interruption the same command continues.
+    OUT/<name>.html. After an interruption the same command continues. Results of other recordings are kept,
+    unless --force is given.
     """
     from separative import inference
     from separative.errors import AudioError, SeparativeError
     from separative.files import write_json
+    from separative.inference.verify import embed_speaker, rank_enrolled
     from separative.metrics.calibration import log_odds
     from separative.model import load_model
     from separative.report.timeline import write_picture, write_timeline
@@ -207,16 +262,24 @@ def diarize(
 
     enrolled: dict[str, list[Path]] = {}
     for entry in enrol or ():
-        name, equals, file = entry.partition("=")
-        if not (name and equals and file):
+        speaker_name, equals, file = entry.partition("=")
+        if not (speaker_name and equals and file):
             raise SeparativeError(f"--enrol '{entry}' must have the form NAME=FILE")
-        enrolled.setdefault(name, []).append(Path(file))
+        enrolled.setdefault(speaker_name, []).append(Path(file))
     log_odds(prior)
+    if name is not None and Path(name).name != name:
+        raise SeparativeError(f"--name '{name}' must be a file name without folders")
+    stem = name or source.stem
     check_recordings([source, *(path for paths in enrolled.values() for path in paths)], channels)
+    check_output(out, folder=True)
+    ways = "another folder with --out or another name with --name"
+    claim = claim_outputs(out, stem, source, "diarize", force=force, ways=ways)
     loaded = load_model(model)
+    # Enrolled speakers come first: an error in their recordings must not cost the work on a long recording.
+    known = {who: embed_speaker(loaded, paths, channels) for who, paths in enrolled.items()}
     with Bars() as bars:
         # Windows that were processed before an interruption; removed when the command is done.
-        kept = out / f".{source.stem}.npz"
+        kept = out / f".{stem}.npz"
         meeting = inference.diarize(
             loaded,
             source,
@@ -225,24 +288,21 @@ def diarize(
             cache=kept,
             progress=bars.count("processing"),
         )
-        matches = (
-            inference.identify(loaded, meeting, enrolled, prior=prior, channels=channels)
-            if enrolled
-            else None
-        )
-        record = inference.describe_diarization(meeting, matches)
-        # Write the turns before the separation, which takes longer.
-        write_rttm(out / f"{source.stem}.rttm", source.stem, meeting.turns)
-        write_json(out / f"{source.stem}.json", record)
-        paths = [out / f"{source.stem}.rttm", out / f"{source.stem}.json"]
-        paths.append(write_picture(out / f"{source.stem}.png", record))
+        matches = rank_enrolled(loaded, meeting, known, prior=prior) if known else None
+        record = inference.describe_diarization(meeting, matches) | {SOURCE: claim}
+        # The record comes first: it tells a later call that the other files are of this recording. The turns
+        # come before the separation, which takes longer.
+        write_json(out / f"{stem}.json", record)
+        write_rttm(out / f"{stem}.rttm", stem, meeting.turns)
+        paths = [out / f"{stem}.rttm", out / f"{stem}.json"]
+        paths.append(write_picture(out / f"{stem}.png", record))
         if voices:
             written = inference.write_speakers(
-                loaded, meeting, out, active_only=active_only, progress=bars.count("separating")
+                loaded, meeting, out, stem, active_only=active_only, progress=bars.count("separating")
             )
             paths += written
             if not meeting.damage:
-                paths.append(write_timeline(out / f"{source.stem}.html", record, source, written))
+                paths.append(write_timeline(out / f"{stem}.html", record, source, written))
     kept.unlink(missing_ok=True)
     if json:
         print_json(record | {"files": paths})
@@ -260,40 +320,72 @@ def diarize(
         rows.append(row)
     print_table(columns, rows)
     for path in paths:
-        print(path)
+        print(printable(path))
     if meeting.damage:
         raise AudioError(f"{meeting.damage}; results up to there are in {out}")
 
 
-def _each(work: Callable[..., Recording], sources: list[Path], model: str, channels: str) -> list[Recording]:
-    """Run ``work`` on every file, after the headers of all files were checked."""
-    from separative.model import load_model
+class _Batch:
+    """The recordings of a command. One that fails is named, and the others are still processed.
 
-    check_recordings(sources, channels)
-    loaded = load_model(model)
-    recordings = []
-    with Bars() as bars:
-        report = bars.count("processing")
-        for done, source in enumerate(sources, 1):
-            recordings.append(work(loaded, source, channels=channels))
-            report(done, len(sources))
-    return recordings
+    With ``strict``, and for a single recording, the first error ends the command.
+    """
+
+    def __init__(self, sources: list[Path], channels: str, *, strict: bool) -> None:
+        self.sources, self.channels, self.failed = sources, channels, 0
+        self.stops = strict or len(sources) == 1
+        # The headers of all files are read before the model is loaded.
+        self.readable = [source for source in sources if self._try(self._has_header, source)]
+
+    def run(self, work: Callable[[Path], Result]) -> Iterator[Result]:
+        """Yield the results of ``work`` for the recordings that do not fail."""
+        with Bars() as bars:
+            report = bars.count("processing")
+            for done, source in enumerate(self.readable, 1):
+                result = self._try(work, source)
+                if result is not None:
+                    yield result
+                report(done, len(self.readable))
+
+    def finish(self) -> None:
+        """End the command with an error if a recording failed."""
+        from separative.errors import SeparativeError
+
+        if self.failed:
+            raise SeparativeError(f"{self.failed} of {len(self.sources)} not done")
+
+    def _has_header(self, source: Path) -> bool:
+        check_recordings([source], self.channels)
+        return True
+
+    def _try(self, work: Callable[[Path], Result], source: Path) -> Result | None:
+        from separative.errors import SeparativeError
+
+        try:
+            return work(source)
+        except SeparativeError as error:
+            if self.stops:
+                raise
+            self.failed += 1
+            print(f"separative: {error}", file=sys.stderr)
+            return None
 
 
-def _print_streams(recordings: list[Recording]) -> None:
+def _stream_rows(recording: Recording) -> list[tuple[object, ...]]:
     # Levels are levels of waveforms, which `embed` does not compute.
-    waves = any(t.waveform.size for r in recordings for t in r.streams)
-    print_table(
-        ("recording", "stream", "speech, s", *(["level, dB"] if waves else []), "speaker"),
-        [
-            (
-                r.name,
-                t.stream,
-                f"{t.speech_seconds:.2f}",
-                *([f"{t.level_db:.1f}"] if waves else []),
-                "yes" if t.audible else "no",
-            )
-            for r in recordings
-            for t in r.streams
-        ],
-    )
+    return [
+        (
+            recording.name,
+            t.stream,
+            f"{t.speech_seconds:.2f}",
+            *([f"{t.level_db:.1f}"] if t.waveform.size else []),
+            "yes" if t.audible else "no",
+        )
+        for t in recording.streams
+    ]
+
+
+def _print_streams(rows: list[tuple[object, ...]]) -> None:
+    if rows:
+        level = ["level, dB"] if len(rows[0]) == 5 else []
+        print_table(("recording", "stream", "speech, s", *level, "speaker"), rows)

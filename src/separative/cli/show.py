@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import sys
 import time
@@ -31,13 +33,37 @@ def exit_on_interrupt(then: str = "") -> Iterator[None]:
 
 
 def print_json(record: Any) -> None:
-    """Print a record as JSON, with paths as text."""
-    print(json.dumps(record, indent=1, default=str, ensure_ascii=False))
+    """Print a record as JSON, with paths as text.
+
+    Other characters than ASCII are escaped, unless the output is UTF-8 and can hold them.
+    """
+    text = json.dumps(record, indent=1, default=str, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+        utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+    except (UnicodeEncodeError, LookupError):
+        utf8 = False
+    print(text if utf8 else json.dumps(record, indent=1, default=str))
+
+
+def printable(text: object) -> str:
+    """Return text for a person to read; bytes of a file name that are not UTF-8 become �."""
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def use_safe_output() -> None:
+    """Escape the characters that standard output and error cannot encode, instead of failing after the work.
+
+    Windows encodes the output to a file or a pipe with an old code page, and Linux in a Latin-1 locale.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table with aligned columns."""
-    cells = [[str(cell) for cell in row] for row in (columns, *rows)]
+    cells = [[printable(cell) for cell in row] for row in (columns, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -54,7 +80,7 @@ def check_recordings(paths: Iterable[Path], channels: str) -> None:
     for path in paths:
         count = info(path).channels
         if count > 1:
-            print(f"separative: {path}: using the {channels} of {count} channels", file=sys.stderr)
+            print(f"separative: {printable(path)}: using the {channels} of {count} channels", file=sys.stderr)
 
 
 class Bars(AbstractContextManager["Bars"]):

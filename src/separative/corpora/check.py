@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from separative import audio
-from separative.corpora.manifest import Corpus, Utterance, map_in_threads
+from separative.corpora.manifest import Corpus, Utterance, map_in_threads, twin_notes
 from separative.errors import AudioError
 from separative.types import Progress, Wave
 
@@ -61,6 +61,7 @@ class CorpusReport:
         by_corpus: size by :attr:`Utterance.corpus`.
         rates: number of utterances by sampling rate in hertz.
         channels: number of utterances by number of channels.
+        read_as: how the structure of a folder was read, if it was detected.
 
     >>> from separative import load_corpus
     >>> report = check_corpus(load_corpus("speech"))
@@ -73,6 +74,7 @@ class CorpusReport:
     by_corpus: dict[str, CorpusSize]
     rates: dict[int, int]
     channels: dict[int, int]
+    read_as: str = ""
 
     @property
     def errors(self) -> tuple[CorpusProblem, ...]:
@@ -85,7 +87,11 @@ class CorpusReport:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Measurements of one decoded utterance; ``failure`` is the reason if it cannot be decoded."""
+    """Measurements of one decoded utterance.
+
+    ``failure`` is the reason if it cannot be decoded, ``remark`` is what is wrong although it can be, and
+    ``lost_db`` by how much the mean of its channels is weaker than the channels, if they cancel each other.
+    """
 
     seconds: float = 0.0
     active: float = 0.0
@@ -93,7 +99,10 @@ class _Measured:
     digest: bytes = b""
     rate: int = 0
     channels: int = 0
+    mean_of: int = 1
+    lost_db: float | None = None
     failure: str = ""
+    remark: str = ""
 
 
 def check_corpus(
@@ -103,8 +112,9 @@ def check_corpus(
 
     Errors: a file that is unreadable, cut short, empty, silent or shorter than the manifest states; the same
     audio under two speakers; fewer than two speakers. Warnings: the same audio twice; a very low level;
-    speakers with less than ``min_speech`` seconds of speech; several sampling rates; several channels; no
-    speaker labels.
+    channels of opposite phase; a header that states less audio than the file holds; speakers with less than
+    ``min_speech`` seconds of speech; names that differ only in capital letters or blanks; files of a folder
+    that are left out; several sampling rates; several channels; no speaker labels.
 
     Args:
         min_speech: seconds of speech (:func:`active_seconds`) that each speaker should have.
@@ -123,6 +133,11 @@ def check_corpus(
         *_duplicates(corpus, measured),
         *_speaker_problems(corpus, measured, min_speech),
         *_format_problems(measured),
+        # The notes of a corpus include the names in all its splits.
+        *(
+            CorpusProblem("warning", "corpus", note)
+            for note in dict.fromkeys([*corpus.notes, *twin_notes(corpus)])
+        ),
     ]
     names = sorted({u.corpus for u in corpus})
     pairs = list(zip(corpus.utterances, measured, strict=True))
@@ -132,6 +147,7 @@ def check_corpus(
         by_corpus={name: _size([(u, m) for u, m in pairs if u.corpus == name]) for name in names},
         rates=dict(Counter(m.rate for m in measured if m.rate)),
         channels=dict(Counter(m.channels for m in measured if m.channels)),
+        read_as=corpus.read_as,
     )
 
 
@@ -153,30 +169,55 @@ def active_seconds(wave: Wave, rate: int) -> float:
 
 
 def _measure(utterance: Utterance) -> _Measured:
+    remark = ""
     try:
-        if utterance.path.is_file() and not audio.is_complete(utterance.path):
-            return _Measured(failure="cut short: the file is shorter than its header states")
+        if utterance.path.is_file():
+            if not audio.is_complete(utterance.path):
+                return _Measured(failure="cut short: the file is shorter than its header states")
+            remark = audio.remark(utterance.path)
         header = audio.info(utterance.path)
-        digest = hashlib.blake2b(digest_size=16)
+        mean_of = header.channels if utterance.channel is None else 1
+        digest, phase = hashlib.blake2b(digest_size=16), audio.PhaseCheck()
         samples, active, power = 0, 0.0, 0.0
-        for wave_N in _pieces(utterance, header.seconds):
+        for wave_N in _pieces(utterance, header.seconds, phase if mean_of > 1 else None):
             digest.update(wave_N.tobytes())
             samples += len(wave_N)
             active += active_seconds(wave_N, header.rate)
             power += float(np.square(wave_N, dtype=np.float64).sum())
     except AudioError as error:
         return _Measured(failure=str(error).removeprefix(f"{utterance.path}: "))
+    except OSError as error:
+        return _Measured(failure=f"cannot be read ({(error.strerror or str(error)).lower()})")
     level = 10.0 * math.log10(power / samples) if power > 0.0 else -math.inf
-    return _Measured(samples / header.rate, active, level, digest.digest(), header.rate, header.channels)
+    return _Measured(
+        seconds=samples / header.rate,
+        active=active,
+        level=level,
+        digest=digest.digest(),
+        rate=header.rate,
+        channels=header.channels,
+        mean_of=mean_of,
+        lost_db=phase.lost_db(),
+        remark=remark,
+    )
 
 
-def _pieces(utterance: Utterance, file_seconds: float) -> Iterator[Wave]:
-    """Yield the audio of an utterance in pieces of one minute, to bound the memory."""
+def _pieces(utterance: Utterance, file_seconds: float, phase: audio.PhaseCheck | None) -> Iterator[Wave]:
+    """Yield the audio of an utterance in pieces of one minute, to bound the memory.
+
+    If its channels are averaged, ``phase`` measures whether they cancel each other.
+    """
     end = min(utterance.start + utterance.seconds, file_seconds)
     start = utterance.start
     while True:
-        wave_N, _ = audio.read(utterance.path, start=start, seconds=min(PIECE_SECONDS, end - start))
-        yield wave_N
+        seconds = min(PIECE_SECONDS, end - start)
+        if phase is None:
+            yield utterance.read(start=start - utterance.start, seconds=seconds)
+        else:
+            wave_CN, _ = audio.read(utterance.path, channels="each", start=start, seconds=seconds)
+            wave_N = wave_CN.T.mean(axis=1)
+            phase.add(wave_CN.T, wave_N)
+            yield wave_N
         start += PIECE_SECONDS
         if start >= end:
             return
@@ -188,7 +229,16 @@ def _utterance_problems(corpus: Corpus, measured: list[_Measured]) -> Iterator[C
         if found.failure:
             yield CorpusProblem("error", where, found.failure)
             continue
-        if found.level < SILENT_DB:
+        if found.remark:
+            yield CorpusProblem("warning", where, found.remark)
+        if found.lost_db is not None:
+            cancelled = "its channels have opposite phase and cancel each other; use one channel"
+            if found.level < SILENT_DB:
+                yield CorpusProblem("error", where, f"silent: {cancelled}")
+            else:
+                weaker = f"the mean is {found.lost_db:.0f} dB weaker than the channels: {cancelled}"
+                yield CorpusProblem("warning", where, weaker)
+        elif found.level < SILENT_DB:
             silent = f"silent: level {found.level:.0f} dB, below {SILENT_DB:.0f} dB"
             yield CorpusProblem("error", where, silent)
         elif found.level < QUIET_DB:
@@ -242,7 +292,7 @@ def _format_problems(measured: list[_Measured]) -> Iterator[CorpusProblem]:
     if len(rates) > 1:
         listed = ", ".join(f"{rate} Hz ({count})" for rate, count in rates.most_common())
         yield CorpusProblem("warning", "corpus", f"several sampling rates, all are resampled: {listed}")
-    several = sum(m.channels > 1 for m in measured)
+    several = sum(m.mean_of > 1 for m in measured)
     if several:
         problem = f"{several} utterances have several channels; their mean is used"
         yield CorpusProblem("warning", "corpus", problem)

@@ -11,18 +11,25 @@ import gzip
 import io
 import json
 import os
+import reprlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from separative import audio
 from separative.corpora.manifest import Corpus, Utterance, map_in_threads
 from separative.errors import CorpusError
-from separative.files import as_url, atomic_path, open_binary
+from separative.files import as_url, atomic_path, iterate_lines, parse_json
+from separative.names import normalise_name
 from separative.types import Progress
 
 CUT_FILES = ("cuts.jsonl.gz", "cuts.jsonl")
+# Longest name or path, in characters, and longest time, in seconds (30 years).
+MAX_NAME = 4096
+LONGEST_SECONDS = 1e9
+
+Field = TypeVar("Field", dict[str, Any], list[Any], str, int)
 
 
 def find_cuts(folder: Path) -> Path | None:
@@ -62,10 +69,16 @@ def save_corpus(
     files = sorted({u.path for u in corpus})
     headers = dict(zip(files, map_in_threads(audio.info, files, progress), strict=True))
     base = path.parent.resolve() if relative else None
-    with atomic_path(path) as temporary, _open(temporary, "w") as file:
+    with atomic_path(path) as temporary, _open_new(temporary) as file:
         for utterance in corpus:
             cut = _to_cut(utterance, headers[utterance.path], base)
-            file.write(json.dumps(cut, ensure_ascii=False) + "\n")
+            try:
+                line = json.dumps(cut, ensure_ascii=False)
+                line.encode()
+            except UnicodeEncodeError:
+                # The bytes of a file name that are not UTF-8 cannot be written as they are.
+                line = json.dumps(cut)
+            file.write(line + "\n")
 
 
 def _to_cut(utterance: Utterance, header: audio.AudioInfo, base: Path | None) -> dict[str, Any]:
@@ -74,8 +87,8 @@ def _to_cut(utterance: Utterance, header: audio.AudioInfo, base: Path | None) ->
     written = os.path.relpath(source, base) if base else str(source)
     # A rounded duration may reach past the end of the file, which Lhotse refuses.
     seconds = min(utterance.seconds, header.seconds - utterance.start)
-    several = header.channels > 1
-    channel = channels if several else 0
+    several = header.channels > 1 and utterance.channel is None
+    channel = channels if several else utterance.channel or 0
     supervision = {
         "id": utterance.id,
         "recording_id": written,
@@ -107,7 +120,7 @@ def _to_cut(utterance: Utterance, header: audio.AudioInfo, base: Path | None) ->
 def read_cuts(source: Path) -> Iterator[Utterance]:
     """Read a cut manifest, or ``cuts.jsonl[.gz]`` in a folder.
 
-    Each cut must be a part of one audio file with all its channels, and have at most one speaker.
+    Each cut must be a part of one audio file, with one or all of its channels, and have at most one speaker.
 
     Raises:
         CorpusError: no manifest, or a line that is not such a cut.
@@ -121,59 +134,99 @@ def read_cuts(source: Path) -> Iterator[Utterance]:
     if path is None:
         raise CorpusError(f"{source}: no cut manifest; expected {' or '.join(CUT_FILES)} in this folder")
     folder = path.parent if as_url(path) else path.resolve().parent
-    with _open(path, "r") as lines:
-        number = 0
-        try:
-            for number, line in enumerate(lines, 1):  # noqa: B007 (the error below uses it)
-                if line.strip():
-                    yield _from_cut(json.loads(line), folder)
-        # KeyError, TypeError, IndexError: other JSON; EOFError, OSError: a gzip file cut short, or not gzip.
-        except (KeyError, TypeError, IndexError, ValueError, EOFError, OSError) as error:
-            reason = error if isinstance(error, CorpusError) else f"not a Lhotse cut ({error!r})"
-            raise CorpusError(f"{path}, line {number}: {reason}") from error
+    for number, line in enumerate(iterate_lines(path, CorpusError), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            yield _from_cut(parse_json(line, f"{where}: not a Lhotse cut", CorpusError), folder, where)
 
 
-def _from_cut(cut: dict[str, Any], folder: Path) -> Utterance:
-    name = cut["id"]
-    if cut["type"] not in ("MonoCut", "MultiCut"):
-        raise CorpusError(f"cut '{name}' is a {cut['type']}; only plain MonoCut and MultiCut can be used")
-    recording = cut["recording"]
-    channels = cut["channel"] if isinstance(cut["channel"], list) else [cut["channel"]]
-    [source, *others] = recording["sources"]
-    if others or source["type"] != "file" or recording.get("transforms"):
-        raise CorpusError(
-            f"cut '{name}' is not a part of one plain audio file; save the audio as files first"
-        )
-    if sorted(channels) != sorted(source["channels"]):
-        raise CorpusError(
-            f"cut '{name}' uses channels {channels} of {source['channels']}; split the file first"
-        )
-    speakers = {s["speaker"] for s in cut["supervisions"] if s.get("speaker")}
-    if len(speakers) > 1:
-        raise CorpusError(
-            f"cut '{name}' has several speakers ({', '.join(sorted(speakers))}); split it by supervision"
-        )
+def _from_cut(cut: Any, folder: Path, where: str) -> Utterance:
+    _require(cut, dict, "the line", where)
+    name = _field(cut, "id", str, where)
+    kind = _field(cut, "type", str, where)
+    where = f"{where}: cut '{name}'"
+    if kind not in ("MonoCut", "MultiCut"):
+        raise CorpusError(f"{where} is a {kind}; only plain MonoCut and MultiCut can be used")
+    recording = _field(cut, "recording", dict, where)
+    sources = _field(recording, "sources", list, where)
+    for source in sources:
+        _require(source, dict, "'sources'", where)
+    if len(sources) != 1 or sources[0].get("type") != "file" or recording.get("transforms"):
+        raise CorpusError(f"{where} is not a part of one plain audio file; save the audio as files first")
+    used = cut.get("channel")
+    start, seconds = (_seconds(cut, key, where) for key in ("start", "duration"))
+    if seconds == 0:
+        raise CorpusError(f"{where}: not a Lhotse cut, its duration is 0")
     custom = cut.get("custom") or {}
+    _require(custom, dict, "'custom'", where)
+    labels = {
+        key: _field(custom, key, str, where) for key in ("corpus", "split", "category") if custom.get(key)
+    }
     return Utterance(
         id=name,
-        path=folder / source["source"],
-        seconds=cut["duration"],
-        speaker=speakers.pop() if speakers else None,
-        start=cut["start"],
-        corpus=custom.get("corpus", ""),
-        split=custom.get("split", ""),
-        category=custom.get("category", ""),
+        path=folder / _field(sources[0], "source", str, where),
+        seconds=seconds,
+        speaker=_speaker(_field(cut, "supervisions", list, where), where),
+        start=start,
+        channel=_channel(used if isinstance(used, list) else [used], sources[0], where),
+        **labels,
     )
 
 
+def _speaker(supervisions: list[Any], where: str) -> str | None:
+    for supervision in supervisions:
+        _require(supervision, dict, "'supervisions'", where)
+    found = {_field(s, "speaker", str, where) for s in supervisions if s.get("speaker")}
+    speakers = sorted({name for raw in found if (name := normalise_name(raw))})
+    if len(speakers) > 1:
+        raise CorpusError(f"{where} has several speakers ({', '.join(speakers)}); split it by supervision")
+    return speakers[0] if speakers else None
+
+
+def _channel(used: list[Any], source: dict[str, Any], where: str) -> int | None:
+    """Return the channel of the file that a cut uses; None for all of them."""
+    channels = _field(source, "channels", list, where)
+    for number in (*used, *channels):
+        _require(number, int, "a channel", where)
+    if sorted(used) == sorted(channels):
+        return None
+    if len(used) == 1 and used[0] in channels:
+        return sorted(channels).index(used[0])
+    raise CorpusError(
+        f"{where} uses channels {reprlib.repr(used)} of {reprlib.repr(channels)}; split the file first"
+    )
+
+
+def _seconds(cut: dict[str, Any], key: str, where: str) -> float:
+    value = cut.get(key)
+    # A boolean is an int in Python. The comparison refuses NaN, infinity and integers beyond any recording.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= LONGEST_SECONDS:
+        raise CorpusError(
+            f"{where}: not a Lhotse cut, '{key}' is {reprlib.repr(value)}, not a time in seconds"
+        )
+    return float(value)
+
+
+def _field(record: dict[str, Any], key: str, kind: type[Field], where: str) -> Field:
+    if key not in record:
+        raise CorpusError(f"{where}: not a Lhotse cut, no '{key}'")
+    return _require(record[key], kind, f"'{key}'", where)
+
+
+def _require(value: Any, kind: type[Field], what: str, where: str) -> Field:
+    """Return a value of JSON if it has the expected type; text is a name or a path, so it is not long."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+        name = {dict: "an object", list: "a list", str: "text", int: "a whole number"}[kind]
+        raise CorpusError(f"{where}: not a Lhotse cut, {what} is {reprlib.repr(value)}, not {name}")
+    if isinstance(value, str) and len(value) > MAX_NAME:
+        raise CorpusError(f"{where}: not a Lhotse cut, {what} is longer than {MAX_NAME} characters")
+    return value
+
+
 @contextmanager
-def _open(path: Path, mode: str) -> Iterator[IO[str]]:
+def _open_new(path: Path) -> Iterator[IO[str]]:
     with ExitStack() as opened:
-        try:
-            file: Any = opened.enter_context(open_binary(path) if mode == "r" else path.open("wb"))
-        # fsspec raises ImportError if the package for a scheme is missing, ValueError for an unknown scheme.
-        except (OSError, ImportError, ValueError) as error:
-            raise CorpusError(f"{path}: cannot be opened ({error})") from error
+        file: Any = opened.enter_context(path.open("wb"))
         if path.name.endswith(".gz"):
-            file = opened.enter_context(gzip.GzipFile(fileobj=file, mode=mode + "b"))
+            file = opened.enter_context(gzip.GzipFile(fileobj=file, mode="wb"))
         yield opened.enter_context(io.TextIOWrapper(file, encoding="utf-8"))

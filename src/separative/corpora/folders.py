@@ -19,12 +19,85 @@ SUFFIXES = {
 }
 # Names of other files with sound in them, which are counted when they are left out.
 OTHER_MEDIA = {
-    *(".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".aac", ".adts", ".3gp", ".3g2", ".amr", ".awb", ".wma", ".wmv"),
-    *(".asf", ".webm", ".weba", ".mkv", ".mka", ".avi", ".flv", ".mpg", ".mpeg", ".ts", ".ac3", ".dts", ".ape"),
+    *(
+        ".m4a",
+        ".m4b",
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".aac",
+        ".adts",
+        ".3gp",
+        ".3g2",
+        ".amr",
+        ".awb",
+        ".wma",
+        ".wmv",
+    ),
+    *(
+        ".asf",
+        ".webm",
+        ".weba",
+        ".mkv",
+        ".mka",
+        ".avi",
+        ".flv",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".ac3",
+        ".dts",
+        ".ape",
+    ),
     *(".wv", ".tta", ".alac", ".spx", ".gsm", ".shn", ".ra", ".rm", ".raw", ".pcm", ".dss", ".ds2"),
 }
+# Names of files that are common in corpora and hold no sound; they are not opened to find out.
+NOT_AUDIO = {
+    *(
+        ".txt",
+        ".lab",
+        ".json",
+        ".jsonl",
+        ".csv",
+        ".tsv",
+        ".xml",
+        ".html",
+        ".md",
+        ".trn",
+        ".textgrid",
+        ".rttm",
+    ),
+    *(
+        ".ctm",
+        ".stm",
+        ".srt",
+        ".vtt",
+        ".npy",
+        ".npz",
+        ".pt",
+        ".h5",
+        ".mat",
+        ".gz",
+        ".zip",
+        ".tar",
+        ".jpg",
+        ".png",
+    ),
+}
 # First bytes of audio files, for files with an unusual name.
-MAGICS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"NIST_1A", b"riff\x2e")
+MAGICS = (
+    b"RIFF",
+    b"RIFX",
+    b"RF64",
+    b"FORM",
+    b"fLaC",
+    b"OggS",
+    b"ID3",
+    b"caff",
+    b".snd",
+    b"NIST_1A",
+    b"riff\x2e",
+)
 
 SPLITS = ("train", "dev", "test")
 SPLIT_WORDS = {
@@ -54,9 +127,7 @@ def read_folders(root: Path) -> Iterator[Utterance]:
         parts = path.relative_to(root).parts
         split, speaker = (split_of(parts[0]), parts[1]) if splits else ("", parts[0])
         name = path.relative_to(root).with_suffix("").as_posix()
-        yield Utterance(
-            name, path, UNKNOWN_SECONDS, f"{root.name}/{speaker}", corpus=root.name, split=split
-        )
+        yield Utterance(name, path, UNKNOWN_SECONDS, f"{root.name}/{speaker}", corpus=root.name, split=split)
     if not inner:
         left = left_out(root, ())
         raise CorpusError(
@@ -150,8 +221,8 @@ def detect_folders(root: Path) -> str:
     named = [name for name in tops if split_of(name)]
     if len(named) > 1 and not has_splits(root, [path for path in files if path.parent != root]):
         raise CorpusError(
-            f"{root}: the folders {', '.join(named)} are named after splits, but not all folders are, or they "
-            "have no folder per speaker; pass --layout folders to read each of them as one speaker"
+            f"{root}: {', '.join(named)} are named after splits, but other folders are not, or not all files "
+            "are in a folder per speaker; pass --layout folders to read each folder as one speaker"
         )
     return "folders"
 
@@ -163,7 +234,9 @@ def describe(root: Path, layout: str, splits: Iterable[str], speakers: tuple[str
     'mine: read as folders (a folder per speaker): 2 speakers, ann, bob; --layout chooses another layout'
     """
     how = {
-        "folders": "a folder per split, and in it a folder per speaker" if any(splits) else "a folder per speaker",
+        "folders": "a folder per split, and in it a folder per speaker"
+        if any(splits)
+        else "a folder per speaker",
         "librispeech": "speaker/chapter/speaker-chapter-number",
         "voxceleb": "speaker/video/number",
     }[layout]
@@ -179,9 +252,8 @@ def first_names(speakers: tuple[str, ...]) -> str:
     >>> first_names(("mine/ann", "mine/bob"))
     'ann, bob'
     """
-    prefix = os.path.commonprefix([name.rpartition("/")[0] for name in speakers])
-    shared = prefix and all(name.startswith(f"{prefix}/") for name in speakers)
-    shown = [name.removeprefix(f"{prefix}/") if shared else name for name in speakers[:MAX_NAMED]]
+    shared = len({name.rpartition("/")[0] for name in speakers}) == 1
+    shown = [name.rpartition("/")[2] if shared else name for name in speakers[:MAX_NAMED]]
     return ", ".join(shown) + (", ..." if len(speakers) > MAX_NAMED else "")
 
 
@@ -245,29 +317,26 @@ def left_out(root: Path, used: Iterable[Path]) -> str:
         return ""
     parts = [f"{n} {suffix} (convert: ffmpeg -i FILE{suffix} FILE.flac)" for suffix, n in media.most_common()]
     parts += [f"{n} {suffix} (audio under another name: rename)" for suffix, n in renamed.most_common()]
-    parts += [f"{loose} beside the speakers' folders (move into a folder per speaker)"] if loose else []
+    parts += [f"{loose} next to the speakers' folders (move into a folder per speaker)"] if loose else []
     return f"{total} file{'s' if total > 1 else ''} left out: {', '.join(parts)}"
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """Yield all files below a folder, sorted, also in linked folders, without hidden files and folders."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        here = Path(parent)
-        # A link to a folder above would be followed for ever.
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and not ((here / name).is_symlink() and here.resolve().is_relative_to((here / name).resolve()))
-        )
-        yield from (here / name for name in sorted(names) if not name.startswith("."))
+    real = folder.resolve()
+    if real in above:  # A link to a folder above would be followed for ever.
+        return
+    with os.scandir(folder) as entries:
+        shown = sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+    yield from (folder / entry.name for entry in shown if not entry.is_dir())
+    for entry in shown:
+        if entry.is_dir():
+            yield from _files(folder / entry.name, (*above, real))
 
 
 def _starts_like_audio(path: Path) -> bool:
+    if path.suffix.lower() in NOT_AUDIO or not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             return file.read(8).startswith(MAGICS)

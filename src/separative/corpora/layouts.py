@@ -9,24 +9,42 @@ from __future__ import annotations
 
 import csv
 import difflib
-import os
+import logging
 import re
-import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from separative import audio
 from separative.corpora.cuts import find_cuts, read_cuts
-from separative.corpora.manifest import UNKNOWN_SECONDS, Corpus, Utterance, fill_durations
-from separative.errors import CorpusError, SeparativeError, choose
-from separative.files import as_url
+from separative.corpora.folders import (
+    describe,
+    detect_folders,
+    left_out,
+    read_folders,
+    read_librispeech,
+    read_voxceleb,
+)
+from separative.corpora.manifest import (
+    UNKNOWN_SECONDS,
+    Corpus,
+    Utterance,
+    fill_durations,
+    map_in_threads,
+    twin_notes,
+)
+from separative.errors import AudioError, CorpusError, SeparativeError, choose
+from separative.files import as_url, iterate_lines
+from separative.names import normalise_name
 from separative.types import Progress
 
+log = logging.getLogger(__name__)
+
 UNLABELLED = {"", "unknown"}
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
-SPLITS = ("train", "dev", "test")
-LIBRISPEECH_NAME = re.compile(r"(\d+)-\d+-\d+")
-VOXCELEB_SPEAKER = re.compile(r"id\d{5}")
+FOLDER_LAYOUTS = ("folders", "librispeech", "voxceleb")
+# Longest time of a manifest, in seconds: 30 years.
+LONGEST_SECONDS = 1e9
+KALDI_CHANNELS = {"A": 0, "1": 0, "B": 1, "2": 1}
 
 
 def load_corpus(
@@ -36,8 +54,11 @@ def load_corpus(
     split: str | None = None,
     keep_damaged: bool = False,
     progress: Progress | None = None,
+    log_notes: bool = True,
 ) -> Corpus:
     """Read a corpus from disk.
+
+    Files of every format that :func:`audio.read` decodes are used.
 
     Args:
         source: a CSV file, a Lhotse cut manifest (.jsonl, .jsonl.gz), a folder, or the URL of a folder of
@@ -47,6 +68,10 @@ def load_corpus(
         keep_damaged: keep utterances with unreadable files, with a duration of 0 s, instead of raising an
             error. :func:`check_corpus` reports them, and training skips and counts them.
         progress: called with (done, total) while durations are read from file headers.
+        log_notes: log the notes of the corpus as warnings: files that are left out, names that differ only in
+            capital letters or blanks, and which layout was detected for a folder of audio files.
+
+    Names of speakers, splits and corpora are normalised (:func:`normalise_name`).
 
     Raises:
         CorpusError: no such path, no speech found, a malformed or inconsistent manifest, duplicate ids, an
@@ -57,36 +82,69 @@ def load_corpus(
     >>> len(corpus), len(corpus.speakers)
     (8, 2)
     """
-    source = Path(source)
+    source, guessed = Path(source), layout is None
     if as_url(source):
         layout = "lhotse"
     elif not source.exists():
         raise CorpusError(f"{source}: no such file or folder")
-    elif layout is None:
-        layout = detect_layout(source)
-    reader = LAYOUTS[choose(layout, LAYOUTS, "layout", CorpusError)]
+    elif guessed:
+        try:
+            layout = detect_layout(source)
+        except OSError as error:
+            raise CorpusError(f"{source} cannot be read as a corpus: {error}") from error
+    layout = choose(layout or "", LAYOUTS, "layout", CorpusError)
+    reader = LAYOUTS[layout]
     try:
-        listed = list(reader(source))
+        listed = _unique(source, reader(source))
+        utterances = fill_durations(listed, progress, keep_damaged=keep_damaged)
+        folders = layout in FOLDER_LAYOUTS and source.is_dir()
+        left = left_out(source, (u.path for u in listed)) if folders else ""
     except SeparativeError:
         raise
-    except (ValueError, OSError, EOFError, csv.Error, zlib.error) as error:
-        # Not UTF-8 text, not compressed although its name ends in .gz, or a path that cannot exist.
+    except (ValueError, OSError, EOFError, csv.Error) as error:
+        # Not UTF-8 text, a folder that cannot be listed, or a path that cannot exist.
         raise CorpusError(f"{source} cannot be read as a corpus: {error}") from error
-    utterances = fill_durations(listed, progress, keep_damaged=keep_damaged)
     if not utterances:
         raise CorpusError(f"{source}: no speech found; a corpus is one of: {', '.join(LAYOUTS)}")
-    [(commonest, count)] = Counter(u.id for u in utterances).most_common(1)
-    if count > 1:
-        raise CorpusError(f"{source}: {count} utterances have the id '{commonest}'; ids must be unique")
     corpus = Corpus(tuple(utterances))
+    notes = (*([f"{source}: {left}"] if left else []), *twin_notes(corpus))
+    read_as = ""
+    if folders and guessed:
+        read_as = describe(source, layout, (u.split for u in corpus), corpus.speakers)
+    if log_notes:
+        for note in (read_as, *notes):
+            if note:
+                log.warning("%s", note)
+    corpus = replace(corpus, read_as=read_as, notes=notes)
     return corpus if split is None else corpus.split(split)
+
+
+def _unique(source: Path, utterances: Iterable[Utterance]) -> list[Utterance]:
+    """Normalise the names of utterances, and check that no id occurs twice."""
+    listed: dict[str, Utterance] = {}
+    for utterance in utterances:
+        if utterance.id in listed:
+            raise CorpusError(f"{source}: 2 utterances have the id '{utterance.id}'; ids must be unique")
+        listed[utterance.id] = _normalised(utterance)
+    return list(listed.values())
+
+
+def _normalised(utterance: Utterance) -> Utterance:
+    speaker = utterance.speaker
+    if speaker is not None:
+        speaker = "/".join(normalise_name(part) or part for part in speaker.split("/"))
+    corpus, split, category = map(normalise_name, (utterance.corpus, utterance.split, utterance.category))
+    names = (speaker, corpus, split, category)
+    if names == (utterance.speaker, utterance.corpus, utterance.split, utterance.category):
+        return utterance
+    return replace(utterance, speaker=speaker, corpus=corpus, split=split, category=category)
 
 
 def detect_layout(source: Path) -> str:
     """Return the layout of an existing file or folder: a key of ``LAYOUTS``.
 
     Raises:
-        CorpusError: a file that is not a CSV file or a cut manifest.
+        CorpusError: a file that is not a CSV file or a cut manifest, or a folder that fits no layout.
 
     >>> detect_layout(Path("speech"))
     'lhotse'
@@ -104,12 +162,7 @@ def detect_layout(source: Path) -> str:
         return "kaldi"
     if find_cuts(source) is not None:
         return "lhotse"
-    first = next(_audio_files(source), None)
-    if first is not None and LIBRISPEECH_NAME.fullmatch(first.stem):
-        return "librispeech"
-    if first is not None and VOXCELEB_SPEAKER.fullmatch(first.parents[1].name):
-        return "voxceleb"
-    return "folders"
+    return detect_folders(source)
 
 
 # CSV files
@@ -120,6 +173,7 @@ def read_csv(source: Path) -> Iterator[Utterance]:
 
     Optional columns are id, corpus, seconds, split and start; others are ignored. Relative paths are relative
     to the folder of the CSV file. A speaker that is empty, ``unknown`` or ``corpus/unknown`` is unlabelled.
+    Blanks at the ends of values are removed.
 
     >>> _ = Path("list.csv").write_text("path,speaker,seconds\\nann.wav,ann,1.5\\n")
     >>> [(u.id, u.speaker, u.seconds) for u in read_csv(Path("list.csv"))]
@@ -127,31 +181,44 @@ def read_csv(source: Path) -> Iterator[Utterance]:
     """
     folder = source.resolve().parent
     with source.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        columns = tuple(rows.fieldnames or ())
-        _require_column(source, columns, "path")
-        if "category" not in columns:
-            _require_column(source, columns, "speaker")
-        for row in rows:
+        rows = csv.reader(file)
+        columns = [normalise_name(name) for name in next(rows, [])]
+        for wanted in ("path",) if "category" in columns else ("path", "speaker"):
+            _require_column(source, columns, wanted)
+        for values in rows:
+            if not values:
+                continue
             place = f"{source}, line {rows.line_num}"
-            if not row["path"]:
+            if len(values) != len(columns):
+                raise CorpusError(
+                    f"{place}: {len(values)} values for {len(columns)} columns; quote values that hold commas"
+                )
+            row = dict(zip(columns, values, strict=True))
+            path = _csv_path(folder, row["path"])
+            if not path:
                 raise CorpusError(f"{place}: the column 'path' is empty")
             start = _parse_seconds(row.get("start"), 0.0, "start", place)
-            speaker = row.get("speaker") or ""
+            speaker = normalise_name(row.get("speaker", ""))
             suffix = f"@{start:g}" if start else ""
             yield Utterance(
-                id=row.get("id") or Path(row["path"]).with_suffix("").as_posix() + suffix,
-                path=folder / row["path"],
+                id=normalise_name(row.get("id", "")) or Path(path).with_suffix("").as_posix() + suffix,
+                path=folder / path,
                 seconds=_parse_seconds(row.get("seconds"), UNKNOWN_SECONDS, "seconds", place),
-                speaker=None if speaker.rpartition("/")[2] in UNLABELLED else speaker,
+                speaker=None if speaker.rpartition("/")[2].lower() in UNLABELLED else speaker,
                 start=start,
-                corpus=row.get("corpus") or source.stem,
-                split=row.get("split") or "",
-                category=row.get("category") or "",
+                corpus=normalise_name(row.get("corpus", "")) or source.stem,
+                split=row.get("split", ""),
+                category=row.get("category", ""),
             )
 
 
-def _require_column(source: Path, columns: tuple[str, ...], wanted: str) -> None:
+def _csv_path(folder: Path, text: str) -> str:
+    """Return a path without blanks at its ends, unless there is a file with such a name."""
+    trimmed = text.strip()
+    return text if text != trimmed and (folder / text).is_file() else trimmed
+
+
+def _require_column(source: Path, columns: list[str], wanted: str) -> None:
     if wanted not in columns:
         near = difflib.get_close_matches(wanted, columns, n=1)
         hint = f" (is it '{near[0]}'?)" if near else ""
@@ -159,13 +226,13 @@ def _require_column(source: Path, columns: tuple[str, ...], wanted: str) -> None
 
 
 def _parse_seconds(text: str | None, default: float, column: str, place: str) -> float:
-    if not text:
+    if not text or not text.strip():
         return default
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0.0 <= seconds < float("inf"):
+    if not 0.0 <= seconds <= LONGEST_SECONDS:
         raise CorpusError(f"{place}: {column} is '{text}', not a number of seconds")
     return seconds
 
@@ -174,7 +241,10 @@ def _parse_seconds(text: str | None, default: float, column: str, place: str) ->
 
 
 def read_kaldi(source: Path) -> Iterator[Utterance]:
-    """Read a Kaldi data directory: ``wav.scp``, ``utt2spk`` and optionally ``segments``.
+    """Read a Kaldi data directory: ``wav.scp``, ``utt2spk``, and, where they are, two more files.
+
+    ``segments`` states parts of recordings; an end of -1 is the end of the recording. Of a file with several
+    channels, ``reco2file_and_channel`` states which one a recording is (A or 1, B or 2).
 
     Commands in ``wav.scp`` are refused, never run. Relative paths are relative to the current folder, as in
     Kaldi; if there is no such file, they are relative to the data directory.
@@ -184,13 +254,16 @@ def read_kaldi(source: Path) -> Iterator[Utterance]:
     >>> [(u.id, u.path.name, u.speaker) for u in read_kaldi(Path("."))]
     [('ann-1', 'ann.wav', 'ann')]
     """
-    recordings = {name: _kaldi_path(source, value) for name, value in _kaldi_table(source / "wav.scp")}
-    speakers = dict(_kaldi_table(source / "utt2spk"))
+    recordings = {
+        name: _kaldi_path(source, value) for name, value in _kaldi_table(source / "wav.scp").items()
+    }
+    channels = _kaldi_channels(source, recordings)
+    speakers = _kaldi_table(source / "utt2spk")
     segments_file = source / "segments"
     if segments_file.is_file():
         segments = [
             (name, *_kaldi_segment(value, f"{segments_file}, '{name}'"))
-            for name, value in _kaldi_table(segments_file)
+            for name, value in _kaldi_table(segments_file).items()
         ]
     else:
         segments = [(name, name, 0.0, UNKNOWN_SECONDS) for name in recordings]
@@ -202,23 +275,70 @@ def read_kaldi(source: Path) -> Iterator[Utterance]:
         if name not in speakers:
             raise CorpusError(f"{source / 'utt2spk'}: no speaker for utterance '{name}'")
         yield Utterance(
-            name, recordings[recording], seconds, speakers[name], start, corpus=source.resolve().name
+            name,
+            recordings[recording],
+            seconds,
+            speakers[name],
+            start,
+            corpus=source.resolve().name,
+            channel=channels.get(recording),
         )
+    if missing := len(speakers.keys() - {segment[0] for segment in segments}):
+        where = "segments" if segments_file.is_file() else "wav.scp"
+        log.warning("%s: %d utterances of utt2spk are left out: %s has none", source, missing, where)
 
 
-def _kaldi_table(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the first word and the rest of each line."""
+def _kaldi_table(path: Path) -> dict[str, str]:
+    """Return the rest of each line by its first word."""
     if not path.is_file():
         raise CorpusError(
             f"{path}: no such file; a Kaldi directory has wav.scp, utt2spk and, optionally, segments"
         )
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    table: dict[str, str] = {}
+    for number, line in enumerate(iterate_lines(path, CorpusError), 1):
         if not line.strip():
             continue
         name, *rest = line.split(maxsplit=1)
         if not rest:
             raise CorpusError(f"{path}, line {number}: expected a name and a value, found '{line.strip()}'")
-        yield name, rest[0].strip()
+        name = normalise_name(name)
+        if name in table:
+            raise CorpusError(f"{path}, line {number}: '{name}' occurs twice")
+        table[name] = rest[0].strip()
+    return table
+
+
+def _kaldi_channels(source: Path, recordings: dict[str, Path]) -> dict[str, int]:
+    """Return the channel of each recording whose file has several; add recordings that are listed by file.
+
+    A file with one channel is a recording that was extracted from another file before.
+    """
+    table = source / "reco2file_and_channel"
+    if not table.is_file():
+        return {}
+    stated: dict[str, int] = {}
+    for name, value in _kaldi_table(table).items():
+        file_id, letter = ("", "") if len(words := value.split()) != 2 else words
+        if letter.upper() not in KALDI_CHANNELS:
+            raise CorpusError(f"{table}, '{name}': expected a file and a channel A or B, found '{value}'")
+        if name not in recordings and (path := recordings.get(normalise_name(file_id))) is not None:
+            recordings[name] = path
+        stated[name] = KALDI_CHANNELS[letter.upper()]
+    used = [name for name in stated if name in recordings]
+    paths = sorted({recordings[name] for name in used})
+    counts = dict(zip(paths, map_in_threads(_channel_count, paths), strict=True))
+    channels = {name: stated[name] for name in used if counts[recordings[name]] > 1}
+    for name, channel in channels.items():
+        if channel >= counts[recordings[name]]:
+            raise CorpusError(f"{table}, '{name}': {recordings[name]} has no channel {channel + 1}")
+    return channels
+
+
+def _channel_count(path: Path) -> int:
+    try:
+        return audio.info(path).channels
+    except AudioError:
+        return 0  # The file is reported where it is read.
 
 
 def _kaldi_path(source: Path, value: str) -> Path:
@@ -233,89 +353,16 @@ def _kaldi_path(source: Path, value: str) -> Path:
 def _kaldi_segment(value: str, place: str) -> tuple[str, float, float]:
     """Return recording, start and duration in seconds; a line of ``segments`` states start and end."""
     recording, *times = value.split()
+    recording = normalise_name(recording)
     if len(times) != 2:
         raise CorpusError(f"{place}: expected recording, start and end in seconds, found '{value}'")
     start = _parse_seconds(times[0], 0.0, "start", place)
+    if re.fullmatch(r"-1(\.0*)?", times[1]):
+        return recording, start, UNKNOWN_SECONDS
     end = _parse_seconds(times[1], 0.0, "end", place)
     if end <= start:
         raise CorpusError(f"{place}: ends at {end} s, at or before its start at {start} s")
     return recording, start, end - start
-
-
-# Folder structures
-
-
-def read_folders(root: Path) -> Iterator[Utterance]:
-    """Read a folder with one folder per speaker; the audio files are at any depth below it.
-
-    >>> _ = Path("mine/ann").mkdir(parents=True), Path("ann.wav").rename("mine/ann/1.wav")
-    >>> [(u.id, u.speaker) for u in read_folders(Path("mine"))]
-    [('ann/1', 'mine/ann')]
-    """
-    root = root.resolve()
-    found = False
-    for path in _audio_files(root):
-        speaker, *inner = path.relative_to(root).parts
-        if not inner:
-            continue
-        found = True
-        name = path.relative_to(root).with_suffix("").as_posix()
-        yield Utterance(name, path, UNKNOWN_SECONDS, f"{root.name}/{speaker}", corpus=root.name)
-    if not found:
-        raise CorpusError(
-            f"{root}: no speech found; expected a folder per speaker with {', '.join(sorted(SUFFIXES))} files"
-        )
-
-
-def read_librispeech(root: Path) -> Iterator[Utterance]:
-    """Read ``[subset/]speaker/chapter/speaker-chapter-number.flac``.
-
-    The split is the first word of the subset's name: ``train`` for ``train-clean-100``.
-
-    >>> folder = Path("train-clean-100/19/198")
-    >>> folder.mkdir(parents=True)
-    >>> _ = Path("ann.wav").rename(folder / "19-198-0001.wav")
-    >>> [(u.id, u.speaker, u.split) for u in read_librispeech(Path("train-clean-100"))]
-    [('19-198-0001', 'librispeech/19', 'train')]
-    """
-    root = root.resolve()
-    for path in _audio_files(root):
-        match = LIBRISPEECH_NAME.fullmatch(path.stem)
-        if match is None:
-            raise CorpusError(f"{path}: not a LibriSpeech name (speaker-chapter-number); try another layout")
-        split = path.parents[2].name.partition("-")[0]
-        split = split if split in SPLITS else ""
-        speaker = f"librispeech/{match[1]}"
-        yield Utterance(path.stem, path, UNKNOWN_SECONDS, speaker, corpus="librispeech", split=split)
-
-
-def read_voxceleb(root: Path) -> Iterator[Utterance]:
-    """Read ``[dev|test/…/]idXXXXX/video/number.wav``; a folder name ``dev`` or ``test`` gives the split.
-
-    >>> folder = Path("dev/wav/id10001/1zcIwhmdeo4")
-    >>> folder.mkdir(parents=True)
-    >>> _ = Path("ann.wav").rename(folder / "00001.wav")
-    >>> [(u.id, u.speaker, u.split) for u in read_voxceleb(Path("dev"))]
-    [('id10001/1zcIwhmdeo4/00001', 'voxceleb/id10001', 'dev')]
-    """
-    root = root.resolve()
-    for path in _audio_files(root):
-        speaker = path.parents[1].name
-        if not VOXCELEB_SPEAKER.fullmatch(speaker):
-            raise CorpusError(f"{path}: not a VoxCeleb path (idXXXXX/video/number.wav); try another layout")
-        split = next((part for part in path.parts[len(root.parent.parts) : -3] if part in SPLITS), "")
-        name = f"{speaker}/{path.parent.name}/{path.stem}"
-        yield Utterance(name, path, UNKNOWN_SECONDS, f"voxceleb/{speaker}", corpus="voxceleb", split=split)
-
-
-def _audio_files(folder: Path) -> Iterator[Path]:
-    """Yield all audio files below a folder, sorted, without hidden files and folders."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in sorted(names):
-            path = Path(parent, name)
-            if path.suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield path
 
 
 LAYOUTS: dict[str, Callable[[Path], Iterable[Utterance]]] = {

@@ -60,7 +60,7 @@ class Utterance:
             float32 ``[N]``.
         """
         length = self.seconds - start if seconds is None else seconds
-        policy = "mean" if self.channel is None else self.channel
+        policy: audio.Channels | int = "mean" if self.channel is None else self.channel
         return audio.read(self.path, rate, channels=policy, start=self.start + start, seconds=length)[0]
 
 

@@ -75,7 +75,8 @@ def pack_corpus(
 
 
 def _labels(utterance: Utterance) -> dict[str, str | float | None]:
-    return {name: getattr(utterance, name) for name in Utterance.__dataclass_fields__ if name != "path"}
+    labels = {name: getattr(utterance, name) for name in Utterance.__dataclass_fields__ if name != "path"}
+    return labels if utterance.channel is not None else {k: v for k, v in labels.items() if k != "channel"}
 
 
 class _Shard:

@@ -200,9 +200,11 @@ def _check_folder(folder: Path, settings: dict[str, int]) -> None:
     if not path.is_file():
         new_folder(folder, "the synthetic voices", CorpusError)
         return
-    found = read_json(path)
+    found = read_json(path, CorpusError)
+    if not isinstance(found, dict) or not all(type(found.get(key)) is int for key in settings):
+        raise CorpusError(f"{path}: not the settings of synthetic voices; choose another folder or delete it")
     if found != settings:
-        other = ", ".join(f"{key} {value}" for key, value in found.items())
+        other = ", ".join(f"{key} {found[key]}" for key in settings)
         raise CorpusError(f"{folder}: contains other voices ({other}); choose another folder or delete it")
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from separative import audio
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import SeparativeError, validation_message
 from separative.evaluation.bootstrap import SpeakerBootstrap
@@ -170,9 +169,7 @@ def _reserve(corpus: Corpus) -> tuple[dict[str, list[Utterance]], Corpus]:
 
 def _enrol(model: SeparativeEncoder, reserved: Mapping[str, Sequence[Utterance]]) -> Enrolment:
     embeddings = {
-        speaker: embed_speaker(
-            model, [audio.read(u.path, model.rate, start=u.start, seconds=u.seconds) for u in utterances]
-        )
+        speaker: embed_speaker(model, [(u.read(model.rate), model.rate) for u in utterances])
         for speaker, utterances in reserved.items()
     }
     return Enrolment(embeddings, {speaker: utterances[0].corpus for speaker, utterances in reserved.items()})

@@ -136,4 +136,4 @@ class TrialRecordings:
 
     def _read(self, utterance: Utterance, start: float = 0.0, seconds: float | None = None) -> Wave:
         length = utterance.seconds if seconds is None else min(seconds, utterance.seconds)
-        return audio.read(utterance.path, self.rate, start=utterance.start + start, seconds=length)[0]
+        return utterance.read(self.rate, start, length)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from separative.errors import SeparativeError
-from separative.files import atomic_path, replace_file, write_json
+from separative.files import atomic_path, read_json, replace_file, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,10 +157,35 @@ class Results:
         path = Path(path)
         path = path / "results.json" if path.is_dir() else path
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            return Results(tuple(Row(**row) for row in record["rows"]), record["settings"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            # A table of a thousand systems takes a few megabytes.
+            record = read_json(path, limit=256 << 20)
+            rows, settings = record["rows"], record["settings"]
+            if not isinstance(rows, list) or not isinstance(settings, dict):
+                raise ValueError("'rows' must be a list, and 'settings' have keys")
+            return Results(tuple(map(_parse_row, rows)), settings)
+        except (ValueError, KeyError, TypeError) as error:
             raise SeparativeError(f"{path}: not a file of evaluation results ({error})") from error
+
+
+def _parse_row(record: dict[str, Any]) -> Row:
+    """A row from its record in ``results.json``.
+
+    Raises:
+        TypeError: an entry is missing, unknown or of the wrong type.
+    """
+    row = Row(**record)
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "value": (int, float),
+        "low": (int, float),
+        "high": (int, float),
+    }
+    kinds |= {"trials": int, "seed": int}
+    for key, value in record.items():
+        kind = kinds.get(key, str)
+        large = isinstance(value, int) and abs(value) >= 2**63
+        if not isinstance(value, kind) or isinstance(value, bool) or large:
+            raise TypeError(f"'{key}' of a row has an invalid value")
+    return row
 
 
 def table_title(metric: str, corpus: str, settings: dict[str, Any]) -> str:
@@ -201,6 +225,15 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """
     lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
     return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+
+
+def figure_text(text: str) -> str:
+    """A name for a figure, in which Matplotlib would read dollar signs as the limits of a formula.
+
+    >>> figure_text("A$AP")
+    'A\\\\$AP'
+    """
+    return text.replace("$", r"\$")
 
 
 # The palette of Okabe and Ito, which colour-blind readers can tell apart; darkest colours first.
@@ -244,10 +277,10 @@ def eer_figure(results: Results, corpus: str | None = None) -> Figure:
             markersize=5,
             capsize=2.5,
             linewidth=1.2,
-            label=model,
+            label=figure_text(model),
         )
     axes.axhline(50, color="0.6", linewidth=0.8, linestyle=":")
-    axes.set_xticks(range(len(conditions)), conditions)
+    axes.set_xticks(range(len(conditions)), [figure_text(name) for name in conditions])
     axes.set_ylim(0, 56)
     axes.set_ylabel("equal error rate, %")
     axes.grid(axis="y", color="0.9", linewidth=0.6)

@@ -11,16 +11,25 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from separative.errors import CorpusError, SeparativeError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from separative.errors import CorpusError, SeparativeError, validation_key
 from separative.evaluation.conditions import parse_condition
 from separative.evaluation.results import POOLED
-from separative.files import read_lines, replace_file
+from separative.files import parse_json, read_lines, replace_file
 from separative.mixtures import rooms
 
 HEADER = "# separative trials, format 3"
 ROOM_COUNT = 16
+
+# Values in a list are checked, and bounded so that a damaged list cannot take all memory.
+_CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
+_Index = Annotated[int, Field(ge=0, lt=1 << 31)]
+_Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
+_RT60 = Annotated[float, Field(ge=0.1, le=1.5)]
+_Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,8 @@ class InterfererSpec:
     >>> InterfererSpec("bob", ("bob/0", "bob/1")).utterances
     ('bob/0', 'bob/1')
     """
+
+    __pydantic_config__ = _CHECKED
 
     speaker: str
     utterances: tuple[str, ...]
@@ -50,10 +61,12 @@ class RoomSettings:
     2
     """
 
-    rt60: tuple[float, float] = (0.3, 0.6)
-    count: int = ROOM_COUNT
-    positions: int = 4
-    seed: int = 0
+    __pydantic_config__ = _CHECKED
+
+    rt60: tuple[_RT60, _RT60] = (0.3, 0.6)
+    count: Annotated[int, Field(ge=1, le=10_000)] = ROOM_COUNT
+    positions: Annotated[int, Field(ge=1, le=64)] = 4
+    seed: _Seed = 0
     format: int = rooms.FORMAT
 
 
@@ -78,16 +91,18 @@ class TrialSide:
     ()
     """
 
+    __pydantic_config__ = _CHECKED
+
     id: str
     speaker: str
     corpus: str
     utterances: tuple[str, ...]
-    level_db: float
+    level_db: Annotated[float, Field(ge=-200, le=200)]
     interferers: tuple[InterfererSpec, ...] = ()
     noise: str | None = None
-    noise_start: float = 0.0
-    room: int = 0
-    positions: tuple[int, ...] = (0, 1, 2)
+    noise_start: _Seconds = 0.0
+    room: _Index = 0
+    positions: tuple[_Index, ...] = (0, 1, 2)
 
     def speakers_present(self, interferers: int) -> set[str]:
         """The speaker and the first ``interferers`` interferers."""
@@ -187,15 +202,20 @@ class TrialList:
             place = f"{path}, line {number}"
             try:
                 if line.startswith("# settings "):
-                    settings = _parse_settings(json.loads(line.removeprefix("# settings ")))
+                    settings = dict(_Settings.model_validate(_parse(line.removeprefix("# settings "))))
                 elif line.startswith("# "):
                     kind, _, text = line[2:].partition(" ")
-                    side = _parse_side(json.loads(text))
+                    side = _SIDE.validate_python(_parse(text))
                     sides[kind][side.id], places[side.id] = side, place
                 else:
                     trials.append(_parse_trial(line, sides, settings["conditions"]))
-            except (ValueError, KeyError, TypeError) as error:
+            except ValidationError as error:
+                problem = f"'{validation_key(error)}': {error.errors()[0]['msg']}"
+                raise SeparativeError(f"{place}: not a valid line of a trial list ({problem})") from error
+            except (ValueError, KeyError) as error:
                 raise SeparativeError(f"{place}: not a valid line of a trial list ({error})") from error
+        if not settings:
+            raise SeparativeError(f"{path}: not a trial list; it has no line '# settings'")
         enrolments, tests = (tuple(by_id.values()) for by_id in sides.values())
         return TrialList(**settings, enrolments=enrolments, tests=tests, trials=tuple(trials), lines=places)
 
@@ -300,17 +320,24 @@ def check_disjoint_speakers(
         )
 
 
-def _parse_settings(record: dict[str, Any]) -> dict[str, Any]:
-    room_settings = RoomSettings(**{**record["rooms"], "rt60": tuple(record["rooms"]["rt60"])})
-    return {**record, "conditions": tuple(record["conditions"]), "rooms": room_settings}
+class _Settings(BaseModel):
+    """The line ``# settings`` of a trial list."""
+
+    model_config = _CHECKED
+
+    seed: _Seed
+    seconds: _Seconds
+    enrol: str
+    conditions: tuple[str, ...]
+    rooms: RoomSettings
 
 
-def _parse_side(record: dict[str, Any]) -> TrialSide:
-    interferers = tuple(InterfererSpec(r["speaker"], tuple(r["utterances"])) for r in record["interferers"])
-    utterances, positions = tuple(record["utterances"]), tuple(record["positions"])
-    return TrialSide(
-        **{**record, "utterances": utterances, "interferers": interferers, "positions": positions}
-    )
+_SIDE = TypeAdapter(TrialSide)
+
+
+def _parse(text: str) -> Any:
+    # The reader of pydantic refuses names with bytes that are not UTF-8.
+    return parse_json(text, "its JSON")
 
 
 def _parse_trial(line: str, sides: dict[str, dict[str, TrialSide]], conditions: Collection[str]) -> Trial:

@@ -3,6 +3,6 @@
 from separative.gallery.enrolment import EnrolmentQuality
 from separative.gallery.gallery import Gallery
 from separative.gallery.identify import Identification
-from separative.gallery.store import EnrolledRecording, EnrolledSpeaker
+from separative.gallery.records import EnrolledRecording, EnrolledSpeaker
 
 __all__ = ["EnrolledRecording", "EnrolledSpeaker", "EnrolmentQuality", "Gallery", "Identification"]

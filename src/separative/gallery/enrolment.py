@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
 from separative import audio
-from separative.errors import AudioError, GalleryError
-from separative.gallery.store import EnrolledRecording
-from separative.inference import Audio, Diarization, diarize
+from separative.errors import AudioError, NotEnrolledError
+from separative.gallery.records import EnrolledRecording
+from separative.inference import Audio, Diarization
 from separative.inference.cluster import mean_embedding
+from separative.inference.recording import MIN_SPEECH_SECONDS
 from separative.inference.windows import attend_memory
 from separative.rttm import Turn
 from separative.types import Floats, Wave
@@ -44,6 +43,7 @@ class EnrolmentQuality:
         speech_seconds: speech of the speaker.
         other_speech: speech of other speakers, as a share of ``speech_seconds``.
         clipped: share of samples that are clipped.
+        warnings: what to check after the enrolment, one sentence each. They do not refuse the recording.
 
     >>> EnrolmentQuality(speech_seconds=5.0, other_speech=0.1, clipped=0.0).reasons
     ()
@@ -54,6 +54,7 @@ class EnrolmentQuality:
     speech_seconds: float
     other_speech: float
     clipped: float
+    warnings: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -73,6 +74,31 @@ class EnrolmentQuality:
                 f"{self.clipped:.1%} of the samples are clipped; at most {MAX_CLIPPED:.1%} is allowed"
             )
         return tuple(found)
+
+
+def check_quality(quality: EnrolmentQuality, source: str, force: bool) -> None:
+    """Check that a recording is good enough.
+
+    Args:
+        source: name of the recording.
+        force: accept low quality.
+
+    Raises:
+        NotEnrolledError: the quality is low.
+        AudioError: there is too little speech for an embedding, also with ``force``.
+
+    >>> check_quality(EnrolmentQuality(speech_seconds=5.0, other_speech=0.1, clipped=0.0), "ann.wav", False)
+    >>> check_quality(EnrolmentQuality(speech_seconds=1.5, other_speech=0.1, clipped=0.0), "ann.wav", False)
+    Traceback (most recent call last):
+    separative.errors.NotEnrolledError: ann.wav: not enrolled: 1.5 s of speech; at least 2 s are needed
+    """
+    if quality.reasons and not force:
+        raise NotEnrolledError(source, quality.reasons)
+    if quality.speech_seconds < MIN_SPEECH_SECONDS:
+        raise AudioError(
+            f"{source}: {quality.speech_seconds:.2f} s of speech found; an embedding needs"
+            f" {MIN_SPEECH_SECONDS} s"
+        )
 
 
 def measure_quality(diarization: Diarization, speaker: int, *, single_speaker: bool) -> EnrolmentQuality:
@@ -101,9 +127,9 @@ def measure_quality(diarization: Diarization, speaker: int, *, single_speaker: b
 def overlap_seconds(own: Sequence[Turn], others: Sequence[Turn]) -> float:
     """Seconds of ``own`` turns during which any of the other turns is active.
 
-    >>> from separative.rttm import Turn
-    >>> overlap_seconds([Turn("a", 0.0, 4.0)], [Turn("b", 1.0, 2.0), Turn("c", 1.5, 3.0)])
-    2.0
+        >>> from separative.rttm import Turn
+        >>> overlap_seconds([Turn("a", 0.0, 4.0)], [Turn("b", 1.0, 2.0), Turn("c", 1.5, 3.0)])
+        2.0
     """
     covered = 0.0
     for turn in own:
@@ -195,34 +221,6 @@ def speaker_embedding(model: SeparativeEncoder, recordings: Sequence[EnrolledRec
     return mean_embedding(attended_VE, np.array([r.speech_seconds for r in recordings], np.float32))
 
 
-def reembed_recording(model: SeparativeEncoder, recording: EnrolledRecording) -> EnrolledRecording:
-    """Process the stored audio of a recording with another model.
-
-    Raises:
-        GalleryError: the model finds no speech in it.
-
-    >>> from dataclasses import replace
-    >>> from separative import load_model
-    >>> from separative.inference import diarize
-    >>> model = load_model()
-    >>> recording = extract_recording(diarize(model, "ann.wav"), 0, "3f2a", read_audio_bytes("ann.wav"))
-    >>> bool((reembed_recording(model, recording).query == recording.query).all())
-    True
-    """
-    assert recording.audio is not None
-    with tempfile.TemporaryDirectory() as folder:
-        # The label of the recording may not be a valid file name, so it is not used as one.
-        path = Path(folder) / "audio"
-        path.write_bytes(recording.audio)
-        diarization = replace(diarize(model, path), name=recording.source)
-    if not diarization.speakers:
-        raise GalleryError(
-            f"{recording.source}: the new model finds no speech in it; remove the speaker, or enrol them with"
-            " another recording"
-        )
-    return extract_recording(diarization, 0, recording.hash, recording.audio)
-
-
 def read_audio_bytes(source: Audio) -> bytes:
     """Bytes of an audio file as they are, or of a waveform encoded as FLAC.
 
@@ -243,50 +241,3 @@ def read_audio_bytes(source: Audio) -> bytes:
             f"cannot encode the waveform as FLAC ({error.error_string}); enrol an audio file instead"
         ) from error
     return buffer.getvalue()
-
-
-def recording_to_json(recording: EnrolledRecording) -> dict[str, Any]:
-    """Convert a recording to JSON values; arrays and audio become base64 text.
-
-    >>> from separative import load_model
-    >>> from separative.inference import diarize
-    >>> recording = extract_recording(diarize(load_model(), "ann.wav"), 0, "3f2a", None)
-    >>> recording_from_json(recording_to_json(recording)).hash
-    '3f2a'
-    """
-
-    def text(data: bytes) -> str:
-        return base64.b64encode(data).decode()
-
-    return {
-        "source": recording.source,
-        "hash": recording.hash,
-        "seconds": recording.speech_seconds,
-        "query": text(recording.query.astype(np.float32).tobytes()),
-        "memory": text(recording.memory.astype(np.float16).tobytes()),
-        "logit": text(recording.memory_logit.astype(np.float16).tobytes()),
-        "sound": None if recording.audio is None else text(recording.audio),
-    }
-
-
-def recording_from_json(record: dict[str, Any]) -> EnrolledRecording:
-    """Reverse of :func:`recording_to_json`.
-
-    Raises:
-        KeyError, TypeError, ValueError: the record has another form.
-
-    >>> recording_from_json({})
-    Traceback (most recent call last):
-    KeyError: 'query'
-    """
-    query_E = np.frombuffer(base64.b64decode(record["query"]), np.float32)
-    memory = np.frombuffer(base64.b64decode(record["memory"]), np.float16)
-    return EnrolledRecording(
-        str(record["source"]),
-        str(record["hash"]),
-        float(record["seconds"]),
-        query_E,
-        memory.reshape(-1, len(query_E)).astype(np.float32),
-        np.frombuffer(base64.b64decode(record["logit"]), np.float16).astype(np.float32),
-        None if record["sound"] is None else base64.b64decode(record["sound"]),
-    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,21 +13,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from separative.errors import AudioError, GalleryError, NotEnrolledError, UnknownSpeakerError
-from separative.files import write_json
+from separative.errors import (
+    GalleryBusyError,
+    GalleryDamagedError,
+    GalleryError,
+    NotEnrolledError,
+)
 from separative.gallery.enrolment import (
     EnrolmentQuality,
+    check_quality,
     extract_recording,
     measure_quality,
     read_audio_bytes,
-    recording_from_json,
-    recording_to_json,
-    reembed_recording,
     speaker_embedding,
 )
+from separative.gallery.export import ExportedSpeaker, read_export, write_export
 from separative.gallery.identify import Identification, identify_from_scores
+from separative.gallery.records import (
+    EnrolledRecording,
+    EnrolledSpeaker,
+    check_name,
+    check_recording,
+    check_vector,
+)
+from separative.gallery.reembed import reembed_gallery
 from separative.gallery.search import EmbeddingIndex
-from separative.gallery.store import EnrolledRecording, EnrolledSpeaker, GalleryStore
+from separative.gallery.store import GalleryStore
 from separative.inference import Audio, Diarization, Speaker, diarize
 from separative.inference.recording import MIN_SPEECH_SECONDS
 from separative.metrics import log_odds
@@ -36,11 +47,11 @@ from separative.types import Floats, Progress
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-EXPORT_FORMAT = 1
 # The index preselects this many more than requested, because 8-bit codes may swap near neighbours.
 EXTRA_CANDIDATES = 20
 # Probabilities are computed over this many of the nearest speakers, even if fewer candidates are returned.
 SCORED_CANDIDATES = 100
+NO_SPEECH = "no speech was found in it; use a recording of the speaker's voice"
 
 
 class Gallery:
@@ -50,9 +61,13 @@ class Gallery:
         folder: folder of a gallery, or a new or empty folder.
         model: model that embeds recordings; it must be the one that the gallery was made with.
         create: False to require an existing gallery.
+        lock_seconds: seconds to wait while another process or thread uses the gallery; None for the default.
 
     Raises:
-        GalleryError: the folder holds other files, is damaged, or belongs to another model.
+        GalleryError: the folder holds other files, or belongs to another model.
+        GalleryDamagedError: the gallery's file is damaged. Every method may raise it.
+        GalleryBusyError: another process or thread uses the gallery for longer than ``lock_seconds``. Every
+            method may raise it.
 
     >>> from separative import load_model
     >>> with Gallery("gallery", load_model()) as gallery:
@@ -62,14 +77,23 @@ class Gallery:
     ('ann', 1)
     """
 
-    def __init__(self, folder: str | Path, model: SeparativeEncoder, *, create: bool = True) -> None:
-        self.folder, self.model, self._lock = Path(folder), model, RLock()
+    def __init__(
+        self,
+        folder: str | Path,
+        model: SeparativeEncoder,
+        *,
+        create: bool = True,
+        lock_seconds: float | None = None,
+    ) -> None:
+        self.folder, self.model, self._thread_lock = Path(folder), model, RLock()
         self._hash, size = str(model.card.get("sha256")), model.config.embedding
-        self._store = GalleryStore(self.folder, model=self._hash, size=size, create=create)
+        self._store = GalleryStore(
+            self.folder, model=self._hash, size=size, create=create, timeout=lock_seconds
+        )
         self._index, self._indexed_change = EmbeddingIndex(size), 0
         try:
             self._check_model()
-        except GalleryError:
+        except BaseException:
             self._store.close()
             raise
 
@@ -84,11 +108,12 @@ class Gallery:
         self._store.close()
 
     def __len__(self) -> int:
-        return self._store.count()
+        with self._lock():
+            return self._store.count()
 
     def list(self) -> list[EnrolledSpeaker]:
         """All speakers, sorted by name."""
-        with self._lock:
+        with self._lock():
             return self._store.speakers()
 
     def add(
@@ -106,11 +131,11 @@ class Gallery:
 
         Calls :meth:`embed_recording` and :meth:`enrol`, which describe the arguments and errors.
         """
+        name = check_name(name)
         quality, recording = self.embed_recording(
             source, keep_audio=keep_audio, force=force, label=label, progress=progress
         )
-        self.enrol(name, [recording], metadata)
-        return quality
+        return replace(quality, warnings=self.enrol(name, [recording], metadata))
 
     def embed_recording(
         self,
@@ -132,15 +157,15 @@ class Gallery:
 
         Raises:
             AudioError: the recording is unreadable, or holds too little speech for an embedding.
-            NotEnrolledError: the quality is too low; the error lists the reasons.
-            GalleryError: the recording holds no speech.
+            NotEnrolledError: the quality is too low, or the recording holds no speech (also with ``force``);
+                the error lists the reasons.
         """
         diarization = diarize(self.model, source, progress=progress)
         diarization = diarization if label is None else replace(diarization, name=label)
         if not diarization.speakers:
-            raise GalleryError(f"{diarization.name}: no speech found; enrol with another recording")
+            raise NotEnrolledError(diarization.name, (NO_SPEECH,))
         quality = measure_quality(diarization, 0, single_speaker=True)
-        _check_quality(quality, diarization.name, force)
+        check_quality(quality, diarization.name, force)
         content = read_audio_bytes(source)
         hash_ = hashlib.sha256(content).hexdigest()
         return quality, extract_recording(diarization, 0, hash_, content if keep_audio else None)
@@ -151,7 +176,7 @@ class Gallery:
         recordings: Sequence[EnrolledRecording],
         metadata: dict[str, Any] | None = None,
         added: str | None = None,
-    ) -> None:
+    ) -> tuple[str, ...]:
         """Enrol a speaker with recordings from :meth:`embed_recording`: with all of them or with none.
 
         The embedding of an enrolled speaker is computed again from the old and the new recordings together.
@@ -160,20 +185,31 @@ class Gallery:
             metadata: JSON values to store; merged with those of an enrolled speaker.
             added: time of enrolment; by default now.
 
+        Returns:
+            Warnings: another speaker has nearly the same name, or one of the recordings.
+
         Raises:
-            GalleryError: the name is empty, or the speaker already has one of the recordings.
+            GalleryError: the name is empty or not one line, the metadata are not JSON, there is no recording,
+                a recording holds NaN or other invalid values, or the speaker already has the recording.
         """
-        if not name.strip():
-            raise GalleryError("the speaker's name is empty; give a name")
+        name = check_name(name)
+        if not recordings:
+            raise GalleryError(f"'{name}' has no recordings; a speaker needs at least one")
         added = added or datetime.now(UTC).isoformat(timespec="seconds")
-        with self._lock, self._store.write_transaction():
+        for recording in recordings:
+            check_recording(recording, self._store.size)
+        with self._lock(), self._store.write_transaction():
             self._check_model()
             known = self._store.speaker_id(name)
+            warnings = self._store.name_warnings(name) if known is None else []
+            for recording in recordings:
+                warnings += self._store.recording_warnings(name, recording)
             earlier = self._store.recordings(known) if known is not None else []
             embedding_E = speaker_embedding(self.model, [*earlier, *recordings])
             speaker = self._store.save_speaker(name, embedding_E, added=added, metadata=metadata)
             for recording in recordings:
                 self._store.add_recording(speaker, recording)
+        return tuple(warnings)
 
     def add_from_diarization(
         self,
@@ -189,38 +225,76 @@ class Gallery:
         Raises:
             GalleryError: as for :meth:`add`, or the recording has no such speaker.
         """
+        name = check_name(name)
         count = len(diarization.speakers)
+        if count == 0:
+            raise NotEnrolledError(diarization.name, (NO_SPEECH,))
         if not 0 <= speaker < count:
             raise GalleryError(
                 f"{diarization.name}: no speaker {speaker}; it has {count} speakers, numbered from 0"
             )
         quality = measure_quality(diarization, speaker, single_speaker=False)
-        _check_quality(quality, diarization.name, force)
+        check_quality(quality, diarization.name, force)
         hash_ = hashlib.sha256(diarization.speakers[speaker].embedding.tobytes()).hexdigest()
-        self.enrol(name, [extract_recording(diarization, speaker, hash_, None)], metadata)
-        return quality
+        recording = extract_recording(diarization, speaker, hash_, None)
+        return replace(quality, warnings=self.enrol(name, [recording], metadata))
 
-    def remove(self, *names: str) -> None:
-        """Remove speakers and everything stored of them; all of them or none.
+    def remove(self, *names: str) -> int:
+        """Remove speakers and everything stored of them; all of them or none. Returns their number.
 
         Raises:
             UnknownSpeakerError: a name is not in the gallery.
+            GalleryError: the speakers were removed, but the file cannot be rebuilt now, so that its unused
+                parts may hold copies of their names and embeddings until the next change.
         """
-        with self._lock:
-            self._store.delete_speakers(names)
+        # Two spellings of one name are the same speaker.
+        unique = list(dict.fromkeys(check_name(name) for name in names))
+        with self._lock():
+            self._store.delete_speakers(unique)
             self._update_index()
+        return len(unique)
+
+    def rename(self, name: str, new_name: str) -> tuple[str, ...]:
+        """Give a speaker another name; recordings and metadata stay.
+
+        Returns:
+            Warnings: another speaker has nearly the same name.
+
+        Raises:
+            UnknownSpeakerError: no speaker has the old name.
+            GalleryError: another speaker has the new name, or it is empty or not one line.
+
+        >>> from separative import load_model
+        >>> with Gallery("gallery", load_model()) as gallery:
+        ...     quality = gallery.add("ann", "ann.wav")
+        ...     gallery.rename("ann", "Ann Lee")
+        ...     gallery.list()[0].name
+        ()
+        'Ann Lee'
+        """
+        name, new_name = check_name(name), check_name(new_name)
+        with self._lock():
+            self._store.rename_speaker(name, new_name)
+            return tuple(self._store.name_warnings(new_name))
 
     def embeddings(self, count: int = 1000) -> tuple[Sequence[str], Floats]:
         """Names and embeddings [N,E] (unit norm) of the first ``count`` speakers by name."""
-        with self._lock:
+        with self._lock():
             return self._store.first_embeddings(count)
 
     def search(self, embedding: Floats, count: int = 10) -> Sequence[tuple[str, float]]:
-        """Names and cosines of the ``count`` speakers nearest to an embedding [E], the nearest first."""
-        with self._lock:
+        """Names and cosines of the ``count`` speakers nearest to an embedding [E], the nearest first.
+
+        Raises:
+            GalleryError: the embedding has another shape, or NaN or infinite values.
+        """
+        check_vector(embedding, self._store.size, "the embedding")
+        with self._lock(), self._store.read_transaction():
             self._update_index()
             ids = self._index.nearest(embedding, count + EXTRA_CANDIDATES)
             names, embedding_NE = self._store.embeddings([int(i) for i in ids])
+            if len(names) != len(ids):
+                raise GalleryDamagedError(f"{self._store.path} is damaged (speakers are missing)")
         score_N = embedding_NE @ embedding
         return [(names[i], float(score_N[i])) for i in np.argsort(-score_N, kind="stable")[:count]]
 
@@ -247,17 +321,12 @@ class Gallery:
 
     def export(self, path: str | Path) -> Path:
         """Write all speakers with their recordings, including stored audio, to a JSON file."""
-        with self._lock, self._store.read_transaction():
+        with self._lock(), self._store.read_transaction():
             speakers = [
-                {
-                    "name": speaker.name,
-                    "added": speaker.added,
-                    "metadata": speaker.metadata,
-                    "recordings": [recording_to_json(r) for r in self._recordings(speaker.name)],
-                }
-                for speaker in self._store.speakers()
+                ExportedSpeaker(s.name, s.added, s.metadata, self._store.recordings_of(s.name))
+                for s in self._store.speakers()
             ]
-        write_json(path, {"format": EXPORT_FORMAT, "model": self._hash, "speakers": speakers})
+        write_export(path, self._hash, speakers)
         return Path(path)
 
     def import_(self, path: str | Path) -> int:
@@ -267,30 +336,16 @@ class Gallery:
             Number of speakers in the file.
 
         Raises:
-            GalleryError: the file is missing, is not an export of a gallery, or belongs to another model.
+            GalleryError: the file is missing, damaged, not an export of a gallery, or belongs to another
+                model.
         """
-        try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
-            if record["format"] != EXPORT_FORMAT or record["model"] != self._hash:
-                raise GalleryError(
-                    f"{path} is an export of another format or model; export it again with this model"
-                )
-            speakers = [
-                (str(s["name"]), s["metadata"], s["added"], [recording_from_json(r) for r in s["recordings"]])
-                for s in record["speakers"]
-            ]
-            if any(r.query.shape != (self._store.size,) for *_, recordings in speakers for r in recordings):
-                raise GalleryError(f"{path} is damaged: its embeddings have another size; export it again")
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, GalleryError):
-                raise
-            raise GalleryError(f"{path} is not an export of a gallery: {error}") from error
-        with self._lock, self._store.write_transaction():
-            for name, metadata, added, recordings in speakers:
-                known = self._store.speaker_id(name)
+        speakers = read_export(path, self._hash, self._store.size)
+        with self._lock(), self._store.write_transaction():
+            for speaker in speakers:
+                known = self._store.speaker_id(speaker.name)
                 stored = self._store.recording_hashes(known) if known is not None else set()
-                if new := [recording for recording in recordings if recording.hash not in stored]:
-                    self.enrol(name, new, metadata, added)
+                if new := [recording for recording in speaker.recordings if recording.hash not in stored]:
+                    self.enrol(speaker.name, new, speaker.metadata, speaker.added)
         return len(speakers)
 
     @staticmethod
@@ -304,45 +359,18 @@ class Gallery:
             GalleryError: the audio of a recording was not stored, the model finds no speech in it, or the
                 gallery was changed in the meantime. The gallery then stays as it was.
         """
-        store = GalleryStore(Path(folder), model="", size=1, create=False)
-        store.size = int(store.setting("size"))
-        try:
-            change = store.setting("change")
-            stored = {name: store.recordings(store.speaker_id(name) or 0) for name in store.names()}
-            for name, recordings in stored.items():
-                lost = [r.source for r in recordings if r.audio is None] if recordings else ["all recordings"]
-                if lost:
-                    raise GalleryError(
-                        f"speaker '{name}': the audio of {lost[0]} was not stored; remove the speaker, and"
-                        " enrol them again after the change of model"
-                    )
-            reembedded = {}
-            for number, (name, recordings) in enumerate(stored.items(), 1):
-                reembedded[name] = [reembed_recording(model, recording) for recording in recordings]
-                if progress is not None:
-                    progress(number, len(stored))
-            with store.write_transaction():
-                if store.setting("change") != change:
-                    raise GalleryError(
-                        f"{folder} was changed by another process; nothing was written, try again"
-                    )
-                store.size = model.config.embedding
-                store.set_setting("model", str(model.card.get("sha256")))
-                store.set_setting("size", str(store.size))
-                for name, recordings in reembedded.items():
-                    speaker = store.save_speaker(name, speaker_embedding(model, recordings))
-                    store.delete_recordings(speaker)
-                    for recording in recordings:
-                        store.add_recording(speaker, recording)
-        finally:
-            store.close()
+        reembed_gallery(Path(folder), model, progress)
         return Gallery(folder, model)
 
-    def _recordings(self, name: str) -> Sequence[EnrolledRecording]:
-        known = self._store.speaker_id(name)
-        if known is None:
-            raise UnknownSpeakerError(f"no speaker '{name}' in {self.folder}")
-        return self._store.recordings(known)
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Keep other threads out; wait for them as long as for other processes."""
+        if not self._thread_lock.acquire(timeout=self._store.timeout):
+            raise GalleryBusyError(f"{self.folder} is in use; nothing was changed, try again later")
+        try:
+            yield
+        finally:
+            self._thread_lock.release()
 
     def _check_model(self) -> None:
         made_by = self._store.setting("model")
@@ -357,16 +385,8 @@ class Gallery:
         if int(self._store.setting("change")) != self._indexed_change:
             # Another process may have converted the gallery to another model.
             self._check_model()
-            ids, embedding_NE, deleted, self._indexed_change = self._store.changed_since(self._indexed_change)
+            ids, embedding_NE, deleted, latest = self._store.changed_since(self._indexed_change)
             self._index.update(ids, embedding_NE, deleted)
-
-
-def _check_quality(quality: EnrolmentQuality, source: str, force: bool) -> None:
-    """Raise NotEnrolledError for low quality (unless forced), and AudioError for too little speech."""
-    if quality.reasons and not force:
-        raise NotEnrolledError(source, quality.reasons)
-    if quality.speech_seconds < MIN_SPEECH_SECONDS:
-        raise AudioError(
-            f"{source}: {quality.speech_seconds:.2f} s of speech found; an embedding needs"
-            f" {MIN_SPEECH_SECONDS} s"
-        )
+            self._indexed_change = latest
+            if len(self._index) != self._store.count():
+                raise GalleryDamagedError(f"{self._store.path} is damaged (speakers are missing)")

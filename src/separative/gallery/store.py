@@ -1,116 +1,72 @@
-"""The gallery's only file, an SQLite database: speakers and what is stored of each of their recordings.
+"""Rows of a gallery's database: speakers and what is stored of each of their recordings.
 
-Transactions keep concurrent writers apart and survive a killed process. Deleted content is overwritten with
-zeros (``secure_delete``). The rollback journal is deleted at the end of each transaction; a write-ahead log
-would keep deleted content for longer.
+Every row has a digest, and the facts hold the sum of the digests of all speakers, so that no damaged or
+missing row is used.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import GalleryError, UnknownSpeakerError
-from separative.files import new_folder
+from separative.gallery.database import FILE, Database
+from separative.gallery.records import (
+    DIGEST_BYTES,
+    EnrolledRecording,
+    EnrolledSpeaker,
+    add_digest,
+    check_recording,
+    check_vector,
+    metadata_json,
+    row_digest,
+)
+from separative.names import twin_key
 from separative.types import Floats
 
-FORMAT = "1"
-FILE = "gallery.sqlite"
+__all__ = ["FILE", "EnrolledRecording", "EnrolledSpeaker", "GalleryStore"]
+
 # Seconds to wait for a database that another process has locked.
-LOCK_TIMEOUT_SECONDS = 60.0
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS speaker (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE,
-    added TEXT NOT NULL,
-    metadata TEXT NOT NULL,
-    embedding BLOB NOT NULL,
-    change INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS speaker_change ON speaker (change);
-CREATE TABLE IF NOT EXISTS recording (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    speaker INTEGER NOT NULL REFERENCES speaker (id) ON DELETE CASCADE,
-    source TEXT NOT NULL,
-    hash TEXT NOT NULL,
-    seconds REAL NOT NULL,
-    query BLOB NOT NULL,
-    memory BLOB NOT NULL,
-    logit BLOB NOT NULL,
-    sound BLOB,
-    UNIQUE (speaker, hash));
-CREATE TABLE IF NOT EXISTS gone (id INTEGER PRIMARY KEY, change INTEGER NOT NULL);
-"""
+LOCK_TIMEOUT_SECONDS = 20.0
+# SQLite limits the number of values in one statement.
+VALUES_PER_STATEMENT = 500
 
 
-@dataclass(frozen=True)
-class EnrolledSpeaker:
-    """A speaker of a gallery.
+class SpeakerRow(NamedTuple):
+    """A row of the table ``speaker``, without its id and digest.
 
-    Attributes:
-        recordings: number of recordings.
-        speech_seconds: speech in all recordings together.
-        added: time of the first enrolment (ISO 8601, UTC).
-        metadata: JSON values stored with the speaker.
+    ``recordings``, ``seconds`` and ``content`` are the number, the speech and the sum of the digests of the
+    speaker's recordings.
 
-    >>> EnrolledSpeaker("ann", 2, 31.5, "2026-05-01T12:00:00+00:00", {"team": "blue"}).speech_seconds
-    31.5
+    >>> SpeakerRow("ann", "ann", "2026-05-01", "{}", b"", 1, 0, 0.0, b"").change
+    1
     """
 
     name: str
-    recordings: int
-    speech_seconds: float
+    twin: str
     added: str
-    metadata: dict[str, Any]
+    metadata: str
+    embedding: bytes
+    change: int
+    recordings: int
+    seconds: float
+    content: bytes
 
 
-@dataclass(frozen=True)
-class EnrolledRecording:
-    """What a gallery stores of one recording of a speaker.
-
-    Attributes:
-        source: file name or label of the recording.
-        hash: SHA-256 of the audio (or of the embedding, for a speaker taken from a diarization).
-        speech_seconds: speech of the speaker.
-        query: query of the cross-attention [E], unit norm.
-        memory: segment embeddings [M,E] that queries attend to.
-        memory_logit: log-odds of speech activity in each of these segments [M].
-        audio: bytes of the audio file, or None if they were not kept.
-
-    >>> import numpy as np
-    >>> query, memory = np.ones(4, np.float32) / 2, np.zeros((3, 4), np.float32)
-    >>> EnrolledRecording("ann.wav", "3f2a", 12.0, query, memory, np.zeros(3, np.float32)).audio is None
-    True
-    """
-
-    source: str
-    hash: str
-    speech_seconds: float
-    query: Floats
-    memory: Floats
-    memory_logit: Floats
-    audio: bytes | None = None
+COLUMNS = ", ".join(SpeakerRow._fields)
 
 
-class GalleryStore:
-    """Typed access to the database. Every method is one transaction, or part of the open one.
+class GalleryStore(Database):
+    """Typed access to the rows of a gallery. Every method is one transaction, or part of the open one.
 
-    Args:
-        folder: folder of the database; created if missing, unless ``create`` is False.
-        model: SHA-256 of the model's weights, stored in a new database.
-        size: number of embedding dimensions, stored in a new database.
-
-    Raises:
-        GalleryError: the folder holds other files, or a database of another format, or is damaged.
+    Arguments and errors as for :class:`Database`; ``timeout`` is LOCK_TIMEOUT_SECONDS by default.
 
     >>> from pathlib import Path
     >>> import numpy as np
@@ -122,88 +78,11 @@ class GalleryStore:
     >>> store.close()
     """
 
-    def __init__(self, folder: Path, *, model: str, size: int, create: bool = True) -> None:
-        self.path = folder / FILE
-        if not self.path.is_file():
-            if not create:
-                raise GalleryError(f"no gallery at '{folder}'; create one with: separative gallery add")
-            new_folder(folder, "the gallery", GalleryError)
-            folder.mkdir(parents=True, exist_ok=True)
-        self.size = size
-        # Threads of a server share the connection; the gallery's lock serialises them.
-        self.connection = sqlite3.connect(
-            self.path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self.connection.execute("PRAGMA secure_delete=ON")
-            self.connection.execute("PRAGMA foreign_keys=ON")
-            self.connection.execute("PRAGMA temp_store=MEMORY")
-            with self.write_transaction():
-                for statement in SCHEMA.split(";"):
-                    self.connection.execute(statement)
-                self.connection.executemany(
-                    "INSERT OR IGNORE INTO fact VALUES (?, ?)",
-                    [("format", FORMAT), ("model", model), ("size", str(size)), ("change", "0")],
-                )
-        except sqlite3.DatabaseError as error:
-            self.connection.close()
-            raise GalleryError(f"{self.path} is not a readable gallery database: {error}") from error
-        if self.setting("format") != FORMAT:
-            found = self.setting("format")
-            self.connection.close()
-            raise GalleryError(f"{self.path} has gallery format {found}; this version reads format {FORMAT}")
-
-    def close(self) -> None:
-        """Close the database."""
-        self.connection.close()
-
-    @contextmanager
-    def write_transaction(self) -> Iterator[None]:
-        """Write everything in the block, or nothing. Waits while another process writes.
-
-        Raises:
-            GalleryError: the database stays locked, the disk is full, or it is read-only.
-        """
-        if self.connection.in_transaction:
-            yield
-            return
-        try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self.connection.execute("COMMIT")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
-        except sqlite3.OperationalError as error:
-            raise GalleryError(f"cannot write {self.path}; nothing was changed ({error})") from error
-
-    @contextmanager
-    def read_transaction(self) -> Iterator[None]:
-        """Let all reads in the block see the same state."""
-        if self.connection.in_transaction:
-            yield
-            return
-        self.connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self.connection.execute("COMMIT")
-
-    def setting(self, name: str) -> str:
-        """Value of ``format``, ``model``, ``size`` or ``change``."""
-        return str(self._rows("SELECT value FROM fact WHERE name = ?", [name])[0][0])
-
-    def set_setting(self, name: str, value: str) -> None:
-        """Replace a value that :meth:`setting` returns."""
-        with self.write_transaction():
-            self.connection.execute("UPDATE fact SET value = ? WHERE name = ?", [value, name])
-
-    def _next_change(self) -> int:
-        """Count one more change, so that readers know what to update. Call it inside a transaction."""
-        self.connection.execute("UPDATE fact SET value = CAST(value AS INTEGER) + 1 WHERE name = 'change'")
-        return int(self.setting("change"))
+    def __init__(
+        self, folder: Path, *, model: str, size: int, create: bool = True, timeout: float | None = None
+    ) -> None:
+        seconds = LOCK_TIMEOUT_SECONDS if timeout is None else timeout
+        super().__init__(folder, model=model, size=size, create=create, timeout=seconds)
 
     def speaker_id(self, name: str) -> int | None:
         """Id of a speaker, or None if no speaker has this name."""
@@ -212,100 +91,159 @@ class GalleryStore:
 
     def names(self) -> list[str]:
         """Names of all speakers, sorted."""
-        return [row[0] for row in self._rows("SELECT name FROM speaker ORDER BY name")]
+        return [speaker.name for speaker in self.speakers()]
 
     def count(self) -> int:
         """Number of speakers."""
-        return int(self._rows("SELECT COUNT(*) FROM speaker")[0][0])
+        return int(self.setting("count"))
 
     def speakers(self) -> list[EnrolledSpeaker]:
         """All speakers, sorted by name."""
-        rows = self._rows(
-            "SELECT name, COUNT(recording.id), COALESCE(SUM(seconds), 0), added, metadata FROM speaker"
-            " LEFT JOIN recording ON speaker.id = recording.speaker GROUP BY speaker.id ORDER BY name"
-        )
         return [
-            EnrolledSpeaker(name, recordings, seconds, added, json.loads(metadata))
-            for name, recordings, seconds, added, metadata in rows
+            EnrolledSpeaker(row.name, row.recordings, row.seconds, row.added, json.loads(row.metadata))
+            for _, row in self._all_speakers("ORDER BY name")
+        ]
+
+    def name_warnings(self, name: str) -> list[str]:
+        """One sentence for each other name that differs from a name in capital letters and blanks only."""
+        condition, values = "WHERE twin = ? AND name <> ? ORDER BY name", [twin_key(name), name]
+        return [
+            f"'{name}' and '{row.name}' differ only in capital letters and blanks; if they are the same"
+            " speaker, use one name"
+            for _, row in self._speaker_rows(condition, values)
+        ]
+
+    def recording_warnings(self, name: str, recording: EnrolledRecording) -> list[str]:
+        """One sentence for each other speaker that is enrolled with the same recording."""
+        condition = "WHERE id IN (SELECT speaker FROM recording WHERE hash = ?) AND name <> ? ORDER BY name"
+        return [
+            f"{recording.source} is also enrolled for '{row.name}'; if '{name}' is the same speaker, remove"
+            " one of the two"
+            for _, row in self._speaker_rows(condition, [recording.hash, name])
         ]
 
     def recordings(self, speaker: int) -> list[EnrolledRecording]:
         """Recordings of a speaker, in the order of enrolment."""
-        rows = self._rows(
-            "SELECT source, hash, seconds, query, memory, logit, sound FROM recording"
-            " WHERE speaker = ? ORDER BY id",
-            [speaker],
+        found = []
+        with self.read_transaction():
+            row = self._speaker_row(speaker)
+            if row is None:
+                return []
+            number, content = 0, bytes(DIGEST_BYTES)
+            for *values, digest in self._rows(
+                "SELECT source, hash, seconds, query, memory, logit, sound, digest FROM recording"
+                " WHERE speaker = ? ORDER BY id",
+                [speaker],
+            ):
+                if row_digest(speaker, *values) != digest:
+                    raise self._damaged(f"checksum mismatch in a recording of '{row.name}'")
+                number, content = number + 1, add_digest(content, digest)
+                found.append(self._decode(*values))
+            if (number, content) != (row.recordings, row.content):
+                raise self._damaged(f"recordings of '{row.name}' are missing")
+        return found
+
+    def _decode(
+        self, source: str, hash_: str, seconds: float, query: bytes, memory: bytes, logit: bytes, audio: Any
+    ) -> EnrolledRecording:
+        recording = EnrolledRecording(
+            source,
+            hash_,
+            seconds,
+            np.frombuffer(query, np.float32),
+            np.frombuffer(memory, np.float16).reshape(-1, self.size).astype(np.float32),
+            np.frombuffer(logit, np.float16).astype(np.float32),
+            audio,
         )
-        return [
-            EnrolledRecording(
-                source,
-                hash_,
-                seconds,
-                np.frombuffer(query, np.float32),
-                np.frombuffer(memory, np.float16).reshape(-1, self.size).astype(np.float32),
-                np.frombuffer(logit, np.float16).astype(np.float32),
-                audio,
-            )
-            for source, hash_, seconds, query, memory, logit, audio in rows
-        ]
+        try:
+            check_recording(recording, self.size)
+        except GalleryError as error:
+            raise self._damaged(error) from error
+        return recording
+
+    def recordings_of(self, name: str) -> list[EnrolledRecording]:
+        """Recordings of a speaker by name.
+
+        Raises:
+            UnknownSpeakerError: no speaker has this name.
+        """
+        return self.recordings(self._known_id(name))
 
     def recording_hashes(self, speaker: int) -> set[str]:
         """Hashes of all recordings of a speaker."""
-        return {row[0] for row in self._rows("SELECT hash FROM recording WHERE speaker = ?", [speaker])}
+        return {recording.hash for recording in self.recordings(speaker)}
 
     def save_speaker(
         self, name: str, embedding: Floats, *, added: str = "", metadata: dict[str, Any] | None = None
     ) -> int:
-        """Add a speaker, or replace the embedding of one and merge the metadata; returns the id."""
+        """Add a speaker, or replace the embedding of one and merge the metadata; returns the id.
+
+        Raises:
+            GalleryError: the embedding has another shape or is not finite, or the metadata are not JSON.
+        """
+        blob = check_vector(embedding, self.size, f"{name}: the embedding").tobytes()
+        notes = metadata_json(metadata)
         with self.write_transaction():
-            known = self.speaker_id(name)
-            change, blob = self._next_change(), np.asarray(embedding, np.float32).tobytes()
+            known, change = self.speaker_id(name), self._next_change()
             if known is None:
-                inserted = self.connection.execute(
-                    "INSERT INTO speaker (name, added, metadata, embedding, change) VALUES (?, ?, ?, ?, ?)",
-                    [name, added, json.dumps(metadata or {}), blob, change],
+                row = SpeakerRow(
+                    name, twin_key(name), added, notes, blob, change, 0, 0.0, bytes(DIGEST_BYTES)
                 )
-                return int(inserted.lastrowid or 0)
-            self.connection.execute(
-                "UPDATE speaker SET embedding = ?, change = ? WHERE id = ?", [blob, change, known]
-            )
+                return self._insert(row)
+            old = self._known_row(known)
             if metadata:
-                old = self._rows("SELECT metadata FROM speaker WHERE id = ?", [known])
-                new = json.dumps(json.loads(old[0][0]) | metadata)
-                self.connection.execute("UPDATE speaker SET metadata = ? WHERE id = ?", [new, known])
+                notes = metadata_json(json.loads(old.metadata) | metadata)
+            self._update(
+                known,
+                old,
+                old._replace(embedding=blob, change=change, metadata=notes if metadata else old.metadata),
+            )
             return known
 
     def add_recording(self, speaker: int, recording: EnrolledRecording) -> None:
         """Add a recording to a speaker.
 
         Raises:
-            GalleryError: the speaker already has this recording.
+            GalleryError: the speaker already has this recording, or its arrays do not suit the gallery.
         """
+        check_recording(recording, self.size)
+        values = (
+            recording.source.encode("utf-8", "replace").decode(),
+            recording.hash,
+            float(recording.speech_seconds),
+            np.asarray(recording.query, np.float32).tobytes(),
+            np.asarray(recording.memory).astype(np.float16).tobytes(),
+            np.asarray(recording.memory_logit).astype(np.float16).tobytes(),
+            recording.audio,
+        )
+        digest = row_digest(speaker, *values)
         with self.write_transaction():
             try:
                 self.connection.execute(
-                    "INSERT INTO recording (speaker, source, hash, seconds, query, memory, logit, sound)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        speaker,
-                        recording.source,
-                        recording.hash,
-                        recording.speech_seconds,
-                        recording.query.astype(np.float32).tobytes(),
-                        recording.memory.astype(np.float16).tobytes(),
-                        recording.memory_logit.astype(np.float16).tobytes(),
-                        recording.audio,
-                    ],
+                    "INSERT INTO recording (speaker, source, hash, seconds, query, memory, logit, sound,"
+                    " digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [speaker, *values, digest],
                 )
             except sqlite3.IntegrityError as error:
                 raise GalleryError(
                     f"{recording.source}: the speaker is already enrolled with this recording"
                 ) from error
+            old = self._known_row(speaker)
+            new = old._replace(
+                recordings=old.recordings + 1,
+                seconds=old.seconds + float(recording.speech_seconds),
+                content=add_digest(old.content, digest),
+            )
+            self._update(speaker, old, new)
 
     def delete_recordings(self, speaker: int) -> None:
         """Delete all recordings of a speaker, but not the speaker."""
         with self.write_transaction():
-            self.connection.execute("DELETE FROM recording WHERE speaker = ?", [speaker])
+            old = self._known_row(speaker)
+            deleted = self.connection.execute("DELETE FROM recording WHERE speaker = ?", [speaker]).rowcount
+            if deleted != old.recordings:
+                raise self._damaged(f"recordings of '{old.name}' are missing")
+            self._update(speaker, old, old._replace(recordings=0, seconds=0.0, content=bytes(DIGEST_BYTES)))
 
     def delete_speakers(self, names: Sequence[str]) -> None:
         """Delete speakers and their recordings; all of them or none.
@@ -315,11 +253,35 @@ class GalleryStore:
         """
         with self.write_transaction():
             for name in names:
-                known = self.speaker_id(name)
-                if known is None:
-                    raise UnknownSpeakerError(f"no speaker '{name}' in {self.path.parent}")
+                known = self._known_id(name)
+                self.delete_recordings(known)
+                row, facts = self._known_row(known), self._open_facts
                 self.connection.execute("DELETE FROM speaker WHERE id = ?", [known])
-                self.connection.execute("INSERT INTO gone VALUES (?, ?)", [known, self._next_change()])
+                facts["count"] = str(int(facts["count"]) - 1)
+                self._count_digest(row_digest(*row), -1)
+                change = facts["removed"] = str(self._next_change())
+                self.connection.execute("INSERT INTO gone VALUES (?, ?)", [known, int(change)])
+
+    def rename_speaker(self, old: str, new: str) -> None:
+        """Give a speaker another name, which no other speaker has.
+
+        Raises:
+            UnknownSpeakerError: no speaker has the old name.
+            GalleryError: another speaker has the new name.
+        """
+        with self.write_transaction():
+            known = self._known_id(old)
+            if self.speaker_id(new) not in (None, known):
+                raise GalleryError(
+                    f"'{new}' is enrolled already in {self.path.parent}; choose another name, or remove one"
+                    " of the two speakers first"
+                )
+            if new != old:
+                row = self._known_row(known)
+                change = self._next_change()
+                self._update(known, row, row._replace(name=new, twin=twin_key(new), change=change))
+                # The old name must leave the file, as that of a removed speaker.
+                self._open_facts["removed"] = str(change)
 
     def changed_since(self, change: int) -> tuple[NDArray[np.int64], Floats, list[int], int]:
         """What has changed since a change number.
@@ -329,35 +291,102 @@ class GalleryStore:
             change number.
         """
         with self.read_transaction():
-            changed = self._rows("SELECT id, embedding FROM speaker WHERE change > ? ORDER BY id", [change])
-            deleted = [row[0] for row in self._rows("SELECT id FROM gone WHERE change > ?", [change])]
             latest = int(self.setting("change"))
-        ids = np.array([row[0] for row in changed], np.int64)
-        return ids, self._embeddings(changed), deleted, latest
+            if change == 0:
+                return *self._embeddings(self._all_speakers(), self.count()), [], latest
+            condition = "WHERE change > ?"
+            count = int(self._rows(f"SELECT COUNT(*) FROM speaker {condition}", [change])[0][0])
+            ids, embedding_NE = self._embeddings(self._speaker_rows(condition, [change]), count)
+            deleted = [int(row[0]) for row in self._rows("SELECT id FROM gone WHERE change > ?", [change])]
+        return ids, embedding_NE, deleted, latest
 
     def embeddings(self, ids: Sequence[int]) -> tuple[list[str], Floats]:
         """Names and embeddings [N,E] of speakers by id; ids of deleted speakers are skipped."""
-        return self._named_embeddings(f"WHERE id IN ({','.join('?' * len(ids))})", list(ids))
+        rows: list[tuple[int, SpeakerRow]] = []
+        with self.read_transaction():
+            for start in range(0, len(ids), VALUES_PER_STATEMENT):
+                part = ids[start : start + VALUES_PER_STATEMENT]
+                rows += self._speaker_rows(f"WHERE id IN ({','.join('?' * len(part))})", part)
+        return [row.name for _, row in rows], self._embeddings(rows, len(rows))[1]
 
     def first_embeddings(self, count: int) -> tuple[list[str], Floats]:
         """Names and embeddings [N,E] of the first ``count`` speakers by name."""
-        return self._named_embeddings("ORDER BY name LIMIT ?", [count])
+        rows = list(self._speaker_rows("ORDER BY name LIMIT ?", [count]))
+        return [row.name for _, row in rows], self._embeddings(rows, len(rows))[1]
 
-    def _named_embeddings(self, condition: str, values: list[int]) -> tuple[list[str], Floats]:
-        rows = self._rows(f"SELECT name, embedding FROM speaker {condition}", values)
-        return [row[0] for row in rows], self._embeddings(rows)
+    def _embeddings(
+        self, rows: Iterable[tuple[int, SpeakerRow]], count: int
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Ids [N] and embeddings [N,E] of ``count`` rows."""
+        ids, blob = array("q"), bytearray()
+        for id_, row in rows:
+            ids.append(id_)
+            blob += row.embedding
+        if len(blob) != 4 * count * self.size or len(ids) != count:
+            raise self._damaged("its number of speakers is wrong")
+        embedding_NE = np.frombuffer(blob, np.float32).reshape(count, self.size)
+        if not np.isfinite(embedding_NE).all():
+            raise self._damaged("an embedding is not finite")
+        return np.array(ids, np.int64), embedding_NE
 
-    def _embeddings(self, rows: list[tuple[Any, ...]]) -> Floats:
-        """Embeddings [N,E] from the second column of rows."""
-        return np.frombuffer(b"".join(row[1] for row in rows), np.float32).reshape(-1, self.size)
+    def _all_speakers(self, order: str = "") -> Iterator[tuple[int, SpeakerRow]]:
+        """All rows of speakers; checks at the end that none is missing."""
+        with self.read_transaction():
+            facts = self._facts or self._read_facts()
+            count = total = 0
+            for id_, row, digest in self._checked_rows(order, []):
+                count, total = count + 1, total + int.from_bytes(digest, "big")
+                yield id_, row
+            sum_ = (total % (1 << (8 * DIGEST_BYTES))).to_bytes(DIGEST_BYTES, "big")
+            if (str(count), sum_.hex()) != (facts["count"], facts["sum"]):
+                raise self._damaged("speakers are missing")
 
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query.
+    def _speaker_rows(self, condition: str, values: Sequence[Any]) -> Iterator[tuple[int, SpeakerRow]]:
+        for id_, row, _ in self._checked_rows(condition, values):
+            yield id_, row
 
-        Raises:
-            GalleryError: another process has locked the database for longer than LOCK_TIMEOUT_SECONDS.
-        """
-        try:
-            return self.connection.execute(statement, values).fetchall()
-        except sqlite3.OperationalError as error:
-            raise GalleryError(f"cannot read {self.path} now; try again later ({error})") from error
+    def _checked_rows(self, condition: str, values: Sequence[Any]) -> Iterator[tuple[int, SpeakerRow, bytes]]:
+        """Ids, rows and digests of speakers; the digests fit the rows."""
+        statement = f"SELECT id, {COLUMNS}, digest FROM speaker {condition}"
+        with self._typed_errors("read"):
+            for id_, *columns, digest in self.connection.execute(statement, values):
+                if row_digest(*columns) != digest:
+                    raise self._damaged("checksum mismatch in a speaker")
+                yield id_, SpeakerRow(*columns), digest
+
+    def _known_id(self, name: str) -> int:
+        known = self.speaker_id(name)
+        if known is None:
+            raise UnknownSpeakerError(f"no speaker '{name}' in {self.path.parent}")
+        return known
+
+    def _speaker_row(self, speaker: int) -> SpeakerRow | None:
+        return next((row for _, row in list(self._speaker_rows("WHERE id = ?", [speaker]))), None)
+
+    def _known_row(self, speaker: int) -> SpeakerRow:
+        row = self._speaker_row(speaker)
+        if row is None:
+            raise self._damaged("a speaker is missing")
+        return row
+
+    def _insert(self, row: SpeakerRow) -> int:
+        digest, facts = row_digest(*row), self._open_facts
+        marks = ", ".join("?" * (len(row) + 1))
+        inserted = self.connection.execute(
+            f"INSERT INTO speaker ({COLUMNS}, digest) VALUES ({marks})", [*row, digest]
+        )
+        facts["count"] = str(int(facts["count"]) + 1)
+        self._count_digest(digest, 1)
+        return int(inserted.lastrowid or 0)
+
+    def _update(self, speaker: int, old: SpeakerRow, new: SpeakerRow) -> None:
+        assignments = ", ".join(f"{name} = ?" for name in [*SpeakerRow._fields, "digest"])
+        digest = row_digest(*new)
+        self.connection.execute(f"UPDATE speaker SET {assignments} WHERE id = ?", [*new, digest, speaker])
+        self._count_digest(row_digest(*old), -1)
+        self._count_digest(digest, 1)
+
+    def _count_digest(self, digest: bytes, sign: int) -> None:
+        """Add the digest of a speaker to the sum of all, or subtract it."""
+        facts = self._open_facts
+        facts["sum"] = add_digest(bytes.fromhex(facts["sum"]), digest, sign).hex()

@@ -31,6 +31,8 @@ Engine = Literal["local", "ray"]
 class Cut(NamedTuple):
     """A part of an audio file: ``start`` and length in seconds, or the whole file if ``seconds`` is None.
 
+    ``channel`` is counted from 0; None leaves the channels to the policy of the call.
+
     Example:
         >>> Cut("ann-1", Path("ann.wav"), start=1.0, seconds=2.5).seconds
         2.5
@@ -40,6 +42,7 @@ class Cut(NamedTuple):
     path: Path
     start: float = 0.0
     seconds: float | None = None
+    channel: int | None = None
 
 
 def embed_corpus(
@@ -161,7 +164,10 @@ def plan_parts(
     """
     digest = hashlib.sha256()
     for cut in cuts:
-        digest.update(f"{cut.id}\n{cut.path}\n{cut.start}\n{cut.seconds}\n".encode())
+        channel = "" if cut.channel is None else f"{cut.channel}\n"
+        described = f"{cut.id}\n{cut.path}\n{cut.start}\n{cut.seconds}\n{channel}"
+        # A file name need not be UTF-8.
+        digest.update(described.encode(errors="surrogateescape"))
     plan = {
         "recordings": len(cuts),
         "recordings_sha256": digest.hexdigest(),
@@ -172,6 +178,8 @@ def plan_parts(
     path = folder / PLAN
     if path.is_file():
         existing = read_json(path)
+        if not isinstance(existing, dict):
+            raise SeparativeError(f"{path}: not the plan of an embedded corpus; choose a new folder")
         if differing := sorted(key for key in plan if existing.get(key) != plan[key]):
             raise SeparativeError(
                 f"{folder} was started with another '{differing[0]}'; use the same recordings, model and"
@@ -207,6 +215,7 @@ def write_part(
     except ImportError as error:
         raise MissingExtraError("embedding a corpus", "bulk") from error
     rows: list[dict[str, Any]] = []
+    names = {cut.id: _as_text(cut.id) for cut in part}
     model_hash = str(model.card.get("sha256", ""))
     for start in range(0, len(part), batch):
         loaded: list[tuple[Cut, LoadedRecording]] = []
@@ -250,15 +259,46 @@ def write_part(
     # Rows in the order of the recordings; errors were appended first.
     order = {cut.id: number for number, cut in enumerate(part)}
     rows.sort(key=lambda row: (order[row["id"]], -row.get("speech_seconds", 0.0)))
+    for row in rows:
+        row["id"] = names[row["id"]]
     with atomic_path(path) as temporary:
         parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), temporary)
     return len(part)
 
 
+def failed_recordings(folder: Path) -> int:
+    """Return the number of recordings in a folder of :func:`embed_corpus` that could not be read.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+
+    Example:
+        >>> import separative
+        >>> cuts = [Cut("one", Path("ann.wav")), Cut("gone", Path("gone.wav"))]
+        >>> failed_recordings(separative.embed_corpus(separative.load_model(), cuts, "embeddings"))
+        1
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("embedding a corpus", "bulk") from error
+    count = 0
+    for path in sorted(folder.glob("part-*.parquet")):
+        column = parquet.read_table(path, columns=["error"])["error"]
+        count += len(column) - column.null_count
+    return count
+
+
+def _as_text(name: str) -> str:
+    """A name as text for Parquet, which holds UTF-8; bytes of a file name that are not UTF-8 become �."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _load(cut: Cut, rate: int, channels: ChannelPolicy) -> LoadedRecording:
-    if cut.seconds is None:
+    if cut.seconds is None and cut.channel is None:
         return load(cut.path, rate, channels)
-    wave_N, own_rate = audio.read(cut.path, rate, channels=channels, start=cut.start, seconds=cut.seconds)
+    policy = channels if cut.channel is None else cut.channel
+    wave_N, own_rate = audio.read(cut.path, rate, channels=policy, start=cut.start, seconds=cut.seconds)
     try:
         return replace(load((wave_N, own_rate), rate), name=str(cut.path))
     except AudioError as error:

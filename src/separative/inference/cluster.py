@@ -11,8 +11,9 @@ from separative.types import Floats
 
 Labels = NDArray[np.int64]
 
-# Most embeddings that are compared pairwise; the others are matched with the speakers found.
-MAX_COMPARED = 400
+# Most embeddings that are compared pairwise; the others are matched with the speakers found. Linkage alone,
+# for short recordings, is cheap enough for more.
+MAX_COMPARED, MAX_LINKED = 400, 1200
 # With fewer embeddings, neighbourhoods mean little, and average linkage alone counts the speakers.
 FEW = 20
 # Mean cosine between two clusters above which they are merged, with many embeddings and with few.
@@ -21,6 +22,9 @@ MANY_SAME_COSINE, FEW_SAME_COSINE = 0.25, 0.3
 KNOWN_COSINE = 0.7
 # Speech of a cluster that makes it a speaker, in full windows; with less it is an outlier.
 MIN_WINDOWS = 3.0
+# The same for short recordings, in seconds summed over the windows of one phase. A stream there needs less
+# speech to be used.
+SHORT_MIN_SECONDS, SHORT_STREAM_SECONDS = 2.0, 0.5
 # Numbers of neighbours to try, as shares of all embeddings, and the least number.
 NEIGHBOUR_SHARES = np.linspace(0.05, 0.35, 10)
 MIN_NEIGHBOURS = 6
@@ -38,6 +42,7 @@ def cluster_speakers(
     speakers: int | None = None,
     min_seconds: float = 1.0,
     attended: Floats | None = None,
+    phases: int = 1,
 ) -> tuple[Labels, Floats]:
     """Assign the C streams of W windows to speakers.
 
@@ -54,6 +59,9 @@ def cluster_speakers(
         same_cosine: cosine above which two streams of a window belong to one speaker.
         speakers: number of speakers; estimated if None.
         attended: attended embeddings [W, C, E], used to match the streams once more with the speakers found.
+        phases: how often the recording is in the windows, see ``PHASES`` of :mod:`diarize`. With several, the
+            recording is short, and average linkage alone finds the speakers: neighbourhoods, as spectral
+            clustering uses them, would consist of the same piece of audio at other positions.
 
     Returns:
         the speaker of each stream [W, C], -1 for a silent stream; and the speakers' mean embeddings [K, E].
@@ -67,13 +75,19 @@ def cluster_speakers(
         ([[True, True], [False, False], [True, True]], (2, 2))
     """
     embed_WCE, seconds_WC, alone_WC = embedding, speech_seconds, alone_seconds
+    if phases > 1:
+        min_seconds = min(min_seconds, SHORT_STREAM_SECONDS)
     usable_WC = seconds_WC >= min(min_seconds, float(seconds_WC.max()) if seconds_WC.size else 0.0)
     usable_WC &= seconds_WC > 0
     if not usable_WC.any():
         return np.full(seconds_WC.shape, -1), np.zeros((0, embed_WCE.shape[2]), np.float32)
     clear_WC = alone_WC >= min_seconds
-    chosen_WC, weight_WC = (clear_WC, alone_WC) if clear_WC.sum() >= FEW else (usable_WC, seconds_WC)
-    mean_KE = _find_speakers(embed_WCE[chosen_WC], weight_WC[chosen_WC], speakers)
+    enough_clear = FEW if phases == 1 else 3 * phases
+    chosen_WC, weight_WC = (clear_WC, alone_WC) if clear_WC.sum() >= enough_clear else (usable_WC, seconds_WC)
+    if phases == 1:
+        mean_KE = _find_speakers(embed_WCE[chosen_WC], weight_WC[chosen_WC], speakers)
+    else:
+        mean_KE = _link_speakers(embed_WCE[chosen_WC], weight_WC[chosen_WC] / phases, speakers)
     label_WC, mean_KE = _refine(embed_WCE, seconds_WC, usable_WC, mean_KE, same_cosine)
     if attended is not None:
         embed_WCE = attended
@@ -131,6 +145,26 @@ def _find_speakers(unit_UE: Floats, weight_U: Floats, speakers: int | None) -> F
         if seconds_J[j] >= enough and (mean_KE @ mean_JE[j]).max() < KNOWN_COSINE:
             mean_KE = np.concatenate([mean_KE, mean_JE[j : j + 1]])
     return mean_KE
+
+
+def _link_speakers(unit_UE: Floats, weight_U: Floats, speakers: int | None) -> Floats:
+    """Mean embeddings [K,E] of the speakers of a short recording, by average linkage.
+
+    Clusters with little speech are no speakers, unless all have little.
+    """
+    from scipy.cluster.hierarchy import linkage
+
+    some = np.linspace(0, len(unit_UE) - 1, min(MAX_LINKED, len(unit_UE))).astype(int)
+    unit_UE, weight_U = unit_UE[some], weight_U[some]
+    if len(unit_UE) == 1:
+        return unit_UE
+    tree = linkage(unit_UE, "average", metric="cosine")
+    if speakers is not None:
+        return _means(unit_UE, weight_U, _cut_tree(tree, weight_U, speakers, SHORT_MIN_SECONDS))
+    label_U = _flat_clusters(tree, 1 - FEW_SAME_COSINE, "distance")
+    seconds_J = np.bincount(label_U, weights=weight_U)
+    enough_J = seconds_J >= min(SHORT_MIN_SECONDS, seconds_J.max())
+    return _means(unit_UE, weight_U, np.where(enough_J[label_U], label_U, -1))
 
 
 def _flat_clusters(tree: NDArray[np.float64], limit: float, criterion: str) -> Labels:

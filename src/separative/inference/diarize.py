@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -12,9 +12,17 @@ from numpy.typing import NDArray
 from separative import audio
 from separative.errors import AudioError, SeparativeError, choose
 from separative.inference.cluster import cluster_speakers, mean_embedding
-from separative.inference.recording import MIN_SPEECH_SECONDS, Audio, BlockReader, ChannelPolicy
+from separative.inference.recording import (
+    MIN_SPEECH_SECONDS,
+    Audio,
+    BlockReader,
+    ChannelPolicy,
+    check_waveform,
+)
 from separative.inference.verify import same_speaker_cosine
 from separative.inference.windows import (
+    MAX_MEMORY_SEGMENTS,
+    SILENCE_DB,
     WindowCache,
     WindowGrid,
     WindowOutputs,
@@ -29,6 +37,16 @@ if TYPE_CHECKING:
 
 WINDOW, HOP = 2.0, 1.0
 """Length of a window and distance from one to the next, in seconds."""
+
+SHORT_SECONDS, PHASES = 90.0, 8
+"""Recordings up to SHORT_SECONDS are run PHASES times, with the windows and segments at other positions.
+
+A short recording has few windows, so that one window more or less above a threshold would change the number
+of speakers. Windows at PHASES positions give more evidence, and activity at PHASES times the resolution.
+"""
+
+LEVEL_RANGE_DB = 35.0
+"""Segments this far below the loudest ones of the recording (their 95th percentile) are not speech."""
 
 INSET = 0.5
 """Segments by which a turn begins after the start of its first segment and ends before the end of its last.
@@ -52,7 +70,7 @@ class Speaker:
         >>> import separative
         >>> speaker = separative.diarize(separative.load_model(), "meeting.wav").speakers[0]
         >>> speaker.name, speaker.embedding.shape, speaker.activity.shape
-        ('speaker1', (128,), (308,))
+        ('speaker1', (128,), (2464,))
     """
 
     name: str
@@ -76,7 +94,8 @@ class Diarization:
         rate: sampling rate of the model in hertz.
         seconds: length of what was read.
         channels, channel_policy: number of channels of the input, and how they were made one.
-        segment_seconds: length of a segment of the speakers' activity.
+        segment_seconds: length of a segment of the speakers' activity; shorter for recordings up to
+            SHORT_SECONDS.
         speakers: the one with most speech first.
         windows: outputs of the model for every window; :func:`assign_speakers` can use them again.
         window_speaker: index of the speaker of each stream in each window [W, C]; -1 for none.
@@ -159,9 +178,7 @@ def diarize(
     blocks, window_cache = BlockReader(source, model.rate, channels), None
     if cache is not None and not isinstance(source, tuple):
         window_cache = WindowCache(Path(cache), _cache_key(model, Path(source), channels, grid))
-    windows = run_windows(
-        model, blocks, grid, round(seconds * model.rate), cache=window_cache, progress=progress
-    )
+    windows = _run_phases(model, blocks, grid, seconds, window_cache, progress)
     if not windows.activity.any():
         raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
     found, window_speaker = assign_speakers(model, windows, speakers=speakers, attention=attention)
@@ -172,7 +189,7 @@ def diarize(
         windows.samples / model.rate,
         count,
         channels,
-        model.segment_seconds,
+        model.segment_seconds / (len(windows.shifted) + 1),
         found,
         windows,
         window_speaker,
@@ -200,13 +217,14 @@ def assign_speakers(
         >>> len(speakers), set(window_speaker.flat) <= {-1, 0}
         (1, True)
     """
-    active_WCS = windows.activity > 0.5
+    phases = (windows, *windows.shifted)
+    active_WCS = np.concatenate([phase.activity for phase in phases]) > 0.5
     alone_WCS = active_WCS & (active_WCS.sum(1, keepdims=True) == 1)
     speech_WC, alone_WC = (x.sum(-1) * np.float32(model.segment_seconds) for x in (active_WCS, alone_WCS))
     # Speakers are found by the windows' queries, because embeddings that attend to the same memory move
     # towards each other. Streams are matched with the found speakers by attended embeddings, which is more
     # accurate (docs/experiments.md).
-    query_WCE = windows.query
+    query_WCE = np.concatenate([phase.query for phase in phases])
     attended_WCE = None
     if attention and model.cross is not None:
         query_QE = query_WCE.reshape(-1, query_WCE.shape[2])
@@ -218,8 +236,63 @@ def assign_speakers(
         same_cosine=same_speaker_cosine(model),
         speakers=speakers,
         attended=attended_WCE,
+        phases=len(phases),
     )
     return _describe_speakers(model, windows, label_WC, speech_WC, attention)
+
+
+def _run_phases(
+    model: SeparativeEncoder,
+    blocks: BlockReader,
+    grid: WindowGrid,
+    seconds: float,
+    cache: WindowCache | None,
+    progress: Progress | None,
+) -> WindowOutputs:
+    """Outputs of all windows; for a short recording also with the windows at other positions."""
+    samples = round(seconds * model.rate)
+    if seconds > SHORT_SECONDS:
+        return _mute_quiet(run_windows(model, blocks, grid, samples, cache=cache, progress=progress))
+    held = list(blocks)
+    # A part of a hop, so that windows begin elsewhere, and a part of a segment, so that segments do too.
+    step = grid.segment // PHASES
+    offset = grid.hop * grid.segment // PHASES // step * step + step
+    outputs = [
+        run_windows(
+            model,
+            held,
+            grid,
+            samples,
+            offset=phase * offset,
+            cache=None if phase else cache,
+            progress=_part_of(progress, phase, samples),
+        )
+        for phase in range(PHASES)
+    ]
+    memory = np.concatenate([output.memory for output in outputs])
+    logit = np.concatenate([output.memory_logit for output in outputs])
+    thin = slice(None, None, -(-len(memory) // MAX_MEMORY_SEGMENTS))
+    first, *shifted = (_mute_quiet(output) for output in outputs)
+    return replace(first, memory=memory[thin], memory_logit=logit[thin], shifted=tuple(shifted))
+
+
+def _part_of(progress: Progress | None, phase: int, samples: int) -> Progress | None:
+    """Progress over all phases, for one of them."""
+    if progress is None:
+        return None
+    return lambda done, _: progress(phase * samples + min(done, samples), PHASES * samples)
+
+
+def _mute_quiet(windows: WindowOutputs) -> WindowOutputs:
+    """Set the activity of quiet segments to 0: they are background, whatever the model reports.
+
+    The model normalises the level of each window, so that a window with background only is as loud as speech.
+    """
+    level_U = windows.level_db[windows.level_db > SILENCE_DB + 10]
+    if not len(level_U):
+        return windows
+    loud_WS = windows.level_db >= np.percentile(level_U, 95) - LEVEL_RANGE_DB
+    return replace(windows, activity=windows.activity * loud_WS[:, None])
 
 
 def _describe_speakers(
@@ -231,16 +304,19 @@ def _describe_speakers(
 ) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
     """Make a :class:`Speaker` of each cluster, the one with most speech first; renumber the labels [W,C]."""
     grid, count = windows.grid, int(label_WC.max(initial=-1)) + 1
-    query_KE = np.zeros((count, windows.query.shape[2]), np.float32)
+    phases = (windows, *windows.shifted)
+    query_WCE = np.concatenate([phase.query for phase in phases])
+    query_KE = np.zeros((count, query_WCE.shape[2]), np.float32)
     for k in range(count):
-        query_KE[k] = mean_embedding(windows.query[label_WC == k], speech_WC[label_WC == k])
+        query_KE[k] = mean_embedding(query_WCE[label_WC == k], speech_WC[label_WC == k])
     embed_KE = attend_recording(model, query_KE, windows, attention=attention) if count else query_KE
     activity_KT = _speaker_activity(windows, label_WC, count)
     length, end, shift = grid.segment / model.rate, windows.samples / model.rate, grid.lead / model.rate
     turns_K = [
         [(max(0.0, t.start - shift), min(end, t.end - shift)) for t in turns]
         for turns in (
-            frames_to_turns(a_T[None] > 0.5, [""], length, inset=INSET * length) for a_T in activity_KT
+            frames_to_turns(a_T[None] > 0.5, [""], length / len(phases), inset=INSET * length)
+            for a_T in activity_KT
         )
     ]
     order = sorted(range(count), key=lambda k: sum(start - stop for start, stop in turns_K[k]))
@@ -250,11 +326,29 @@ def _describe_speakers(
         turns = tuple(Turn(name, start, stop) for start, stop in turns_K[k])
         speakers.append(Speaker(name, turns, embed_KE[k], activity_KT[k]))
     rank = np.array([*np.argsort(order), -1], np.int64)
-    return tuple(speakers), rank[label_WC]
+    return tuple(speakers), rank[label_WC[: len(windows.query)]]
 
 
 def _speaker_activity(windows: WindowOutputs, label_WC: NDArray[np.int64], count: int) -> Floats:
-    """Probability of speech [K,T] of each speaker in each segment of the recording.
+    """Probability of speech [K,T] of each speaker, the mean over all phases.
+
+    With P phases there are P values per segment, since the segments of the phases begin at other samples.
+    """
+    phases = (windows, *windows.shifted)
+    step = windows.grid.segment // len(phases)
+    frames = windows.grid.segments(windows.samples) * len(phases)
+    total_KT, first = np.zeros((count, frames), np.float32), 0
+    for phase in phases:
+        label = label_WC[first : first + len(phase.query)]
+        first += len(phase.query)
+        segment_T = (np.arange(frames) * step + phase.offset) // windows.grid.segment
+        activity_KS = _phase_activity(phase, label, count)
+        total_KT += activity_KS[:, np.minimum(segment_T, activity_KS.shape[1] - 1)]
+    return total_KT / len(phases)
+
+
+def _phase_activity(windows: WindowOutputs, label_WC: NDArray[np.int64], count: int) -> Floats:
+    """Probability of speech [K,T] of each speaker in each segment, for one position of the windows.
 
     A segment gets the weighted mean over all windows that contain it. The weight falls linearly from the
     middle of a window to its ends.
@@ -275,7 +369,7 @@ def _speaker_activity(windows: WindowOutputs, label_WC: NDArray[np.int64], count
 def _header(source: Audio) -> tuple[str, float, int]:
     """Name, length in seconds and number of channels."""
     if isinstance(source, tuple):
-        wave, rate = source
+        wave, rate = check_waveform(source)
         return "the waveform", wave.shape[-1] / rate, 1 if wave.ndim == 1 else len(wave)
     header = audio.info(source)
     return str(source), header.seconds, header.channels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -66,8 +67,7 @@ def write_embeddings(recordings: Sequence[Recording], path: str | Path) -> Path:
         ((3, 128), ['bob.wav', 'mixture.wav', 'mixture.wav'])
     """
     path = Path(path)
-    suffix = choose(path.suffix.lower(), (".json", ".npz"), f"suffix of {path}:", SeparativeError)
-    if suffix == ".json":
+    if embeddings_suffix(path) == ".json":
         write_json(path, [describe_recording(recording, embeddings=True) for recording in recordings])
         return path
     rows = [(recording, speaker) for recording in recordings for speaker in recording.speakers]
@@ -81,6 +81,35 @@ def write_embeddings(recordings: Sequence[Recording], path: str | Path) -> Path:
             speech_seconds=np.array([speaker.speech_seconds for _, speaker in rows]),
         )
     return path
+
+
+def embeddings_suffix(path: Path) -> str:
+    """Return the suffix of a file for :func:`write_embeddings`.
+
+    Raises:
+        SeparativeError: the path has another suffix.
+
+    Example:
+        >>> embeddings_suffix(Path("speakers.NPZ"))
+        '.npz'
+    """
+    return choose(path.suffix.lower(), (".json", ".npz"), f"suffix of {path}:", SeparativeError)
+
+
+def recording_digest(path: Path) -> str:
+    """Return the SHA-256 of an audio file, which identifies the recording whatever the file's name is.
+
+    Raises:
+        AudioError, OSError: the file cannot be read.
+
+    Example:
+        >>> recording_digest(Path("ann.wav")) == recording_digest(Path("bob.wav"))
+        False
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(audio.file_bytes(path)).hexdigest()
 
 
 def describe_recording(recording: Recording, *, embeddings: bool = False) -> dict[str, Any]:

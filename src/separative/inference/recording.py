@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -24,6 +24,10 @@ MAX_RECORDING_SECONDS = 60.0
 
 MIN_SPEECH_SECONDS = 0.5
 """Least speech in a stream, in seconds, for a meaningful embedding."""
+
+# Sampling rates and samples outside these bounds are mistakes; the same bounds hold for files.
+RATES = (1_000, 768_000)
+LARGEST_SAMPLE = 1e12
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,79 @@ class LoadedRecording:
     channel_policy: ChannelPolicy
 
 
+def check_samples(samples: Any, what: str = "the waveform") -> Wave:
+    """Return samples as an array, after checking that they are finite floating-point numbers.
+
+    Args:
+        samples: an array, or anything that NumPy converts to one.
+        what: the subject of the error messages.
+
+    Raises:
+        AudioError: integers or other types, NaN or infinite samples, or samples far beyond full scale.
+
+    Example:
+        >>> check_samples([0.1, -0.1]).shape
+        (2,)
+        >>> check_samples(np.array([3, -3], np.int16))
+        Traceback (most recent call last):
+        separative.errors.AudioError: the waveform has int16 samples; ...wave / 32768
+    """
+    try:
+        array: Wave = np.asarray(samples)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise AudioError(f"{what} is not an array of samples ({error})") from error
+    if array.dtype.kind != "f":
+        cure = "pass floating-point samples between -1 and 1"
+        if array.dtype.kind in "iu":
+            # Unsigned samples have their zero in the middle of the range.
+            middle = 1 << (8 * array.dtype.itemsize - 1)
+            zero = f"(wave - {middle}.0)" if array.dtype.kind == "u" else "wave"
+            cure += f", for example {zero} / {middle}"
+        raise AudioError(f"{what} has {array.dtype} samples; {cure}")
+    if not np.isfinite(array).all():
+        raise AudioError(f"{what} holds NaN or infinite samples")
+    if (peak := float(np.abs(array).max(initial=0.0))) > LARGEST_SAMPLE:
+        raise AudioError(f"{what} holds a sample of {peak:.1g}; pass samples between -1 and 1")
+    return array
+
+
+def check_waveform(source: tuple[Any, ...]) -> tuple[Wave, int]:
+    """Check a waveform with its sampling rate, and return both.
+
+    Raises:
+        AudioError: not a waveform [N] or [channels, N] of floating-point samples followed by a sampling rate
+            of 1,000 to 768,000 Hz; the message names the axis or the value that is wrong.
+
+    Example:
+        >>> check_waveform((np.zeros((2, 8000), np.float32), 16000))[0].shape
+        (2, 8000)
+        >>> check_waveform((np.zeros((8000, 2), np.float32), 16000))
+        Traceback (most recent call last):
+        separative.errors.AudioError: the waveform has shape (8000, 2): ...first axis is the channels...wave.T
+    """
+    if len(source) != 2 or np.ndim(source[0]) == 0:
+        raise AudioError(
+            "a waveform is passed as (wave, rate): first its samples, then its sampling rate in Hz"
+        )
+    wave, rate = check_samples(source[0]), source[1]
+    shape = " x ".join(map(str, wave.shape))
+    if wave.size == 0:
+        raise AudioError(f"the waveform is empty (shape {shape})")
+    if wave.ndim > 2:
+        raise AudioError(f"the waveform has {wave.ndim} axes (shape {shape}); pass [N] or [channels, N]")
+    if wave.ndim == 2 and wave.shape[0] > wave.shape[1]:
+        raise AudioError(
+            f"the waveform has shape {wave.shape}: {wave.shape[0]} channels of {wave.shape[1]} samples; the"
+            " first axis is the channels and the last axis the samples, so pass wave.T"
+        )
+    number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
+    if not number or not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(
+            f"the sampling rate of the waveform is {rate!r}; pass hertz, {RATES[0]} to {RATES[1]}"
+        )
+    return wave, rate
+
+
 def load(
     source: Audio,
     rate: int,
@@ -138,7 +215,8 @@ def load(
 
     Raises:
         AudioError: the recording is unreadable, too long, shorter than MIN_SPEECH_SECONDS or silent, it has
-            NaN or infinite samples, or the channel policy is unknown.
+            NaN or infinite samples, or the channel policy is unknown; or a waveform has the wrong shape, type
+            or rate (:func:`check_waveform`).
 
     Example:
         >>> recording = load("ann.wav", rate=8000)
@@ -147,11 +225,14 @@ def load(
     """
     choose(channels, get_args(ChannelPolicy), "channel policy", AudioError)
     if isinstance(source, tuple):
-        name, (wave, own_rate) = "the waveform", source
+        name, (wave, own_rate) = "the waveform", check_waveform(source)
         count = 1 if wave.ndim == 1 else len(wave)
         seconds = wave.shape[-1] / own_rate
-        if not np.isfinite(wave).all():
-            raise AudioError(f"{name} holds NaN or infinite samples")
+    elif not isinstance(source, str | Path):
+        raise AudioError(
+            f"cannot read a recording from {type(source).__name__}; pass a file, or a waveform with its"
+            " sampling rate as (wave, rate)"
+        )
     else:
         name, header = str(source), audio.info(source, max_seconds=max_seconds)
         count, seconds = header.channels, header.seconds

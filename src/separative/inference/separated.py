@@ -112,7 +112,7 @@ def _gate(diarization: Diarization, speaker: Speaker, start: int, count: int) ->
 
     Turns were shortened by INSET at both ends, where speech may still begin or end. They are extended again.
     """
-    inset = INSET * diarization.segment_seconds
+    inset = INSET * diarization.windows.grid.segment / diarization.rate
     time_N = (start + np.arange(count)) / diarization.rate
     gate_N = np.zeros(count, np.float32)
     for turn in speaker.turns:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from separative.errors import AudioError
 from separative.inference.cluster import FEW_SAME_COSINE, match_streams, unit_rows
 from separative.inference.forward import forward
-from separative.inference.recording import MIN_SPEECH_SECONDS
+from separative.inference.recording import MIN_SPEECH_SECONDS, check_samples
 from separative.inference.separated import FADE_SECONDS
 from separative.inference.windows import WindowGrid, attend_memory, fade_in
 from separative.types import Floats, Wave
@@ -133,14 +133,15 @@ class StreamingDiarizer:
         """Add the next samples [N] (float32, at the model's rate); returns the updates they complete, if any.
 
         Raises:
-            AudioError: the samples hold NaN or infinite values. None of them is used, and the next call may
-                continue.
+            AudioError: the samples have several channels, are not floating-point numbers, or hold NaN or
+                infinite values. None of them is used, and the next call may continue.
         """
-        if not np.isfinite(waveform).all():
-            raise AudioError("the samples pushed hold NaN or infinite values")
+        block_N = check_samples(waveform, "the block")
+        if block_N.ndim != 1:
+            raise AudioError(f"the block has shape {block_N.shape}; push the samples of one channel [N]")
         state = self.state
-        state.samples = np.concatenate([state.samples, np.asarray(waveform, np.float32)])
-        state.pushed += len(waveform)
+        state.samples = np.concatenate([state.samples, block_N.astype(np.float32, copy=False)])
+        state.pushed += len(block_N)
         updates = []
         while len(state.samples) >= self._size:
             updates.append(self._step(state.samples[: self._size]))

@@ -6,14 +6,14 @@ log-likelihood ratio, and with a prior a probability.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from separative.errors import SeparativeError
+from separative.errors import ModelError, SeparativeError
 from separative.inference.cluster import mean_embedding
 from separative.inference.forward import process_batch, require_speech
 from separative.inference.recording import MIN_SPEECH_SECONDS, Audio, ChannelPolicy, Recording, load
@@ -175,6 +175,32 @@ def identify(
     """
     log_odds(prior)
     embeddings = {name: embed_speaker(model, recordings, channels) for name, recordings in enrolled.items()}
+    return rank_enrolled(model, diarization, embeddings, prior=prior)
+
+
+def rank_enrolled(
+    model: SeparativeEncoder,
+    diarization: Diarization,
+    embeddings: Mapping[str, Wave],
+    *,
+    prior: float = 0.5,
+) -> list[list[Candidate]]:
+    """Compare every speaker of a diarized recording with embeddings; :func:`identify` after its first step.
+
+    Args:
+        embeddings: by name, from :func:`embed_speaker`, [E] each.
+
+    Raises:
+        SeparativeError: the prior is not between 0 and 1.
+
+    Example:
+        >>> import separative
+        >>> model = separative.load_model()
+        >>> known = {name: embed_speaker(model, f"{name}.wav") for name in ("ann", "bob")}
+        >>> [candidates] = rank_enrolled(model, separative.diarize(model, "ann-2.wav"), known)
+        >>> candidates[0].name
+        'ann'
+    """
     found = []
     for speaker in diarization.speakers:
         candidates = []
@@ -190,7 +216,7 @@ def calibrated_evidence(model: SeparativeEncoder, score: float, prior: float) ->
     """Convert a score to evidence by the model's calibration; None if the model has no calibration.
 
     Raises:
-        SeparativeError: the prior is not between 0 and 1.
+        SeparativeError: the prior is not between 0 and 1, or the model's calibration is incomplete.
 
     Example:
         >>> import separative
@@ -201,10 +227,14 @@ def calibrated_evidence(model: SeparativeEncoder, score: float, prior: float) ->
     record = model.card.get("calibration")
     if record is None:
         return None
-    calibration = Calibration(record["scale"], record["offset"])
-    calibrated_on = (
-        f"{', '.join(record['conditions'])}; {record['seconds']:g} s a side; {record['speakers']} speakers"
-    )
+    calibration = _calibration(model)
+    try:
+        calibrated_on = (
+            f"{', '.join(record['conditions'])}; {record['seconds']:g} s a side;"
+            f" {record['speakers']} speakers"
+        )
+    except KeyError as error:
+        raise _incomplete(error) from error
     return Evidence(
         float(calibration.llr(score)), float(calibration.probability(score, prior)), calibrated_on
     )
@@ -221,9 +251,27 @@ def same_speaker_cosine(model: SeparativeEncoder) -> float:
         >>> round(same_speaker_cosine(separative.load_model()), 3)
         0.426
     """
-    calibration = model.card.get("calibration")
-    even = DEFAULT_SAME_COSINE if calibration is None else -calibration["offset"] / calibration["scale"]
-    return float(model.card.get("same", even))
+    if "same" in model.card:
+        return float(model.card["same"])
+    if model.card.get("calibration") is None:
+        return DEFAULT_SAME_COSINE
+    calibration = _calibration(model)
+    return float(-calibration.offset / calibration.scale)
+
+
+def _calibration(model: SeparativeEncoder) -> Calibration:
+    record = model.card["calibration"]
+    try:
+        return Calibration(record["scale"], record["offset"])
+    except KeyError as error:
+        raise _incomplete(error) from error
+
+
+def _incomplete(error: KeyError) -> ModelError:
+    return ModelError(
+        f"the calibration in the model's card has no entry {error}; calibrate the model again with"
+        " `separative calibrate`"
+    )
 
 
 def embed_speaker(
@@ -264,13 +312,20 @@ def embed_jointly(
         >>> float(alone.speakers[0].embedding @ view.speakers[0].embedding) < 0.9999
         True
     """
-    one = isinstance(recordings, str | Path) or (
-        isinstance(recordings, tuple) and len(recordings) == 2 and isinstance(recordings[1], int | np.integer)
-    )
-    sources: Sequence[Audio] = [recordings] if one else recordings  # type: ignore[list-item, assignment]
+    sources = _sources(recordings)
     if not sources:
         raise SeparativeError("a side of a verification needs at least one recording")
     loaded = [load(source, model.rate, channels) for source in sources]
     embedded = process_batch(model, loaded, shared=True, separate=False)
     require_speech(embedded)
     return embedded
+
+
+def _sources(recordings: Any) -> list[Audio]:
+    """The recordings of a side: a file or a waveform with its rate is one; anything else is several."""
+    if isinstance(recordings, tuple):
+        # A tuple of recordings begins with a recording, a waveform with its rate does not.
+        several = not recordings or isinstance(recordings[0], str | Path | tuple)
+    else:
+        several = isinstance(recordings, Iterable) and not isinstance(recordings, str | bytes | np.ndarray)
+    return list(recordings) if several else [recordings]

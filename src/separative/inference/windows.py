@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 BATCH = 16
 MAX_MEMORY_SEGMENTS = 16_384
 CACHE_EVERY = 320
+CACHED = ("activity", "query", "memory", "logit", "level")
+SILENCE_DB = -120.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,10 @@ class WindowOutputs:
         memory: segments [M, E] of the whole recording for the cross-attention, thinned evenly to at most
             MAX_MEMORY_SEGMENTS.
         memory_logit: log-odds of speech in these segments [M].
-        samples: length of the recording in samples.
+        level_db: level of the mixture in each segment [W, S], dB of full scale.
+        samples: length of the recording in samples, with the silence of ``offset``.
+        offset: samples of silence put in front of the recording.
+        shifted: outputs for the same recording with other offsets; only for short recordings.
 
     Example:
         >>> import separative
@@ -87,7 +91,10 @@ class WindowOutputs:
     query: Floats
     memory: Floats
     memory_logit: Floats
+    level_db: Floats
     samples: int
+    offset: int = 0
+    shifted: tuple[WindowOutputs, ...] = ()
 
 
 def split_windows(blocks: Iterable[Wave], size: int, hop: int) -> Iterator[Wave]:
@@ -116,6 +123,7 @@ def run_windows(
     grid: WindowGrid,
     samples: int,
     *,
+    offset: int = 0,
     cache: WindowCache | None = None,
     progress: Progress | None = None,
 ) -> WindowOutputs:
@@ -124,6 +132,7 @@ def run_windows(
     Args:
         blocks: the waveform in blocks of any length, at the model's sampling rate.
         samples: expected total length of the blocks, for progress and for thinning the memory.
+        offset: samples of silence to put in front of the recording.
         cache: where to save outputs from time to time, so that an interrupted call can resume.
         progress: called with (done, total) samples.
 
@@ -137,7 +146,11 @@ def run_windows(
     stride = max(1, -(-grid.segments(samples) * model.streams // MAX_MEMORY_SEGMENTS))
     size, hop = grid.window * grid.segment, grid.hop * grid.segment
     parts = cache.load() if cache is not None else []
+    if parts and parts[0]["activity"].shape[1:] != (model.streams, grid.window):
+        parts = []
     done = sum(len(part["activity"]) for part in parts)
+    if offset:
+        blocks, samples = chain([np.zeros(offset, np.float32)], blocks), samples + offset
     numbered = enumerate(split_windows(blocks, size, hop))
     samples_read = 0
     for number, wave_N in islice(numbered, done):
@@ -154,7 +167,14 @@ def run_windows(
         cache.save(parts)
     joined = _join(parts)
     return WindowOutputs(
-        grid, joined["activity"], joined["query"], joined["memory"], joined["logit"], samples_read
+        grid,
+        joined["activity"],
+        joined["query"],
+        joined["memory"],
+        joined["logit"],
+        joined["level"],
+        samples_read,
+        offset,
     )
 
 
@@ -170,6 +190,8 @@ def _run_batch(
     activity_BCS = np.zeros((len(batch), model.streams, grid.window), np.float32)
     count = min(grid.window, logit_BCS.shape[2])
     activity_BCS[:, :, :count] = (1 / (1 + np.exp(-logit_BCS)) * real_BS[:, None])[..., :count]
+    level_BS = np.full((len(batch), grid.window), SILENCE_DB, np.float32)
+    level_BS[:, :count] = 10 * np.log10(np.maximum(output.power_BS.float().cpu().numpy(), 1e-12))[:, :count]
     memory, logit = [], []
     for row, (number, wave_N) in enumerate(batch):
         # Segments in the middle of a window are the most accurate. Middles of ``hop`` segments cover the
@@ -186,6 +208,7 @@ def _run_batch(
         "query": output.query_BCE.float().cpu().numpy(),
         "memory": np.concatenate(memory),
         "logit": np.concatenate(logit),
+        "level": level_BS,
     }
 
 
@@ -198,7 +221,8 @@ class WindowCache:
 
     Example:
         >>> import numpy as np
-        >>> part = {name: np.ones(3) for name in ("activity", "query", "memory", "logit")}
+        >>> shapes = dict(zip(CACHED, [(1, 2, 32), (1, 2, 8), (5, 8), (5,), (1, 32)], strict=True))
+        >>> part = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
         >>> WindowCache(Path("cache.npz"), key="one").save([part])
         >>> [len(WindowCache(Path("cache.npz"), key).load()) for key in ("one", "other")]
         [1, 0]
@@ -212,18 +236,34 @@ class WindowCache:
         if not self.path.is_file():
             return []
         try:
-            with np.load(self.path) as stored:
+            # The file is opened here: NumPy would leave a damaged one open.
+            with self.path.open("rb") as file, np.load(file) as stored:
                 if str(stored["key"]) != self.key:
                     return []
-                return [{name: stored[name] for name in ("activity", "query", "memory", "logit")}]
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+                part = {name: np.asarray(stored[name]) for name in CACHED}
+        # A damaged file raises errors of many types, such as MemoryError for an absurd size and RuntimeError
+        # for a flag. Whatever it is, the windows are computed again.
+        except Exception:
             return []
+        return [part] if _is_consistent(part) else []
 
     def save(self, parts: list[dict[str, Floats]]) -> None:
         """Save all parts, atomically."""
         with atomic_path(self.path) as temporary, temporary.open("wb") as file:
             arrays: dict[str, Any] = {**_join(parts), "key": np.array(self.key)}
             np.savez(file, **arrays)
+
+
+def _is_consistent(part: dict[str, Floats]) -> bool:
+    """Return True if the arrays have the types and shapes that :func:`_run_batch` gives, and are finite."""
+    activity, query, memory, logit, level = (part[name] for name in CACHED)
+    return (
+        all(x.dtype == np.float32 and bool(np.isfinite(x).all()) for x in part.values())
+        and (activity.ndim, query.ndim, memory.ndim, logit.ndim) == (3, 3, 2, 1)
+        and activity.shape[:2] == query.shape[:2]
+        and level.shape == activity.shape[::2]
+        and (len(memory), query.shape[2]) == (len(logit), memory.shape[1])
+    )
 
 
 def _join(parts: list[dict[str, Floats]]) -> dict[str, Floats]:

@@ -9,12 +9,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from separative.corpora.manifest import IdentityKind
 
+# Largest number of samples in the arrays of a training step or a conversation: 4 and 8 GiB.
+MAX_STEP_SAMPLES = 1 << 30
+MAX_CONVERSATION_SAMPLES = 1 << 31
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def _check_order(limits: tuple[float, float]) -> tuple[float, float]:
     if not limits[0] <= limits[1]:
         raise ValueError(f"a range must be (low, high), not ({limits[0]:g}, {limits[1]:g})")
+    return limits
+
+
+def _check_decibels(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] < -200 or limits[1] > 200:
+        raise ValueError("levels and ratios must be between -200 and 200 dB")
     return limits
 
 
@@ -26,6 +36,8 @@ def _check_rt60(rt60: tuple[float, float]) -> tuple[float, float]:
 
 # The lowest and the highest value that may be drawn.
 Range = Annotated[tuple[float, float], AfterValidator(_check_order)]
+# The same for levels and ratios.
+Decibels = Annotated[Range, AfterValidator(_check_decibels)]
 # The same for reverberation times in seconds, within what the room simulation covers.
 RT60 = Annotated[Range, AfterValidator(_check_rt60)]
 
@@ -45,11 +57,11 @@ class Stage(BaseModel):
     4
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    step: int = Field(default=0, ge=0)
-    views: int = Field(default=1, ge=1)
-    speakers: tuple[Share, ...] = Field(default=(0.4, 0.6), min_length=1)
+    step: int = Field(default=0, ge=0, le=10**9)
+    views: int = Field(default=1, ge=1, le=65536)
+    speakers: tuple[Share, ...] = Field(default=(0.4, 0.6), min_length=1, max_length=16)
     noise: Share = 0.0
 
     @field_validator("speakers")
@@ -99,22 +111,22 @@ class MixtureConfig(BaseModel):
     (0.6, 0.4)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    rate: int = Field(default=16000, ge=4000)
-    seconds: float = Field(default=2.0, gt=0.1)
-    streams: int = Field(default=2, ge=1)
-    batch: int = Field(default=32, ge=1)
+    rate: int = Field(default=16000, ge=4000, le=96000)
+    seconds: float = Field(default=2.0, gt=0.1, le=600)
+    streams: int = Field(default=2, ge=1, le=16)
+    batch: int = Field(default=32, ge=1, le=65536)
     identity: IdentityKind = "speaker"
     unlabelled: Literal["interfere", "identity", "drop"] = "interfere"
-    stages: tuple[Stage, ...] = Field(default=(Stage(),), min_length=1)
-    sir_db: Range = (-5.0, 5.0)
-    level_db: Range = (-35.0, -15.0)
-    snr_db: Range = (0.0, 20.0)
-    speeds: tuple[float, ...] = Field(default=(1.0,), min_length=1)
+    stages: tuple[Stage, ...] = Field(default=(Stage(),), min_length=1, max_length=1000)
+    sir_db: Decibels = (-5.0, 5.0)
+    level_db: Decibels = (-35.0, -15.0)
+    snr_db: Decibels = (0.0, 20.0)
+    speeds: tuple[float, ...] = Field(default=(1.0,), min_length=1, max_length=64)
     rooms: Share = 0.0
     rt60: RT60 = (0.2, 0.6)
-    room_count: int = Field(default=32, ge=1)
+    room_count: int = Field(default=32, ge=1, le=10_000)
     channel: Share = 0.0
     overlap: Range = (1.0, 1.0)
     turns: Share = 0.0
@@ -157,6 +169,12 @@ class MixtureConfig(BaseModel):
         steps = [stage.step for stage in self.stages]
         if steps[0] != 0 or any(a >= b for a, b in pairwise(steps)):
             raise ValueError(f"the steps of the stages must start at 0 and increase, not {steps}")
+        samples = self.batch * (1 + self.streams) * self.samples
+        if samples > MAX_STEP_SAMPLES:
+            raise ValueError(
+                f"a training step would have {samples:.2g} samples of audio; at most {MAX_STEP_SAMPLES:.2g}"
+                " are allowed: lower batch, seconds, rate or streams"
+            )
         for stage in self.stages:
             if self.batch % stage.views:
                 raise ValueError(
@@ -192,25 +210,25 @@ class ConversationConfig(BaseModel):
     (0.8, 8.0)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    rate: int = Field(default=16000, ge=4000)
-    seconds: float = Field(default=600.0, ge=5.0)
+    rate: int = Field(default=16000, ge=4000, le=96000)
+    seconds: float = Field(default=600.0, ge=5.0, le=86_400)
     speakers: int = Field(default=3, ge=1, le=8)
     overlap: Share = 0.2
     turn_seconds: Range = (0.8, 8.0)
-    pause_seconds: float = Field(default=0.5, ge=0.0)
+    pause_seconds: float = Field(default=0.5, ge=0.0, le=3600)
     backchannels: Share = 0.1
-    level_db: Range = (-3.0, 3.0)
-    snr_db: Range | None = None
-    rooms: int = Field(default=0, ge=0)
+    level_db: Decibels = (-3.0, 3.0)
+    snr_db: Decibels | None = None
+    rooms: int = Field(default=0, ge=0, le=10_000)
     rt60: RT60 = (0.3, 0.6)
 
     @field_validator("turn_seconds")
     @classmethod
     def _check_turn_seconds(cls, turn_seconds: Range) -> Range:
-        if turn_seconds[0] < 0.1:
-            raise ValueError("turns must last 0.1 seconds or more")
+        if turn_seconds[0] < 0.1 or turn_seconds[1] > 3600:
+            raise ValueError("turns must last 0.1 seconds or more, and at most an hour")
         return turn_seconds
 
     @field_validator("overlap")
@@ -219,3 +237,13 @@ class ConversationConfig(BaseModel):
         if overlap > 0.7:
             raise ValueError("overlap is a share of the time with speech and must be at most 0.7")
         return overlap
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        samples = (1 + self.speakers) * self.seconds * self.rate
+        if samples > MAX_CONVERSATION_SAMPLES:
+            raise ValueError(
+                f"the conversation would have {samples:.2g} samples of audio; at most"
+                f" {MAX_CONVERSATION_SAMPLES:.2g} are allowed: lower seconds, rate or speakers"
+            )
+        return self

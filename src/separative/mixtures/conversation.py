@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from separative import audio
+from separative.corpora.decoded import FRAMES_PER_SECOND
 from separative.corpora.manifest import Corpus, Utterance
-from separative.corpora.store import FRAMES_PER_SECOND, WaveStore
+from separative.corpora.store import WaveStore
 from separative.errors import CorpusError
 from separative.files import write_json
 from separative.mixtures.config import ConversationConfig, MixtureConfig, Stage

@@ -4,10 +4,10 @@ Axis letters: B mixtures · G condition groups · V views · C streams · N samp
 D trunk width · E embedding size · P identities in the inventory.
 """
 
+from separative.model.card import Card
 from separative.model.config import EncoderConfig
 from separative.model.encoder import EncoderOutput, SeparativeEncoder
 from separative.model.files import (
-    Card,
     average_models,
     load_model,
     model_names,

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from separative.errors import ModelError, validation_message
 from separative.files import parse_json, replace_file
@@ -32,7 +32,15 @@ class _Section(BaseModel):
 
 
 class _Data(_Section):
-    speakers: list[str] = []
+    # Not list[str]: pydantic refuses names with bytes that are not UTF-8, which folder names may have.
+    speakers: list[Any] = []
+
+    @field_validator("speakers")
+    @classmethod
+    def _check_names(cls, speakers: list[Any]) -> list[Any]:
+        if not all(isinstance(name, str) for name in speakers):
+            raise ValueError("every name must be a text")
+        return speakers
 
 
 class _Loss(_Section):
@@ -46,11 +54,12 @@ class _Recipe(_Section):
 
 
 class _Calibration(_Section):
-    scale: float = Field(gt=0)
-    offset: float
-    conditions: list[str]
-    seconds: float
-    speakers: int
+    # Strict, because they are used as they are in the card: a text is not a number.
+    scale: float = Field(default=1.0, gt=0, strict=True)
+    offset: float = Field(default=0.0, strict=True)
+    conditions: list[str] = []
+    seconds: float = Field(default=0.0, strict=True)
+    speakers: int = Field(default=0, strict=True)
 
 
 class _Entries(_Section):
@@ -63,7 +72,7 @@ class _Entries(_Section):
     data: _Data = _Data()
     recipe: _Recipe = _Recipe()
     calibration: _Calibration | None = None
-    same: float = 0.0
+    same: float = Field(default=0.0, strict=True)
     training: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
 

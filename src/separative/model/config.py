@@ -12,14 +12,14 @@ MAX_PARAMETERS = 1 << 28
 MAX_BLOCKS = 256
 MAX_WIDTH = 8192
 
-Dilation = Annotated[int, Field(ge=1, le=65536)]
+Dilation = Annotated[int, Field(le=65536)]
 
 
 class EncoderConfig(BaseModel):
     """Everything needed to build a :class:`~separative.model.SeparativeEncoder`.
 
-    A *frame* below is a frame of the trunk, made of ``stack`` frames of the front end. Each setting has an upper
-    limit, and so have the model's parameters (:data:`MAX_PARAMETERS`).
+    A *frame* below is a frame of the trunk, made of ``stack`` frames of the front end. Each setting has an
+    upper limit, and so has the number of the model's parameters (:data:`MAX_PARAMETERS`).
 
     Attributes:
         rate: sample rate in hertz.
@@ -68,7 +68,7 @@ class EncoderConfig(BaseModel):
     width: int = Field(default=192, ge=8, le=MAX_WIDTH)
     expansion: float = Field(default=2.0, gt=0, le=16)
     kernel: int = Field(default=5, ge=3, le=1023)
-    dilations: tuple[Dilation, ...] = Field(default=(1, 2, 4, 8), min_length=1, max_length=MAX_BLOCKS)
+    dilations: tuple[Dilation, ...] = Field(default=(1, 2, 4, 8), max_length=MAX_BLOCKS)
     span: int = Field(default=64, ge=4, le=65536)
     pool: int = Field(default=8, ge=1, le=65536)
     heads: int = Field(default=4, ge=1, le=1024)
@@ -87,6 +87,8 @@ class EncoderConfig(BaseModel):
     def _check(self) -> EncoderConfig:
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, not {self.kernel}")
+        if not self.dilations or min(self.dilations) < 1:
+            raise ValueError("dilations must contain at least one dilation, each 1 or more")
         if not 1 <= 2 * self.hop <= self.window:
             raise ValueError(
                 f"hop_ms ({self.hop_ms}) must be at least one sample and at most half of window_ms"
@@ -130,7 +132,9 @@ class EncoderConfig(BaseModel):
         width, speaker, size, hidden = self.width, self.speaker_width, self.embedding, self.mask_hidden
         head = 2 * width + (width + 1) * self.stack * mask_size
         if hidden:
-            head += (width + 1) * hidden + (self.stack * features + 1) * hidden + hidden * self.stack * mask_size
+            head += (
+                (width + 1) * hidden + (self.stack * features + 1) * hidden + hidden * self.stack * mask_size
+            )
         speaker_head = (self.segment_frames * width + 1) * speaker + 2 * speaker + speaker + 1
         speaker_head += (speaker + 1) * (speaker // 2) + (speaker // 2 + 1) * speaker
         speaker_head += 4 * speaker + (2 * speaker + 1) * size + (speaker + 1) * size

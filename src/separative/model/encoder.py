@@ -19,6 +19,7 @@ from separative.model.blocks import build_stack, ceil_div, frame_mask, pad_size
 from separative.model.config import EncoderConfig
 from separative.model.frontend import FRONT_ENDS, FrontEnd
 from separative.model.heads import SeparationHead, SpeakerHead
+from separative.model.highpass import HighPass
 
 
 class EncoderOutput(NamedTuple):
@@ -31,6 +32,7 @@ class EncoderOutput(NamedTuple):
         valid_BS: 1 for segments of the recording, 0 for padding.
         query_BCE: bottom-up embeddings of unit norm.
         attended_BCE: embeddings of unit norm after the cross-attention.
+        power_BS: mean power of the mixture in a segment, without offset, rumble and hum.
 
     >>> encoder = SeparativeEncoder(EncoderConfig(width=16, speaker_width=16, embedding=8)).eval()
     >>> output = encoder(torch.randn(2, 16000))
@@ -44,6 +46,7 @@ class EncoderOutput(NamedTuple):
     valid_BS: Tensor
     query_BCE: Tensor
     attended_BCE: Tensor
+    power_BS: Tensor
 
 
 class _Masks(NamedTuple):
@@ -82,6 +85,7 @@ class SeparativeEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.card: dict[str, Any] = {}
+        self.high_pass = HighPass(config.rate)
         self.front_end = FRONT_ENDS[config.front_end](config)
         features, mask_size = self.front_end.features, self.front_end.mask_size
         self.enter = nn.Linear(config.stack * features, config.width)
@@ -165,6 +169,8 @@ class SeparativeEncoder(nn.Module):
     ) -> EncoderOutput:
         """Separate and embed.
 
+        Offset, rumble and hum are removed first, see :class:`HighPass`; the streams lack them too.
+
         Args:
             mix_BN: mixtures at :attr:`rate`, with zeros after the end of each.
             group_B: condition group of each mixture; by default each mixture is a group.
@@ -178,6 +184,7 @@ class SeparativeEncoder(nn.Module):
         if group_B is None:
             group_B = torch.arange(batch, device=mix_BN.device)
         masks = self._masks(length_B, samples)
+        mix_BN = self.high_pass(mix_BN, length_B)
         power_B1 = mix_BN.square().sum(1, keepdim=True) / length_B.unsqueeze(1).clamp(min=1)
         level_B1 = power_B1.sqrt().clamp(min=1e-6)
         trunk = self._streams(mix_BN / level_B1, masks)
@@ -189,8 +196,9 @@ class SeparativeEncoder(nn.Module):
         if separate:
             estimate_BCN = self._estimates(trunk, mix_BN, level_B1)
             estimate_BCN = estimate_BCN * frame_mask(length_B, samples).unsqueeze(1)
+        power_BS = self.segment_power(mix_BN.unsqueeze(1)).squeeze(1)
         return EncoderOutput(
-            estimate_BCN, segment_BCSE, activity_BCS, masks.valid_BS, query_BCE, attended_BCE
+            estimate_BCN, segment_BCSE, activity_BCS, masks.valid_BS, query_BCE, attended_BCE, power_BS
         )
 
     def attend(

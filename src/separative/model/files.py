@@ -16,7 +16,7 @@ from safetensors.torch import save as save_tensors
 from separative.errors import ModelError
 from separative.files import replace_file
 from separative.model.blocks import BRANCH_OUTPUTS
-from separative.model.card import FORMAT, Card, check_card, read_card, write_card
+from separative.model.card import FORMAT, check_card, read_card, write_card
 from separative.model.encoder import SeparativeEncoder
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -39,14 +39,14 @@ def load_model(name: str | Path = DEFAULT) -> SeparativeEncoder:
     """Load a model, in evaluation mode, on the CPU.
 
     Args:
-        name: the name of a model that comes with the package (see :func:`model_names`), or the path of a model
-            folder or of the folder of a training run. A text that contains a slash or starts with a dot is
-            always a path. Any other text is the name of a model of the package if there is one, else a folder
-            of the working directory: the folder ``base`` is ``./base``. By default, the model ``base``.
+        name: the name of a model that comes with the package (see :func:`model_names`), or the path of a
+            model folder or of the folder of a training run. A text that contains a slash or starts with a dot
+            is always a path. Any other text is the name of a model of the package if there is one, else a
+            folder of the working directory: ``./base`` is the folder ``base``. Default: the model ``base``.
 
     Raises:
-        ModelError: there is no such model, a file is changed or damaged, a weight is not finite, or the weights
-            do not fit the architecture.
+        ModelError: there is no such model, a file is changed or damaged, a weight is not finite, or the
+            weights do not fit the architecture.
 
     >>> model = load_model()
     >>> model.rate, model.streams, model.config.embedding
@@ -141,8 +141,10 @@ def update_card(name: str | Path, /, **entries: Any) -> Path:
     """
     path = find_model(name) / CARD
     card, _ = read_card(path)
-    # The checksum of the weights and the architecture belong to the weights.
-    write_card(path, card | entries | {key: card[key] for key in ("architecture", "sha256")})
+    for key in ("format", "architecture", "sha256"):
+        if entries.get(key, card[key]) != card[key]:
+            raise ModelError(f"{path}: '{key}' belongs to the weights; save the model again to change it")
+    write_card(path, card | entries)
     return path
 
 
@@ -155,6 +157,7 @@ def start_from(model: SeparativeEncoder, origin: SeparativeEncoder) -> None:
     Raises:
         ModelError: the trained model has a tensor that the new one does not have, or has in another shape.
 
+    >>> from separative.model import EncoderConfig
     >>> trained = SeparativeEncoder(EncoderConfig(width=16, stream_blocks=1)).eval()
     >>> deeper = SeparativeEncoder(EncoderConfig(width=16, stream_blocks=2)).eval()
     >>> start_from(deeper, trained)
@@ -274,7 +277,8 @@ def require_finite_weights(tensors: Mapping[str, torch.Tensor], where: str) -> N
     for name in sorted(tensors):
         if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
             raise ModelError(
-                f"{where}: the weights '{name}' are not all finite numbers; use an earlier model or train again"
+                f"{where}: the weights '{name}' are not all finite numbers; use an earlier model, or train"
+                " again"
             )
 
 

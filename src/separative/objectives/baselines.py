@@ -259,8 +259,8 @@ class CpcConfig(ObjectiveConfig):
     """
 
     objective: Literal["cpc"]
-    horizon: int = Field(default=12, ge=1)
-    negatives: int = Field(default=64, ge=1)
+    horizon: int = Field(default=12, ge=1, le=1000)
+    negatives: int = Field(default=64, ge=1, le=65536)
 
 
 class FuturePrediction(SingleEmbeddingObjective):
@@ -318,8 +318,8 @@ class MaskedConfig(ObjectiveConfig):
 
     objective: Literal["masked"]
     share: float = Field(default=0.4, gt=0, lt=1)
-    run: int = Field(default=4, ge=1)
-    bands: int = Field(default=40, ge=4)
+    run: int = Field(default=4, ge=1, le=10_000)
+    bands: int = Field(default=40, ge=4, le=1024)
 
 
 class MaskedPrediction(SingleEmbeddingObjective):

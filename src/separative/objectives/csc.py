@@ -49,6 +49,7 @@ class LossConfig(ObjectiveConfig):
     negatives: int | None = Field(
         default=None,
         ge=1,
+        le=1 << 24,
         description="number of rows sampled as negatives (an ablation); null for the exact sum over all rows",
     )
 

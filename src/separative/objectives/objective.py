@@ -26,7 +26,7 @@ class ObjectiveConfig(BaseModel):
     MyConfig(objective='mine', weight=0.5)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     objective: str
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.evaluation.results import COLOURS, MARKERS, Row
+from separative.evaluation.results import COLOURS, MARKERS, Row, figure_text
 from separative.metrics import Roc
 from separative.types import Floats
 
@@ -46,7 +46,9 @@ def det_figure(scores: Scores) -> Figure:
     for (name, (score_N, target_N)), colour in zip(scores.items(), COLOURS, strict=False):
         miss_T, fa_T = Roc(score_N, target_N).points()
         inside = (miss_T > 0) & (miss_T < 1) & (fa_T > 0) & (fa_T < 1)
-        axes.plot(ndtri(fa_T[inside]), ndtri(miss_T[inside]), color=colour, linewidth=1.3, label=name)
+        axes.plot(
+            ndtri(fa_T[inside]), ndtri(miss_T[inside]), color=colour, linewidth=1.3, label=figure_text(name)
+        )
     axes.plot([low, high], [low, high], color="0.75", linewidth=0.8, linestyle=":")
     places = ndtri(np.array(TICKS) / 100)
     axes.set_xticks(places, [str(t) for t in TICKS])
@@ -129,7 +131,7 @@ def similarity_figure(scores: Mapping[str, Scores]) -> Figure:
                     score_N[chosen_N], edges.tolist(), density=True, color=colour, alpha=0.55, label=label
                 )
             axes.set_yticks([])
-            axes.set_title(f"{name} · {condition}", fontsize="x-small")
+            axes.set_title(figure_text(f"{name} · {condition}"), fontsize="x-small")
     panels[0].legend(loc="upper left", frameon=False, fontsize="x-small")
     for axes in panels[-len(conditions) :]:
         axes.set_xlabel("cosine", fontsize="x-small")
@@ -159,7 +161,7 @@ def difference_figure(cells: Cells, names: Sequence[str], conditions: Sequence[s
                 axes.barh(y, row.value, height=0.6, color=COLOURS[0] if significant else "0.75")
                 axes.plot([row.low, row.high], [y, y], color="0.1", linewidth=1.2)
         axes.axvline(0, color="0.3", linewidth=0.8)
-        axes.set_yticks(place, names)
+        axes.set_yticks(place, [figure_text(name) for name in names])
         axes.set_title(condition, fontsize="small")
         axes.set_xlabel("EER difference, %", fontsize="x-small")
     return figure
@@ -171,7 +173,14 @@ def _lines(axes: Axes, cells: Cells, names: Sequence[str], places: Mapping[str, 
         rows = [(x, cells[name, c]) for c, x in places.items() if (name, c) in cells]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         x = [x for x, _ in rows]
-        axes.plot(x, [row.value for _, row in rows], color=colour, marker=marker, markersize=4, label=name)
+        axes.plot(
+            x,
+            [row.value for _, row in rows],
+            color=colour,
+            marker=marker,
+            markersize=4,
+            label=figure_text(name),
+        )
         axes.fill_between(
             x,
             [row.low for _, row in rows],

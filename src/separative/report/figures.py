@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-import json
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import SeparativeError
-from separative.evaluation.results import COLOURS
+from separative.evaluation.results import COLOURS, figure_text
+from separative.files import parse_json, read_lines
 from separative.types import Floats, Wave
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ Curves = dict[str, tuple[list[float], list[float]]]
 AXES = ("minutes", "step")
 # Keys of a training log with one of these words are not learning curves.
 SKIPPED = ("lr", "epoch", "threads", "eta", "seconds", "rate", "memory", "wait", "grad")
+# Larger numbers are left out: the ticks of an axis cannot be computed for them.
+LARGEST_SHOWN = 1e30
 # Most values in a running mean.
 SMOOTHING = 50
 # Range of levels shown in a spectrogram.
@@ -78,38 +81,55 @@ def find_log(run: str | Path) -> Path:
 def read_curves(path: Path) -> tuple[str, Curves]:
     """Read every number of a training log in JSON lines.
 
-    An incomplete last line is ignored: the run may have been stopped while writing it.
+    An incomplete last line is ignored: the run may have been stopped while writing it. Numbers that are not
+    finite, or too large for a figure, are left out.
 
     Returns:
         The name of the horizontal axis (``minutes``, or ``step`` if the log has no minutes), and the curves.
 
     Raises:
-        SeparativeError: a line is not a JSON object; names the file and the line.
+        SeparativeError: the file is not UTF-8 text, or a line is not a JSON object or has a text as its step
+            or minutes; names the file and the line.
 
     >>> _ = Path("log.jsonl").write_text('{"step": 1, "loss": 3.0}\\n{"step": 2, "loss": 2.5}\\n')
     >>> read_curves(Path("log.jsonl"))
     ('step', {'loss': ([1.0, 2.0], [3.0, 2.5])})
     """
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = read_lines(path)
     records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
+        where = f"{path}, line {number}"
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines) and not line.endswith("\n"):
+            record = parse_json(line, where)
+        except SeparativeError:
+            if number == len(lines) and not _ends_with_newline(path):
                 break
-            raise SeparativeError(f"{path}, line {number}: not a JSON object ({error})") from error
+            raise
         if not isinstance(record, dict):
-            raise SeparativeError(f"{path}, line {number}: not a JSON object")
+            raise SeparativeError(f"{where}: not a JSON object")
+        for key in AXES:
+            if key in record and not _is_number(record[key]):
+                raise SeparativeError(f"{where}: '{key}' must be a number")
         records.append(record)
     axis = next((a for a in AXES if any(a in r for r in records)), AXES[-1])
     curves: Curves = defaultdict(lambda: ([], []))
     for record in (r for r in records if axis in r):
         for key, value in record.items():
-            if key not in AXES and isinstance(value, int | float) and not isinstance(value, bool):
+            if key not in AXES and _is_number(value):
                 curves[key][0].append(float(record[axis]))
                 curves[key][1].append(float(value))
     return axis, dict(curves)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a number that a figure can show."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_SHOWN
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
 
 def curve_panels(curves: Curves) -> dict[str, list[str]]:
@@ -147,11 +167,12 @@ def curves_figure(axis: str, curves: Curves) -> Figure:
         axes = figure.add_subplot(rows, columns, number + 1)
         for key, colour in zip(keys, COLOURS * len(keys), strict=False):
             place, value = (np.array(x) for x in curves[key])
+            name = figure_text(key)
             if "/" in key:
-                axes.plot(place, value, "o:", color=colour, markersize=3, linewidth=1, label=key)
+                axes.plot(place, value, "o:", color=colour, markersize=3, linewidth=1, label=name)
             else:
                 axes.plot(place, value, color=colour, linewidth=0.4, alpha=0.3)
-                axes.plot(place, running_mean(value), color=colour, linewidth=1.3, label=key)
+                axes.plot(place, running_mean(value), color=colour, linewidth=1.3, label=name)
         axes.set_xlabel(axis, fontsize="x-small")
         axes.tick_params(labelsize="x-small")
         axes.grid(color="0.92", linewidth=0.6)

@@ -102,7 +102,7 @@ def render_page(template: str, **values: object) -> bytes:
     >>> b"<h1>A &amp; B</h1>" in render_page("page.html", heading="A & B")
     True
     """
-    return _environment().get_template(template).render(values).encode()
+    return _environment().get_template(template).render(values).encode(errors="replace")
 
 
 @cache

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from separative import audio
-from separative.evaluation.results import COLOURS
+from separative.evaluation.results import COLOURS, figure_text
 from separative.files import atomic_path, replace_file
 from separative.report.page import render_page
 from separative.types import Wave
@@ -99,7 +99,7 @@ def write_picture(path: str | Path, record: dict[str, Any]) -> Path:
         axes.broken_barh(spans, (number - 0.35, 0.7), color=LANE_COLOURS[number % len(LANE_COLOURS)])
     for a, b in _spans(speakers, 2):
         axes.axvspan(a / unit, b / unit, color="0.5", alpha=0.25, linewidth=0)
-    axes.set_yticks(range(len(speakers)), [str(speaker["name"]) for speaker in speakers])
+    axes.set_yticks(range(len(speakers)), [figure_text(str(speaker["name"])) for speaker in speakers])
     axes.set(xlim=(0, seconds / unit), ylim=(max(len(speakers), 1) - 0.5, -0.5), xlabel=label)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)

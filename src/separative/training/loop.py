@@ -11,9 +11,10 @@ from separative.distributed import ProcessGroup, current_process_group
 from separative.errors import CorpusError, RecipeError, SeparativeError
 from separative.model import Card, SeparativeEncoder
 from separative.training import machine
+from separative.training.folder import check_folder, lock_folder
 from separative.training.recipe import Recipe
 from separative.training.run import TrainingRun
-from separative.training.run_log import StatusCallback, check_folder
+from separative.training.run_log import StatusCallback
 from separative.types import Progress
 
 
@@ -64,7 +65,8 @@ def train(
     Raises:
         RecipeError: the recipe differs from that of the run to resume.
         CorpusError: the corpus does not fit the recipe, or ``start`` was trained on speakers of ``dev``.
-        ModelError: there is nothing to resume, the folder is not empty, or ``start`` has another shape.
+        ModelError: there is nothing to resume, the run to resume has other data, the folder is not empty or
+            in use by another training, or ``start`` has another shape.
         LossError: the loss is not finite. Nothing of that step is saved; ``replay.json`` in the folder says
             how to draw its mixtures again.
         SeparativeError: the device does not exist, both ``start`` and ``resume`` are given, or ``minutes`` or
@@ -97,16 +99,20 @@ def train(
     cache = out.parent / ".cache" if cache is None else Path(cache)
     workers = recipe.run.workers if workers is None else workers
     run = TrainingRun(recipe, corpus, out, cache, origin)
-    run.prepare_data(noise, decoding_progress)
-    run.prepare_learner(fabric, start, resume)
-    run.start_clock(steps, minutes)
-    if not resume:
-        run.prepare_inventory(workers, inventory_progress)
-    if recipe.run.compile:
-        # After the inventory, otherwise the sizes of its batches would be compiled too.
-        run.learner.compile_blocks()
-    run.prepare_folder()
-    run.run(workers, progress)
+    with lock_folder(out, processes):
+        if not processes.rank:
+            # Again, because another run may have used the folder since the first check.
+            check_folder(out, recipe, resume)
+        run.prepare_data(noise, decoding_progress)
+        run.prepare_learner(fabric, start, resume)
+        run.start_clock(steps, minutes)
+        if not resume:
+            run.prepare_inventory(workers, inventory_progress)
+        if recipe.run.compile:
+            # After the inventory, otherwise the sizes of its batches would be compiled too.
+            run.learner.compile_blocks()
+        run.prepare_folder()
+        run.run(workers, progress)
     return out
 
 

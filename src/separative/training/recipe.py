@@ -17,6 +17,13 @@ from separative.objectives import LossConfig, ObjectiveConfig, objective_class, 
 
 Precision = Literal["32-true", "bf16-mixed"]
 
+# Limits, so that a damaged or hostile file cannot take all memory.
+MAX_STEPS = 10**9
+MAX_SEED = 2**62
+MAX_YAML_BYTES = 1 << 20
+# Values in a file, with those of an alias counted wherever it is used: aliases of aliases grow exponentially.
+MAX_YAML_VALUES = 100_000
+
 
 class OptimiserConfig(BaseModel):
     """The section ``optimiser``: linear warm-up, cosine decay to a twentieth, clipping, running average.
@@ -25,7 +32,7 @@ class OptimiserConfig(BaseModel):
     100
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     lr: float = Field(default=1.5e-3, gt=0)
     muon: bool = Field(
@@ -42,12 +49,13 @@ class OptimiserConfig(BaseModel):
     inventory_crops: int = Field(
         default=2,
         ge=0,
+        le=10_000,
         description="crops per identity; their mean embedding initialises its row (random rows if 0)",
     )
     weight_decay: float = Field(
         default=0.01, ge=0, description="weight decay of matrices, except the inventory"
     )
-    warmup: int = Field(default=100, ge=0, description="warm-up in steps")
+    warmup: int = Field(default=100, ge=0, le=MAX_STEPS, description="warm-up in steps")
     clip: float = Field(default=5.0, gt=0, description="largest norm of the whole gradient")
     ema: float = Field(
         default=0.999,
@@ -64,17 +72,17 @@ class RunConfig(BaseModel):
     50
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    steps: int = Field(default=10_000, ge=1)
+    steps: int = Field(default=10_000, ge=1, le=MAX_STEPS)
     precision: Precision = "32-true"
-    threads: int | None = Field(default=None, ge=1, description="number of CPU threads; all if null")
-    workers: int = Field(default=1, ge=0, description="number of processes that draw mixtures")
+    threads: int | None = Field(default=None, ge=1, le=1024, description="number of CPU threads; all if null")
+    workers: int = Field(default=1, ge=0, le=256, description="number of processes that draw mixtures")
     compile: bool = Field(
         default=False,
         description="compile the blocks (torch.compile): slow start, faster steps; needs a C++ compiler",
     )
-    log_every: int = Field(default=50, ge=1, description="steps between lines of the log")
+    log_every: int = Field(default=50, ge=1, le=MAX_STEPS, description="steps between lines of the log")
     validate_minutes: float = Field(default=5.0, gt=0, description="minutes between validations")
     checkpoint_minutes: float = Field(default=5.0, gt=0, description="minutes between checkpoints")
 
@@ -89,10 +97,10 @@ class Recipe(BaseModel):
     200
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = "recipe"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     mixtures: MixtureConfig = MixtureConfig()
     model: EncoderConfig = EncoderConfig()
     # parse_recipe replaces this type if the recipe selects another objective.
@@ -143,7 +151,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Rejects duplicate keys, of which YAML would silently use the last."""
+    """Rejects duplicate keys, of which YAML would silently use the last, and numbers with too many digits."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -156,13 +164,52 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        # Python does not write integers of more than 4300 digits, and an error message would.
+        number = super().construct_yaml_int(node)
+        if abs(number) >= 2**64:
+            raise yaml.constructor.ConstructorError(
+                None, None, "a number with too many digits", node.start_mark
+            )
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
 
 def _parse_yaml(text: str) -> Any:
     """Parse YAML; any problem is a ValueError with a message of one line."""
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+        loader = _Loader(text)  # a SafeLoader
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count_values(node, {}) > MAX_YAML_VALUES:
+            raise ValueError(f"more than {MAX_YAML_VALUES} values")
+        return loader.construct_document(node)
     except Exception as error:  # a value that does not fit its tag can raise any exception
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
+    """Number of values in a node, with those of an alias counted wherever it is used.
+
+    Args:
+        node: the node.
+        counts: the counts of nodes by their id, which the function adds to.
+
+    Raises:
+        ValueError: a node contains itself.
+    """
+    if id(node) not in counts:
+        counts[id(node)] = -1
+        children = node.value if isinstance(node, yaml.CollectionNode) else ()
+        pairs = isinstance(node, yaml.MappingNode)
+        inner = (child for entry in children for child in (entry if pairs else (entry,)))
+        counts[id(node)] = 1 + sum(_count_values(child, counts) for child in inner)
+    elif counts[id(node)] < 0:
+        raise ValueError("an alias that contains itself")
+    return counts[id(node)]
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -202,9 +249,15 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     {'seed': 3}
     """
     try:
-        content = _parse_yaml(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MAX_YAML_BYTES + 1)
+        if len(text) > MAX_YAML_BYTES:
+            raise RecipeError(f"{path} is not a {what}: it is larger than {MAX_YAML_BYTES >> 20} MiB")
+        content = _parse_yaml(text.decode("utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}") from error
+    except RecipeError:
+        raise
     except ValueError as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):
@@ -227,6 +280,8 @@ def parse_recipe(content: dict[str, Any], where: str, overrides: Sequence[str] =
     Traceback (most recent call last):
     separative.errors.RecipeError: mine.yaml: unknown key 'sead' (did you mean 'seed'?); valid: ...
     """
+    if not isinstance(content, dict):
+        raise RecipeError(f"{where} is not a recipe: it has no keys")
     section = content.get("loss", {})
     try:
         kind = _recipe_class(objective_config(section if isinstance(section, dict) else {}))

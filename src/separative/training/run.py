@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from separative.corpora.manifest import Corpus
 from separative.distributed import ProcessGroup, current_process_group
@@ -18,17 +18,17 @@ from separative.metrics import information_bound
 from separative.mixtures import Mixer, loader
 from separative.model import Card, SeparativeEncoder, save_model
 from separative.training import checkpoint, machine
-from separative.training.learner import Learner, init_inventory, single_speaker_config
-from separative.training.recipe import Recipe
-from separative.training.run_log import (
+from separative.training.folder import (
     RECIPE,
     REPLAY,
-    Clock,
-    NullLog,
-    RunLog,
-    StatusCallback,
-    StopSignal,
+    RunState,
+    check_data,
+    check_recipe,
+    describe_data,
 )
+from separative.training.learner import Learner, init_inventory, single_speaker_config
+from separative.training.recipe import Recipe
+from separative.training.run_log import Clock, NullLog, RunLog, StatusCallback, StopSignal
 from separative.training.validation import Validation
 from separative.types import Progress
 
@@ -87,14 +87,16 @@ class TrainingRun:
         if not first:
             # The first process decodes the corpus; the others wait until the files exist.
             self.processes.barrier()
+        clips = None if noise is None else noise.split("train")
         self.mixer = Mixer(
             self.speech,
             self.recipe.mixtures,
             seed=self.recipe.seed,
-            noise=None if noise is None else noise.split("train"),
+            noise=clips,
             cache=self.cache,
             progress=progress,
         )
+        self.data = describe_data(self.mixer, self.speech, clips)
         for reason in self.mixer.store.bad.values():
             log.warning("skipped: %s", reason)
         self.validation = None
@@ -112,11 +114,20 @@ class TrainingRun:
                 self.learner.modules,
                 self.learner.optimiser,
                 self.learner.objective.inventory,
+                check=self._check_state,
             )
-            self.step = self.first_step = state["step"]
-            self.minutes_before, self.origin = state["minutes"], state.get("origin")
+            parsed = RunState.parse(state, self.out / checkpoint.NAME)
+            self.step = self.first_step = parsed.step
+            self.minutes_before, self.origin = parsed.minutes, parsed.origin
         elif start is not None:
             self.learner.start_from(start)
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        """Check that a checkpoint belongs to a run with this recipe and these data."""
+        path = self.out / checkpoint.NAME
+        parsed = RunState.parse(state, path)
+        check_recipe(self.recipe, parsed.recipe, path)
+        check_data(parsed.data, self.data, path)
 
     def start_clock(self, steps: int | None, minutes: float | None) -> None:
         """Set the limits of the run, by default the steps of the recipe, and start its clock."""
@@ -242,7 +253,13 @@ class TrainingRun:
 
     def save(self) -> None:
         """Save checkpoint and model."""
-        state = {"step": self.step, "minutes": self.clock.elapsed, "origin": self.origin}
+        state = {
+            "step": self.step,
+            "minutes": self.clock.elapsed,
+            "origin": self.origin,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "data": self.data,
+        }
         learner = self.learner
         checkpoint.save_checkpoint(
             self.out / checkpoint.NAME, learner.modules, learner.optimiser, state, learner.objective.inventory

@@ -1,4 +1,4 @@
-"""The folder of a run and its log: recipe, one JSON object per line, TensorBoard events, and the progress."""
+"""The log of a run: one JSON object per line and TensorBoard events; its progress, and signals to stop."""
 
 from __future__ import annotations
 
@@ -14,58 +14,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from separative.errors import ModelError, RecipeError
-from separative.files import new_folder, replace_file
-from separative.training import checkpoint
-from separative.training.recipe import Recipe, parse_recipe
-
-RECIPE, REPLAY = "recipe.json", "replay.json"
-
-
-def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Check that ``out`` is new or empty or, with ``resume``, holds a run with the same recipe.
-
-    Raises:
-        ModelError: there is nothing to resume, or the folder is not empty.
-        RecipeError: the run to resume has a different recipe.
-
-    >>> check_folder(Path("run"), Recipe(), resume=False)
-    >>> check_folder(Path("run"), Recipe(), resume=True)
-    Traceback (most recent call last):
-    separative.errors.ModelError: run has no checkpoint to resume from...
-    """
-    if not resume:
-        new_folder(out, "the run, or resume the run in it", ModelError)
-        return
-    if not (out / checkpoint.NAME).is_file():
-        raise ModelError(f"{out} has no checkpoint to resume from: train without resume")
-    path = out / RECIPE
-    given = recipe.model_dump(mode="json")
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    if saved != given:
-        keys = sorted(k for k in given.keys() | saved.keys() if saved.get(k) != given.get(k))
-        raise RecipeError(
-            f"the given recipe differs from {path} in '{keys[0]}': resume a run with its own recipe"
-        )
-
-
-def load_replay(path: str | Path) -> tuple[Recipe, list[int]]:
-    """Read ``replay.json``: the recipe of its run, and the numbers of the mixtures without a finite loss.
-
-    Raises:
-        RecipeError: the file does not exist or is not the ``replay.json`` of a run.
-
-    >>> load_replay("replay.json")
-    Traceback (most recent call last):
-    separative.errors.RecipeError: replay.json is not a replay.json next to the recipe.json of a run: ...
-    """
-    path = Path(path)
-    try:
-        items = [int(item) for item in json.loads(path.read_text(encoding="utf-8"))["items"]]
-        content = json.loads((path.parent / RECIPE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecipeError(f"{path} is not a {REPLAY} next to the {RECIPE} of a run: {error}") from error
-    return parse_recipe(content, str(path.parent / RECIPE)), items
+from separative.errors import SeparativeError
+from separative.files import parse_json, replace_file
 
 
 class RunLog:
@@ -86,13 +36,15 @@ class RunLog:
         self.path = folder / "log.jsonl"
         kept = []
         if first_step and self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
+            for line in self.path.read_bytes().splitlines():
                 try:
-                    if json.loads(line)["step"] <= first_step:
-                        kept.append(line + "\n")
-                except (json.JSONDecodeError, KeyError):
+                    record = parse_json(line, self.path)
+                except SeparativeError:
                     continue  # the line was cut by a crash
-        replace_file(self.path, "".join(kept).encode())
+                step = record.get("step") if isinstance(record, dict) else None
+                if isinstance(step, int | float) and step <= first_step:
+                    kept.append(line + b"\n")
+        replace_file(self.path, b"".join(kept))
         self.file = self.path.open("a", encoding="utf-8")
         self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
         self.sums: dict[str, float] = defaultdict(float)
