@@ -271,7 +271,7 @@ def _run_phases(
     ]
     memory = np.concatenate([output.memory for output in outputs])
     logit = np.concatenate([output.memory_logit for output in outputs])
-    thin = slice(None, None, -(-len(memory) // MAX_MEMORY_SEGMENTS))
+    thin = slice(None, None, max(1, -(-len(memory) // MAX_MEMORY_SEGMENTS)))
     first, *shifted = (_mute_quiet(output) for output in outputs)
     return replace(first, memory=memory[thin], memory_logit=logit[thin], shifted=tuple(shifted))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 from separative import audio
 from separative.errors import AudioError, choose
 from separative.types import Wave
+
+log = logging.getLogger(__name__)
 
 Audio = str | Path | tuple[Wave, int]
 """An audio file, or a waveform ([N] or [channels, N]) with its sampling rate in hertz."""
@@ -242,6 +245,8 @@ def load(
         )
     if isinstance(source, tuple):
         mono_N = wave if wave.ndim == 1 else wave.mean(0) if channels == "mean" else wave[0]
+        if count > 1 and channels == "mean":
+            _warn_of_phase(name, wave, mono_N)
         wave_N = audio.resample(np.ascontiguousarray(mono_N, dtype=np.float32), own_rate, rate)
     else:
         wave_N, _ = audio.read(source, rate, channels=channels)
@@ -249,9 +254,27 @@ def load(
         raise AudioError(
             f"{name} is {len(wave_N) / rate:.2f} s long; an embedding needs {MIN_SPEECH_SECONDS} s of speech"
         )
+    if not wave_N.any() and count > 1 and channels == "mean":
+        raise AudioError(
+            f"{name} is silent throughout in the mean of its {count} channels; if they cancel each other, use"
+            " one channel (--channels first)"
+        )
     if not wave_N.any():
         raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
     return LoadedRecording(name, wave_N, count, channels)
+
+
+def _warn_of_phase(name: str, wave: Wave, mono_N: Wave) -> None:
+    """Warn if the channels of a waveform [channels, N] cancel each other in their mean, as for a file."""
+    phase = audio.PhaseCheck()
+    phase.add(wave.T.astype(np.float32, order="C"), mono_N.astype(np.float32))
+    if (lost_db := phase.lost_db()) is not None:
+        log.warning(
+            "%s: its channels have opposite phase and cancel each other: their mean is %.0f dB weaker;"
+            " use one channel with channels='first'",
+            name,
+            lost_db,
+        )
 
 
 class BlockReader:
