@@ -1,6 +1,8 @@
 """Tests that take too long for the test suite: stops at every position, many kills, hours of training.
 
-    python benchmarks/soak.py [--minutes 60] [--kills 50] [--only resume kills processes audio fuzz hours]
+    python benchmarks/soak.py [--minutes 60] [--kills 50] [--only PART ...]
+
+Parts: resume, kills, processes, audio, fuzz, documents, hours.
 
 It synthesises a corpus (extra ``voices``) and rewrites docs/benchmarks/soak.md. The exit code is 1 if
 anything failed.
@@ -24,6 +26,7 @@ import torch
 from safetensors.torch import load_file
 
 import fuzz
+import fuzz_documents
 import mutations_soak
 import watch
 from common import PAGES, made_on, table
@@ -203,7 +206,7 @@ def judge(watched: watch.Record, minutes: float) -> list[Line]:
 
 
 def main() -> None:
-    parts = ("resume", "kills", "processes", "audio", "fuzz", "hours")
+    parts = ("resume", "kills", "processes", "audio", "fuzz", "documents", "hours")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -211,6 +214,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="number of kills")
     parser.add_argument("--mutations", type=int, default=10_000, help="number of damaged audio files")
     parser.add_argument("--fuzz-minutes", type=float, default=10.0, help="minutes of fuzzing in total")
+    parser.add_argument(
+        "--documents",
+        type=int,
+        default=fuzz_documents.COUNT,
+        help="documents of each format with wrong values",
+    )
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="parts to run")
     parser.add_argument("--watched", type=Path, help="JSON of watch.py to judge instead of running 'hours'")
     parser.add_argument("--page", type=Path, default=PAGES / "soak.md")
@@ -241,6 +250,11 @@ def main() -> None:
             elif part == "fuzz":
                 each = args.fuzz_minutes / len(fuzz.TARGETS)
                 found = [(f"fuzzed {target}", *fuzz.run(target, each)) for target in fuzz.TARGETS]
+            elif part == "documents":
+                found = [
+                    (f"fuzzed the structure of: {form}", *fuzz_documents.run(form, args.documents))
+                    for form in fuzz_documents.FORMATS
+                ]
             elif args.watched:
                 content = json.loads(args.watched.read_text(encoding="utf-8"))
                 found = judge(content, round(content["samples"][-1]["seconds"] / 60))

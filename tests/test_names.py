@@ -1,4 +1,4 @@
-"""Names that look alike are one name, and names that differ only in capitals or blanks are found."""
+"""Names that look the same are one name, and names that differ only in capitals or blanks are found."""
 
 import pytest
 

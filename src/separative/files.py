@@ -182,7 +182,7 @@ def read_json(
         with Path(path).open("rb") as file:
             content = file.read(limit + 1)
     except (OSError, ValueError) as cause:
-        reason = getattr(cause, "strerror", None) or str(cause)
+        reason = (getattr(cause, "strerror", None) or str(cause)).lower()
         raise error(f"{path}: cannot be read ({reason})") from cause
     if len(content) > limit:
         raise error(f"{path}: larger than {limit >> 20} MiB, the limit for this kind of file")
@@ -217,7 +217,8 @@ def iterate_lines(path: str | Path, error: type[SeparativeError] = SeparativeErr
                 file = opened.enter_context(gzip.GzipFile(fileobj=stored, mode="rb"))
         # fsspec raises ImportError if the package for a scheme is missing, ValueError for an unknown scheme.
         except (OSError, ImportError, ValueError) as cause:
-            raise error(f"{path}: cannot be opened ({cause})") from cause
+            reason = (getattr(cause, "strerror", None) or str(cause)).lower()
+            raise error(f"{path}: cannot be {'opened' if as_url(path) else 'read'} ({reason})") from cause
         try:
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1

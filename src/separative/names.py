@@ -1,6 +1,6 @@
 """Names that people type: speakers, splits, corpora and utterances.
 
-One name can be typed in several ways that look alike: with blanks around it, or with an accented letter as
+One name can be typed in several ways that look the same: with blanks around it, or with an accented letter as
 one character or as two. Every name is normalised where it enters the program (manifests, command line,
 galleries, HTTP requests), so that one name is one string from there on.
 """
@@ -40,6 +40,8 @@ def twin_key(name: str) -> str:
     >>> twin_key("ann") == twin_key("anne")
     False
     """
+    if name.isascii():
+        return "".join(name.split()).lower()
     return unicodedata.normalize("NFKC", _ALL_BLANKS.sub("", unicodedata.normalize("NFKC", name)).casefold())
 
 

@@ -1,4 +1,4 @@
-"""Files whose header or first stream is not the whole of them: nothing is lost without a word."""
+"""Files with a wrong size in the header or with several streams: no audio is lost without a warning."""
 
 import io
 import struct

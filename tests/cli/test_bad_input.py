@@ -222,8 +222,14 @@ def test_a_missing_device_is_refused(cli: Run, speech: Path, recipe: Path, tmp_p
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("evaluate-meetings", "base", "--speakers", "2,x"), "--speakers '2,x' must be numbers separated by commas"),
-        (("evaluate-meetings", "base", "--overlaps", ""), "--overlaps '' must be numbers separated by commas"),
+        (
+            ("evaluate-meetings", "base", "--speakers", "2,x"),
+            "--speakers '2,x' must be numbers separated by commas",
+        ),
+        (
+            ("evaluate-meetings", "base", "--overlaps", ""),
+            "--overlaps '' must be numbers separated by commas",
+        ),
         (
             ("evaluate-meetings", "base", "--speakers", "9"),
             "'speakers': Input should be less",

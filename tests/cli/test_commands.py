@@ -188,3 +188,29 @@ def test_report_makes_a_page_of_a_run_and_of_its_results(
     assert "Training" in page and page.count("<audio") == 5
     done = cli("report", tmp_path)
     assert done.code == 2 and "found neither a run (log.jsonl) nor results (results.json)" in done.err
+
+
+def test_evaluate_takes_the_trial_lists_that_others_publish(
+    cli: Run, other_speakers: Path, run: Path, tmp_path: Path
+) -> None:
+    pairs = [(i, j) for i in range(10, 16) for j in range(10, 16)]
+    voxceleb = [f"{i == j:d} speaker{i}/0.flac speaker{j}/1.flac" for i, j in pairs]
+    kaldi = [f"speaker{i}/0 speaker{j}/1 {'target' if i == j else 'nontarget'}" for i, j in pairs]
+    scores = []
+    for name, lines in (("veri_test", voxceleb), ("trials", kaldi)):
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
+        words = ("evaluate", run, "--corpus", other_speakers, "--trials", tmp_path / f"{name}.txt")
+        done = cli(*words, "--resamples", 20, "--out", tmp_path / name)
+        assert done.code == 0, done.err
+        assert "EER" in done.out and str(tmp_path / name / "scores.txt") in done.out
+        metrics = {
+            row["metric"] for row in json.loads((tmp_path / name / "results.json").read_text())["rows"]
+        }
+        assert {"EER", "minDCF0.01", "minDCF0.05"} <= metrics
+        scores.append([line.split()[3] for line in (tmp_path / name / "scores.txt").read_text().splitlines()])
+    assert scores[0] == scores[1] and len(scores[0]) == 36
+    done = cli(*words, "--conditions", "clean")
+    assert done.code == 2 and "--conditions has no effect" in done.err
+    (tmp_path / "text.txt").write_text("no trial list at all\n")
+    done = cli("evaluate", run, "--corpus", other_speakers, "--trials", tmp_path / "text.txt")
+    assert done.code == 2 and "text.txt, line 1: not a line of a trial list" in done.err

@@ -88,6 +88,62 @@ def test_a_problem_is_reported(
     assert report.errors + report.warnings == report.problems
 
 
+def stated(size: int) -> Callable[[Path], None]:
+    """Let a WAV file state another size of its audio than it has."""
+
+    def change(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[40:44] = size.to_bytes(4, "little")
+        path.write_bytes(content)
+
+    return change
+
+
+STEREO = {
+    "opposite": (
+        rewrite(np.stack([noise(2.5, 9), -noise(2.5, 9)])),
+        "error",
+        "2.wav: silent: its channels have",
+    ),
+    "nearly opposite": (
+        rewrite(np.stack([noise(2.5, 9), -0.9 * noise(2.5, 9)])),
+        "warning",
+        "2.wav: the mean is 26 dB weaker than the channels: its channels have opposite phase",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "kind", "message"), STEREO.values(), ids=STEREO)
+def test_channels_of_opposite_phase_are_reported(
+    healthy: Path, damage: Callable[[Path], object], kind: str, message: str
+) -> None:
+    corpus = load_corpus(healthy)
+    damage(healthy / "bob/2.wav")
+    report = check_corpus(corpus, min_speech=0.0)
+    assert message in rows(report, kind)[0]
+    assert "use one channel" in rows(report, kind)[0]
+    one = Corpus(tuple(replace(u, channel=0) if u.id == "bob/2" else u for u in corpus))
+    assert check_corpus(one, min_speech=0.0).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("size", "problem"), [(0, "states 0 as the size"), (32000, "48000 more bytes follow"), (0x7FFFF000, "")]
+)
+def test_sizes_of_writers_that_cannot_seek_are_no_errors(healthy: Path, size: int, problem: str) -> None:
+    stated(size)(healthy / "ann/1.wav")
+    report = check_corpus(load_corpus(healthy, keep_damaged=True), min_speech=0.0)
+    assert report.errors == ()
+    assert [problem in p.problem for p in report.warnings] == [True] * bool(problem)
+    assert report.total.hours == pytest.approx((10 - 1.5 * (size == 32000)) / 3600)
+
+
+def test_a_file_that_ends_before_its_audio_is_cut_short(healthy: Path) -> None:
+    # The size of the whole file is right: only the chunk of the audio says that some is missing.
+    stated(160_000)(healthy / "ann/1.wav")
+    [found] = rows(check_corpus(load_corpus(healthy), min_speech=0.0), "error")
+    assert found == "1.wav: cut short: the file is shorter than its header states"
+
+
 def test_problems_of_speakers_and_labels_are_reported(healthy: Path) -> None:
     corpus = load_corpus(healthy)
     assert rows(check_corpus(corpus.filter(lambda u: u.speaker == "corpus/ann")), "error") == [

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from separative import audio
+from separative.cli import main
 from separative.corpora import check_corpus, load_corpus, save_corpus
 from separative.errors import CorpusError
 
@@ -117,8 +118,19 @@ def test_only_a_detected_layout_is_said(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 READABLE = {
-    ".wav": "WAV", ".WAV": "WAV", ".flac": "FLAC", ".aiff": "AIFF", ".aif": "AIFF", ".caf": "CAF",
-    ".w64": "W64", ".sph": "NIST", ".au": "AU", ".snd": "AU", ".rf64": "RF64", ".voc": "VOC", "": "WAV",
+    ".wav": "WAV",
+    ".WAV": "WAV",
+    ".flac": "FLAC",
+    ".aiff": "AIFF",
+    ".aif": "AIFF",
+    ".caf": "CAF",
+    ".w64": "W64",
+    ".sph": "NIST",
+    ".au": "AU",
+    ".snd": "AU",
+    ".rf64": "RF64",
+    ".voc": "VOC",
+    "": "WAV",
 }
 
 
@@ -167,6 +179,30 @@ def test_a_folder_without_readable_files_says_which_are_there(tmp_path: Path) ->
         path.write_bytes(b"\0\0\0\x1cftypM4A ")
     with pytest.raises(CorpusError, match=r"no speech found.*2 files left out: 2 \.m4a \(convert: ffmpeg -i"):
         load_corpus(tmp_path)
+
+
+def test_the_command_names_the_speakers_it_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for speaker in "abcdefg":
+        tone(tmp_path / "c" / f"s{speaker}" / "1.wav")
+    (tmp_path / "c" / "sa" / "2.m4a").write_bytes(b"")
+    (tmp_path / "list.csv").write_text("path,speaker\nc/sa/1.wav,ann\nc/sb/1.wav,bob\n")
+    main(["corpus", "check", "c"])
+    printed = capsys.readouterr()
+    assert (
+        "c: read as folders (a folder per speaker): 7 speakers, sa, sb, sc, sd, se, ...; --layout"
+        in printed.out
+    )
+    assert printed.out.count("1 file left out: 1 .m4a") == 1
+    assert printed.err == "", "the table holds all of it"
+    main(["corpus", "check", "list.csv"])
+    assert "speakers: ann, bob\n" in capsys.readouterr().out
+    assert main(["corpus", "import", "c", "c.jsonl"]) == 0
+    printed = capsys.readouterr()
+    assert "separative: c: read as folders" in printed.err
+    assert "separative: c: 1 file left out: 1 .m4a" in printed.err
 
 
 def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:

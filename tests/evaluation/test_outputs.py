@@ -1,5 +1,7 @@
 """Storage of system outputs: without loss, without pickle, and with the same scores."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -72,3 +74,22 @@ def test_loading_another_file_raises_an_error_that_names_it(content, tmp_path):
     np.savez(path, format=np.array(99))
     with pytest.raises(SeparativeError, match="format 99"):
         CollectedOutputs.load(path)
+
+
+def test_loading_a_damaged_file_raises_an_error_that_names_it(outputs, tmp_path):
+    path, rng = next(iter(outputs.values())).save(tmp_path / "outputs.npz"), random.Random(0)
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(rng.randrange(1, 4)):
+            # Half of the changes are in the directory of the archive at its end.
+            low = rng.choice((0, len(damaged) - 2000))
+            damaged[rng.randrange(max(0, low), len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            CollectedOutputs.load(path)
+        except SeparativeError as error:
+            refused += 1
+            assert "outputs.npz: not a file of stored system outputs" in str(error)
+    assert refused > 100

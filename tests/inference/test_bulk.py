@@ -126,3 +126,15 @@ def test_an_unknown_engine_and_a_useless_address_are_refused(saved, cuts: list[C
         embed_corpus(saved, cuts, tmp_path / "out", engine="spark")
     with pytest.raises(SeparativeError, match="valid with the engine 'ray' only, not with 'local': 'auto'"):
         embed_corpus(saved, cuts, tmp_path / "out", address="auto")
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"plan"', "{", "\x00\x01"])
+def test_a_damaged_plan_is_refused_and_finished_parts_are_kept(
+    saved, cuts: list[Cut], tmp_path: Path, content: str
+) -> None:
+    embed_corpus(saved, cuts, tmp_path / "out", part_size=5)
+    before = rows(tmp_path / "out")
+    (tmp_path / "out" / "plan.json").write_text(content)
+    with pytest.raises(SeparativeError, match=r"plan.json"):
+        embed_corpus(saved, cuts, tmp_path / "out", part_size=5)
+    assert rows(tmp_path / "out") == before

@@ -130,8 +130,12 @@ def test_recordings_that_cannot_be_loaded_are_refused_by_name(model, record, tmp
     with pytest.raises(AudioError, match="valid: first, mean"):
         embed(model, long, channels="each")
     (tmp_path / "text.wav").write_text("not audio")
+    good = [record(f"e{n}.wav", seed=n) for n in range(3)]
+    results = embed_many(model, [*good, tmp_path / "text.wav", good[0]])
+    # The results before the bad recording come first.
+    assert [next(results).name for _ in good] == [str(path) for path in good]
     with pytest.raises(AudioError, match=r"text.wav"):
-        list(embed_many(model, [record("e.wav"), tmp_path / "text.wav"]))
+        next(results)
 
 
 def test_embedding_a_recording_without_speech_is_refused(model, record):

@@ -114,3 +114,24 @@ def test_bank_is_cached_and_the_same_seed_repeats_it(
     with pytest.raises(MissingExtraError, match=r"separative\[rooms\]"):
         RoomBank.load(8000, (0.2, 0.3), 3, 3, 8, tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("problem", ["empty", "cut", "flipped", "other rooms"])
+def test_a_damaged_bank_in_the_cache_is_simulated_again(
+    tmp_path: Path, bank: RoomBank, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = 8000, (0.2, 0.3), 3, 3, 7, tmp_path
+    RoomBank.load(*arguments)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    if problem == "other rooms":
+        np.savez(path, response=bank.responses[:2], rt60=bank.rt60[:2], size=bank.sizes[:2])
+    else:
+        content[len(content) // 2] ^= 4
+        size = {"empty": 0, "cut": len(content) // 2, "flipped": len(content)}[problem]
+        path.write_bytes(content[:size])
+    np.testing.assert_array_equal(RoomBank.load(*arguments).responses, bank.responses)
+    assert f"{path} is damaged" in caplog.text
+    caplog.clear()
+    np.testing.assert_array_equal(RoomBank.load(*arguments).responses, bank.responses)
+    assert not caplog.text

@@ -1,5 +1,6 @@
 """A server on a free port with an HTTP client, and a browser page."""
 
+import json
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ import uvicorn
 
 from separative.model import SeparativeEncoder
 from separative.serve import Limits, create_app
+from separative.serve.protocol import Connection
 
 
 class RunningServer:
@@ -24,12 +26,18 @@ class RunningServer:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(self.app, log_level="warning", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(self.app, log_level="warning", timeout_graceful_shutdown=1, http=Connection)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
         self.thread.start()
         until(lambda: self.server.started)
         self.client = httpx.Client(base_url=self.url, timeout=60)
+
+    def connect(self, data: bytes = b"") -> socket.socket:
+        """A raw connection that has sent some bytes."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        connection.sendall(data)
+        return connection
 
     def stop(self) -> None:
         self.client.close()
@@ -103,6 +111,18 @@ class Visitor:
 
     def text(self, selector: str) -> str:
         return self.page.locator(selector).first.inner_text()
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Status, headers and JSON body that a raw connection receives before it is closed."""
+    received = b""
+    while part := connection.recv(65536):
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    assert headers["content-type"].startswith("application/json"), received
+    return int(first.split()[1]), headers, json.loads(body)
 
 
 def until(condition: Any, seconds: float = 60.0) -> Any:

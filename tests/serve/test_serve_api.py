@@ -263,3 +263,22 @@ def test_the_map_shows_the_two_directions_with_the_largest_variance() -> None:
     assert np.allclose(distance_NN, np.linalg.norm(flat_NE[:, None] - flat_NE[None], axis=-1), atol=1e-5)
     assert np.allclose(project_embeddings(flat_NE[:1])[0], 0)
     assert project_embeddings(flat_NE[:0])[0].shape == (0, 2)
+
+
+def test_names_are_normalised_and_speakers_renamed(start_server, record) -> None:
+    server: RunningServer = start_server()
+    ids = [server.upload(record(f"serve-name{n}.wav", 4.0, 80 + n)) for n in range(2)]
+    job = server.run("gallery", name=" Zoe\u0301\u200b ", recordings=ids[:1], force=True)
+    assert job["result"]["name"] == "Zoé" and job["result"]["warnings"] == []
+    job = server.run("gallery", name="zoé", recordings=ids[1:], force=True)
+    assert "'zoé' and 'Zoé' differ only in capital letters" in job["result"]["warnings"][0]
+    taken = server.client.patch("/api/gallery/zoé", json={"name": "Zoé "})
+    assert taken.status_code == 409 and "'Zoé' is enrolled already in the gallery" in taken.json()["detail"]
+    renamed = server.client.patch("/api/gallery/zoé", json={"name": "A/B "})
+    assert renamed.status_code == 200 and renamed.json() == {"name": "A/B", "warnings": []}
+    assert [s["name"] for s in server.client.get("/api/gallery").json()["speakers"]] == ["A/B", "Zoé"]
+    assert server.client.patch("/api/gallery/zoé", json={"name": "x"}).status_code == 404
+    for name in ("", " ", "a\nb", "..", "x" * 201):
+        assert server.client.patch("/api/gallery/A%2FB", json={"name": name}).status_code == 422
+    for name in ("Zoe\u0301", "A%2FB"):
+        assert server.client.delete(f"/api/gallery/{name}").status_code == 204

@@ -111,14 +111,12 @@ def test_a_token_is_required_and_replaced_by_a_cookie(start_server) -> None:
     header = {"Authorization": "Bearer s€cret".encode()}
     assert client.get("/api/about", headers=header).status_code in (200, 401)
     entry = client.get("/?a=1&token=s%E2%82%ACcret")
-    assert entry.status_code == 303 and entry.headers["location"] == "/?a=1"
+    assert entry.status_code == 303 and entry.headers["location"] == "./?a=1"
     cookie = entry.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=strict" in cookie and "cret" not in cookie
     assert client.get("/api/about").status_code == 200
     elsewhere = client.get("//example.org/?token=s%E2%82%ACcret")
-    assert elsewhere.headers.get("location", "/").startswith("/") and "//" not in elsewhere.headers.get(
-        "location", "/"
-    )
+    assert elsewhere.headers.get("location", "./") == "./"
 
 
 @pytest.mark.parametrize("token", ["", " "])

@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 
 from separative.audio.archive import archived_bytes
+from separative.audio.foreign import HEAD_BYTES, describe_foreign, foreign_file
 from separative.audio.streams import UNKNOWN_FRAMES, open_streams, warn_once
 from separative.audio.waves import PhaseCheck, Resampler, resample
 from separative.errors import AudioError, choose
@@ -217,7 +218,9 @@ def _open(path: Path) -> Iterator[Any]:
     # soundfile raises RuntimeError from the decoder, and TypeError for formats without a header such as .raw.
     except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
         reason = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
-        raise AudioError(f"{path}: not readable as WAV, FLAC, OGG or MP3 audio ({reason})") from error
+        known = describe_foreign(data[:HEAD_BYTES], path.name) if data else foreign_file(path, path.name)
+        words = known or f"not readable as WAV, FLAC, OGG or MP3 audio ({reason})"
+        raise AudioError(f"{path}: {words}") from error
 
 
 def _why_not_a_file(path: Path) -> str:

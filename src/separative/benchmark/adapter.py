@@ -105,7 +105,8 @@ class CommandSystem:
             found = np.load(out, allow_pickle=False)
         except FileNotFoundError as error:
             raise SeparativeError(f"{self.name}: the command succeeded but did not write {{out}}") from error
-        except (ValueError, OSError, EOFError) as error:
+        # A damaged file raises errors of many types, such as MemoryError for an absurd size.
+        except Exception as error:
             raise SeparativeError(
                 f"{self.name}: the output is not a .npy array of numbers ({error})"
             ) from error

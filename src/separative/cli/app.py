@@ -29,6 +29,7 @@ gallery_commands = typer.Typer(
 )
 gallery_commands.command("add")(gallery.add)
 gallery_commands.command("remove")(gallery.remove)
+gallery_commands.command("rename")(gallery.rename)
 gallery_commands.command("list")(gallery.list_)
 gallery_commands.command("find")(gallery.find)
 gallery_commands.command("export")(gallery.export)

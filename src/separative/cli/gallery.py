@@ -1,7 +1,9 @@
-"""Commands on galleries of enrolled speakers: add, remove, list, find, export, import, reembed."""
+"""Commands on galleries of enrolled speakers: add, remove, rename, list, find, export, import, reembed."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,7 +42,9 @@ def add(
     Creates the gallery if there is none. Recordings that fail a quality check are refused with the reasons.
     """
     from separative.errors import GalleryError
+    from separative.gallery.records import check_name
 
+    name = check_name(name)
     notes: dict[str, str] = {}
     for entry in metadata or ():
         key, equals, value = entry.partition("=")
@@ -49,7 +53,7 @@ def add(
         notes[key] = value
     check_recordings(sources, "mean")
     with Bars() as bars, _opened(gallery, model, create=True) as opened:
-        heard = [
+        embedded = [
             opened.embed_recording(
                 source,
                 keep_audio=keep_audio,
@@ -58,9 +62,10 @@ def add(
             )
             for source in sources
         ]
-        opened.enrol(name, [view for _, view in heard], notes)
-        for source, (quality, _) in zip(sources, heard, strict=True):
+        warnings = opened.enrol(name, [view for _, view in embedded], notes)
+        for source, (quality, _) in zip(sources, embedded, strict=True):
             print(f"{source}: {quality.speech_seconds:.1f} s of {name}")
+    _print_warnings(warnings)
 
 
 def remove(
@@ -70,8 +75,23 @@ def remove(
 ) -> None:
     """Remove speakers and all their data from a gallery."""
     with _opened(gallery, model) as opened:
-        opened.remove(*names)
-        print(f"{gallery}: {len(names)} removed, {len(opened)} left")
+        removed = opened.remove(*names)
+        print(f"{gallery}: {removed} removed, {len(opened)} left")
+
+
+def rename(
+    gallery: Folder,
+    name: Annotated[str, typer.Argument(help="Name of an enrolled speaker.")],
+    new_name: Annotated[str, typer.Argument(help="New name, which no other enrolled speaker has.")],
+    model: Model = DEFAULT_MODEL,
+) -> None:
+    """Give an enrolled speaker another name. Recordings and metadata stay."""
+    from separative.gallery.records import check_name
+
+    with _opened(gallery, model) as opened:
+        warnings = opened.rename(name, new_name)
+        print(f"{gallery}: {check_name(name)} is now {check_name(new_name)}")
+    _print_warnings(warnings)
 
 
 def list_(gallery: Folder, model: Model = DEFAULT_MODEL, json: Json = False) -> None:
@@ -121,6 +141,9 @@ def find(
             [{"speaker": s.name, "speech_seconds": s.speech_seconds, **asdict(who)} for s, who in voices]
         )
         return
+    if not found:
+        print(f"{source}: no speech was found")
+        return
     rows = []
     for speaker, who in zip(meeting.speakers, found, strict=True):
         chance = "" if who.unknown_probability is None else f" ({who.unknown_probability:.0%})"
@@ -168,6 +191,11 @@ def reembed(gallery: Folder, model: Model = DEFAULT_MODEL) -> None:
         Gallery.reembed(gallery, load_model(model), progress=bars.count("embedding")) as opened,
     ):
         print(f"{gallery}: {len(opened)} speakers, embedded by {model}")
+
+
+def _print_warnings(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print(f"separative: {warning}", file=sys.stderr)
 
 
 def _opened(folder: Path, model: str, *, create: bool = False) -> Gallery:

@@ -162,6 +162,14 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Host name that clients may use. Repeatable.")
     ] = None,
+    public_url: Annotated[
+        str | None,
+        typer.Option(help="Address of the page behind a proxy, such as https://voices.example.org/speech."),
+    ] = None,
+    root_path: Annotated[
+        str | None,
+        typer.Option(help="Path of the page behind a proxy, such as /speech; by default from --public-url."),
+    ] = None,
     megabytes: Annotated[float, typer.Option(help="Maximum size of an upload in MB.")] = 200.0,
     minutes: Annotated[float, typer.Option(help="Maximum length of a recording in minutes.")] = 60.0,
     channels: Annotated[int, typer.Option(help="Maximum number of channels of a recording.")] = 8,
@@ -192,6 +200,8 @@ def serve(
         port=port,
         token=token,
         allow_host=allow_host or (),
+        public_url=public_url,
+        root_path=root_path,
         report=lambda address: print(
             f"separative: {address} (press Ctrl-C to stop)", file=sys.stderr, flush=True
         ),

@@ -99,6 +99,8 @@ def listen(
                 f"{earlier[0]} exists; choose another folder with --out, or replace it with --force"
             )
     loaded = load_model(model)
+    if sys.stdin is None:
+        raise SeparativeError("standard input is closed; pipe raw samples into this command")
     head = read_head(sys.stdin.buffer)
     if name := name_format(head):
         raise SeparativeError(

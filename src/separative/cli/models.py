@@ -139,7 +139,13 @@ def evaluate(
         int, typer.Option(min=10, help="Number of bootstrap resamples over speakers.")
     ] = 500,
     batch: Batch = 16,
-    trials: Annotated[Path | None, typer.Option(help="Trial list to use instead of drawing one.")] = None,
+    trials: Annotated[
+        Path | None,
+        typer.Option(
+            help="Trial list to use instead of drawing one. Lists of VoxCeleb (label left right) and Kaldi"
+            " (left right target) compare whole utterances."
+        ),
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for simulated rooms.")] = None,
     out: Annotated[
         Path | None,
@@ -154,12 +160,39 @@ def evaluate(
     """
     from separative import evaluation
     from separative.corpora import load_corpus
+    from separative.errors import SeparativeError
     from separative.model import load_model, model_names
 
     # The name of a model of the package is not a folder, even if there is a folder of that name.
     inside = Path(model) if model not in model_names() and Path(model).is_dir() else Path()
     folder = out or inside / f"evaluation-{split}"
     loaded = load_model(model)
+    if trials is not None and evaluation.is_published(trials):
+        given = {"--conditions": conditions, "--noise": noise, "--cohort": cohort}
+        flags = {"--quality": quality, "--oracle": oracle}
+        if useless := [key for key, value in {**given, **flags}.items() if value]:
+            raise SeparativeError(
+                f"{useless[0]} has no effect on {trials}, which compares whole utterances; leave it out"
+            )
+        pairs = evaluation.read_pairs(trials)
+        folder = out or inside / f"evaluation-{trials.stem}"
+        with Bars() as bars:
+            results, scores = evaluation.evaluate_pairs(
+                loaded,
+                load_corpus(corpus, progress=bars.count("reading headers")),
+                pairs,
+                resamples=resamples,
+                seed=seed,
+                batch=batch,
+                progress=bars.count("embedding"),
+            )
+        saved = results.save(folder)
+        evaluation.write_scores(folder / "scores.txt", pairs, scores)
+        if json:
+            print(saved.read_text(encoding="utf-8"), end="")
+        else:
+            print(f"{results.table()}\n{saved}\n{folder / 'scores.txt'}")
+        return
     with Bars() as bars:
         results = evaluation.evaluate(
             loaded,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from errno import EACCES, EISDIR, ENOTDIR
 from pathlib import Path
 
@@ -53,6 +53,12 @@ def claim_outputs(
     )
 
 
+def remove_stale_waveforms(folder: Path, name: str, written: Iterable[Path]) -> None:
+    """Remove waveforms of an earlier run that found more speakers, so that they are not taken for new ones."""
+    for path in set(_waveforms(folder, name)) - set(written):
+        path.unlink()
+
+
 def check_output(path: Path, *, folder: bool) -> None:
     """Check that an output can be written, before the work is done.
 
@@ -79,7 +85,11 @@ def _existing(folder: Path, name: str) -> Iterator[Path]:
     for suffix in SUFFIXES:
         if (path := folder / f"{name}{suffix}").exists():
             yield path
-    yield from sorted(folder.glob(f"{glob.escape(name)}-speaker*.wav"))
+    yield from _waveforms(folder, name)
+
+
+def _waveforms(folder: Path, name: str) -> list[Path]:
+    return sorted(folder.glob(f"{glob.escape(name)}-speaker[0-9]*.wav"))
 
 
 def _record(path: Path) -> dict[str, object] | None:

@@ -52,7 +52,7 @@ def read_head(source: BinaryIO) -> bytes:
 
 
 def name_format(head: bytes) -> str:
-    """Name the format whose file begins with these bytes; an empty string if they may be raw samples.
+    """Name the format of a file that begins with these bytes; an empty string if they may be raw samples.
 
     >>> name_format(b"fLaC\\x00\\x00\\x00\\x22"), name_format(bytes(4608))
     ('a FLAC file', '')

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from separative.cli.options import DEFAULT_MODEL, Channels, Force, Json, Model, Strict
-from separative.cli.outputs import SOURCE, check_output, claim_outputs
+from separative.cli.outputs import SOURCE, check_output, claim_outputs, remove_stale_waveforms
 from separative.cli.show import Bars, Stopped, check_recordings, print_json, print_table, printable
 
 if TYPE_CHECKING:
@@ -147,7 +147,9 @@ def separate(
         record = describe_recording(recording) | {SOURCE: claim}
         # The record comes first: it tells a later call that the waveforms are of this recording.
         write_json(out / f"{Path(recording.name).stem}.json", record)
-        records.append(record | {"files": [str(p) for p in inference.write_waveforms(recording, out)]})
+        written = inference.write_waveforms(recording, out)
+        remove_stale_waveforms(out, Path(recording.name).stem, written)
+        records.append(record | {"files": [str(path) for path in written]})
         rows.extend(_stream_rows(recording))
 
     if batch.readable:
@@ -300,6 +302,7 @@ def diarize(
             written = inference.write_speakers(
                 loaded, meeting, out, stem, active_only=active_only, progress=bars.count("separating")
             )
+            remove_stale_waveforms(out, stem, written)
             paths += written
             if not meeting.damage:
                 paths.append(write_timeline(out / f"{stem}.html", record, source, written))

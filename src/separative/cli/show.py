@@ -40,7 +40,7 @@ def print_json(record: Any) -> None:
     text = json.dumps(record, indent=1, default=str, ensure_ascii=False)
     try:
         text.encode("utf-8")
-        utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+        utf8 = codecs.lookup(getattr(sys.stdout, "encoding", None) or "ascii").name == "utf-8"
     except (UnicodeEncodeError, LookupError):
         utf8 = False
     print(text if utf8 else json.dumps(record, indent=1, default=str))

@@ -140,7 +140,7 @@ def read_librispeech(root: Path) -> Iterator[Utterance]:
     """Read ``[subset/]speaker/chapter/speaker-chapter-number.flac``, and LibriTTS, which has ``_`` for ``-``.
 
     The split is the first word of the subset's name: ``train`` for ``train-clean-100``. Speakers of both have
-    equal names, because they are numbered alike.
+    equal names, because they have the same numbers.
 
     >>> folder = Path("train-clean-100/19/198")
     >>> folder.mkdir(parents=True)

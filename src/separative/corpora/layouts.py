@@ -309,7 +309,7 @@ def _kaldi_table(path: Path) -> dict[str, str]:
 
 
 def _kaldi_channels(source: Path, recordings: dict[str, Path]) -> dict[str, int]:
-    """Return the channel of each recording whose file has several; add recordings that are listed by file.
+    """Return the channel of each recording in a file of several; add recordings that are listed by file.
 
     A file with one channel is a recording that was extracted from another file before.
     """

@@ -139,7 +139,7 @@ class Corpus:
 
 
 def twin_notes(corpus: Corpus) -> Iterator[str]:
-    """Yield a sentence for each group of speakers or splits whose names differ only in capitals or blanks.
+    """Yield a sentence for each group of names of speakers or splits that differ in capitals or blanks only.
 
     >>> ann, ann2 = (Utterance(name, Path(f"{name}.wav"), 1.5, name) for name in ("ann", "Ann"))
     >>> list(twin_notes(Corpus((ann, ann2))))

@@ -11,7 +11,7 @@ import tempfile
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -193,9 +193,9 @@ class WaveStore:
             )
         return not readable
 
-    def _decode_all(self, utterances: Sequence[Utterance]) -> list[tuple[Decoded, str]]:
+    def _decode_all(self, utterances: Sequence[Utterance]) -> Iterator[tuple[Decoded, str]]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(decode, utterances, [self.rate] * len(utterances)))
+            yield from pool.map(decode, utterances, [self.rate] * len(utterances))
 
     def _build(self, target: Path, progress: Progress | None) -> None:
         """Decode all utterances into a temporary folder, then rename it to ``target``."""
@@ -213,7 +213,7 @@ class WaveStore:
                 building.rename(target)
                 sync_folder(target.parent)
         except OSError:
-            if not (target / "index.npz").is_file():
+            if _identity(target) in (None, before):
                 raise
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -247,13 +247,14 @@ class WaveStore:
         sync_folder(folder)
 
     def _open(self) -> None:
-        """Open the stored file and its index, whose own checksums are verified by reading it.
+        """Open the stored file and its index; reading the index verifies its own checksums.
 
         Raises:
             CorpusError: the file and the index do not fit each other or the corpus.
         """
         assert self._folder is not None
-        with np.load(self._folder / "index.npz") as index:
+        # NumPy does not close a damaged file that it has opened itself.
+        with (self._folder / "index.npz").open("rb") as file, np.load(file) as index:
             self._length, self._scale, self._threshold = index["length"], index["scale"], index["floor"]
             self._sums = index["sums"]
             self.bad = {Path(path): reason for path, reason in json.loads(str(index["bad"])).items()}

@@ -5,6 +5,14 @@ from separative.evaluation.collect import collect_outputs
 from separative.evaluation.conditions import CONDITIONS, DEFAULT_CONDITIONS, Condition
 from separative.evaluation.draw import build_trials
 from separative.evaluation.outputs import CollectedOutputs
+from separative.evaluation.pairs import (
+    Pair,
+    evaluate_pairs,
+    find_utterances,
+    is_published,
+    read_pairs,
+    write_scores,
+)
 from separative.evaluation.protocol import evaluate
 from separative.evaluation.recordings import TrialRecordings
 from separative.evaluation.results import MAIN_METRICS, Results, Row, eer_figure
@@ -21,6 +29,7 @@ __all__ = [
     "Condition",
     "EncoderSystem",
     "MfccSystem",
+    "Pair",
     "Results",
     "Row",
     "System",
@@ -35,10 +44,15 @@ __all__ = [
     "eer",
     "eer_figure",
     "evaluate",
+    "evaluate_pairs",
+    "find_utterances",
+    "is_published",
     "min_dcf",
+    "read_pairs",
     "score",
     "si_sdr",
     "si_sdr_improvement",
     "trial_scores",
     "untrained_copy",
+    "write_scores",
 ]

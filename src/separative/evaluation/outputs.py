@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +91,8 @@ class CollectedOutputs:
                 tables["reference"],
                 cohort_KE,
             )
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        # A damaged file raises errors of many types, such as NotImplementedError for an unknown compression.
+        except Exception as error:
             raise SeparativeError(f"{path}: not a file of stored system outputs ({error})") from error
 
 

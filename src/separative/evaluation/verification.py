@@ -170,7 +170,7 @@ def verification_rows(
                     continue
                 score_MN = [s.scores[condition][part.left, part.right] for s in systems]
                 pooled = corpus == corpora[0]
-                found = _figures(score_MN, part, speakers, fold_P if pooled else None)
+                found = trial_figures(score_MN, part, speakers, fold_P if pooled else None)
                 if pooled and against in (names := [s.model for s in systems]):
                     _add_differences(found, names.index(against))
                 for system, figures in zip(systems, found, strict=True):
@@ -183,10 +183,24 @@ def verification_rows(
     return rows
 
 
-def _figures(
-    score_MN: Sequence[Floats], part: ConditionTrials, speakers: SpeakerBootstrap, fold_P: Indices | None
+def trial_figures(
+    scores: Sequence[Floats], part: ConditionTrials, speakers: SpeakerBootstrap, folds: Indices | None
 ) -> list[Figures]:
-    """EER (%) and, with speaker folds, minDCF and calibrated costs of M systems on the same trials."""
+    """Compute EER (%) and, with speaker folds, minDCF and calibrated costs of M systems on the same trials.
+
+    Args:
+        scores: scores of the N trials [N], by system.
+        part: the trials.
+        speakers: bootstrap resamples of the P speakers.
+        folds: fold of each speaker [P]; None leaves out all but the EER.
+
+    >>> speakers = SpeakerBootstrap(["ann", "bob"], resamples=10, seed=0)
+    >>> one = np.array([0, 1])
+    >>> part = ConditionTrials(one, one, one, np.array([0, 0]), np.array(["a", "a"]))
+    >>> trial_figures([np.array([0.9, 0.1])], part, speakers, None)[0]["EER"][0]
+    0.0
+    """
+    score_MN, fold_P = scores, folds
     target_N = part.target
     rocs = [CondensedRoc(Roc(score_N, target_N)) for score_N in score_MN]
     llr_MN = [None] * len(rocs) if fold_P is None else [_llr(s, part, fold_P) for s in score_MN]

@@ -127,9 +127,9 @@ def measure_quality(diarization: Diarization, speaker: int, *, single_speaker: b
 def overlap_seconds(own: Sequence[Turn], others: Sequence[Turn]) -> float:
     """Seconds of ``own`` turns during which any of the other turns is active.
 
-        >>> from separative.rttm import Turn
-        >>> overlap_seconds([Turn("a", 0.0, 4.0)], [Turn("b", 1.0, 2.0), Turn("c", 1.5, 3.0)])
-        2.0
+    >>> from separative.rttm import Turn
+    >>> overlap_seconds([Turn("a", 0.0, 4.0)], [Turn("b", 1.0, 2.0), Turn("c", 1.5, 3.0)])
+    2.0
     """
     covered = 0.0
     for turn in own:

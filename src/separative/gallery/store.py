@@ -271,15 +271,15 @@ class GalleryStore(Database):
         """
         with self.write_transaction():
             known = self._known_id(old)
-            if self.speaker_id(new) not in (None, known):
-                raise GalleryError(
-                    f"'{new}' is enrolled already in {self.path.parent}; choose another name, or remove one"
-                    " of the two speakers first"
-                )
             if new != old:
-                row = self._known_row(known)
-                change = self._next_change()
-                self._update(known, row, row._replace(name=new, twin=twin_key(new), change=change))
+                row, change = self._known_row(known), self._next_change()
+                try:
+                    self._update(known, row, row._replace(name=new, twin=twin_key(new), change=change))
+                except sqlite3.IntegrityError as error:
+                    raise GalleryError(
+                        f"'{new}' is enrolled already in {self.path.parent}; choose another name, or remove"
+                        " one of the two speakers first"
+                    ) from error
                 # The old name must leave the file, as that of a removed speaker.
                 self._open_facts["removed"] = str(change)
 

@@ -13,11 +13,13 @@ from separative import audio
 from separative.errors import AudioError, SeparativeError, choose
 from separative.inference.cluster import cluster_speakers, mean_embedding
 from separative.inference.recording import (
+    CONFIDENT,
     MIN_SPEECH_SECONDS,
     Audio,
     BlockReader,
     ChannelPolicy,
     check_waveform,
+    is_speech,
 )
 from separative.inference.verify import same_speaker_cosine
 from separative.inference.windows import (
@@ -238,7 +240,22 @@ def assign_speakers(
         attended=attended_WCE,
         phases=len(phases),
     )
+    label_WC = _drop_noise(label_WC, active_WCS, np.concatenate([p.activity for p in phases]) > CONFIDENT)
     return _describe_speakers(model, windows, label_WC, speech_WC, attention)
+
+
+def _drop_noise(
+    label_WC: NDArray[np.int64], active_WCS: NDArray[np.bool_], certain_WCS: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Remove the speakers whose streams are noise, and number the others from 0."""
+    count = int(label_WC.max(initial=-1)) + 1
+    active_K, certain_K = (
+        np.array([x_WCS[label_WC == k].sum() for k in range(count)], np.int64)
+        for x_WCS in (active_WCS, certain_WCS)
+    )
+    speech_K = is_speech(active_K, certain_K)
+    number_K = np.where(speech_K, speech_K.cumsum() - 1, -1)
+    return np.array([*number_K, -1], np.int64)[label_WC]
 
 
 def _run_phases(

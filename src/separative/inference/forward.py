@@ -10,12 +10,14 @@ import numpy as np
 
 from separative.errors import AudioError
 from separative.inference.recording import (
+    CONFIDENT,
     MIN_SPEECH_SECONDS,
     Audio,
     ChannelPolicy,
     LoadedRecording,
     Recording,
     Stream,
+    is_speech,
     load,
 )
 from separative.types import Wave
@@ -69,7 +71,7 @@ def embed_many(
     Results equal those of :func:`embed`, except that a recording without an audible speaker is not refused.
 
     Raises:
-        AudioError: when a recording is reached that cannot be loaded.
+        AudioError: when a recording is reached that cannot be loaded, after the results before it.
 
     Example:
         >>> import separative
@@ -79,8 +81,17 @@ def embed_many(
     """
     remaining = iter(sources)
     while some := list(islice(remaining, batch)):
-        loaded = [load(source, model.rate, channels) for source in some]
-        yield from process_batch(model, loaded, separate=False)
+        loaded, failure = [], None
+        for source in some:
+            try:
+                loaded.append(load(source, model.rate, channels))
+            except AudioError as error:
+                failure = error
+                break
+        if loaded:
+            yield from process_batch(model, loaded, separate=False)
+        if failure is not None:
+            raise failure
 
 
 def process_batch(
@@ -115,8 +126,9 @@ def process_batch(
         samples = len(item.waveform)
         seconds = samples / model.rate
         streams = []
-        for c in range(model.streams):
-            activity_S = activity_BCS[b, c, real_BS[b]]
+        active_CS = activity_BCS[b][:, real_BS[b]]
+        speech_C = is_speech((active_CS > 0.5).sum(1), (active_CS > CONFIDENT).sum(1))
+        for c, activity_S in enumerate(active_CS):
             # The last segment may extend beyond the end of the recording.
             speech = min(float((activity_S > 0.5).sum()) * model.segment_seconds, seconds)
             # Copies, because a view of one row would keep the whole padded batch in memory.
@@ -125,11 +137,11 @@ def process_batch(
                     c,
                     attended_BCE[b, c].copy(),
                     query_BCE[b, c].copy(),
-                    activity_S,
+                    activity_S.copy(),
                     model.segment_seconds,
                     speech,
                     estimate_BCN[b, c, :samples].copy(),
-                    speech >= MIN_SPEECH_SECONDS,
+                    bool(speech_C[c]) and speech >= MIN_SPEECH_SECONDS,
                 )
             )
         streams.sort(key=lambda stream: (-stream.speech_seconds, stream.stream))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, choose
@@ -25,12 +26,37 @@ ChannelPolicy = Literal["mean", "first"]
 MAX_RECORDING_SECONDS = 60.0
 """Longest recording that is processed in one piece, in seconds."""
 
+Counts = NDArray[np.int64]
+
+CONFIDENT, MIN_CONFIDENT, MIN_OTHER_CONFIDENT = 0.9, 0.3, 0.4
+"""What distinguishes speech from noise: the share of active segments in which speech is nearly certain.
+
+An active segment has a probability of speech above 0.5; it is certain above CONFIDENT. In speech most active
+segments are certain, in noise and room tone few are. The stream or speaker with the largest share needs
+MIN_CONFIDENT. Any other needs MIN_OTHER_CONFIDENT, because noise next to a speaker is more frequent than a
+speaker this uncertain.
+"""
+
 MIN_SPEECH_SECONDS = 0.5
 """Least speech in a stream, in seconds, for a meaningful embedding."""
 
 # Sampling rates and samples outside these bounds are mistakes; the same bounds hold for files.
 RATES = (1_000, 768_000)
 LARGEST_SAMPLE = 1e12
+
+
+def is_speech(active: Counts, certain: Counts) -> NDArray[np.bool_]:
+    """Decide which of K streams or speakers are speech, from their numbers of active and certain segments.
+
+    Example:
+        >>> is_speech(np.array([100, 50, 0]), np.array([90, 10, 0])).tolist()
+        [True, False, False]
+    """
+    share = certain / np.maximum(active, 1)
+    if not len(share):
+        return np.zeros(0, bool)
+    best: NDArray[np.bool_] = (np.arange(len(share)) == share.argmax()) & (share >= MIN_CONFIDENT)
+    return best | (share >= MIN_OTHER_CONFIDENT)
 
 
 @dataclass(frozen=True)
@@ -178,7 +204,7 @@ def check_waveform(source: tuple[Any, ...]) -> tuple[Wave, int]:
         Traceback (most recent call last):
         separative.errors.AudioError: the waveform has shape (8000, 2): ...first axis is the channels...wave.T
     """
-    if len(source) != 2 or np.ndim(source[0]) == 0:
+    if len(source) != 2 or np.isscalar(source[0]) or getattr(source[0], "ndim", 1) == 0:
         raise AudioError(
             "a waveform is passed as (wave, rate): first its samples, then its sampling rate in Hz"
         )

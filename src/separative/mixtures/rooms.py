@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from scipy import fft
 from separative.errors import MissingExtraError
 from separative.files import atomic_path
 from separative.types import Wave
+
+log = logging.getLogger(__name__)
 
 # Part of every cache key: raise it when the same parameters give other rooms.
 FORMAT = 1
@@ -77,12 +80,21 @@ class RoomBank:
         key = hashlib.sha256(repr((FORMAT, rate, rt60, rooms, positions, seed)).encode()).hexdigest()[:16]
         path = None if cache is None else Path(cache) / f"rooms-{key}.npz"
         if path is not None and path.is_file():
-            with np.load(path) as stored:
-                return RoomBank(rate, stored["response"], stored["rt60"], stored["size"])
+            try:
+                # The file is opened here: NumPy would leave a damaged one open.
+                with path.open("rb") as file, np.load(file) as stored:
+                    bank = RoomBank(rate, stored["response"], stored["rt60"], stored["size"])
+                if _is_whole(bank, rooms, positions):
+                    return bank
+                reason = "other rooms than its name says"
+            # A damaged file raises errors of many types, such as MemoryError for an absurd size.
+            except Exception as error:
+                reason = str(error) or type(error).__name__
+            log.warning("%s is damaged (%s); the rooms are simulated again", path, reason)
         bank = _simulate(rate, rt60, rooms, positions, seed)
         if path is not None:
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, response=bank.responses, rt60=bank.rt60, size=bank.sizes)
+            with atomic_path(path) as temporary, temporary.open("wb") as out:
+                np.savez(out, response=bank.responses, rt60=bank.rt60, size=bank.sizes)
         return bank
 
     def reverberate(self, waveform: Wave, room: int, position: int) -> Wave:
@@ -96,6 +108,17 @@ class RoomBank:
         """Number, reverberation time and size of a room, as values that JSON can hold."""
         size = [round(float(metres), 2) for metres in self.sizes[room]]
         return {"room": room, "rt60": round(float(self.rt60[room]), 3), "size_m": size}
+
+
+def _is_whole(bank: RoomBank, rooms: int, positions: int) -> bool:
+    """Whether a bank has the given numbers of rooms and positions, and only finite numbers."""
+    arrays = (bank.responses, bank.rt60, bank.sizes)
+    return (
+        bank.responses.ndim == 3
+        and bank.responses.shape[:2] == (rooms, positions)
+        and (bank.rt60.shape, bank.sizes.shape) == ((rooms,), (rooms, 3))
+        and all(a.dtype.kind == "f" and bool(np.isfinite(a).all()) for a in arrays)
+    )
 
 
 def _simulate(rate: int, rt60: tuple[float, float], rooms: int, positions: int, seed: int) -> RoomBank:

@@ -87,6 +87,10 @@ class EncoderConfig(BaseModel):
     def _check(self) -> EncoderConfig:
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, not {self.kernel}")
+        if int(min(self.width, self.speaker_width) * self.expansion) < 1:
+            raise ValueError(
+                f"expansion ({self.expansion:g}) leaves a block without inner channels; raise it"
+            )
         if not self.dilations or min(self.dilations) < 1:
             raise ValueError("dilations must contain at least one dilation, each 1 or more")
         if not 1 <= 2 * self.hop <= self.window:

@@ -167,7 +167,8 @@ def curves_figure(axis: str, curves: Curves) -> Figure:
         axes = figure.add_subplot(rows, columns, number + 1)
         for key, colour in zip(keys, COLOURS * len(keys), strict=False):
             place, value = (np.array(x) for x in curves[key])
-            name = figure_text(key)
+            # A label that starts with an underscore would not be in the legend.
+            name = figure_text(key).lstrip("_") or "-"
             if "/" in key:
                 axes.plot(place, value, "o:", color=colour, markersize=3, linewidth=1, label=name)
             else:

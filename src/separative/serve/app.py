@@ -16,7 +16,8 @@ from starlette.concurrency import run_in_threadpool
 
 from separative.errors import NotEnrolledError, SeparativeError
 from separative.gallery import Gallery
-from separative.serve.guard import Guard, RefusedError, http_status
+from separative.serve.address import PublicAddress, public_address
+from separative.serve.guard import Guard, http_status, retry_seconds
 from separative.serve.job_routes import job_routes, start_routes
 from separative.serve.jobs import JobQueue, Service
 from separative.serve.limits import Limits
@@ -34,13 +35,18 @@ files, then delete the job and the recording. Jobs run one after another. If the
 has status 429 and a Retry-After header. The server removes recordings and results some time after their last
 use. Every error is a JSON object with one sentence in `detail`."""
 
+# Seconds to wait while another process uses the gallery. Then the request is refused, to be repeated.
+LOCK_SECONDS = 2.0
+
 # Errors that any request may get.
 COMMON_ERRORS: dict[int | str, str] = {
     400: "The body is not valid JSON.",
     401: "The token is missing or wrong.",
     403: "The request comes from a page of another origin.",
     421: "The host name is not one of the server's.",
+    408: "The request arrives too slowly.",
     422: "A value of the request is not valid.",
+    503: "The gallery is in use, or the server is stopping or has too many connections; see Retry-After.",
 }
 
 
@@ -51,6 +57,8 @@ def create_app(
     *,
     token: str | None = None,
     allow_host: Iterable[str] = (),
+    public_url: str | None = None,
+    root_path: str | None = None,
 ) -> FastAPI:
     """Create the page and the API as an ASGI application, to run in one process.
 
@@ -59,10 +67,14 @@ def create_app(
         limits: limits of uploads and jobs.
         token: secret that clients must send; None admits every client.
         allow_host: host names of the server, besides localhost.
+        public_url: address of the page behind a proxy, for example ``https://voices.example.org/speech``. Its
+            host name is allowed, and its page may change things.
+        root_path: path of the page behind a proxy, for example ``/speech``; by default that of
+            ``public_url``. The proxy may remove it from requests, or not.
 
     Raises:
         GalleryError: the folder holds other files, or a gallery of another model.
-        SeparativeError: the token is empty.
+        SeparativeError: the token is empty, or an address is not valid.
 
     >>> from separative import load_model
     >>> app = create_app(load_model(), "gallery", Limits(minutes=10))
@@ -72,9 +84,10 @@ def create_app(
     """
     if token is not None and not token.strip():
         raise SeparativeError("the token is empty; give another token, or none to admit every client")
+    address = public_address(public_url, root_path)
     limits = limits or Limits()
     # The absolute path can be found and replaced in error messages; a relative path might equal a word.
-    opened = Gallery(Path(gallery).resolve(), model)
+    opened = Gallery(Path(gallery).resolve(), model, lock_seconds=LOCK_SECONDS)
     scratch = ScratchFolder()
     service = Service(opened, limits, scratch, Uploads(scratch, limits), JobQueue(scratch.jobs, limits))
 
@@ -97,6 +110,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        servers=[{"url": address.url or address.root_path}] if address != PublicAddress() else None,
         responses={
             status: {"model": ErrorOut, "description": reason} for status, reason in COMMON_ERRORS.items()
         },
@@ -110,7 +124,7 @@ def create_app(
         body: dict[str, Any] = {"detail": service.hide_paths(str(error))}
         if isinstance(error, NotEnrolledError):
             body["reasons"] = list(error.reasons)
-        retry = error.retry if isinstance(error, RefusedError) else None
+        retry = retry_seconds(error)
         headers = None if retry is None else {"Retry-After": str(retry)}
         return JSONResponse(body, http_status(error), headers)
 
@@ -123,7 +137,7 @@ def create_app(
         # The request may hold unpaired surrogates, which UTF-8 cannot encode.
         return JSONResponse({"detail": message.encode("utf-8", "replace").decode()[:500]}, 422)
 
-    app.add_middleware(Guard, hosts=tuple(allow_host), token=token)
+    app.add_middleware(Guard, hosts=tuple(allow_host), token=token, address=address, limits=limits)
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hmac
 import json
@@ -9,21 +10,25 @@ import logging
 import secrets
 import sqlite3
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from separative.errors import (
     AudioError,
+    GalleryBusyError,
+    GalleryDamagedError,
     GalleryError,
     MissingExtraError,
     NotEnrolledError,
     SeparativeError,
     UnknownSpeakerError,
 )
+from separative.serve.address import PublicAddress, same_host
 from separative.serve.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -32,6 +37,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COOKIE = "separative"
 UPLOAD_PATH = "/api/recordings"
+# Seconds after which a client may repeat a request that found the gallery in use.
+RETRY_BUSY_SECONDS = 2
 
 # The page loads its own scripts, styles, audio and worklet, and nothing from other origins.
 POLICY = (
@@ -80,8 +87,12 @@ def http_status(error: Exception) -> int:
         return 501
     if isinstance(error, NotEnrolledError | AudioError):
         return 422
+    if isinstance(error, GalleryBusyError):
+        return 503
+    if isinstance(error, GalleryDamagedError):
+        return 500
     if isinstance(error, GalleryError):
-        # The disk is full or read-only, or another process has locked the gallery.
+        # The disk is full or read-only.
         if isinstance(error.__cause__, sqlite3.OperationalError):
             return 507
         # The speaker is already enrolled with this recording.
@@ -91,6 +102,17 @@ def http_status(error: Exception) -> int:
     if isinstance(error, OSError):
         return 507
     return 500
+
+
+def retry_seconds(error: Exception) -> int | None:
+    """Seconds after which a retry may succeed, or None.
+
+    >>> retry_seconds(GalleryBusyError("in use")), retry_seconds(AudioError("ann.wav is silent"))
+    (2, None)
+    """
+    if isinstance(error, RefusedError):
+        return error.retry
+    return RETRY_BUSY_SECONDS if isinstance(error, GalleryBusyError) else None
 
 
 def error_message(error: Exception) -> str:
@@ -115,8 +137,9 @@ class Guard:
         hosts: allowed names in the Host header, besides those of this machine. All others are refused, so
             that no other site can reach the server by pointing its own host name at this machine.
         token: secret that clients must send; None admits every client.
+        address: where browsers reach the server.
+        limits: limits of the time in which a request must arrive.
 
-    >>> import asyncio
     >>> import httpx
     >>> from starlette.responses import PlainTextResponse
     >>> app = Guard(PlainTextResponse("hello"), token="secret")
@@ -128,9 +151,17 @@ class Guard:
     (401, 200)
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = (), token: str | None = None) -> None:
-        self.app, self.token = app, token
-        self.hosts = {host.lower().strip("[]") for host in (*LOOPBACK, *hosts)}
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Iterable[str] = (),
+        token: str | None = None,
+        address: PublicAddress | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.app, self.token, self.limits = app, token, limits or Limits()
+        self.address = address or PublicAddress()
+        self.hosts = {host.lower().strip("[]") for host in (*LOOPBACK, *hosts, self.address.host) if host}
         # Browsers store this random value, valid until the server stops, and never the token.
         self.session = secrets.token_urlsafe(32)
 
@@ -138,7 +169,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
+        scope, started = self._without_root_path(scope), False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
@@ -152,16 +183,36 @@ class Guard:
             await send(message)
 
         response = self._check_request(scope) or self._check_token(scope)
+        if response is None and scope.get("at_root") and scope["method"] in SAFE_METHODS:
+            # The page finds its files below an address that ends with a slash only.
+            response = RedirectResponse(self._page_below_root(), 307)
         try:
-            await (response or self.app)(scope, receive, send_with_headers)
+            await (response or self.app)(scope, limit_rate(receive, self.limits), send_with_headers)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:
+            # The server stops and waits no longer for this request.
+            if not started:
+                stopping = _refusal(503, "the server is stopping; start it again", {"Connection": "close"})
+                await stopping(scope, receive, send_with_headers)
+            raise
         except Exception as error:
             log.exception("%s %s failed", scope["method"], scope["path"])
             if started:
                 raise
             body = {"detail": error_message(error)}
             await JSONResponse(body, http_status(error))(scope, receive, send_with_headers)
+
+    def _without_root_path(self, scope: Scope) -> Scope:
+        """Remove the root path from a request. Some proxies remove it, others pass it on."""
+        root, path = self.address.root_path, scope["path"]
+        if not root or not f"{path}/".startswith(f"{root}/"):
+            return scope
+        return {**scope, "path": path.removeprefix(root) or "/", "at_root": path == root}
+
+    def _page_below_root(self) -> str:
+        """Address of the page, relative to the root path without a slash at its end."""
+        return f"./{self.address.root_path.rpartition('/')[2]}/"
 
     def _check_request(self, scope: Scope) -> Response | None:
         """Response that refuses a request with a wrong host, origin or length, or None."""
@@ -170,8 +221,8 @@ class Guard:
             return _refusal(421, "unknown host name; start the server with --allow-host to allow it")
         if scope["method"] not in SAFE_METHODS:
             origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-            if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
-                return _refusal(403, "pages of another origin may not do this; use the server's own page")
+            if origin is not None and not self._is_own(origin, headers.get("host", "")):
+                return _refusal(403, _foreign_origin(origin, headers.get("host", ""), self.address))
             if site not in ("same-origin", "none"):
                 return _refusal(403, "pages of another site may not do this; use the server's own page")
             if scope["path"] != UPLOAD_PATH:
@@ -182,6 +233,12 @@ class Guard:
                         413, f"the request is too large; at most {Limits.body_bytes} bytes are allowed"
                     )
         return None
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        """True for an origin of the server's own page."""
+        return same_host(origin, host) or (
+            self.address.origin != "" and origin.lower() == self.address.origin
+        )
 
     def _check_token(self, scope: Scope) -> Response | None:
         """None if the client may continue; else a refusal, or a redirect that sets the session cookie."""
@@ -196,12 +253,71 @@ class Guard:
         if scope["method"] == "GET" and any(k == "token" and _equal(v, self.token) for k, v in query):
             # The redirect removes the token from the address and from the browser's history.
             rest = urlencode([(key, value) for key, value in query if key != "token"])
-            path = "/" + scope["path"].lstrip("/\\")
-            redirect = RedirectResponse(path + (f"?{rest}" if rest else ""), 303)
-            redirect.set_cookie(COOKIE, self.session, httponly=True, samesite="strict", path="/")
+            # A relative address is right below any path of a proxy, and never leads to another server.
+            last = quote(scope["path"].replace("\\", "/").rpartition("/")[2], safe="")
+            where = self._page_below_root() if scope.get("at_root") else f"./{last}"
+            redirect = RedirectResponse(where + (f"?{rest}" if rest else ""), 303)
+            path = self.address.root_path or "/"
+            secure = self.address.origin.startswith("https:")
+            redirect.set_cookie(
+                COOKIE, self.session, httponly=True, samesite="strict", path=path, secure=secure
+            )
             return redirect
         message = "a token is required; open the address that the server printed when it started"
         return _refusal(401, message, {"WWW-Authenticate": "Bearer"})
+
+
+def limit_rate(receive: Receive, limits: Limits) -> Receive:
+    """Make ``receive`` raise HTTPException (status 408) if the body of a request arrives too slowly.
+
+    >>> async def receive():
+    ...     await asyncio.sleep(60)
+    >>> asyncio.run(limit_rate(receive, Limits(grace_seconds=0.01))())
+    Traceback (most recent call last):
+    starlette.exceptions.HTTPException: 408: the request arrives too slowly; ...
+    """
+    waited, count, complete = 0.0, 0, False
+
+    async def receive_in_time() -> Message:
+        nonlocal waited, count, complete
+        if complete:
+            return await receive()
+        clock = asyncio.get_running_loop().time
+        begun, left = clock(), limits.grace_seconds + count / limits.bytes_per_second - waited
+        try:
+            async with asyncio.timeout(left):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, slow_message(limits), {"Connection": "close"}) from None
+        waited += clock() - begun
+        count += len(message.get("body", b""))
+        complete = not message.get("more_body", False)
+        return message
+
+    return receive_in_time
+
+
+def slow_message(limits: Limits) -> str:
+    """What to tell a client that sends too slowly.
+
+    >>> slow_message(Limits())
+    'the request arrives too slowly; at least 30 kB/s are needed after 10 s: use a faster connection or ...'
+    """
+    return (
+        f"the request arrives too slowly; at least {limits.kilobytes_per_second:g} kB/s are needed after"
+        f" {limits.grace_seconds:g} s: use a faster connection or a smaller file, such as FLAC or Opus"
+    )
+
+
+def _foreign_origin(origin: str, host: str, address: PublicAddress) -> str:
+    """Why a request of a page is refused, and what to do behind a proxy."""
+    shown, host = (text.encode("ascii", "replace").decode()[:200] for text in (origin, host))
+    own = f" or {address.origin}" if address.origin else ""
+    return (
+        f"pages of another origin may not do this: the page is {shown}, the Host header is {host}{own}; open"
+        " the server's own page, or, behind a proxy, let the proxy pass the Host header of the browser, or"
+        f" start the server with --public-url {shown}{address.root_path}"
+    )
 
 
 def _is_page_file(path: str) -> bool:

@@ -20,6 +20,9 @@ class Limits:
         job_minutes: running time of a job.
         keep_minutes: time from the last use of a recording or result until it is removed.
         gigabytes: size of all recordings and results together.
+        kilobytes_per_second: lowest rate at which a request must arrive, after ``grace_seconds``. Time in
+            which the server itself does not read is not counted.
+        grace_seconds: time that a request may take more than the rate allows.
 
     Raises:
         SeparativeError: a limit is not positive.
@@ -36,6 +39,8 @@ class Limits:
     job_minutes: float = 30.0
     keep_minutes: float = 30.0
     gigabytes: float = 4.0
+    kilobytes_per_second: float = 30.0
+    grace_seconds: float = 10.0
 
     # Highest sample rate in Hz. No speech recording needs more, and one second is decoded at once.
     max_rate = 192_000
@@ -56,6 +61,11 @@ class Limits:
     def bytes(self) -> int:
         """Size of an uploaded recording in bytes."""
         return round(self.megabytes * 1e6)
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Lowest rate at which a request must arrive."""
+        return 1000 * self.kilobytes_per_second
 
     @property
     def samples(self) -> int:

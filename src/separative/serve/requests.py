@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from separative.gallery.records import check_name
 from separative.serve.responses import remove_example
 
 ChannelChoice = Annotated[
@@ -23,8 +24,7 @@ Prior = Annotated[
 
 
 def _check_name(name: str) -> str:
-    if not name.isprintable():
-        raise ValueError("a name must be one line of printable characters")
+    name = check_name(name)
     # Clients would take these names for folders in a URL.
     if name in (".", ".."):
         raise ValueError("a name must not consist of dots only")
@@ -122,6 +122,16 @@ class FindIn(_Request):
     count: Annotated[int, Field(ge=1, le=100)] = 3
     """Number of candidates to return for each speaker."""
     prior: Prior = 0.5
+
+
+class RenameIn(_Request):
+    """Request to give a speaker another name.
+
+    >>> RenameIn(name=" Ada Lovelace ").name
+    'Ada Lovelace'
+    """
+
+    name: Name
 
 
 class EnrolIn(_Request):

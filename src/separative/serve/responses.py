@@ -189,6 +189,8 @@ class QualityOut(_Response):
     """Speech of other speakers, as a share of the speaker's."""
     clipped: float
     """Share of clipped samples."""
+    warnings: list[str] = []
+    """What to check after the enrolment: another speaker has nearly the same name, or the same recording."""
 
 
 class AddOut(_Response):
@@ -200,6 +202,21 @@ class AddOut(_Response):
 
     name: str
     recordings: list[QualityOut]
+    warnings: list[str] = []
+    """What to check after the enrolment: another speaker has nearly the same name, or the same recording."""
+
+
+class RenameOut(_Response):
+    """A renamed speaker.
+
+    >>> RenameOut(name="Ada", warnings=[]).name
+    'Ada'
+    """
+
+    name: str
+    """New name."""
+    warnings: list[str]
+    """What to check: another speaker has nearly the same name."""
 
 
 class FoundSpeakerOut(_Response):

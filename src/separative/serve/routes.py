@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from separative.inference.verify import calibrated_evidence
 from separative.serve import requests, responses, work
+from separative.serve.forms import FormFile
 from separative.serve.guard import RefusedError
 from separative.serve.job_routes import START_ERRORS, start_job
 from separative.serve.jobs import Service
@@ -28,8 +29,13 @@ MAX_LISTED = 1000
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "The audio file: WAV, FLAC, OGG (Vorbis or Opus) or MP3.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "The audio file: WAV, FLAC, OGG (Vorbis or Opus) or MP3; or a form with the file.",
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+            },
+        },
     }
 }
 UPLOAD_ERRORS: dict[int | str, dict[str, Any]] = {
@@ -53,6 +59,11 @@ REMOVE_ERRORS: dict[int | str, dict[str, Any]] = {
     507: {"model": responses.ErrorOut, "description": "The gallery cannot be written."},
 }
 
+RENAME_ERRORS: dict[int | str, dict[str, Any]] = {
+    **REMOVE_ERRORS,
+    409: {"model": responses.ErrorOut, "description": "Another speaker has the new name."},
+}
+
 
 def recording_routes(service: Service) -> APIRouter:
     """Routes to upload, show and remove recordings.
@@ -70,10 +81,22 @@ def recording_routes(service: Service) -> APIRouter:
     async def upload(
         request: Request,
         name: Annotated[
-            str, Query(max_length=1000, description="Name of the recording; folders are removed from it.")
-        ] = "recording",
+            str,
+            Query(
+                max_length=1000,
+                description="Name of the recording; folders are removed from it. By default the file name in"
+                " the form, or 'recording'.",
+            ),
+        ] = "",
     ) -> responses.RecordingOut:
         """Upload a recording for jobs to work on. Only its header is checked at this point."""
+        content_type = request.headers.get("content-type", "")
+        if FormFile.suits(content_type):
+            form = FormFile(request.stream(), content_type)
+            # The form is longer than the file by an unknown number of bytes.
+            return _recording_out(
+                await service.uploads.receive(lambda: name or form.name, form.content(), None)
+            )
         length = request.headers.get("content-length", "")
         size = int(length[:18]) if length.isascii() and length.isdigit() else None
         return _recording_out(await service.uploads.receive(name, request.stream(), size))
@@ -143,6 +166,12 @@ def gallery_routes(service: Service) -> APIRouter:
     def find(request: requests.FindIn) -> responses.JobOut:
         """Identify the speakers of a recording among the enrolled speakers."""
         return start_job(service, "find", [request.recording], lambda job: work.find(job, gallery, request))
+
+    @router.patch("/{name:path}", responses=RENAME_ERRORS)
+    def rename(name: str, request: requests.RenameIn) -> responses.RenameOut:
+        """Give a speaker another name. Recordings and metadata stay."""
+        warnings = gallery.rename(name, request.name)
+        return responses.RenameOut(name=request.name, warnings=list(warnings))
 
     @router.delete("/{name:path}", status_code=204, responses=REMOVE_ERRORS)
     def remove(name: str) -> Response:

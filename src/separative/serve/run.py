@@ -10,15 +10,14 @@ from urllib.parse import quote
 import uvicorn
 
 from separative.errors import SeparativeError
+from separative.serve.address import public_address
 from separative.serve.app import create_app
 from separative.serve.guard import LOOPBACK
 from separative.serve.limits import Limits
+from separative.serve.protocol import Connection
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
-
-# Simultaneous connections. uvicorn answers further requests with status 503.
-MAX_CONNECTIONS = 256
 
 
 def serve(
@@ -30,6 +29,8 @@ def serve(
     port: int = 8000,
     token: str | None = None,
     allow_host: Iterable[str] = (),
+    public_url: str | None = None,
+    root_path: str | None = None,
     report: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve the page and the API until interrupted.
@@ -40,6 +41,8 @@ def serve(
         port: port to listen on; 0 for any free port.
         token: secret that clients must send.
         allow_host: host names of the server, besides localhost.
+        public_url: address of the page behind a proxy; see :func:`separative.serve.create_app`.
+        root_path: path of the page behind a proxy; by default that of ``public_url``.
         report: called with the URL of the page when the server is ready.
 
     Raises:
@@ -55,12 +58,20 @@ def serve(
         raise SeparativeError(
             f"{host} can be reached by other machines; set a token with --token or SEPARATIVE_TOKEN"
         )
-    names = tuple(allow_host)
-    app = create_app(model, gallery, limits, token=token, allow_host=(*names, host))
+    names, address = tuple(allow_host), public_address(public_url, root_path)
+    app = create_app(
+        model,
+        gallery,
+        limits,
+        token=token,
+        allow_host=(*names, host),
+        public_url=public_url,
+        root_path=root_path,
+    )
     shown = names[0] if names else host.strip("[]")
 
     def report_url(port: int) -> None:
-        url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+        url = address.url or f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
         report(url if token is None else f"{url}?token={quote(token, safe='')}")
 
     config = uvicorn.Config(
@@ -71,7 +82,7 @@ def serve(
         # The first URL holds the token, which must not appear in a log.
         access_log=False,
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        http=Connection,
         timeout_graceful_shutdown=3,
     )
     try:

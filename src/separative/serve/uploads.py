@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,14 @@ from typing import IO
 from starlette.concurrency import run_in_threadpool
 
 from separative import audio
+from separative.audio.foreign import foreign_file
 from separative.errors import AudioError
-from separative.serve.guard import RefusedError
+from separative.serve.guard import RefusedError, slow_message
 from separative.serve.limits import Limits
 
 PREFIX = "separative-serve-"
+# Seconds after which an upload below the lowest rate must make room for another one.
+DISPLACE_SECONDS = 2.0
 MAX_LABEL_LENGTH = 200
 
 
@@ -107,6 +110,19 @@ class UploadedRecording:
     used: float = field(default_factory=time.monotonic)
 
 
+class _Slot:
+    """A running upload: its bytes so far, and a timer that ends it."""
+
+    def __init__(self) -> None:
+        self.begun, self.count = time.monotonic(), 0
+        self.timer: asyncio.Timeout | None = None
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second."""
+        return self.count / max(time.monotonic() - self.begun, 1e-6)
+
+
 class Uploads:
     """All recordings on the server, by id.
 
@@ -124,16 +140,22 @@ class Uploads:
     def __init__(self, scratch: ScratchFolder, limits: Limits) -> None:
         self.scratch, self.limits = scratch, limits
         self._uploaded: dict[str, UploadedRecording] = {}
-        # Number of running uploads, and the bytes reserved for them.
-        self._running = self._reserved = 0
+        # Running uploads, and the bytes reserved for them.
+        self._running: set[_Slot] = set()
+        self._reserved = 0
 
     def __len__(self) -> int:
         return len(self._uploaded)
 
-    async def receive(self, name: str, chunks: AsyncIterator[bytes], size: int | None) -> UploadedRecording:
+    async def receive(
+        self, name: str | Callable[[], str], chunks: AsyncIterator[bytes], size: int | None
+    ) -> UploadedRecording:
         """Write an upload to a file and keep it if it is a recording within the limits.
 
+        If all slots are taken, the slowest upload below the lowest rate makes room.
+
         Args:
+            name: label of the recording, or a function that returns it after the upload.
             size: announced size in bytes, if known.
 
         Raises:
@@ -146,38 +168,58 @@ class Uploads:
         )
         if size is not None and size > limits.bytes:
             raise too_large
-        if self._running >= limits.uploads:
-            raise RefusedError(429, f"{self._running} uploads are running; try again later", retry=2)
+        if len(self._running) >= limits.uploads and not self._displace_slow():
+            raise RefusedError(429, f"{len(self._running)} uploads are running; try again later", retry=2)
         # Without an announced size, the upload may be as large as the limit.
         reserved = limits.bytes if size is None else size
-        self._running += 1
+        slot = _Slot()
+        self._running.add(slot)
         self._reserved += reserved
         id_ = secrets.token_hex(16)
-        path, label = self.scratch.recordings / id_, clean_label(name)
+        path = self.scratch.recordings / id_
         accepted = False
         try:
             await run_in_threadpool(self.check_space)
-            async with asyncio.timeout(limits.upload_seconds):
-                count = 0
+            async with asyncio.timeout(limits.upload_seconds) as slot.timer:
                 with path.open("xb") as file:
                     async for chunk in chunks:
-                        count += len(chunk)
-                        if count > limits.bytes:
+                        slot.count += len(chunk)
+                        if slot.count > limits.bytes:
                             raise too_large
                         file.write(chunk)
+            slot.timer = None
+            label = clean_label(name if isinstance(name, str) else name())
             header = await run_in_threadpool(check_recording, path, label, limits)
             uploaded = self._uploaded[id_] = UploadedRecording(id_, label, path, header)
             accepted = True
             return uploaded
         except TimeoutError as error:
+            if slot not in self._running:
+                raise RefusedError(408, slow_message(limits), retry=10) from error
             raise RefusedError(
                 408, f"the upload took more than {limits.upload_seconds:g} seconds; upload a smaller file"
             ) from error
         finally:
-            self._running -= 1
+            self._running.discard(slot)
             self._reserved -= reserved
             if not accepted:
                 path.unlink(missing_ok=True)
+
+    def _displace_slow(self) -> bool:
+        """End the slowest running upload if it is below the lowest rate; returns True if one was ended."""
+        oldest = time.monotonic() - DISPLACE_SECONDS
+        slow = [
+            slot
+            for slot in self._running
+            if slot.timer is not None and slot.begun < oldest and slot.rate < self.limits.bytes_per_second
+        ]
+        if not slow:
+            return False
+        slowest = min(slow, key=lambda slot: slot.rate)
+        assert slowest.timer is not None
+        slowest.timer.reschedule(0)
+        self._running.discard(slowest)
+        return True
 
     def check_space(self, needed: int = 0) -> None:
         """Check that running uploads and ``needed`` more bytes stay within the limit.
@@ -233,7 +275,10 @@ def check_recording(path: Path, label: str, limits: Limits) -> audio.AudioInfo:
     try:
         header = audio.info(path, max_seconds=60 * limits.minutes)
     except AudioError as error:
-        raise RefusedError(415, str(error).replace(str(path), label)) from error
+        # The file on the server has another name than the label, so its suffix and command would be wrong.
+        known = foreign_file(path, label)
+        message = f"{label}: {known}" if known else str(error).replace(str(path), label)
+        raise RefusedError(415, message) from error
     if header.seconds > 60 * limits.minutes:
         # A damaged header can state any duration.
         stated = f"{header.seconds / 60:.0f}" if header.seconds < 1e6 else "very many"

@@ -179,8 +179,8 @@ def add(job: Job, gallery: Gallery, request: requests.AddIn) -> responses.AddOut
         recordings.append(recording)
     # A job that fails or is cancelled has enrolled no recording, so the client can repeat it.
     job.check()
-    gallery.enrol(request.name, recordings, request.metadata)
-    return responses.AddOut(name=request.name, recordings=qualities)
+    warnings = gallery.enrol(request.name, recordings, request.metadata)
+    return responses.AddOut(name=request.name, recordings=qualities, warnings=list(warnings))
 
 
 def find(job: Job, gallery: Gallery, request: requests.FindIn) -> responses.FindOut:

@@ -213,7 +213,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _digest(path: Path, digest: str) -> str:
-    """SHA-256 of a checkpoint in whose header the first occurrence of ``digest`` is replaced by zeros."""
+    """SHA-256 of a checkpoint, with the digest in its header replaced by zeros."""
     with path.open("rb") as file:
         size = file.read(8)
         header = file.read(min(int.from_bytes(size, "little"), _MAX_HEADER_BYTES))

@@ -51,7 +51,7 @@ def check_folder(out: Path, recipe: Recipe, resume: bool) -> None:
     if not checkpoint.has_checkpoint(out):
         raise ModelError(f"{out} has no checkpoint to resume from: train without resume")
     path = out / RECIPE
-    # The checkpoint holds the recipe too, so a run whose file is missing can be resumed.
+    # The checkpoint holds the recipe too, so a run can be resumed without this file.
     if path.is_file():
         check_recipe(recipe, read_json(path, RecipeError), path)
 

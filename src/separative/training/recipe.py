@@ -330,7 +330,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
     try:
         parsed = _parse_yaml(value)
     except ValueError as error:
-        raise RecipeError(f"override '{override}': the value is not YAML") from error
+        raise RecipeError(f"override '{override[:200]}': the value is not YAML: {error}") from error
     place[last if isinstance(place, dict) else _list_index(place, last, override)] = parsed
 
 

@@ -58,13 +58,13 @@ function wait(seconds, signal) {
   });
 }
 
-// Repeats an action while the server responds with 429, after the delay that it asks for.
+// Repeats an action while the server responds with 429 or 503 and a delay, after this delay.
 async function retryWhileBusy(action, signal, report) {
   for (;;) {
     try {
       return await action();
     } catch (error) {
-      if (error.status !== 429) throw error;
+      if (error.status !== 429 && !(error.status === 503 && error.retry)) throw error;
       report('The server is busy, trying again', undefined);
       await wait(Math.min(30, error.retry || 5), signal);
     }

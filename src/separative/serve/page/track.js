@@ -68,8 +68,8 @@ function setUpEnrolment(find, speaker, identity, path, onEnrolled) {
     }
     button.disabled = true;
     try {
-      await request('POST', path, { name, force });
-      message.textContent = `Enrolled as ${name}.`;
+      const quality = await request('POST', path, { name, force });
+      message.textContent = [`Enrolled as ${name}.`, ...quality.warnings.map(warning => `${warning}.`)].join(' ');
       onEnrolled();
     } catch (error) {
       message.textContent = error.reasons ? `Not enrolled: ${error.reasons.join('; ')}. ` : error.message;
