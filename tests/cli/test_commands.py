@@ -187,7 +187,7 @@ def test_report_makes_a_page_of_a_run_and_of_its_results(
     page = (tmp_path / "run.html").read_text()
     assert "Training" in page and page.count("<audio") == 5
     done = cli("report", tmp_path)
-    assert done.code == 2 and "found neither a run (log.jsonl) nor results (results.json)" in done.err
+    assert done.code == 2 and "found no run (log.jsonl) and no results (results.json)" in done.err
 
 
 def test_evaluate_takes_the_trial_lists_that_others_publish(

@@ -45,7 +45,10 @@ def windows(activity_WCS: np.ndarray, query_WCE: np.ndarray | None = None) -> Wi
     query_WCE = np.zeros((count, streams, 2), np.float32) if query_WCE is None else query_WCE
     memory_ME = np.zeros((1, query_WCE.shape[-1]), np.float32)
     grid = WindowGrid(segment=RATE // 10, lead=0, window=segments, hop=2)
-    return WindowOutputs(grid, activity_WCS, query_WCE, memory_ME, np.zeros(1), samples=4 * RATE)
+    level_WS = np.zeros((count, segments), np.float32)
+    return WindowOutputs(
+        grid, activity_WCS, query_WCE, memory_ME, np.zeros(1), level_WS, samples=4 * RATE
+    )
 
 
 def diarization(speakers: dict[str, tuple[list[tuple[float, float]], list[float]]]) -> Diarization:

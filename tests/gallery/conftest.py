@@ -9,9 +9,14 @@ from separative.model import SeparativeEncoder, load_model, save_model
 
 
 @pytest.fixture(scope="module")
-def saved(model: SeparativeEncoder, tmp_path_factory: pytest.TempPathFactory) -> SeparativeEncoder:
+def saved_folder(model: SeparativeEncoder, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_model(model, tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def saved(saved_folder: str) -> SeparativeEncoder:
     """The model with a card, as load_model returns it."""
-    return load_model(save_model(model, tmp_path_factory.mktemp("model")))
+    return load_model(saved_folder)
 
 
 @pytest.fixture

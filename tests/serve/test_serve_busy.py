@@ -22,7 +22,8 @@ SLOW_JSON = b"POST /api/diarize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5
 
 def accepted(server: RunningServer, path: Path) -> bool:
     response = server.client.post("/api/recordings?name=a.wav", content=path.read_bytes())
-    assert response.status_code in (201, 429), response.text
+    # On a busy machine, this upload may be too slow as well.
+    assert response.status_code in (201, 408, 429), response.text
     return response.status_code == 201
 
 
@@ -53,13 +54,13 @@ def test_a_sender_of_single_bytes_is_ended(start_server) -> None:
 
 def test_a_sender_above_the_lowest_rate_is_served(start_server, record) -> None:
     # In 40 parts, slower than the network, for longer than the grace time.
-    server: RunningServer = start_server(Limits(grace_seconds=0.5, kilobytes_per_second=1.0))
+    server: RunningServer = start_server(Limits(grace_seconds=2.0, kilobytes_per_second=1.0))
     data = record("serve-steady.wav", 4.0, 91).read_bytes()
     size = -(-len(data) // 40)
 
     def parts():
         for start in range(0, len(data), size):
-            time.sleep(0.02)
+            time.sleep(0.06)
             yield data[start : start + size]
 
     assert server.client.post("/api/recordings", content=parts()).status_code == 201
@@ -109,6 +110,7 @@ def test_a_connection_without_a_request_is_closed(start_server, monkeypatch) -> 
     for begun in (b"", b"GET / HTTP/1.1\r\nHost: local"):
         with closing(server.connect(begun)) as connection:
             assert connection.recv(100) == b""
+    monkeypatch.undo()
     assert server.client.get("/api/about").status_code == 200
 
 

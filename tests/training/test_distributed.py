@@ -17,6 +17,7 @@ from separative.distributed import ProcessGroup, local_range
 from separative.errors import RecipeError
 from separative.model import load_model
 from separative.training import Recipe, train
+from separative.training.folder import lock_folder
 from separative.training.loop import check_groups
 
 # Seconds after which a child process counts as hung; far more than a busy machine needs.
@@ -162,6 +163,19 @@ def test_death_of_a_process_ends_the_others_with_a_message(
     step = max(read_log(out))
     train(quick, corpus=speech, out=out, cache=tmp_path / "cache", steps=step + 3, resume=True, device="cpu")
     assert max(read_log(out)) == step + 3
+
+
+def test_all_processes_leave_a_folder_that_another_run_uses(
+    plan: Recipe, corpus: Corpus, launch: Start, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with lock_folder(out, ProcessGroup()):
+        child = launch(2, command(plan, corpus.split("train"), tmp_path, out=out, steps=STEPS))
+        # The script ends with this signal if the package raises its own error.
+        _, err = child.communicate(timeout=HANG)
+        assert child.returncode != 0 and "Signal 9" in err
+        assert [path.name for path in out.iterdir()] == [".lock"]
+    assert not out.exists()
 
 
 def test_uneven_division_of_condition_groups_is_an_error(plan: Recipe) -> None:

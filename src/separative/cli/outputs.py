@@ -54,7 +54,7 @@ def claim_outputs(
 
 
 def remove_stale_waveforms(folder: Path, name: str, written: Iterable[Path]) -> None:
-    """Remove waveforms of an earlier run that found more speakers, so that they are not taken for new ones."""
+    """Remove waveforms of an earlier run with more speakers, so that they are not taken for new ones."""
     for path in set(_waveforms(folder, name)) - set(written):
         path.unlink()
 

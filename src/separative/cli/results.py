@@ -100,7 +100,7 @@ def report(
     results = next((path for path in found if path.name == "results.json"), None)
     run = folder if source.is_dir() and (folder / "log.jsonl").is_file() else None
     if results is None and run is None:
-        raise SeparativeError(f"{source}: found neither a run (log.jsonl) nor results (results.json)")
+        raise SeparativeError(f"{source}: found no run (log.jsonl) and no results (results.json)")
     samples = []
     if corpus is not None:
         from separative.corpora import load_corpus

@@ -154,6 +154,8 @@ def job_routes(service: Service) -> APIRouter:
                 409, "the job has no speakers to enrol; start a diarize job and wait until it is done"
             )
         count = len(job.diarization.speakers)
+        if count == 0:
+            raise RefusedError(404, "no speech was found in the recording, so it has no speaker to enrol")
         if number > count:
             raise RefusedError(404, f"no speaker {number}; the recording has {count} speakers")
         quality = service.gallery.add_from_diarization(

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,6 @@ def lock_folder(out: Path, processes: ProcessGroup) -> Iterator[None]:
     taken = key not in _used
     file = None
     if taken:
-        out.mkdir(parents=True, exist_ok=True)
         file = _open_locked(out / LOCK)
         taken = file is not None
     _agree_on_lock(out, processes, taken)
@@ -172,10 +171,10 @@ def lock_folder(out: Path, processes: ProcessGroup) -> Iterator[None]:
             # While it is locked: another process that opened the file before notices that it is gone.
             (out / LOCK).unlink(missing_ok=True)
             file.close()
-        for folder in created:
-            if not folder.is_dir() or any(folder.iterdir()):
-                break
-            folder.rmdir()
+        # rmdir refuses a folder that is not empty.
+        with suppress(OSError):
+            for folder in created:
+                folder.rmdir()
 
 
 def _agree_on_lock(out: Path, processes: ProcessGroup, taken: bool) -> None:
@@ -185,11 +184,15 @@ def _agree_on_lock(out: Path, processes: ProcessGroup, taken: bool) -> None:
 
 
 def _open_locked(path: Path) -> Any:
-    """Open and lock a file. None if another process has locked it."""
+    """Create and lock a file, also its folder. None if another process has locked it."""
     import fcntl
 
     while True:
-        file = path.open("a")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a")
+        except FileNotFoundError:
+            continue  # the run before has just removed the folder
         try:
             # Unlike flock, this lock is not inherited by the processes that draw mixtures. They may live for
             # some seconds after a run is killed.
@@ -201,8 +204,9 @@ def _open_locked(path: Path) -> Any:
             log.warning("%s: this file system has no locks; start only one training in this folder", path)
             return file
         # The run before may have removed the file after it was opened here.
-        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            return file
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
         file.close()
 
 

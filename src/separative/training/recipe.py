@@ -21,6 +21,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 MAX_STEPS = 10**9
 MAX_SEED = 2**62
 MAX_YAML_BYTES = 1 << 20
+MAX_YAML_DEPTH = 50
 # Values in a file, with those of an alias counted wherever it is used: aliases of aliases grow exponentially.
 MAX_YAML_VALUES = 100_000
 
@@ -151,7 +152,17 @@ def recipe_names() -> tuple[str, ...]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Rejects duplicate keys, of which YAML would silently use the last, and numbers with too many digits."""
+    """Rejects duplicate keys, of which YAML would silently use the last, long numbers and deep nesting."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > MAX_YAML_DEPTH:
+            raise yaml.composer.ComposerError(None, None, "nested too deeply")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
