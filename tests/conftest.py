@@ -29,7 +29,7 @@ def model() -> SeparativeEncoder:
     encoder = SeparativeEncoder(config).eval()
     with torch.no_grad():
         torch.nn.init.normal_(encoder.cross.out.weight, std=2.0)
-        encoder.speaker.activity.bias.fill_(4.0)
+        encoder.speaker.activity.bias.fill_(2.0)
     return encoder
 
 

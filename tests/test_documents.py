@@ -95,7 +95,14 @@ def test_a_damaged_log_is_an_error_that_names_its_line(tmp_path: Path, content: 
 
 
 def test_a_log_may_hold_numbers_and_names_that_a_figure_cannot_show(tmp_path: Path) -> None:
-    values = {"loss": 3.0, "$x$_{": 1.0, "_hidden": 2.0, "valid/eer": float("nan"), "spread": float("inf")}
+    values = {
+        "loss": 3.0,
+        "$x$_{": 1.0,
+        "\udcff": 1.0,
+        "_hidden": 2.0,
+        "valid/eer": float("nan"),
+        "spread": float("inf"),
+    }
     records = [{"step": step, **values, "csc": 10**step} for step in (1, 2, 400)]
     path = tmp_path / "log.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records) + '{"step": 4, "lo')

@@ -174,3 +174,15 @@ def test_a_damaged_gallery_is_an_error_of_the_server(start_server, record) -> No
     assert (
         response.status_code == 500 and "the gallery/gallery.sqlite is damaged" in response.json()["detail"]
     )
+
+
+def test_simultaneous_enrolments_lose_nothing(start_server, record) -> None:
+    server: RunningServer = start_server()
+    job = server.run("diarize", recording=server.upload(record("serve-many.wav", 4.0, 95)))
+    enrol = f"/api/jobs/{job['id']}/speakers/1/enrol"
+    names = [f"speaker {number}" for number in range(24)]
+    with ThreadPoolExecutor(12) as pool:
+        bodies = [{"name": name, "force": True} for name in names]
+        responses = list(pool.map(lambda body: server.client.post(enrol, json=body), bodies))
+    assert {response.status_code for response in responses} == {201}
+    assert {s["name"] for s in server.client.get("/api/gallery").json()["speakers"]} == set(names)

@@ -35,7 +35,7 @@ def running(folder: Path, tmp_path: Path, *options: str) -> Iterator[tuple[str, 
     )
     try:
         line = process.stderr.readline()
-        yield re.search(r"http://\S+", line)[0], process
+        yield re.search(r"https?://\S+", line)[0], process
     finally:
         process.kill()
         process.wait()
@@ -67,6 +67,12 @@ def test_the_printed_url_contains_the_token(folder: Path, tmp_path: Path) -> Non
         assert httpx.get(url.partition("?")[0]).status_code == 401
 
 
+def test_the_printed_url_is_the_public_one(folder: Path, tmp_path: Path) -> None:
+    options = ("--public-url", "https://voices.example.org/speech", "--token", "x")
+    with running(folder, tmp_path, *options) as (url, _):
+        assert url == "https://voices.example.org/speech/?token=x"
+
+
 def test_invalid_options_give_a_message(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +82,8 @@ def test_invalid_options_give_a_message(
 
     assert "0.0.0.0 can be reached by other machines; set a token" in error("--host", "0.0.0.0")
     assert "minutes is -1.0; a limit must be above 0" in error("--minutes", "-1")
+    assert "the public URL 'voices' must be like https://" in error("--public-url", "voices")
+    assert "the root path '/a b' must be like /speech" in error("--root-path", "/a b")
     torch.manual_seed(5)
     small = EncoderConfig(rate=8000, width=16, speaker_width=16, speaker_blocks=1, embedding=16)
     other = save_model(SeparativeEncoder(small), tmp_path / "other")

@@ -228,12 +228,12 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def figure_text(text: str) -> str:
-    """A name for a figure, in which Matplotlib would read dollar signs as the limits of a formula.
+    """A name for a figure: Matplotlib reads dollar signs as a formula and cannot draw bytes outside UTF-8.
 
     >>> figure_text("A$AP")
     'A\\\\$AP'
     """
-    return text.replace("$", r"\$")
+    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
 
 
 # The palette of Okabe and Ito, which colour-blind readers can tell apart; darkest colours first.

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 EXTRA_CANDIDATES = 20
 # Probabilities are computed over this many of the nearest speakers, even if fewer candidates are returned.
 SCORED_CANDIDATES = 100
+# A thread waits for other threads this many times as long as for another process.
+THREAD_PATIENCE = 5
 NO_SPEECH = "no speech was found in it; use a recording of the speaker's voice"
 
 
@@ -61,13 +63,13 @@ class Gallery:
         folder: folder of a gallery, or a new or empty folder.
         model: model that embeds recordings; it must be the one that the gallery was made with.
         create: False to require an existing gallery.
-        lock_seconds: seconds to wait while another process or thread uses the gallery; None for the default.
+        lock_seconds: seconds to wait while another process uses the gallery; None for the default.
 
     Raises:
         GalleryError: the folder holds other files, or belongs to another model.
         GalleryDamagedError: the gallery's file is damaged. Every method may raise it.
-        GalleryBusyError: another process or thread uses the gallery for longer than ``lock_seconds``. Every
-            method may raise it.
+        GalleryBusyError: another process uses the gallery for longer than ``lock_seconds``, or other threads
+            use it for much longer. Every method may raise it.
 
     >>> from separative import load_model
     >>> with Gallery("gallery", load_model()) as gallery:
@@ -364,8 +366,8 @@ class Gallery:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Keep other threads out; wait for them as long as for other processes."""
-        if not self._thread_lock.acquire(timeout=self._store.timeout):
+        """Keep other threads out. Several of them may be waiting, so each waits longer than for a process."""
+        if not self._thread_lock.acquire(timeout=THREAD_PATIENCE * self._store.timeout):
             raise GalleryBusyError(f"{self.folder} is in use; nothing was changed, try again later")
         try:
             yield

@@ -10,14 +10,13 @@ import numpy as np
 
 from separative.errors import AudioError
 from separative.inference.recording import (
-    CONFIDENT,
     MIN_SPEECH_SECONDS,
     Audio,
     ChannelPolicy,
     LoadedRecording,
     Recording,
+    SpeechRule,
     Stream,
-    is_speech,
     load,
 )
 from separative.types import Wave
@@ -121,13 +120,13 @@ def process_batch(
     estimate_BCN, attended_BCE, query_BCE = (
         x.float().cpu().numpy() for x in (output.estimate_BCN, output.attended_BCE, output.query_BCE)
     )
-    results = []
+    results, rule = [], SpeechRule.of(model)
     for b, item in enumerate(recordings):
         samples = len(item.waveform)
         seconds = samples / model.rate
         streams = []
         active_CS = activity_BCS[b][:, real_BS[b]]
-        speech_C = is_speech((active_CS > 0.5).sum(1), (active_CS > CONFIDENT).sum(1))
+        speech_C = rule.decide((active_CS > 0.5).sum(1), (active_CS > rule.certain).sum(1))
         for c, activity_S in enumerate(active_CS):
             # The last segment may extend beyond the end of the recording.
             speech = min(float((activity_S > 0.5).sum()) * model.segment_seconds, seconds)
@@ -199,4 +198,6 @@ def require_speech(recordings: Sequence[Recording]) -> None:
     if not any(recording.speakers for recording in recordings):
         names = ", ".join(recording.name for recording in recordings)
         most = max(recording.streams[0].speech_seconds for recording in recordings)
+        if most >= MIN_SPEECH_SECONDS:
+            raise AudioError(f"{names}: no speech found, only sounds that resemble it for {most:.2f} s")
         raise AudioError(f"{names}: {most:.2f} s of speech found; an embedding needs {MIN_SPEECH_SECONDS} s")

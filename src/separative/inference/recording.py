@@ -6,14 +6,17 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from separative import audio
-from separative.errors import AudioError, choose
+from separative.errors import AudioError, ModelError, choose
 from separative.types import Wave
+
+if TYPE_CHECKING:
+    from separative.model import SeparativeEncoder
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +31,6 @@ MAX_RECORDING_SECONDS = 60.0
 
 Counts = NDArray[np.int64]
 
-CONFIDENT, MIN_CONFIDENT, MIN_OTHER_CONFIDENT = 0.9, 0.3, 0.4
-"""What distinguishes speech from noise: the share of active segments in which speech is nearly certain.
-
-An active segment has a probability of speech above 0.5; it is certain above CONFIDENT. In speech most active
-segments are certain, in noise and room tone few are. The stream or speaker with the largest share needs
-MIN_CONFIDENT. Any other needs MIN_OTHER_CONFIDENT, because noise next to a speaker is more frequent than a
-speaker this uncertain.
-"""
-
 MIN_SPEECH_SECONDS = 0.5
 """Least speech in a stream, in seconds, for a meaningful embedding."""
 
@@ -45,18 +39,49 @@ RATES = (1_000, 768_000)
 LARGEST_SAMPLE = 1e12
 
 
-def is_speech(active: Counts, certain: Counts) -> NDArray[np.bool_]:
-    """Decide which of K streams or speakers are speech, from their numbers of active and certain segments.
+class SpeechRule(NamedTuple):
+    """How to distinguish speech from noise by the share of active segments that are certain to be speech.
+
+    A segment is active if its probability of speech is above 0.5, and certain if it is above ``certain``. In
+    speech most active segments are certain, in noise and room tone few are. The thresholds depend on the
+    training of a model, so they are in its card, under ``speech``. Without that entry everything active is
+    speech.
+
+    Attributes:
+        certain: probability of speech of a certain segment.
+        best: least share for the stream or speaker with the largest share.
+        other: least share for any other. It is higher, because noise next to a speaker is more frequent than
+            a speaker this uncertain.
 
     Example:
-        >>> is_speech(np.array([100, 50, 0]), np.array([90, 10, 0])).tolist()
+        >>> rule = SpeechRule(certain=0.9, best=0.3, other=0.4)
+        >>> rule.decide(np.array([100, 50, 0]), np.array([90, 10, 0])).tolist()
         [True, False, False]
     """
-    share = certain / np.maximum(active, 1)
-    if not len(share):
-        return np.zeros(0, bool)
-    best: NDArray[np.bool_] = (np.arange(len(share)) == share.argmax()) & (share >= MIN_CONFIDENT)
-    return best | (share >= MIN_OTHER_CONFIDENT)
+
+    certain: float = 0.5
+    best: float = 0.0
+    other: float = 0.0
+
+    @staticmethod
+    def of(model: SeparativeEncoder) -> SpeechRule:
+        """Return the rule in the card of a model.
+
+        Raises:
+            ModelError: the entry of the card is damaged.
+        """
+        try:
+            return SpeechRule(**{name: float(value) for name, value in model.card.get("speech", {}).items()})
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ModelError("model card: 'speech' must hold the numbers certain, best and other") from error
+
+    def decide(self, active: Counts, certain: Counts) -> NDArray[np.bool_]:
+        """Decide which of K streams or speakers are speech [K], from their numbers of segments [K]."""
+        share_K = certain / np.maximum(active, 1)
+        if not len(share_K):
+            return np.zeros(0, bool)
+        best_K: NDArray[np.bool_] = (np.arange(len(share_K)) == share_K.argmax()) & (share_K >= self.best)
+        return best_K | (share_K >= self.other)
 
 
 @dataclass(frozen=True)

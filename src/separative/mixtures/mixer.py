@@ -26,43 +26,58 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 
-# First key of the seed of each random stream, so that no two purposes share a stream.
+# Purposes of random generators. The purpose is part of the seed, so that no two share their random numbers.
 ORDER, GROUP, VIEW = 1, 2, 3
+# Fade-in and fade-out of a source that does not cover the whole mixture.
 SPAN_FADE_SECONDS = 0.02
-# Share of the mixture that each speaker covers where speakers take turns: lowest and highest.
+# Lowest and highest share of a mixture in which a speaker talks, if the speakers of the mixture take turns.
 TURN_SHARES = (0.3, 0.8)
-# Steps that each worker draws ahead: enough to bridge a slow read, at the cost of a few tens of megabytes.
+# Batches that each worker draws ahead, so that training continues during a slow read. They take a few tens of
+# megabytes.
 PREFETCH_STEPS = 3
 
 
 @dataclass(frozen=True)
 class _GroupPlan:
-    """What is drawn for a whole condition group, so that its views share the target and differ otherwise."""
+    """The random choices for a condition group; those for one view are made in :meth:`Mixer._render`.
+
+    All views have the same target. If possible, they have different interferers, noise clips and utterances
+    of the target.
+
+    Attributes:
+        step: training step.
+        number: number of the group within the step.
+        stage: the curriculum at this step.
+        target: identity number of the target.
+        order: order in which the target's utterances are used.
+        interferers: source numbers of the interferers in each view.
+        clips: number of the noise clip in each view; None for no noise.
+    """
 
     step: int
     number: int
     stage: Stage
     target: int
-    order: npt.NDArray[np.int64]  # of the target's utterances
-    interferers: list[list[int]]  # source numbers of each view
-    clips: list[int | None]  # noise clip of each view
+    order: npt.NDArray[np.int64]
+    interferers: list[list[int]]
+    clips: list[int | None]
 
 
 class Mixer:
     """Draws mixtures and condition groups from a corpus.
 
-    A mixture does not depend on what was drawn before or in which process: ``mixture(i)`` is always row
-    ``i % B`` of ``batch(i // B)``. The targets of a step are distinct, and every epoch visits the identities
-    in a new order. The interferers of a mixture are different speakers, and never the target's speaker at
-    another speed.
+    A mixture does not depend on what was drawn before or on the process that draws it: ``mixture(i)`` is
+    always row ``i % B`` of ``batch(i // B)``. The targets of a step are distinct, and every epoch uses the
+    identities as targets in a new order. The interferers of a mixture are different speakers, and never the
+    target's speaker at another speed.
 
     Args:
         corpus: speech.
-        config: what to draw.
+        config: how mixtures are drawn.
         seed: random seed, 0 or more; the same seed gives the same mixtures.
         noise: noise clips; needed if a stage of the configuration has noise.
-        cache: folder for decoded audio and rooms, which processes and runs share.
-        progress: called with (done, total) while audio is decoded.
+        cache: folder for decoded audio and rooms; processes and runs can share it.
+        progress: called with (done, total) files while audio is decoded.
 
     Attributes:
         identities: name of each identity number. A speaker at another speed is called ``name@0.9``.
@@ -101,12 +116,12 @@ class Mixer:
             for speed in config.speeds
         )
         self._noise = None if noise is None else WaveStore(noise, config.rate, cache, progress)
-        bad = self._noise.bad if self._noise else {}
-        self._clips = tuple(clip for clip in noise or () if clip.path not in bad)
+        bad_clips = self._noise.bad if self._noise else {}
+        self._clips = tuple(clip for clip in noise or () if clip.path not in bad_clips)
         if not self._clips and any(stage.noise > 0 for stage in config.stages):
             raise CorpusError(
-                "mixtures.stages contain noise, but there are no noise clips: name a noise corpus, or set "
-                "noise to 0 in every stage"
+                "mixtures.stages has noise above 0, but there are no noise clips: pass a noise corpus with "
+                "readable files, or set noise to 0 in every stage"
             )
         self._bank = None
         if config.rooms > 0:
@@ -116,7 +131,7 @@ class Mixer:
         self._epoch_order: tuple[tuple[int, int], npt.NDArray[np.int64]] | None = None
 
     def batch(self, step: int, processes: ProcessGroup = SINGLE_PROCESS) -> Batch:
-        """The B mixtures of a step; with several processes, this process's share of the condition groups."""
+        """The B mixtures of a step, or the share of this process if there are several."""
         count = self.config.batch // self.config.stage(step).views
         groups = [self.group(step, number) for number in local_range(count, processes)]
         return Batch.from_groups(groups, self.config.rate)
@@ -128,57 +143,70 @@ class Mixer:
         return ConditionGroup(plan.target, views)
 
     def mixture(self, index: int) -> Mixture:
-        """Mixture ``index``, counted over all steps."""
+        """Mixture number ``index``, where step s has the mixtures s·B to s·B + B - 1."""
         step, row = divmod(index, self.config.batch)
         number, view = divmod(row, self.config.stage(step).views)
         return self._render(self._plan(step, number), view)
 
     def targets(self, step: int) -> npt.NDArray[np.int64]:
-        """Target identity of each condition group of a step."""
+        """Identity number of the target of each condition group of a step."""
         config = self.config
-        number = max(i for i, stage in enumerate(config.stages) if stage.step <= step)
-        groups = config.batch // config.stages[number].views
-        # An epoch consists of whole steps, so that the targets of a step are distinct. The few identities
-        # that do not fill a step are left out, different ones in each epoch.
-        steps = len(self.identities) // groups
-        epoch, part = divmod(step - config.stages[number].step, steps)
-        if self._epoch_order is None or self._epoch_order[0] != (number, epoch):
-            rng = np.random.default_rng([self.seed, ORDER, number, epoch])
-            self._epoch_order = (number, epoch), rng.permutation(len(self.identities))
-        return self._epoch_order[1][part * groups : (part + 1) * groups]
+        stage_number = max(i for i, stage in enumerate(config.stages) if stage.step <= step)
+        groups = config.batch // config.stages[stage_number].views
+        # An epoch has whole steps only, so that the targets of a step are distinct. The last identities of
+        # its order, which would not fill a step, are left out; they differ from epoch to epoch.
+        steps_per_epoch = len(self.identities) // groups
+        epoch, step_in_epoch = divmod(step - config.stages[stage_number].step, steps_per_epoch)
+        if self._epoch_order is None or self._epoch_order[0] != (stage_number, epoch):
+            rng = np.random.default_rng([self.seed, ORDER, stage_number, epoch])
+            self._epoch_order = (stage_number, epoch), rng.permutation(len(self.identities))
+        return self._epoch_order[1][step_in_epoch * groups : (step_in_epoch + 1) * groups]
 
     def _plan(self, step: int, number: int) -> _GroupPlan:
+        """Make the random choices for condition group ``number`` of a step."""
         stage = self.config.stage(step)
         rng = np.random.default_rng([self.seed, GROUP, step, number])
         target = int(self.targets(step)[number])
-        source = target // len(self.config.speeds)
-        counts = rng.choice(
+        target_source = target // len(self.config.speeds)
+        # ``stage.speakers`` has the shares of mixtures with 0, 1, ... interferers.
+        interferer_counts = rng.choice(
             len(stage.speakers), size=stage.views, p=np.array(stage.speakers) / sum(stage.speakers)
         )
         noisy = rng.random(stage.views) < stage.noise
-        count = len(self._clips)
-        clips = rng.choice(count, size=stage.views, replace=count < stage.views) if count else noisy
+        clip_count = len(self._clips)
+        # Without clips no view is noisy, and the values of ``clips`` are not used.
+        clips = (
+            rng.choice(clip_count, size=stage.views, replace=clip_count < stage.views)
+            if clip_count
+            else noisy
+        )
         return _GroupPlan(
             step=step,
             number=number,
             stage=stage,
             target=target,
-            order=rng.permutation(len(self.pool.utterances[source])),
-            interferers=self._draw_interferers(rng, source, counts.tolist()),
+            order=rng.permutation(len(self.pool.utterances[target_source])),
+            interferers=self._draw_interferers(rng, target_source, interferer_counts.tolist()),
             clips=[int(clip) if use else None for clip, use in zip(clips, noisy, strict=True)],
         )
 
-    def _draw_interferers(self, rng: np.random.Generator, target: int, counts: list[int]) -> list[list[int]]:
-        """Source numbers of ``counts[v]`` interferers for each view, all different if there are enough."""
-        others, total = len(self.pool.names) - 1, sum(counts)
-        if total <= others:
-            drawn = rng.choice(others, total, replace=False)
+    def _draw_interferers(
+        self, rng: np.random.Generator, target_source: int, counts: list[int]
+    ) -> list[list[int]]:
+        """Draw the source numbers of ``counts[v]`` interferers for each view v.
+
+        If there are enough sources, no labelled interferer is in two views.
+        """
+        other_count, total = len(self.pool.names) - 1, sum(counts)
+        if total <= other_count:
+            drawn = rng.choice(other_count, total, replace=False)
         else:
-            drawn = np.concatenate([rng.choice(others, n, replace=False) for n in counts])
+            drawn = np.concatenate([rng.choice(other_count, n, replace=False) for n in counts])
         interferers = []
         for row in np.split(drawn, np.cumsum(counts)[:-1]):
-            chosen = [int(source + (source >= target)) for source in row]
-            # At most one per mixture is unlabelled: two unlabelled recordings could be of the same speaker.
+            # Skip the target's own source.
+            chosen = [int(source + (source >= target_source)) for source in row]
+            # At most one interferer is unlabelled: two unlabelled recordings could be of the same speaker.
             if chosen and rng.random() < self.pool.unlabelled_share:
                 chosen[0] = -1 - int(rng.integers(len(self.pool.unlabelled)))
             interferers.append(chosen)
@@ -189,25 +217,25 @@ class Mixer:
         config = self.config
         rng = np.random.default_rng([self.seed, VIEW, plan.step, plan.number, view])
         room, positions = self._draw_room(rng)
-        waves, sources = self._draw_sources(rng, plan, view)
+        waves, source_infos = self._draw_sources(rng, plan, view)
         if self._bank is not None and room is not None:
             waves = [
                 self._bank.reverberate(wave_N, room, int(position))
                 for wave_N, position in zip(waves, positions, strict=False)
             ]
-        noise_N, noise = self._draw_noise(rng, plan.clips[view])
+        noise_N, noise_info = self._draw_noise(rng, plan.clips[view])
         sirs = [float(rng.uniform(*config.sir_db)) for _ in waves[1:]]
         snr_db, level_db = float(rng.uniform(*config.snr_db)), float(rng.uniform(*config.level_db))
-        mixed = mix_at(waves[0], waves[1:], sirs, noise_N, snr_db, [source["span"] for source in sources])
+        mixed = mix_at(waves[0], waves[1:], sirs, noise_N, snr_db, [info["span"] for info in source_infos])
         gain = 10.0 ** (level_db / 20.0) / power(mixed.waveform) ** 0.5
         source_CN = np.zeros((config.streams, config.samples), np.float32)
         source_CN[: len(waves)] = mixed.sources * np.float32(gain)
         noise_N = mixed.noise * np.float32(gain)
-        for source, own, sir_db in zip(sources, mixed.gains, [None, *sirs], strict=True):
-            source |= {"gain": own * gain, "sir_db": sir_db}
-        if noise is not None:
-            noise |= {"gain": mixed.noise_gain * gain, "snr_db": snr_db}
-        identities = [source["identity"] for source in sources]
+        for info, source_gain, sir_db in zip(source_infos, mixed.gains, [None, *sirs], strict=True):
+            info |= {"gain": source_gain * gain, "sir_db": sir_db}
+        if noise_info is not None:
+            noise_info |= {"gain": mixed.noise_gain * gain, "snr_db": snr_db}
+        identities = [info["identity"] for info in source_infos]
         return Mixture(
             waveform=source_CN.sum(axis=0) + noise_N,
             sources=source_CN,
@@ -221,14 +249,14 @@ class Mixer:
                 "seed": self.seed,
                 "rate": config.rate,
                 "level_db": level_db,
-                "sources": sources,
-                "noise": noise,
+                "sources": source_infos,
+                "noise": noise_info,
                 "room": None if self._bank is None or room is None else self._bank.describe(room),
             },
         )
 
     def _draw_room(self, rng: np.random.Generator) -> tuple[int | None, npt.NDArray[np.int64]]:
-        """A room, or None, and its positions in random order."""
+        """Draw a room number and an order of its positions; None and an empty order for no room."""
         if self._bank is None or rng.random() >= self.config.rooms:
             return None, np.empty(0, np.int64)
         return int(rng.integers(self.config.room_count)), rng.permutation(self._bank.positions)
@@ -236,17 +264,22 @@ class Mixer:
     def _draw_sources(
         self, rng: np.random.Generator, plan: _GroupPlan, view: int
     ) -> tuple[list[Wave], list[dict[str, Any]]]:
-        """Waveforms of a view's target and interferers before room and gain, and how they were made."""
+        """Draw the speech of the target and the interferers of a view.
+
+        Returns a waveform, without room and gain, and a record for each of them.
+        """
         config = self.config
-        target, speed = divmod(plan.target, len(config.speeds))
+        target_source, speed = divmod(plan.target, len(config.speeds))
         interferers = plan.interferers[view]
-        # The views start with different utterances of the target, if there are enough.
-        turn = np.argsort((np.arange(len(plan.order)) - view) % plan.stage.views, kind="stable")
-        # An option that is off draws no random numbers, so that it does not change other mixtures.
+        # Each view starts at another place in the order, so that the views have different utterances of the
+        # target if there are enough.
+        rotated = np.argsort((np.arange(len(plan.order)) - view) % plan.stage.views, kind="stable")
+        # If ``turns`` is 0, no random number is drawn for it. The mixtures are then the same as without this
+        # option.
         take_turns = bool(interferers) and config.turns > 0 and rng.random() < config.turns
         shares = TURN_SHARES if take_turns else config.overlap
         span = self._draw_span(rng, shares) if take_turns else (0, config.samples)
-        drawn = [self._draw_source(rng, target, speed, plan.order[turn], span)]
+        drawn = [self._draw_source(rng, target_source, speed, plan.order[rotated], span)]
         for source in interferers:
             span = self._draw_span(rng, shares)
             speed = int(rng.integers(len(config.speeds)))
@@ -255,7 +288,7 @@ class Mixer:
         return [wave_N for wave_N, _ in drawn], [info for _, info in drawn]
 
     def _draw_span(self, rng: np.random.Generator, shares: Range) -> tuple[int, int]:
-        """First and last sample (exclusive) of a speaker who covers a share of the mixture in this range."""
+        """Draw the span [start, end) in which a speaker talks; its share of the mixture is in ``shares``."""
         size = self.config.samples
         length = round(float(rng.uniform(*shares)) * size)
         start = int(rng.integers(size - length + 1))
@@ -269,7 +302,15 @@ class Mixer:
         order: npt.NDArray[np.int64],
         span: tuple[int, int],
     ) -> tuple[Wave, dict[str, Any]]:
-        """Speech of a source inside ``span``, silence outside, and how it was made."""
+        """Draw a waveform with speech of a source inside ``span`` and silence outside, and its record.
+
+        Args:
+            rng: random generator.
+            source: number of the source; negative for an unlabelled recording, see :class:`SourcePool`.
+            speed: index of the playback speed in the configuration.
+            order: order in which the source's utterances are used.
+            span: first sample, and the sample after the last.
+        """
         config, (start, end) = self.config, span
         utterances, factor = self.pool.utterances_of(source), config.speeds[speed]
         wave_N, crops = crop_speech(
@@ -296,7 +337,10 @@ class Mixer:
     def _draw_noise(
         self, rng: np.random.Generator, number: int | None
     ) -> tuple[Wave | None, dict[str, Any] | None]:
-        """A crop of a noise clip, repeated if the clip is shorter; None if the clip cannot be read."""
+        """Draw a crop of noise clip ``number`` and its record; a short clip is repeated.
+
+        Returns (None, None) for no noise or a clip that cannot be read.
+        """
         if number is None or self._noise is None or self._noise.length(self._clips[number]) == 0:
             return None, None
         clip, size = self._clips[number], self.config.samples
@@ -313,7 +357,7 @@ def loader(
     workers: int = 0,
     processes: ProcessGroup = SINGLE_PROCESS,
 ) -> DataLoader[Batch]:
-    """Iterate over the batches of ``steps`` steps from ``first_step``, in order.
+    """Return an iterable over the batches of ``steps`` steps from ``first_step`` on, in order.
 
     The batches do not depend on the number of workers.
 
@@ -332,20 +376,21 @@ def loader(
     import torch
     from torch.utils.data import DataLoader
 
-    # Every item is a whole batch, so there is no collation. DataLoader gives each worker a single thread.
+    # Every item of the dataset is a whole batch, so batch_size=None turns the collation of items off.
     return DataLoader(
-        _Steps(mixer, first_step, steps, processes),  # type: ignore[arg-type]
+        _StepDataset(mixer, first_step, steps, processes),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=workers,
         prefetch_factor=PREFETCH_STEPS if workers else None,
-        # Without its own generator, an iterator draws from the global one, and a resumed run would differ.
+        # Without this, each new iterator would draw a seed from the global generator, so that a resumed run
+        # would have other random numbers.
         generator=torch.Generator(),
         worker_init_fn=_ignore_interrupts,
     )
 
 
-class _Steps:
-    """Steps ``first_step`` to ``first_step + steps`` of a mixer, by position."""
+class _StepDataset:
+    """Dataset in which item i is the batch of step ``first_step + i``, for i below ``steps``."""
 
     def __init__(self, mixer: Mixer, first_step: int, steps: int, processes: ProcessGroup) -> None:
         self.mixer, self.first_step, self.steps, self.processes = mixer, first_step, steps, processes
@@ -358,5 +403,6 @@ class _Steps:
 
 
 def _ignore_interrupts(_worker: int) -> None:
-    # Ctrl-C reaches every process of the group. The parent must finish its step and save before workers stop.
+    # Ctrl-C reaches the training process and its workers. The training process needs the workers until it has
+    # finished its step and saved.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,8 +2,9 @@
 
 See sections 2 and 3 of the method.
 
-Axes: B mixtures · C streams · N samples · F front-end frames · T trunk frames · S segments · D trunk width ·
-E embedding size.
+Axes: B mixtures · C streams · R = B·C streams of all mixtures · N samples · F front-end frames · T trunk
+frames · S segments of the speaker head · W samples of a segment · D trunk width · E embedding size · M mask
+values of a frame · K size of the features or of the front end's representation, which differ.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ class EncoderOutput(NamedTuple):
 
     Attributes:
         estimate_BCN: separated waveforms at the level of the input.
-        segment_BCSE: segment representations.
+        segment_BCSE: representations of the segments, the memory of the cross-attention.
         activity_BCS: log-odds that a stream has speech in a segment.
-        valid_BS: 1 for segments of the recording, 0 for padding.
-        query_BCE: bottom-up embeddings of unit norm.
-        attended_BCE: embeddings of unit norm after the cross-attention.
-        power_BS: mean power of the mixture in a segment, without offset, rumble and hum.
+        valid_BS: 1 for segments of the mixture, 0 for padding.
+        query_BCE: embeddings before the cross-attention, of unit norm.
+        attended_BCE: embeddings after the cross-attention, of unit norm.
+        power_BS: mean power of the mixture in each segment, after offset, rumble and hum are removed.
 
     >>> encoder = SeparativeEncoder(EncoderConfig(width=16, speaker_width=16, embedding=8)).eval()
     >>> output = encoder(torch.randn(2, 16000))
@@ -49,16 +50,23 @@ class EncoderOutput(NamedTuple):
     power_BS: Tensor
 
 
-class _Masks(NamedTuple):
-    """1 for what contains signal and 0 for padding: front-end frames, trunk frames and segments."""
+class _Valid(NamedTuple):
+    """Which front-end frames, trunk frames and segments contain signal: 1 for signal, 0 for padding."""
 
     valid_BF: Tensor
     valid_BT: Tensor
     valid_BS: Tensor
 
 
-class _Trunk(NamedTuple):
-    """What the heads read: representation and features of the mixture, shared embedding and streams."""
+class _TrunkOutput(NamedTuple):
+    """The input of the heads.
+
+    Attributes:
+        represent_BFK: representation of the mixture that the masks are applied to.
+        features_BTK: features of the mixture, the input of the trunk.
+        shared_BTD: output of the trunk's shared blocks.
+        stream_BCTD: output of the trunk for each stream.
+    """
 
     represent_BFK: Tensor
     features_BTK: Tensor
@@ -71,7 +79,7 @@ class SeparativeEncoder(nn.Module):
 
     Attributes:
         config: sizes of the encoder.
-        card: the record that is saved with the model; empty for a new one.
+        card: content of the model card, which is saved with the model; empty for a new model.
 
     >>> encoder = SeparativeEncoder(EncoderConfig(rate=8000, width=16, speaker_width=16, embedding=8))
     >>> output = encoder(torch.randn(3, 8000))
@@ -97,8 +105,9 @@ class SeparativeEncoder(nn.Module):
         head_sizes = (config.width, mask_size, config.stack, features, config.mask_hidden)
         self.separation = SeparationHead(*head_sizes)
         self.residual = SeparationHead(*head_sizes) if config.consistency else None
-        # With small branches, an untrained speaker head passes its features on, which already distinguish
-        # speakers a little. The trunk starts at full scale, because separation would start late otherwise.
+        # In the speaker head, residual branches start at a small scale. The untrained head is then
+        # nearly a linear map of the trunk's output, which already distinguishes speakers a little. In the
+        # trunk, branches start at full scale. If they were small, separation would improve later in training.
         speaker_stack = build_stack(
             config, config.speaker_blocks, config.speaker_width, trunk="conv", branch_scale=0.2
         )
@@ -136,23 +145,27 @@ class SeparativeEncoder(nn.Module):
         return ceil_div(self.frames(samples), self.config.stack * self.config.segment_frames)
 
     def segment_grid(self) -> tuple[int, int]:
-        """Samples before the signal in its first segment, and samples in a segment."""
+        """Position and length of the segments of the speaker head, in samples.
+
+        Returns how far before the signal the first segment begins, and the length of a segment.
+        """
         hop = self.config.hop
-        # The centre of frame t is half a window before sample t·hop + hop.
+        # A segment begins at the centre of its first frame. Frame 0 ends at sample ``hop`` of the signal, and
+        # its centre is half a window earlier.
         return self.config.window // 2 - hop, hop * self.config.stack * self.config.segment_frames
 
     def cut_segments(self, wave_BCN: Tensor) -> Tensor:
-        """Cut waveforms into the segments of the speaker head [B,C,S,W], with zeros beyond their ends."""
+        """Cut waveforms into the segments of the speaker head [B,C,S,W], with zeros beyond both ends."""
         lead, size = self.segment_grid()
         count = self.segments(wave_BCN.shape[-1])
         padded = F.pad(wave_BCN, (lead, count * size - wave_BCN.shape[-1] - lead))
-        piece_BCSW: Tensor = padded.unflatten(-1, (count, size))
-        return piece_BCSW
+        cut_BCSW: Tensor = padded.unflatten(-1, (count, size))
+        return cut_BCSW
 
-    def join_segments(self, piece_BSW: Tensor, samples: int) -> Tensor:
-        """Waveforms [B,samples] from segments; the inverse of :meth:`cut_segments`."""
+    def join_segments(self, cut_BSW: Tensor, samples: int) -> Tensor:
+        """Join segments [B,S,W] to waveforms [B,samples]; the inverse of :meth:`cut_segments`."""
         lead, _ = self.segment_grid()
-        return piece_BSW.flatten(-2)[..., lead : lead + samples]
+        return cut_BSW.flatten(-2)[..., lead : lead + samples]
 
     def segment_power(self, wave_BCN: Tensor) -> Tensor:
         """Mean power [B,C,S] of waveforms in each segment of the speaker head."""
@@ -167,38 +180,40 @@ class SeparativeEncoder(nn.Module):
         own_drop: float = 0.0,
         separate: bool = True,
     ) -> EncoderOutput:
-        """Separate and embed.
+        """Separate and embed the speakers of mixtures.
 
-        Offset, rumble and hum are removed first, see :class:`HighPass`; the streams lack them too.
+        Offset, rumble and hum are removed from the mixtures first, see :class:`HighPass`. So the separated
+        waveforms do not contain them either.
 
         Args:
             mix_BN: mixtures at :attr:`rate`, with zeros after the end of each.
-            group_B: condition group of each mixture; by default each mixture is a group.
+            group_B: number of the condition group of each mixture; by default each mixture is its own group.
             length_B: length of each mixture in samples; by default N.
-            own_drop: probability that a query does not see its own mixture, see :class:`CrossAttention`.
-            separate: False skips the waveforms; ``estimate_BCN`` is then empty.
+            own_drop: probability that a query does not attend to its own mixture, see
+                :class:`CrossAttention`.
+            separate: False computes embeddings only; ``estimate_BCN`` is then empty.
         """
         batch, samples = mix_BN.shape
         if length_B is None:
             length_B = torch.full((batch,), samples, device=mix_BN.device)
         if group_B is None:
             group_B = torch.arange(batch, device=mix_BN.device)
-        masks = self._masks(length_B, samples)
+        valid = self._find_valid(length_B, samples)
         mix_BN = self.high_pass(mix_BN, length_B)
         power_B1 = mix_BN.square().sum(1, keepdim=True) / length_B.unsqueeze(1).clamp(min=1)
         level_B1 = power_B1.sqrt().clamp(min=1e-6)
-        trunk = self._streams(mix_BN / level_B1, masks)
-        segment_BCSE, activity_BCS, query_BCE = self._speakers(trunk, masks)
+        trunk = self._run_trunk(mix_BN / level_B1, valid)
+        segment_BCSE, activity_BCS, query_BCE = self._run_speaker_head(trunk, valid)
         attended_BCE = self.attend(
-            query_BCE, segment_BCSE, activity_BCS, masks.valid_BS, group_B, own_drop=own_drop
+            query_BCE, segment_BCSE, activity_BCS, valid.valid_BS, group_B, own_drop=own_drop
         )
         estimate_BCN = mix_BN.new_zeros(batch, self.config.streams, 0)
         if separate:
-            estimate_BCN = self._estimates(trunk, mix_BN, level_B1)
+            estimate_BCN = self._run_separation_heads(trunk, mix_BN, level_B1)
             estimate_BCN = estimate_BCN * frame_mask(length_B, samples).unsqueeze(1)
         power_BS = self.segment_power(mix_BN.unsqueeze(1)).squeeze(1)
         return EncoderOutput(
-            estimate_BCN, segment_BCSE, activity_BCS, masks.valid_BS, query_BCE, attended_BCE, power_BS
+            estimate_BCN, segment_BCSE, activity_BCS, valid.valid_BS, query_BCE, attended_BCE, power_BS
         )
 
     def attend(
@@ -211,7 +226,10 @@ class SeparativeEncoder(nn.Module):
         *,
         own_drop: float = 0.0,
     ) -> Tensor:
-        """Attended embeddings [B,C,E] of queries, see :class:`CrossAttention`; without it, the queries."""
+        """Attended embeddings [B,C,E] of queries, see :class:`CrossAttention`.
+
+        A model without cross-attention returns the queries unchanged.
+        """
         if self.cross is None:
             return query_BCE
         attended_BCE: Tensor = self.cross(
@@ -219,52 +237,53 @@ class SeparativeEncoder(nn.Module):
         )
         return attended_BCE
 
-    def _masks(self, length_B: Tensor, samples: int) -> _Masks:
-        """Masks of valid frames and segments, for mixtures of ``length_B`` in ``samples`` samples."""
+    def _find_valid(self, length_B: Tensor, samples: int) -> _Valid:
+        """Mark valid frames and segments of mixtures of ``length_B`` samples, padded to ``samples``."""
         frame_B, frames = self.front_end.grid.frames(length_B), self.frames(samples)
         stack = self.config.stack
-        return _Masks(
+        return _Valid(
             frame_mask(frame_B, frames),
             frame_mask(ceil_div(frame_B, stack), ceil_div(frames, stack)),
             frame_mask(ceil_div(frame_B, stack * self.config.segment_frames), self.segments(samples)),
         )
 
-    def _streams(self, mix_BN: Tensor, masks: _Masks) -> _Trunk:
+    def _run_trunk(self, mix_BN: Tensor, valid: _Valid) -> _TrunkOutput:
         """Run front end and trunk on mixtures of power 1, and split the result into streams."""
         stack, streams = self.config.stack, self.config.streams
-        features_BFK, represent_BFK = self.front_end.analyse(mix_BN, masks.valid_BF)
+        features_BFK, represent_BFK = self.front_end.analyse(mix_BN, valid.valid_BF)
         extra = pad_size(features_BFK.shape[1], stack)
         features_BTK = F.pad(features_BFK, (0, 0, 0, extra)).unflatten(1, (-1, stack)).flatten(2)
-        shared_BTD = self.shared(self.enter(features_BTK), masks.valid_BT)
-        # Each stream is the shared embedding plus an offset, so that all streams are in the same space.
+        shared_BTD = self.shared(self.enter(features_BTK), valid.valid_BT)
+        # Each stream is the shared output plus an offset of its own, so that all streams are in one space.
         offset_BCTD = self.split(shared_BTD).unflatten(-1, (streams, -1)).transpose(1, 2)
         split_RTD = (shared_BTD.unsqueeze(1) + offset_BCTD).flatten(0, 1)
-        stream_RTD = self.per_stream(split_RTD, masks.valid_BT.repeat_interleave(streams, dim=0))
-        # An exported graph needs the size from ``shape``: len() would fix it to that of the example.
+        stream_RTD = self.per_stream(split_RTD, valid.valid_BT.repeat_interleave(streams, dim=0))
+        # With len() instead of ``shape``, an exported model would accept only the batch size of its example.
         stream_BCTD = stream_RTD.unflatten(0, (mix_BN.shape[0], streams))
-        return _Trunk(represent_BFK, features_BTK, shared_BTD, stream_BCTD)
+        return _TrunkOutput(represent_BFK, features_BTK, shared_BTD, stream_BCTD)
 
-    def _speakers(self, trunk: _Trunk, masks: _Masks) -> tuple[Tensor, Tensor, Tensor]:
-        """Segment representations [B,C,S,E], activity [B,C,S] and queries [B,C,E] of streams."""
+    def _run_speaker_head(self, trunk: _TrunkOutput, valid: _Valid) -> tuple[Tensor, Tensor, Tensor]:
+        """Segment representations [B,C,S,E], log-odds of speech [B,C,S] and queries [B,C,E]."""
         batch, streams = trunk.stream_BCTD.shape[:2]
-        valid_RT, valid_RS = (v.repeat_interleave(streams, dim=0) for v in (masks.valid_BT, masks.valid_BS))
+        valid_RT, valid_RS = (v.repeat_interleave(streams, dim=0) for v in (valid.valid_BT, valid.valid_BS))
         segment_RSE, activity_RS, query_RE = self.speaker(trunk.stream_BCTD.flatten(0, 1), valid_RT, valid_RS)
         segment_BCSE, activity_BCS, query_BCE = (
             x.unflatten(0, (batch, streams)) for x in (segment_RSE, activity_RS, query_RE)
         )
         return segment_BCSE, activity_BCS, query_BCE
 
-    def _estimates(self, trunk: _Trunk, mix_BN: Tensor, level_B1: Tensor) -> Tensor:
+    def _run_separation_heads(self, trunk: _TrunkOutput, mix_BN: Tensor, level_B1: Tensor) -> Tensor:
         """Separated waveforms [B,C,N] at the level of the mixtures."""
         frames, streams = trunk.represent_BFK.shape[1], self.config.streams
         raw_BCFM = self.separation(trunk.stream_BCTD, trunk.features_BTK, frames)
         if self.residual is not None:
-            rest_B1FM = self.residual(trunk.shared_BTD.unsqueeze(1), trunk.features_BTK, frames)
-            raw_BCFM = torch.cat([raw_BCFM, rest_B1FM], dim=1)
+            residual_B1FM = self.residual(trunk.shared_BTD.unsqueeze(1), trunk.features_BTK, frames)
+            raw_BCFM = torch.cat([raw_BCFM, residual_B1FM], dim=1)
         wave_BCN = self.front_end.synthesise(raw_BCFM, trunk.represent_BFK, mix_BN.shape[1])
         estimate_BCN = wave_BCN * level_B1.unsqueeze(2)
         if self.residual is not None:
-            # Project onto the nearest waveforms that sum to the mixture, together with the residual.
-            excess_B1N = mix_BN.unsqueeze(1) - estimate_BCN.sum(1, keepdim=True)
-            estimate_BCN = (estimate_BCN + excess_B1N / (streams + 1))[:, :streams]
+            # Change the waveforms and the residual as little as possible so that they sum to the mixture:
+            # each gets an equal share of the difference.
+            missing_B1N = mix_BN.unsqueeze(1) - estimate_BCN.sum(1, keepdim=True)
+            estimate_BCN = (estimate_BCN + missing_B1N / (streams + 1))[:, :streams]
         return estimate_BCN

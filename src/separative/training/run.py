@@ -37,24 +37,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Averages that the progress bar and the model card show.
+# Averages over training steps that the progress bar may show.
 SHOWN = ("loss", "csc_attended", "separation_db", "speed")
 
 
 class TrainingRun:
-    """A training run. Call the methods ``prepare_…`` and ``start_clock`` in their order, then :meth:`run`.
+    """A training run.
+
+    Call :meth:`prepare_data`, :meth:`prepare_learner`, :meth:`start_clock`, :meth:`prepare_inventory` (for a
+    new run only) and :meth:`prepare_folder` in this order, then :meth:`run`.
 
     Args:
         recipe: see :func:`separative.training.load_recipe`.
-        corpus: speech; the split ``train`` is trained on, the split ``dev`` validates.
+        corpus: speech; the split ``train`` is for training, the split ``dev``, if any, for validation.
         out: folder of the run.
         cache: folder for decoded audio.
-        origin: what the card says about the model that the run started from.
+        origin: card entries about the model that the run starts from, if any.
 
     Attributes:
         step: number of finished steps.
-        first_step, minutes_before: step and minutes at which the run resumed; 0 for a new run.
-        metrics: newest averages and validation figures, for the progress bar and the card.
+        first_step: number of steps that were finished when the run was resumed; 0 for a new run.
+        minutes_before: minutes of training before the run was resumed; 0 for a new run.
+        metrics: newest averages and validation figures by name. The progress bar shows them; the card has the
+            validation figures.
 
     >>> from separative import load_corpus
     >>> run = TrainingRun(Recipe(), load_corpus("speech"), Path("run"), cache=Path("cache"))
@@ -77,14 +82,14 @@ class TrainingRun:
         self.step = self.first_step = 0
         self.minutes_before = 0.0
         self.metrics: dict[str, float] = {}
-        self._normal_loss: float | None = None
+        self._reference_loss: float | None = None
 
     # Prepare.
 
     def prepare_data(self, noise: Corpus | None, progress: Progress | None) -> None:
         """Decode the corpus and set up mixtures and validation."""
-        first = self.processes.rank == 0
-        if not first:
+        is_first = self.processes.rank == 0
+        if not is_first:
             # The first process decodes the corpus; the others wait until the files exist.
             self.processes.barrier()
         clips = None if noise is None else noise.split("train")
@@ -102,11 +107,11 @@ class TrainingRun:
         self.validation = None
         if any(u.split == "dev" for u in self.corpus):
             self.validation = Validation(self.corpus.split("dev"), self.recipe.mixtures, cache=self.cache)
-        if first:
+        if is_first:
             self.processes.barrier()
 
     def prepare_learner(self, fabric: Fabric, start: SeparativeEncoder | None, resume: bool) -> None:
-        """Build the learner and load the checkpoint to resume from, or the model to start from, if any."""
+        """Build the learner. Load the checkpoint if the run resumes, else the model to start from, if any."""
         self.learner = Learner(self.recipe, len(self.mixer.identities), fabric)
         if resume:
             state = checkpoint.load_checkpoint(
@@ -123,20 +128,20 @@ class TrainingRun:
             self.learner.start_from(start)
 
     def _check_state(self, state: dict[str, Any]) -> None:
-        """Check that a checkpoint belongs to a run with this recipe and these data."""
+        """Check that the state of a checkpoint has the recipe and the data of this run."""
         path = self.out / checkpoint.NAME
         parsed = RunState.parse(state, path)
         check_recipe(self.recipe, parsed.recipe, path)
         check_data(parsed.data, self.data, path)
 
     def start_clock(self, steps: int | None, minutes: float | None) -> None:
-        """Set the limits of the run, by default the steps of the recipe, and start its clock."""
+        """Start the clock. ``steps`` and ``minutes`` limit the run; by default the recipe's steps do."""
         if minutes is None and steps is None:
             steps = self.recipe.run.steps
         self.clock = Clock(steps, minutes, self.first_step, self.minutes_before)
 
     def prepare_inventory(self, workers: int, progress: Progress | None) -> None:
-        """Initialise the inventory from crops of single speakers, if the recipe asks for it."""
+        """Initialise the inventory from crops of single speakers, unless ``inventory_crops`` is 0."""
         inventory, crops = self.learner.objective.inventory, self.recipe.optimiser.inventory_crops
         if inventory is not None and crops:
             config = single_speaker_config(self.recipe.mixtures)
@@ -146,7 +151,7 @@ class TrainingRun:
             )
 
     def prepare_folder(self) -> None:
-        """Create the folder and the log. Everything that can be invalid has been checked before."""
+        """Create the folder and the log. Call it last, so that an invalid run leaves no files."""
         if self.processes.rank:
             self.run_log = NullLog()
             return
@@ -158,30 +163,37 @@ class TrainingRun:
     # Train.
 
     def run(self, workers: int, progress: StatusCallback | None) -> None:
-        """Take steps until the run is finished or a signal stops it; then save.
+        """Take training steps until a limit is reached or a signal stops the run, and save.
 
         Raises:
             KeyboardInterrupt: a signal stopped the run.
         """
         steps, processes = self.clock.steps, self.processes
-        left = 2**31 if steps is None else max(0, steps - self.first_step)
+        # Without a limit in steps, the loader gets a number that is never reached.
+        steps_left = 2**31 if steps is None else max(0, steps - self.first_step)
         batches = iter(
-            loader(self.mixer, first_step=self.first_step, steps=left, workers=workers, processes=processes)
+            loader(
+                self.mixer,
+                first_step=self.first_step,
+                steps=steps_left,
+                workers=workers,
+                processes=processes,
+            )
         )
         with StopSignal() as stop, closing(self.run_log), _report_failures(processes, self.out):
-            self._start_speed()
-            # Only the clock of the first process counts, and a signal to any process stops all of them.
+            self._restart_speed_measurement()
+            # All processes use the clock of the first one. A signal to any process stops all of them.
             (elapsed,), _ = processes.agree([self.clock.elapsed], False)
             self.validated_at = self.saved_at = elapsed
             while True:
-                own = [self.clock.fraction(self.step), self.clock.elapsed]
-                (fraction, elapsed), stopped = processes.agree(own, stop.requested)
+                own_clock = [self.clock.fraction(self.step), self.clock.elapsed]
+                (fraction, elapsed), stopped = processes.agree(own_clock, stop.requested)
                 if fraction >= 1 or stopped:
                     break
                 self.validate_or_save_if_due(elapsed)
-                asked = time.monotonic()
+                wait_start = time.monotonic()
                 batch = next(batches)
-                self.waited += time.monotonic() - asked
+                self.waited += time.monotonic() - wait_start
                 self.run_log.add(self.learner.step(batch, self.step, fraction))
                 self.step += 1
                 if self.step % self.recipe.run.log_every == 0:
@@ -195,28 +207,28 @@ class TrainingRun:
                 raise KeyboardInterrupt(f"stopped at step {self.step} and saved; resume the run to continue")
 
     def validate_or_save_if_due(self, elapsed: float) -> None:
-        """Validate and save if the intervals of the recipe have passed, but not before the first step."""
+        """Validate, save or both, if the recipe's interval for it has passed; never before the first step."""
         if self.step == self.first_step:
             return
         if elapsed - self.validated_at >= self.recipe.run.validate_minutes:
             self.validate()
-            # The time of a validation does not count: it is not part of the speed, and on a busy machine it
-            # could be as long as the interval to the next one.
+            # The interval to the next validation starts after this one. Otherwise, if a validation took as
+            # long as the interval, every step would be followed by a validation. The speed excludes it too.
             (self.validated_at,), _ = self.processes.agree([self.clock.elapsed], False)
-            self._start_speed()
+            self._restart_speed_measurement()
         if elapsed - self.saved_at >= self.recipe.run.checkpoint_minutes:
             self.save()
             self.saved_at = elapsed
 
-    def _start_speed(self) -> None:
-        """Start measuring the speed: time, steps, and seconds spent waiting for mixtures."""
-        self.waited, self.speed_since, self.speed_step = 0.0, time.monotonic(), self.step
+    def _restart_speed_measurement(self) -> None:
+        """Measure speed and waiting time from now on."""
+        self.waited, self.speed_start, self.speed_first_step = 0.0, time.monotonic(), self.step
 
     def log_averages(self) -> None:
-        """Write the averages since the last line to the log, and warn if the loss has grown."""
+        """Write the averages since the last call to the log, and warn if the loss has grown a lot."""
         means = self.run_log.averages()
-        seconds = time.monotonic() - self.speed_since
-        mixtures = (self.step - self.speed_step) * self.recipe.mixtures.batch
+        seconds = time.monotonic() - self.speed_start
+        mixtures = (self.step - self.speed_first_step) * self.recipe.mixtures.batch
         means |= {
             "speed": mixtures * self.recipe.mixtures.seconds / seconds,
             "waiting": self.waited / seconds,
@@ -225,34 +237,36 @@ class TrainingRun:
         if inventory is not None:
             means["alpha"] = float(inventory.alpha.detach())
         if "csc_attended" in means:
-            # The bound for training speakers in new mixtures. Targets are uniform over the inventory.
+            # Lower bound on the mutual information between embedding and identity: on training speakers, in
+            # mixtures that are new to the model. All identities are equally frequent as targets.
             entropy = math.log(len(self.mixer.identities))
             means["mi_train"] = information_bound(means["csc_attended"], entropy)
         self.run_log.write(self.step, {"minutes": self.clock.elapsed, **means})
-        loss, normal = means["loss"], self._normal_loss
-        if normal is None or loss > normal + max(1.0, abs(normal)):
-            if normal is not None:
+        # The reference is the first average or, after a warning, the one that caused it.
+        loss, reference = means["loss"], self._reference_loss
+        if reference is None or loss > reference + max(1.0, abs(reference)):
+            if reference is not None:
                 log.warning(
                     "step %d: the loss has grown from %.3g to %.3g; optimiser.lr may be too high",
                     self.step,
-                    normal,
+                    reference,
                     loss,
                 )
-            self._normal_loss = loss
+            self._reference_loss = loss
         self.metrics |= {name: means[name] for name in SHOWN if name in means}
-        self._start_speed()
+        self._restart_speed_measurement()
 
     # Validate and save.
 
     def validate(self) -> None:
-        """Validate the running average in the first process, and write the figures to the log."""
+        """Validate the model with averaged weights in the first process, and log the figures."""
         if self.validation is not None and not self.processes.rank:
             figures = self.validation(self.learner.average)
             self.metrics.update(figures)
             self.run_log.write(self.step, {"minutes": self.clock.elapsed, **figures})
 
     def save(self) -> None:
-        """Save checkpoint and model."""
+        """Save the checkpoint, and the model with averaged weights."""
         state = {
             "step": self.step,
             "minutes": self.clock.elapsed,
@@ -268,7 +282,7 @@ class TrainingRun:
             save_model(learner.average, self.out / "model", **self._card())
 
     def _card(self) -> Card:
-        """What the card of the saved model says about the run."""
+        """Entries of the model card about the run."""
         recipe, speech = self.recipe, self.speech
         origin = dict(self.origin or {})
         earlier_speakers = origin.pop("speakers", [])
@@ -279,7 +293,7 @@ class TrainingRun:
             "data": {
                 "corpora": sorted({u.corpus for u in speech}),
                 "speaker_count": len(speech.speakers),
-                # By name, so that the model is never evaluated on them.
+                # Names, so that an evaluation can refuse training speakers.
                 "speakers": sorted({*speech.speakers, *earlier_speakers}),
                 "hours": round(sum(u.seconds for u in speech) / 3600, 3),
             },
@@ -296,11 +310,11 @@ class TrainingRun:
 
 @contextmanager
 def _report_failures(processes: ProcessGroup, out: Path) -> Iterator[None]:
-    """Write ``replay.json`` if a loss is not finite; say what to do if the other processes are gone."""
+    """Write ``replay.json`` if a loss is not finite; raise a clear error if other processes have ended."""
     try:
         yield
     except LossError as error:
-        # Each process has its own mixtures and writes its own file.
+        # With several processes, each has its own mixtures and writes its own file.
         name = REPLAY if processes.world_size == 1 else f"{processes.rank}-{REPLAY}"
         write_json(out / name, {"step": error.step, "items": error.items})
         raise
