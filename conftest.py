@@ -1,7 +1,8 @@
 """Files that the examples in docstrings use: each example runs in a folder that holds them.
 
 ``ann.wav``, ``ann-2.wav``, ``bob.wav``: one speaker each, 16 kHz. ``mixture.wav``: ann and bob at the same
-time. ``meeting.wav``: ann, then bob, then both. ``noise.wav``: white noise. ``speech/``: a corpus of four speakers.
+time. ``meeting.wav``: ann, then bob, then both. ``noise.wav``: white noise. ``speech/``: a corpus of four
+speakers.
 """
 
 import shutil

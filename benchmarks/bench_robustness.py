@@ -174,6 +174,7 @@ def main() -> None:
             [title, *pooled(chosen, "unknown"), f"{right} of {len(chosen)}", pooled(chosen, "given")[0]]
         )
     between = [x for r in recordings.values() for x in r["between"]]
+    above = 100 * np.mean(np.array(between) > 0.05)
     changes = float(np.mean([r["count_changes"] for r in recordings.values()]))
     lines = [
         "# Robustness: real recordings, leading silence, noise",
@@ -194,7 +195,7 @@ def main() -> None:
         f"The {len(recordings)} recordings with {', '.join(map(str, SHIFTS))} samples of silence in front"
         f" (up to {1000 * max(SHIFTS) / RATE:.0f} ms). The number of speakers changes in"
         f" {100 * changes:.1f} % of the pairs. The diarization error between two answers is"
-        f" {np.mean(between):.3f} on average and above 0.05 in {100 * np.mean(np.array(between) > 0.05):.0f} %"
+        f" {np.mean(between):.3f} on average and above 0.05 in {above:.0f} %"
         f" of the pairs; the largest is {max(between):.2f}.",
         "",
         "## Speech found in noise",

@@ -29,11 +29,20 @@ class SeparativeError(ValueError):
     """
 
     def __str__(self) -> str:
-        text = "".join(map(_printable, super().__str__()[: 100 * LONGEST_WORD]))
-        return re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:100]}...{word[0][-20:]}", text)
+        return printable(super().__str__())
 
 
-def _printable(character: str) -> str:
+def printable(text: str) -> str:
+    r"""Make one printable line of a message; see :class:`SeparativeError` for the rules.
+
+    >>> printable("b\udce9.wav:\tnot audio")
+    'b�.wav: not audio'
+    """
+    line = "".join(map(_printable_character, text[: 100 * LONGEST_WORD]))
+    return re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:100]}...{word[0][-20:]}", line)
+
+
+def _printable_character(character: str) -> str:
     if character.isprintable():
         return character
     return "\ufffd" if "\ud800" <= character <= "\udfff" else " "

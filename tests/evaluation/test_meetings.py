@@ -46,9 +46,7 @@ def windows(activity_WCS: np.ndarray, query_WCE: np.ndarray | None = None) -> Wi
     memory_ME = np.zeros((1, query_WCE.shape[-1]), np.float32)
     grid = WindowGrid(segment=RATE // 10, lead=0, window=segments, hop=2)
     level_WS = np.zeros((count, segments), np.float32)
-    return WindowOutputs(
-        grid, activity_WCS, query_WCE, memory_ME, np.zeros(1), level_WS, samples=4 * RATE
-    )
+    return WindowOutputs(grid, activity_WCS, query_WCE, memory_ME, np.zeros(1), level_WS, samples=4 * RATE)
 
 
 def diarization(speakers: dict[str, tuple[list[tuple[float, float]], list[float]]]) -> Diarization:

@@ -14,7 +14,7 @@ import soundfile
 
 from separative.audio.archive import file_stamp
 from separative.audio.containers import MAX_LINKS, Contents, Part, count_flac_streams, inspect
-from separative.errors import AudioError
+from separative.errors import AudioError, printable
 from separative.types import Wave
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def warn_once(path: Path, sentence: str) -> None:
 
 @lru_cache(4096)
 def _log_once(path: str, stamp: tuple[int, int] | None, sentence: str) -> None:
-    log.warning("%s: %s", path, sentence)
+    log.warning("%s", printable(f"{path}: {sentence}"))
 
 
 class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]

@@ -33,7 +33,7 @@ from separative.corpora.manifest import (
     map_in_threads,
     twin_notes,
 )
-from separative.errors import AudioError, CorpusError, SeparativeError, choose
+from separative.errors import AudioError, CorpusError, SeparativeError, choose, printable
 from separative.files import as_url, iterate_lines
 from separative.names import normalise_name
 from separative.types import Progress
@@ -114,7 +114,7 @@ def load_corpus(
     if log_notes:
         for note in (read_as, *notes):
             if note:
-                log.warning("%s", note)
+                log.warning("%s", printable(note))
     corpus = replace(corpus, read_as=read_as, notes=notes)
     return corpus if split is None else corpus.split(split)
 

@@ -43,24 +43,15 @@ class _GroupPlan:
 
     All views have the same target. If possible, they have different interferers, noise clips and utterances
     of the target.
-
-    Attributes:
-        step: training step.
-        number: number of the group within the step.
-        stage: the curriculum at this step.
-        target: identity number of the target.
-        order: order in which the target's utterances are used.
-        interferers: source numbers of the interferers in each view.
-        clips: number of the noise clip in each view; None for no noise.
     """
 
     step: int
-    number: int
+    number: int  # of the group within the step
     stage: Stage
-    target: int
-    order: npt.NDArray[np.int64]
-    interferers: list[list[int]]
-    clips: list[int | None]
+    target: int  # identity number
+    order: npt.NDArray[np.int64]  # in which the target's utterances are used
+    interferers: list[list[int]]  # source numbers, for each view
+    clips: list[int | None]  # number of the noise clip of each view; None for no noise
 
 
 class Mixer:

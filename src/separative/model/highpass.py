@@ -3,8 +3,8 @@
 Rooms, microphones and mains put energy below speech: an offset of the converter, rumble of 20 to 40 Hz, hum
 of 50 or 60 Hz. It does not depend on the speaker, but it reaches the lowest bins of a spectrum. A direct
 high-pass of the required steepness has 2,000 taps. Here the low band is computed at a low rate and
-subtracted: decimate, keep what is below STOP_HZ, interpolate. That takes about 30 multiplications per sample, runs on any
-device and can be exported.
+subtracted: decimate, keep what is below STOP_HZ, interpolate. That takes about 30 multiplications per sample,
+runs on any device and can be exported.
 """
 
 from __future__ import annotations
