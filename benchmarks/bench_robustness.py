@@ -142,6 +142,30 @@ def measure_noise(case: Record) -> Record:
     return found
 
 
+def measure_presence(case: Record) -> Record:
+    """Share of recordings of one speaker (4 s, split dev) with 0, 1 and 2 audible streams."""
+    import separative
+    from separative import audio
+    from separative.corpora import load_corpus
+
+    data, size = Path(case["data"]), 4 * RATE
+    model, rng = separative.load_model(), np.random.default_rng(0)
+    noise = [w for name, w in noises(data).items() if "music" not in name and "digital" not in name]
+    found: Record = {"clean": [], "noise at 5 dB": []}
+    for utterances in load_corpus(data / "speech.csv", split="dev").by_speaker.values():
+        wave_N = np.concatenate([audio.read(u.path, RATE)[0] for u in utterances[:8]])
+        for first in range(0, min(len(wave_N) - size, 3 * size), size):
+            piece_N = wave_N[first : first + size]
+            clip_N = noise[rng.integers(len(noise))]
+            start = int(rng.integers(len(clip_N) - size))
+            clip_N = clip_N[start : start + size]
+            gain = np.sqrt((piece_N**2).mean() / max((clip_N**2).mean(), 1e-12)) * 10 ** (-5 / 20)
+            for name, mix_N in (("clean", piece_N), ("noise at 5 dB", piece_N + gain * clip_N)):
+                speakers = separative.separate(model, (mix_N.astype(np.float32), RATE)).speakers
+                found[name].append(len(speakers))
+    return found
+
+
 def pooled(records: list[Record], way: str) -> list[str]:
     """DER and its parts over recordings, in percent of the speech."""
     total = sum(r[way]["total"] for r in records)
@@ -151,15 +175,16 @@ def pooled(records: list[Record], way: str) -> list[str]:
 
 def measure(case: Record) -> Record:
     """The part of the measurements that ``case`` names."""
-    return {"recordings": measure_recordings, "noise": measure_noise}[case["part"]](case)
+    parts = {"recordings": measure_recordings, "noise": measure_noise, "presence": measure_presence}
+    return parts[case["part"]](case)
 
 
 def main() -> None:
     parser = arguments(__doc__, "robustness.md", runs=1, rounds=1)
     parser.add_argument("--data", help="folder with meetings.csv, speech.csv and noise.csv")
     args = parsed(parser, measure, needed=["data"])
-    recordings, noise = (
-        run_child(__file__, {"part": part, "data": args.data}) for part in ("recordings", "noise")
+    recordings, noise, presence = (
+        run_child(__file__, {"part": part, "data": args.data}) for part in ("recordings", "noise", "presence")
     )
     groups = {
         "AMI meetings, 9 half-minutes": "meeting",
@@ -197,6 +222,18 @@ def main() -> None:
         f" {100 * changes:.1f} % of the pairs. The diarization error between two answers is"
         f" {np.mean(between):.3f} on average and above 0.05 in {above:.0f} %"
         f" of the pairs; the largest is {max(between):.2f}.",
+        "",
+        "## One speaker as two",
+        "",
+        "Pieces of 4 s of one speaker each, by the number of speakers that `separate` finds.",
+        "",
+        *table(
+            ["pieces", "number", "none, %", "one, %", "two, %"],
+            [
+                [name, str(len(counts)), *(f"{100 * np.mean(np.array(counts) == k):.1f}" for k in range(3))]
+                for name, counts in presence.items()
+            ],
+        ),
         "",
         "## Speech found in noise",
         "",

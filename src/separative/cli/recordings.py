@@ -321,7 +321,10 @@ def diarize(
             worth = "" if best.probability is None else f", probability {best.probability:.3g}"
             row.append(f"{best.name} ({best.score:.2f}{worth})")
         rows.append(row)
-    print_table(columns, rows)
+    if rows:
+        print_table(columns, rows)
+    else:
+        print(f"{printable(source)}: no speech found")
     for path in paths:
         print(printable(path))
     if meeting.damage:

@@ -28,7 +28,7 @@ class HighPass(nn.Module):
     """Linear-phase high-pass for padded batches of waveforms.
 
     The mean of each waveform is removed first. Beyond its ends a waveform is continued by its reflection at
-    the end points, so that neither hum nor an offset makes a step there.
+    the end points, so that hum and offset make no step there.
 
     Args:
         rate: sample rate in hertz.
@@ -48,9 +48,9 @@ class HighPass(nn.Module):
         super().__init__()
         self.factor = max(1, round(rate / LOW_RATE))
         low_rate = rate / self.factor
-        # What aliases onto 0 to PASS_HZ begins at low_rate - PASS_HZ.
+        # Frequencies from low_rate - PASS_HZ on would alias onto 0 to PASS_HZ.
         decimate = _low_pass(PASS_HZ, low_rate - PASS_HZ, rate)
-        # The half length is a multiple of the factor, so that the decimated samples lie on input samples.
+        # The half length is a multiple of the factor: decimated samples are at positions of input samples.
         extra = -(len(decimate) // 2) % self.factor
         decimate = np.pad(decimate, extra)
         self.register_buffer("decimate_K", _tensor(decimate), persistent=False)
@@ -74,8 +74,8 @@ class HighPass(nn.Module):
         longer_BM = _reflect(centred_BN, length_B1, lead, lead + self.factor)
         low_B1M = F.conv1d(longer_BM.unsqueeze(1), self.decimate_K.view(1, 1, -1), stride=self.factor)
         low_B1M = F.conv1d(low_B1M, self.low_K.view(1, 1, -1))
-        # One channel for each of the samples between two decimated ones. The first valid outputs are those
-        # of the first sample of the waveform.
+        # One channel per sample between two decimated samples. The first valid output belongs to the first
+        # sample of the waveform.
         between_BPM = F.conv1d(low_B1M, self.interpolate_P1K)
         low_BN = between_BPM.transpose(1, 2).flatten(1)[:, :samples]
         return torch.where(inside_BN, centred_BN - low_BN, torch.zeros_like(mix_BN))
