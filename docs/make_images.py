@@ -1,6 +1,6 @@
 """Make the pictures of README and docs: ``.venv/bin/python docs/make_images.py``.
 
-A conversation of three synthetic speakers is simulated and diarized with the shipped model. Its picture, the
+A conversation of two synthetic speakers is simulated and diarized with the shipped model. Its picture, the
 web page with the same recording and the HTML report of the same run go to ``docs/images``. Needs Chromium and
 the extras ``voices``, ``serve`` and ``browser``.
 """
@@ -46,7 +46,7 @@ def make(folder: Path) -> None:
         "--seed",
         3,
     )
-    conversation = ("--speakers", 3, "--minutes", 0.7, "--overlap", 0.2, "--seed", 5, "--out", folder)
+    conversation = ("--speakers", 2, "--minutes", 0.7, "--overlap", 0.2, "--seed", 6, "--out", folder)
     run("converse", "--corpus", folder / "speech", *conversation)
     recording = (folder / "0000.wav").rename(folder / "meeting.wav")
     run("diarize", recording, "--out", folder / "diarized")
