@@ -64,6 +64,9 @@ class Chunks:
         data: name of the chunk with the samples.
         fields: bytes at the start of that chunk that are not samples.
         align: chunks start at multiples of this.
+
+    >>> FORMATS[b"RIFF"].data
+    b'data'
     """
 
     order: Any

@@ -23,20 +23,31 @@ class FileRecord(BaseModel):
     """Content of a file of a results folder; subclasses declare the keys that the package reads.
 
     Missing numbers are allowed: not every row has them all.
+
+    >>> FileRecord.model_validate({"seconds": 3}).seconds
+    3
     """
 
     model_config = ConfigDict(extra="allow", strict=True)
 
 
 class CollectedFile(FileRecord):
-    """``collected.json``, see :attr:`RowFolder.collected`."""
+    """``collected.json``, see :attr:`RowFolder.collected`.
+
+    >>> CollectedFile(outputs={"base": "outputs-0.npz"}).outputs
+    {'base': 'outputs-0.npz'}
+    """
 
     outputs: dict[str, str]
     real_time_factor: float | None = None
 
 
 class TrainedFile(FileRecord):
-    """``trained.json``, see :attr:`RowFolder.trained`."""
+    """``trained.json``, see :attr:`RowFolder.trained`.
+
+    >>> TrainedFile(minutes=5.0).loss is None
+    True
+    """
 
     mixture_seconds: float | None = None
     minutes: float | None = None
@@ -46,21 +57,33 @@ class TrainedFile(FileRecord):
 
 
 class TriedRate(FileRecord):
-    """One learning rate in ``choice.json``."""
+    """One learning rate in ``choice.json``.
+
+    >>> TriedRate(lr=0.001, mean=12.5).mean
+    12.5
+    """
 
     lr: float
     mean: float
 
 
 class ChoiceFile(FileRecord):
-    """``choice.json``, see :attr:`RowFolder.choice`."""
+    """``choice.json``, see :attr:`RowFolder.choice`.
+
+    >>> ChoiceFile(lr=0.001, tried=[TriedRate(lr=0.001, mean=12.5)]).tried[0].lr
+    0.001
+    """
 
     lr: float
     tried: list[TriedRate] = []
 
 
 class CostFile(FileRecord):
-    """``cost.json``, see :attr:`RowFolder.cost`."""
+    """``cost.json``, see :attr:`RowFolder.cost`.
+
+    >>> CostFile(parameters=4953961).parameters
+    4953961
+    """
 
     parameters: int | None = None
     multiply_adds_per_second: float | None = None
@@ -69,13 +92,21 @@ class CostFile(FileRecord):
 
 
 class JobFile(FileRecord):
-    """``job.json``, see :attr:`RowFolder.job`."""
+    """``job.json``, see :attr:`RowFolder.job`.
+
+    >>> JobFile(architecture={"width": 128}).architecture
+    {'width': 128}
+    """
 
     architecture: dict[str, Any] = {}
 
 
 class SplitFacts(FileRecord):
-    """Size of a split in ``data.json``."""
+    """Size of a split in ``data.json``.
+
+    >>> SplitFacts(speakers=2, utterances=8, hours=0.1).speakers
+    2
+    """
 
     speakers: int
     utterances: int
@@ -83,7 +114,12 @@ class SplitFacts(FileRecord):
 
 
 class DataFile(FileRecord):
-    """``data.json``, see :attr:`ResultsFolder.data`."""
+    """``data.json``, see :attr:`ResultsFolder.data`.
+
+    >>> size = SplitFacts(speakers=2, utterances=8, hours=0.1)
+    >>> DataFile(sha256="0", command=["benchmark"], train=size).train.hours
+    0.1
+    """
 
     sha256: str
     command: list[str]

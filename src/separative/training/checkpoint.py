@@ -113,7 +113,7 @@ def load_checkpoint(
     inventory: Inventory | None = None,
     check: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Restore what :func:`save_checkpoint` wrote and return its ``state``; see the example there.
+    """Restore what :func:`save_checkpoint` wrote and return its ``state``; see the example there too.
 
     Each process takes its own rows of the ``inventory``. If the file is missing or damaged, the previous
     checkpoint is loaded with a warning.
@@ -123,6 +123,11 @@ def load_checkpoint(
 
     Raises:
         ModelError: the file is missing or damaged, or belongs to another architecture or inventory.
+
+    >>> module = nn.Linear(2, 1)
+    >>> load_checkpoint(Path("none"), {"model": module}, torch.optim.AdamW(module.parameters()))
+    Traceback (most recent call last):
+    separative.errors.ModelError: ...
     """
     state, tensors = _read_or_previous(path)
     if check is not None:
