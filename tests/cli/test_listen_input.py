@@ -1,5 +1,6 @@
 """The command listen reads raw samples: files in a format are refused, and earlier waveforms are kept."""
 
+import functools
 import io
 import signal
 import subprocess
@@ -125,7 +126,9 @@ def test_ctrl_c_keeps_the_waveforms(run: Path, tmp_path: Path) -> None:
     words = ["listen", "--model", str(run), "--rate", str(RATE), "--out", str(tmp_path), "--json"]
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "separative", *words]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    # A shell that runs the tests in the background ignores Ctrl-C for all of its children.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=heed) as process:
         assert process.stdin and process.stdout and process.stderr
         alarm = threading.Timer(300, process.kill)
         alarm.start()

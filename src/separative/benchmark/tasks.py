@@ -148,7 +148,9 @@ def _start(task: Task, threads: int, keep_open: int) -> _Running:
         stderr=subprocess.STDOUT,
         start_new_session=True,
         pass_fds=(keep_open,),
-        env=os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"},
+        # Unbuffered: otherwise the last line of the log would be what was printed before the error.
+        env=os.environ
+        | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"},
     )
     now = time.monotonic()
     return _Running(task, process, output, started=now, reported=now)
