@@ -184,7 +184,7 @@ def diarize(
         windows.samples / model.rate,
         channel_count,
         channels,
-        model.segment_seconds / (len(windows.shifted) + 1),
+        model.segment_seconds / len(windows.phases),
         found_speakers,
         windows,
         window_speaker,
@@ -212,8 +212,9 @@ def assign_speakers(
         >>> len(speakers), set(window_speaker.flat) <= {-1, 0}
         (1, True)
     """
-    phases = (windows, *windows.shifted)
-    active_WCS = np.concatenate([phase.activity for phase in phases]) > 0.5
+    phases = windows.phases
+    activity_WCS = np.concatenate([phase.activity for phase in phases])
+    active_WCS = activity_WCS > 0.5
     alone_WCS = active_WCS & (active_WCS.sum(1, keepdims=True) == 1)
     speech_WC, alone_WC = (x.sum(-1) * np.float32(model.segment_seconds) for x in (active_WCS, alone_WCS))
     # Queries are clustered to find the speakers: attended embeddings of one recording are less suitable,
@@ -234,8 +235,7 @@ def assign_speakers(
         phases=len(phases),
     )
     rule = SpeechRule.of(model)
-    certain_WCS = np.concatenate([phase.activity for phase in phases]) > rule.certain
-    label_WC = _drop_noise(label_WC, active_WCS, certain_WCS, rule)
+    label_WC = _drop_noise(label_WC, active_WCS, activity_WCS > rule.certain, rule)
     return _describe_speakers(model, windows, label_WC, speech_WC, attention)
 
 
@@ -268,7 +268,7 @@ def _describe_speakers(
     Returns the speakers, and the index of the speaker of each stream [W,C] in the windows of the first phase.
     """
     grid, count = windows.grid, int(label_WC.max(initial=-1)) + 1
-    phases = (windows, *windows.shifted)
+    phases = windows.phases
     query_WCE = np.concatenate([phase.query for phase in phases])
     query_KE = np.zeros((count, query_WCE.shape[2]), np.float32)
     for k in range(count):
@@ -300,7 +300,7 @@ def _speaker_activity(windows: WindowOutputs, label_WC: NDArray[np.int64], count
     With P phases there are P values per segment: the segments of each phase begin at different samples, so
     the mean changes P times within the length of a segment.
     """
-    phases = (windows, *windows.shifted)
+    phases = windows.phases
     step = windows.grid.segment // len(phases)
     times = windows.grid.segments(windows.samples) * len(phases)
     total_KT, first = np.zeros((count, times), np.float32), 0

@@ -52,7 +52,7 @@ def run_phases(
         >>> wave, rate = audio.read("meeting.wav")
         >>> grid = WindowGrid.for_model(model, 2.0, 1.0)
         >>> windows = run_phases(model, [wave], grid, len(wave) / rate, cache=None, progress=None)
-        >>> len(windows.shifted) + 1 == PHASES
+        >>> len(windows.phases) == PHASES
         True
     """
     samples = round(seconds * model.rate)

@@ -96,6 +96,11 @@ class WindowOutputs:
     offset: int = 0
     shifted: tuple[WindowOutputs, ...] = ()
 
+    @property
+    def phases(self) -> tuple[WindowOutputs, ...]:
+        """These outputs and the shifted ones."""
+        return (self, *self.shifted)
+
 
 def split_windows(blocks: Iterable[Wave], size: int, hop: int) -> Iterator[Wave]:
     """Split a waveform, given in blocks, into windows of ``size`` samples, one every ``hop`` samples.
