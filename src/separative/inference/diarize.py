@@ -236,7 +236,7 @@ def assign_speakers(
     )
     rule = SpeechRule.of(model)
     label_WC = _drop_noise(label_WC, active_WCS, activity_WCS > rule.certain, rule)
-    return _describe_speakers(model, windows, label_WC, speech_WC, attention)
+    return describe_speakers(model, windows, label_WC, attention=attention)
 
 
 def _drop_noise(
@@ -256,20 +256,33 @@ def _drop_noise(
     return np.array([*number_K, -1], np.int64)[label_WC]
 
 
-def _describe_speakers(
-    model: SeparativeEncoder,
-    windows: WindowOutputs,
-    label_WC: NDArray[np.int64],
-    speech_WC: Floats,
-    attention: bool,
+def describe_speakers(
+    model: SeparativeEncoder, windows: WindowOutputs, labels: NDArray[np.int64], *, attention: bool = True
 ) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
     """Make a :class:`Speaker` of the streams with the same label, the one with the most speech first.
 
-    Returns the speakers, and the index of the speaker of each stream [W,C] in the windows of the first phase.
+    Args:
+        windows: outputs of the model for every window.
+        labels: label of each stream in each window [W, C], 0 to K - 1, or -1 for none. W counts the windows
+            of all phases, one phase after the other.
+        attention: as in :func:`diarize`.
+
+    Returns:
+        the K speakers, and the index of the speaker of each stream in the windows of the first phase [W, C].
+
+    Example:
+        >>> import separative
+        >>> model = separative.load_model()
+        >>> windows = separative.diarize(model, "meeting.wav").windows
+        >>> labels = np.zeros((sum(len(phase.query) for phase in windows.phases), 2), int)
+        >>> speakers, _ = describe_speakers(model, windows, labels)
+        >>> len(speakers)
+        1
     """
-    grid, count = windows.grid, int(label_WC.max(initial=-1)) + 1
-    phases = windows.phases
+    label_WC, grid, phases = labels, windows.grid, windows.phases
+    count = int(label_WC.max(initial=-1)) + 1
     query_WCE = np.concatenate([phase.query for phase in phases])
+    speech_WC = np.concatenate([(phase.activity > 0.5).sum(-1, dtype=np.float32) for phase in phases])
     query_KE = np.zeros((count, query_WCE.shape[2]), np.float32)
     for k in range(count):
         query_KE[k] = mean_embedding(query_WCE[label_WC == k], speech_WC[label_WC == k])
