@@ -10,7 +10,7 @@ from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError, SeparativeError
 from separative.evaluation import CONDITIONS, build_trials
 from separative.evaluation.conditions import SideWaveforms, mix_side, parse_condition
-from separative.evaluation.recordings import TrialRecordings
+from separative.evaluation.trial_recordings import TrialRecordings
 from separative.evaluation.trials import RoomSettings
 from separative.mixtures import RoomBank
 

@@ -14,10 +14,10 @@ from separative.evaluation.pairs import (
     write_scores,
 )
 from separative.evaluation.protocol import evaluate
-from separative.evaluation.recordings import TrialRecordings
 from separative.evaluation.results import MAIN_METRICS, Results, Row, eer_figure
 from separative.evaluation.score import score, trial_scores
 from separative.evaluation.systems import EncoderSystem, MfccSystem, System, SystemOutput, untrained_copy
+from separative.evaluation.trial_recordings import TrialRecordings
 from separative.evaluation.trials import Trial, TrialList, TrialSide
 from separative.metrics import eer, min_dcf, si_sdr, si_sdr_improvement
 

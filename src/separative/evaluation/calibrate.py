@@ -14,9 +14,9 @@ from separative.errors import SeparativeError
 from separative.evaluation.bootstrap import FOLDS, Indices, Mask, assign_folds, can_hold_out, held_out_llr
 from separative.evaluation.collect import collect_outputs
 from separative.evaluation.draw import build_trials
-from separative.evaluation.recordings import TrialRecordings
 from separative.evaluation.score import trial_scores
 from separative.evaluation.systems import EncoderSystem
+from separative.evaluation.trial_recordings import TrialRecordings
 from separative.evaluation.trials import TrialList
 from separative.metrics import cllr, fit_calibration, log_odds, min_cllr
 from separative.types import Floats, Progress

@@ -11,8 +11,8 @@ from separative.corpora.manifest import Corpus
 from separative.errors import MissingExtraError, SeparativeError
 from separative.evaluation.conditions import MixedSide, mix_side, parse_condition
 from separative.evaluation.outputs import CollectedOutputs, Key
-from separative.evaluation.recordings import TrialRecordings
 from separative.evaluation.systems import ActivitySystem, MultiEnrolmentSystem, System, SystemOutput
+from separative.evaluation.trial_recordings import TrialRecordings
 from separative.evaluation.trials import TrialList, TrialSide
 from separative.metrics import pesq, sdr, si_sdr, si_sdr_improvement, stoi
 from separative.metrics.separation import PESQ_MODES

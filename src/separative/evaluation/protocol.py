@@ -12,10 +12,10 @@ from separative.evaluation.collect import collect_outputs
 from separative.evaluation.conditions import CONDITIONS, DEFAULT_CONDITIONS
 from separative.evaluation.draw import build_trials
 from separative.evaluation.outputs import CollectedOutputs
-from separative.evaluation.recordings import TrialRecordings
 from separative.evaluation.results import Results
 from separative.evaluation.score import CANDIDATES, Candidates, score
 from separative.evaluation.systems import EncoderSystem, MfccSystem, System, untrained_copy
+from separative.evaluation.trial_recordings import TrialRecordings
 from separative.evaluation.trials import TrialList
 from separative.types import Progress
 
