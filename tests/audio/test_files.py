@@ -116,6 +116,29 @@ def test_a_wrong_length_in_the_header_allocates_no_memory(tmp_path: Path) -> Non
         audio.read(path)
 
 
+@pytest.mark.parametrize("extra", [1, 4000, 10**9])
+def test_a_flac_header_with_too_many_samples_is_reported_as_cut_short(tmp_path: Path, extra: int) -> None:
+    path = tmp_path / "a.flac"
+    audio.write(path, speechlike(2.5), RATE)
+    data = bytearray(path.read_bytes())
+    data[22:26] = (40000 + extra).to_bytes(4, "big")
+    path.write_bytes(data)
+    sentence = rf"a\.flac: cut short, 40000 of {40000 + extra} frames can be decoded"
+    for call in (lambda: audio.read(path), lambda: audio.read(path, start=2.4, seconds=10.0)):
+        with pytest.raises(AudioError, match=sentence):
+            call()
+    samples = 0
+    with pytest.raises(AudioError, match=sentence):
+        for block_N in audio.stream(path, seconds=1.0):
+            samples += len(block_N)
+    assert samples == 40000
+    # What is there can be read.
+    assert len(audio.read(path, start=1.0, seconds=1.0)[0]) == RATE
+    if extra > 4000:
+        with pytest.raises(AudioError, match=r"cut short, it cannot be decoded at 3\.00 s"):
+            audio.read(path, start=3.0)
+
+
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3"])
 def test_a_file_cut_short_is_detected(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

@@ -293,7 +293,11 @@ def _decode(file: Any, path: Path, first: int, wanted: int) -> Wave:
     if first < 0 or wanted <= 0:
         raise _no_audio(file, path, first)
     if known and first:
-        file.seek(first - before)
+        try:
+            file.seek(first - before)
+        except soundfile.LibsndfileError as error:
+            at = first / file.samplerate
+            raise AudioError(f"{path}: cut short, it cannot be decoded at {at:.2f} s") from error
     blocks = list(_blocks(file, before + wanted))
     whole = blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.empty((0, 1), np.float32)])
     samples = whole[before:]

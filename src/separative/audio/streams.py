@@ -80,10 +80,14 @@ def _log_once(path: str, stamp: tuple[int, int] | None, sentence: str) -> None:
 
 
 class _SoundFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is never seeked if its length is unknown; soundfile seeks after every read if it can."""
+    """A file in which only :meth:`seek` seeks; soundfile seeks after every read of a file that is seekable.
+
+    A stream of unknown length cannot be seeked. A FLAC file with fewer samples than its header states would
+    fail there instead of giving the samples that it has.
+    """
 
     def seekable(self) -> bool:
-        return self.frames < UNKNOWN_FRAMES and bool(super().seekable())
+        return False
 
 
 class _Joined:
