@@ -6,11 +6,15 @@ Code that runs the same with one process and with many takes a :class:`ProcessGr
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch import Tensor
+
+# Gloo names one of its source files at the beginning of its errors.
+_GLOO = re.compile(r"\[[^\]]*[/\\]gloo[/\\]")
 
 
 class ProcessGroup:
@@ -126,6 +130,22 @@ def current_process_group() -> ProcessGroup:
     1
     """
     return _current
+
+
+def is_connection_error(error: RuntimeError) -> bool:
+    """Return True if an error says that a process of the group cannot be reached.
+
+    NCCL, the store and the network have error types of their own in torch. Errors of gloo, which connects
+    processes without a GPU, are recognised by their text.
+
+    >>> is_connection_error(RuntimeError("[/gloo/transport/tcp/pair.cc:537] Connection reset by peer"))
+    True
+    >>> is_connection_error(RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"))
+    False
+    """
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or bool(_GLOO.match(str(error)))
 
 
 def local_range(count: int, processes: ProcessGroup) -> range:

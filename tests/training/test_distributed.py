@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from torch.distributed import DistBackendError
 
 from separative.corpora.manifest import Corpus
 from separative.distributed import ProcessGroup, local_range
-from separative.errors import RecipeError
+from separative.errors import RecipeError, SeparativeError
 from separative.model import load_model
 from separative.training import Recipe, train
 from separative.training.folder import lock_folder
 from separative.training.loop import check_groups
+from separative.training.run import _report_failures as report_failures
 
 # Seconds after which a child process counts as hung; far more than a busy machine needs.
 HANG = 600
@@ -163,6 +165,26 @@ def test_death_of_a_process_ends_the_others_with_a_message(
     step = max(read_log(out))
     train(quick, corpus=speech, out=out, cache=tmp_path / "cache", steps=step + 3, resume=True, device="cpu")
     assert max(read_log(out)) == step + 3
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (DistBackendError("NCCL communicator was aborted on rank 0"), True),
+        (RuntimeError("[/third_party/gloo/gloo/transport/pair.cc:534] Connection closed by peer"), True),
+        (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), False),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed"), False),
+    ],
+)
+def test_only_errors_of_the_connection_are_called_a_lost_connection(
+    tmp_path: Path, error: RuntimeError, lost: bool
+) -> None:
+    two = ProcessGroup()
+    two.world_size = 2
+    with pytest.raises(SeparativeError if lost else RuntimeError) as raised, report_failures(two, tmp_path):
+        raise error
+    assert ("lost the connection" in str(raised.value)) == lost
+    assert (raised.value is error) == (not lost)
 
 
 def test_all_processes_leave_a_folder_that_another_run_uses(
