@@ -11,8 +11,8 @@ import torch
 
 from separative.corpora.manifest import Corpus
 from separative.errors import CorpusError
-from separative.model import SeparativeEncoder
-from separative.training import Recipe, Validation
+from separative.model import SeparativeEncoder, load_model
+from separative.training import Recipe, Validation, train
 from separative.training.validation import ValidationOutput, _information, _select_enrolled
 
 ALL_SPEAKERS = np.arange(3)
@@ -116,3 +116,40 @@ def test_at_most_40_speakers_are_validated(
     assert len(validation.enrol.identities) == 40
     figures = validation(model)
     assert 36 <= round(math.exp(figures["valid/mi_ceiling"])) <= 40
+
+
+def test_two_speakers_are_validated_without_an_eer_in_their_mixtures(
+    recipe: Callable[..., Recipe],
+    corpus: Corpus,
+    model: SeparativeEncoder,
+    cache: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    two = corpus.split("dev").filter(lambda u: u.speaker != "t9")
+    figures = Validation(two, recipe().mixtures, cache=cache)(model)
+    assert 0 <= figures["valid/eer_clean"] <= 50 and "valid/eer_mixed" not in figures
+    assert math.isfinite(figures["valid/mi_mixed"]) and math.isfinite(figures["valid/si_sdri_db"])
+    assert "validation on mixed crops has no EER: 2 speakers" in caplog.text
+
+
+def test_a_run_with_two_validation_speakers_ends_with_a_saved_model(
+    recipe: Callable[..., Recipe], corpus: Corpus, cache: Path, tmp_path: Path
+) -> None:
+    two = corpus.filter(lambda u: u.speaker != "t9")
+    card = load_model(train(recipe(), corpus=two, out=tmp_path, cache=cache, device="cpu", steps=2)).card
+    assert card["training"]["steps"] == 2
+    assert "valid/eer_clean" in card["metrics"] and "valid/eer_mixed" not in card["metrics"]
+
+
+def test_a_validation_that_fails_costs_no_steps(
+    recipe: Callable[..., Recipe],
+    corpus: Corpus,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # No batches to validate on, which is an error.
+    monkeypatch.setattr("separative.training.validation.STEPS", 0)
+    with pytest.raises(ValueError, match="non-empty list"):
+        train(recipe(), corpus=corpus, out=tmp_path, cache=cache, device="cpu", steps=2)
+    assert load_model(tmp_path).card["training"]["steps"] == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from separative.corpora.manifest import Corpus
-from separative.distributed import ProcessGroup, current_process_group
+from separative.distributed import ProcessGroup, current_process_group, is_connection_error
 from separative.errors import LossError, SeparativeError
 from separative.files import remove_stale_files, write_json
 from separative.metrics import information_bound
@@ -200,9 +200,11 @@ class TrainingRun:
                     self.log_averages()
                 if progress is not None:
                     progress(self.clock.status(self.step, self.metrics))
+            # Save before the validation, so that nothing of the run is lost if it fails.
+            self.save()
             if not stopped:
                 self.validate()
-            self.save()
+                self.save_model()
             if stopped:
                 raise KeyboardInterrupt(f"stopped at step {self.step} and saved; resume the run to continue")
 
@@ -278,8 +280,12 @@ class TrainingRun:
         checkpoint.save_checkpoint(
             self.out / checkpoint.NAME, learner.modules, learner.optimiser, state, learner.objective.inventory
         )
+        self.save_model()
+
+    def save_model(self) -> None:
+        """Save the model with averaged weights, with the newest figures in its card."""
         if not self.processes.rank:
-            save_model(learner.average, self.out / "model", **self._card())
+            save_model(self.learner.average, self.out / "model", **self._card())
 
     def _card(self) -> Card:
         """Entries of the model card about the run."""
@@ -319,7 +325,7 @@ def _report_failures(processes: ProcessGroup, out: Path) -> Iterator[None]:
         write_json(out / name, {"step": error.step, "items": error.items})
         raise
     except RuntimeError as error:
-        if processes.world_size == 1:
+        if processes.world_size == 1 or not is_connection_error(error):
             raise
         message = (
             f"process {processes.rank} of {processes.world_size} lost the connection to the others "

@@ -6,6 +6,7 @@ full protocol is in :mod:`separative.evaluation`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from separative.mixtures import Mixer, MixtureConfig, Stage
 from separative.model import SeparativeEncoder
 from separative.objectives import best_permutation, separation_costs
 from separative.types import Floats
+
+log = logging.getLogger(__name__)
 
 SECONDS = 4.0
 STEPS = 3
@@ -108,7 +111,11 @@ class Validation:
 
     @torch.inference_mode()
     def __call__(self, model: SeparativeEncoder) -> dict[str, float]:
-        """Compute EERs (%), SI-SDR improvement (dB), and information bounds with their ceiling (nats)."""
+        """Compute EERs (%), SI-SDR improvement (dB), and information bounds with their ceiling (nats).
+
+        An EER that these speakers do not allow is left out with a warning. In a mixture of the only two
+        speakers, for example, there is nobody to confuse the target with.
+        """
         training = model.training
         model.eval()
         enrolled, _ = self._embed(model, self.enrol)
@@ -124,8 +131,18 @@ class Validation:
                 continue
             output, improvement = self._embed(model, mixer)
             output = _select_enrolled(output, known_P, len(self.enrol.identities))
-            report[f"valid/eer_{kind}"] = self._eer(inventory_PE, known_P, output)
-            report |= _information(inventory_PE, output, kind)
+            rate = self._eer(inventory_PE, known_P, output)
+            if rate is None:
+                log.warning(
+                    "validation on %s crops has no EER: %d speakers of the split 'dev' leave no non-target"
+                    " trials; use at least 3 speakers",
+                    kind,
+                    len(known_P),
+                )
+            else:
+                report[f"valid/eer_{kind}"] = rate
+            if len(output.speaker):
+                report |= _information(inventory_PE, output, kind)
             if len(improvement):
                 report["valid/si_sdri_db"] = float(np.mean(improvement))
         model.train(training)
@@ -162,15 +179,24 @@ class Validation:
         output = ValidationOutput(*(torch.cat(x).numpy() for x in (embeds, actives, speakers, streams)))
         return output, gains
 
-    def _eer(self, inventory_PE: Floats, known_P: NDArray[np.int64], output: ValidationOutput) -> float:
-        """EER (%) of every enrolled speaker against every crop of its corpus, by the best active stream."""
+    def _eer(
+        self, inventory_PE: Floats, known_P: NDArray[np.int64], output: ValidationOutput
+    ) -> float | None:
+        """EER (%) of every enrolled speaker against every crop of its corpus, by the best active stream.
+
+        Speakers who interfere in a crop have no trial with it. None if there are no target or no non-target
+        trials.
+        """
         cos_IPC = np.einsum("pe,ice->ipc", inventory_PE, output.embedding)
         score_IP = np.where(output.active[:, None, :], cos_IPC, -2.0).max(-1)
         label = np.array([self.corpus_of[self.enrol.identities[p]] for p in known_P])
         target_IP = output.speaker[:, :1] == np.arange(len(label))
         interferer_IP = (output.speaker[:, 1:, None] == np.arange(len(label))).any(1)
         keep_IP = (label[output.speaker[:, 0]][:, None] == label[None]) & ~interferer_IP
-        return 100 * eer(score_IP[keep_IP], target_IP[keep_IP])
+        target_N = target_IP[keep_IP]
+        if not target_N.any() or target_N.all():
+            return None
+        return 100 * eer(score_IP[keep_IP], target_N)
 
 
 def _information(inventory_PE: Floats, output: ValidationOutput, kind: str) -> dict[str, float]:
