@@ -177,6 +177,28 @@ def test_downloads_have_the_right_names_and_content(
     assert audio.info(tmp_path / "page-save-speaker1.wav").seconds == pytest.approx(6.0)
 
 
+def test_a_speaker_is_renamed(start_server, visit, record) -> None:
+    server: RunningServer = start_server()
+    for name in ("Ada", "Grace"):
+        id_ = server.upload(record("page-name.wav", 4.0, 96))
+        server.run("gallery", name=name, recordings=[id_], force=True)
+    page = (visitor := visit(server.url)).page
+    page.get_by_role("button", name="Rename Ada").click()
+    assert page.input_value("#new-name") == "Ada"
+    for refused, words in (("Grace ", "enrolled already"), (" ", "1 character"), ("..", "dots only")):
+        page.fill("#new-name", refused)
+        page.keyboard.press("Enter")
+        page.locator("#rename-error").filter(has_text=words).wait_for()
+    page.fill("#new-name", "grace <i>Zoe\u0301</i> ")
+    page.get_by_role("button", name="Rename", exact=True).click()
+    page.locator("button:focus[aria-label='Rename grace <i>Zo\u00e9</i>']").click()
+    assert page.locator("#rename-error").is_hidden() and "Ada was renamed to grace" in visitor.text("#status")
+    page.fill("#new-name", "grace")
+    page.keyboard.press("Enter")
+    page.locator("#status").filter(has_text="'grace' and 'Grace' differ only in capital letters").wait_for()
+    assert page.locator("#speaker-list b").all_inner_texts() == ["grace", "Grace"]
+
+
 def test_the_page_works_with_the_keyboard_only(server: RunningServer, visit, record) -> None:
     visitor = visit(server.url)
     page = visitor.page
@@ -365,6 +387,12 @@ def test_axe_finds_no_accessibility_violation(start_server, visit, record) -> No
     check("tracks")
     page.get_by_role("button", name="Delete Ada").click()
     check("confirmation")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Rename Grace Hopper").click()
+    page.fill("#new-name", "Ada")
+    page.keyboard.press("Enter")
+    page.locator("#rename-error").wait_for()
+    check("rename")
     page.keyboard.press("Escape")
     page.set_input_files("#file", {"name": "notes.wav", "mimeType": "audio/wav", "buffer": b"not a sound"})
     page.locator("#error").wait_for()

@@ -1,4 +1,4 @@
-// The enrolled speakers: a list with a delete button each, and a map on which similar speakers are close together.
+// The enrolled speakers: a list to rename and delete them, and a map on which similar speakers are close together.
 
 import { request } from './api.js';
 import { $, confirmAction, count, make, makeSvg, percent, showText } from './dom.js';
@@ -31,23 +31,57 @@ function makeRow(speaker) {
     Number.isNaN(date.valueOf()) ? speaker.added : date.toLocaleDateString(undefined, { dateStyle: 'medium' }),
     ...notes,
   ].join(' · ');
-  const button = make('button', { type: 'button', className: 'small' }, 'Delete');
-  button.setAttribute('aria-label', `Delete ${speaker.name}`);
-  button.addEventListener('click', async () => {
-    const question = `Delete ${speaker.name} and all stored data of this speaker?`;
-    if (!await confirmAction(question, 'Delete')) return button.focus();
-    try {
-      await request('DELETE', `api/gallery/${encodeURIComponent(speaker.name)}`);
-    } catch (error) {
-      showText($('gallery-error'), error.message);
-      return;
-    }
-    await showGallery();
-    $('status').textContent = `${speaker.name} was deleted`;
-    ($('speaker-list').querySelector('button') ?? $('file')).focus();
-  });
+  const buttons = { Rename: renameSpeaker, Delete: deleteSpeaker };
   return make('li', {},
-    make('div', {}, make('b', {}, speaker.name), make('p', { className: 'hint' }, facts)), button);
+    make('div', {}, make('b', {}, speaker.name), make('p', { className: 'hint' }, facts)),
+    make('div', { className: 'actions' }, ...Object.entries(buttons).map(([label, action]) => {
+      const button = make('button', { type: 'button', className: 'small' }, label);
+      button.setAttribute('aria-label', `${label} ${speaker.name}`);
+      button.addEventListener('click', () => action(speaker.name, button));
+      return button;
+    })));
+}
+
+const speakerPath = name => `api/gallery/${encodeURIComponent(name)}`;
+
+async function deleteSpeaker(name, button) {
+  if (!await confirmAction(`Delete ${name} and all stored data of this speaker?`, 'Delete')) return button.focus();
+  try {
+    await request('DELETE', speakerPath(name));
+  } catch (error) {
+    showText($('gallery-error'), error.message);
+    return;
+  }
+  await showGallery();
+  $('status').textContent = `${name} was deleted`;
+  ($('speaker-list').querySelector('button') ?? $('file')).focus();
+}
+
+// Asks for a new name in a dialog, which stays open while the name is not accepted.
+function renameSpeaker(name, button) {
+  const dialog = $('rename'), field = $('new-name');
+  $('rename-label').textContent = `New name of ${name}`;
+  field.value = name;
+  showText($('rename-error'), '');
+  dialog.onclose = () => button.focus();
+  $('rename-cancel').onclick = () => dialog.close();
+  $('rename-form').onsubmit = async event => {
+    event.preventDefault();
+    try {
+      const renamed = await request('PATCH', speakerPath(name), { name: field.value });
+      dialog.onclose = null;
+      dialog.close();
+      await showGallery();
+      const words = [`${name} was renamed to ${renamed.name}`, ...renamed.warnings];
+      $('status').textContent = words.join('. ');
+      $('speaker-list').querySelector(`[aria-label=${CSS.escape(`Rename ${renamed.name}`)}]`)?.focus();
+    } catch (error) {
+      showText($('rename-error'), error.message);
+      field.focus();
+    }
+  };
+  dialog.showModal();
+  field.select();
 }
 
 // Places each label next to, above or below its point where it overlaps nothing, or leaves it out.
