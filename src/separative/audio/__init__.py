@@ -1,6 +1,7 @@
 """Audio files and waveforms: decode, resample, measure and write. No other package uses an audio codec."""
 
 from separative.audio.archive import file_bytes, file_stamp
+from separative.audio.codecs import recode
 from separative.audio.encode import write, writer
 from separative.audio.files import AudioInfo, Channels, info, read, stream
 from separative.audio.streams import is_complete, remark
@@ -26,6 +27,7 @@ __all__ = [
     "is_complete",
     "level_db",
     "read",
+    "recode",
     "remark",
     "resample",
     "speech_gate",

@@ -5,25 +5,32 @@ Single mixtures come in condition groups for training; whole conversations are s
 
 from separative.mixtures.batch import Batch, ConditionGroup, Mixture
 from separative.mixtures.channel import Channel
-from separative.mixtures.config import ConversationConfig, MixtureConfig, Stage
+from separative.mixtures.config import ConversationConfig, MixtureConfig, NuisanceConfig, Stage
 from separative.mixtures.conversation import Conversation, ConversationSimulator
 from separative.mixtures.gains import Mixed, gain_for, mix_at, ratio_db
-from separative.mixtures.mixer import Mixer, loader
-from separative.mixtures.rooms import RoomBank
+from separative.mixtures.loader import loader
+from separative.mixtures.microphone import Microphone
+from separative.mixtures.mixer import Mixer
+from separative.mixtures.noises import BackgroundNoise
+from separative.mixtures.rooms import RoomBank, SyntheticRoom
 
 __all__ = [
+    "BackgroundNoise",
     "Batch",
     "Channel",
     "ConditionGroup",
     "Conversation",
     "ConversationConfig",
     "ConversationSimulator",
+    "Microphone",
     "Mixed",
     "Mixer",
     "Mixture",
     "MixtureConfig",
+    "NuisanceConfig",
     "RoomBank",
     "Stage",
+    "SyntheticRoom",
     "gain_for",
     "loader",
     "mix_at",

@@ -23,9 +23,11 @@ class Mixture:
 
     Attributes:
         waveform: float32 [N], the sum of the sources and the noise.
-        sources: float32 [C,N], the target first. Each source carries its gain, channel and room, so the
-            reverberant source is what a network must separate. Rows after the last speaker are zero.
-        noise: float32 [N]; zeros without noise.
+        sources: float32 [C,N], the target first. Each source carries its gain, channel and room, and
+            the linear parts of the microphone (:class:`~separative.mixtures.microphone.Microphone`), so what
+            arrives in the recording is what a network must separate. Rows after the last speaker are zero; in
+            a mixture without a speaker, all are.
+        noise: float32 [N]; zeros without noise. What clipping and codec of a microphone add is in it.
         identities: identity number of each source in the mixer's ``identities``; -1 for an empty row and for
             a speaker without a label.
         info: all that was drawn, as values that JSON can hold.
@@ -51,7 +53,8 @@ class ConditionGroup:
     """V mixtures of one target identity, each under a different interfering condition.
 
     Attributes:
-        target: identity number of the target, which is the first source of every mixture.
+        target: identity number of the target, which is the first source of every mixture
+            with a speaker.
         mixtures: the V views.
 
     >>> from separative import Mixer, MixtureConfig, load_corpus
@@ -117,7 +120,7 @@ class Batch:
             stem = f"{info['index']:08d}"
             mix_N, source_CN = self.mixtures[row].numpy(), self.sources[row].numpy()
             parts = {"mix": mix_N} | {f"source{c}": source_CN[c] for c in range(len(info["sources"]))}
-            if info["noise"] is not None:
+            if info["noise"] is not None or "nuisances" in info:
                 parts["noise"] = mix_N - source_CN.sum(axis=0)
             for name, wave_N in parts.items():
                 audio.write(Path(folder) / f"{stem}-{name}.wav", wave_N, self.rate, subtype="FLOAT")

@@ -74,6 +74,48 @@ class Stage(BaseModel):
         return speakers
 
 
+class NuisanceConfig(BaseModel):
+    """What stands between speakers and the file, as widely as real recordings vary; off by default.
+
+    Every view of a condition group, and every source in it, gets nuisances of its own.
+
+    Attributes:
+        channels: share of sources with a wide frequency response of their own
+            (:meth:`Channel.draw_wide`).
+        rooms: share of mixtures in a synthetic room, each source at its distance (:class:`SyntheticRoom`).
+        distance_m: range of the distances from the microphone in metres.
+        noises: share of mixtures with synthetic noise or with babble (:class:`BackgroundNoise`).
+        noise_db: power of the speech over that of this noise in dB, drawn uniformly.
+        microphones: share of mixtures that pass one microphone: response, gain control, clipping, codec, lost
+            packets (:class:`Microphone`). Its kind determines the level; ``mixtures.level_db`` is for the
+            other mixtures.
+
+    >>> NuisanceConfig(microphones=0.5).active
+    True
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    channels: Share = 0.0
+    rooms: Share = 0.0
+    distance_m: Range = (0.3, 4.0)
+    noises: Share = 0.0
+    noise_db: Decibels = (5.0, 35.0)
+    microphones: Share = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether any share is above 0."""
+        return max(self.channels, self.rooms, self.noises, self.microphones) > 0
+
+    @field_validator("distance_m")
+    @classmethod
+    def _check_distance(cls, distance_m: Range) -> Range:
+        if distance_m[0] < 0.05 or distance_m[1] > 20.0:
+            raise ValueError("distances must be between 0.05 and 20 metres")
+        return distance_m
+
+
 class MixtureConfig(BaseModel):
     """How mixtures are drawn from a corpus.
 
@@ -102,6 +144,9 @@ class MixtureConfig(BaseModel):
             speakers and with none.
         min_speech: share of 10 ms frames with speech that a crop should have. The best of a few random crops
             is taken.
+        nuisances: wide channels, distances, noise and microphones; see :class:`NuisanceConfig`.
+        empty: share of mixtures without a speaker: noise, music or silence alone. All their sources are zero
+            and have no identity.
 
     >>> stages = ({"speakers": (1.0,)}, {"step": 1000, "speakers": (0.2, 0.8)})
     >>> config = MixtureConfig(seconds=4.0, sir_db=(-5, 5), stages=stages)
@@ -131,6 +176,8 @@ class MixtureConfig(BaseModel):
     overlap: Range = (1.0, 1.0)
     turns: Share = 0.0
     min_speech: Share = 0.3
+    nuisances: NuisanceConfig = NuisanceConfig()
+    empty: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
 
     @property
     def samples(self) -> int:

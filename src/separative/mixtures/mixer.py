@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,23 +17,17 @@ from separative.mixtures.batch import Batch, ConditionGroup, Mixture
 from separative.mixtures.channel import Channel
 from separative.mixtures.config import MixtureConfig, Range, Stage
 from separative.mixtures.gains import mix_at, power
+from separative.mixtures.nuisances import Nuisances
 from separative.mixtures.rooms import RoomBank
 from separative.mixtures.sources import SourcePool, crop_speech, crop_start
 from separative.types import Progress, Wave
 
-if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
-
-
 # Purposes of random generators. The purpose is part of the seed, so that no two share their random numbers.
-ORDER, GROUP, VIEW = 1, 2, 3
+ORDER, GROUP, VIEW, NUISANCE = 1, 2, 3, 4
 # Fade-in and fade-out of a source that does not cover the whole mixture.
 SPAN_FADE_SECONDS = 0.02
 # Lowest and highest share of a mixture in which a speaker talks, if the speakers of the mixture take turns.
 TURN_SHARES = (0.3, 0.8)
-# Batches that each worker draws ahead, so that training continues during a slow read. They take a few tens of
-# megabytes.
-PREFETCH_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -119,6 +112,7 @@ class Mixer:
             self._bank = RoomBank.load(
                 config.rate, config.rt60, config.room_count, max(4, 2 * config.streams), seed, cache
             )
+        self._use_nuisances = config.empty > 0 or config.nuisances.active
         self._epoch_order: tuple[tuple[int, int], npt.NDArray[np.int64]] | None = None
 
     def batch(self, step: int, processes: ProcessGroup = SINGLE_PROCESS) -> Batch:
@@ -184,10 +178,7 @@ class Mixer:
     def _draw_interferers(
         self, rng: np.random.Generator, target_source: int, counts: list[int]
     ) -> list[list[int]]:
-        """Draw the source numbers of ``counts[v]`` interferers for each view v.
-
-        If there are enough sources, no labelled interferer is in two views.
-        """
+        """Draw ``counts[v]`` interferers for each view v; if possible, no labelled one is in two views."""
         other_count, total = len(self.pool.names) - 1, sum(counts)
         if total <= other_count:
             drawn = rng.choice(other_count, total, replace=False)
@@ -207,8 +198,25 @@ class Mixer:
         """Draw and mix the signals of one view."""
         config = self.config
         rng = np.random.default_rng([self.seed, VIEW, plan.step, plan.number, view])
+        # Nuisances have a generator of their own: everything else is drawn as without them.
+        nuisance_rng = np.random.default_rng([self.seed, NUISANCE, plan.step, plan.number, view])
+        nuisances = Nuisances.draw(nuisance_rng, config) if self._use_nuisances else None
+        info: dict[str, Any] = {
+            "index": plan.step * config.batch + plan.number * plan.stage.views + view,
+            "step": plan.step,
+            "group": plan.number,
+            "view": view,
+            "seed": self.seed,
+            "rate": config.rate,
+        }
+        if nuisances is not None:
+            info["nuisances"] = nuisances.describe()
+            if nuisances.empty:
+                return self._render_empty(rng, plan.clips[view], nuisances, info)
         room, positions = self._draw_room(rng)
         waves, source_infos = self._draw_sources(rng, plan, view)
+        if nuisances is not None:
+            waves = nuisances.arrive(waves, config.rate)
         if self._bank is not None and room is not None:
             waves = [
                 self._bank.reverberate(wave_N, room, int(position))
@@ -218,33 +226,83 @@ class Mixer:
         sirs = [float(rng.uniform(*config.sir_db)) for _ in waves[1:]]
         snr_db, level_db = float(rng.uniform(*config.snr_db)), float(rng.uniform(*config.level_db))
         mixed = mix_at(waves[0], waves[1:], sirs, noise_N, snr_db, [info["span"] for info in source_infos])
-        gain = 10.0 ** (level_db / 20.0) / power(mixed.waveform) ** 0.5
+        mix_N, made_CN, noise_N = mixed.waveform, mixed.sources, mixed.noise
+        if nuisances is not None and (nuisances.noise is not None or nuisances.babble):
+            added_N = self._draw_added_noise(nuisance_rng, nuisances, plan, view)
+            added_N *= np.float32((power(made_CN.sum(axis=0)) * 10.0 ** (-nuisances.noise_db / 10.0)) ** 0.5)
+            mix_N, noise_N = mix_N + added_N, noise_N + added_N
+        if nuisances is not None and nuisances.microphone is not None:
+            level_db, speech_rms = nuisances.microphone.level_db, power(made_CN.sum(axis=0)) ** 0.5
+            gain = 10.0 ** (level_db / 20.0) / speech_rms
+            signal = nuisances.microphone.apply(made_CN, noise_N, speech_rms)
+            made_CN, noise_N = signal.sources, signal.noise
+        else:
+            gain = 10.0 ** (level_db / 20.0) / power(mix_N) ** 0.5
+            made_CN, noise_N = made_CN * np.float32(gain), noise_N * np.float32(gain)
         source_CN = np.zeros((config.streams, config.samples), np.float32)
-        source_CN[: len(waves)] = mixed.sources * np.float32(gain)
-        noise_N = mixed.noise * np.float32(gain)
-        for info, source_gain, sir_db in zip(source_infos, mixed.gains, [None, *sirs], strict=True):
-            info |= {"gain": source_gain * gain, "sir_db": sir_db}
+        source_CN[: len(waves)] = made_CN
+        for source_info, source_gain, sir_db in zip(source_infos, mixed.gains, [None, *sirs], strict=True):
+            source_info |= {"gain": source_gain * gain, "sir_db": sir_db}
         if noise_info is not None:
             noise_info |= {"gain": mixed.noise_gain * gain, "snr_db": snr_db}
-        identities = [info["identity"] for info in source_infos]
+        identities = [source_info["identity"] for source_info in source_infos]
         return Mixture(
             waveform=source_CN.sum(axis=0) + noise_N,
             sources=source_CN,
             noise=noise_N,
             identities=tuple(identities + [-1] * (config.streams - len(identities))),
-            info={
-                "index": plan.step * config.batch + plan.number * plan.stage.views + view,
-                "step": plan.step,
-                "group": plan.number,
-                "view": view,
-                "seed": self.seed,
-                "rate": config.rate,
+            info=info
+            | {
                 "level_db": level_db,
                 "sources": source_infos,
                 "noise": noise_info,
                 "room": None if self._bank is None or room is None else self._bank.describe(room),
             },
         )
+
+    def _render_empty(
+        self, rng: np.random.Generator, clip: int | None, nuisances: Nuisances, info: dict[str, Any]
+    ) -> Mixture:
+        """A mixture without a speaker: a noise clip and synthetic noise, or silence."""
+        config = self.config
+        noise_N, noise_info = np.zeros(config.samples, np.float32), None
+        level_db = float(rng.uniform(*config.level_db))
+        if nuisances.noise is not None:
+            noise_N += nuisances.noise.render(0, config.samples)
+            clip_N, noise_info = self._draw_noise(rng, clip)
+            if clip_N is not None and power(clip_N) > 0:
+                noise_N += clip_N * np.float32(power(clip_N) ** -0.5)
+        microphone = nuisances.microphone
+        noise_rms = power(noise_N) ** 0.5
+        if microphone is not None:
+            level_db = microphone.level_db
+            rms = max(noise_rms, 1e-3) * 10.0 ** (nuisances.noise_db / 20.0)
+            noise_N = microphone.apply(np.empty((0, config.samples), np.float32), noise_N, rms).waveform
+        elif noise_rms > 0:
+            noise_N *= np.float32(10.0 ** ((level_db - nuisances.noise_db) / 20.0) / noise_rms)
+        return Mixture(
+            waveform=noise_N,
+            sources=np.zeros((config.streams, config.samples), np.float32),
+            noise=noise_N,
+            identities=(-1,) * config.streams,
+            info=info | {"level_db": level_db, "sources": [], "noise": noise_info, "room": None},
+        )
+
+    def _draw_added_noise(
+        self, rng: np.random.Generator, nuisances: Nuisances, plan: _GroupPlan, view: int
+    ) -> Wave:
+        """Synthetic noise or babble [N] of unit power. Babble is of speakers who are not in the view."""
+        if nuisances.noise is not None:
+            return nuisances.noise.render(0, self.config.samples)
+        present = [plan.target // len(self.config.speeds), *plan.interferers[view]]
+        speakers = np.setdiff1d(np.arange(len(self.pool.names)), present)
+        babble_N = np.zeros(self.config.samples, np.float32)
+        for source in rng.permutation(speakers)[: nuisances.babble].tolist():
+            utterances = self.pool.utterances[source]
+            order = rng.permutation(len(utterances))
+            speech_N, _ = crop_speech(self.store, utterances, order, len(babble_N), 1.0, 0.0, rng)
+            babble_N += speech_N * np.float32(max(power(speech_N), 1e-12) ** -0.5)
+        return babble_N * np.float32(max(power(babble_N), 1e-12) ** -0.5)
 
     def _draw_room(self, rng: np.random.Generator) -> tuple[int | None, npt.NDArray[np.int64]]:
         """Draw a room number and an order of its positions; None and an empty order for no room."""
@@ -338,62 +396,3 @@ class Mixer:
         take = min(self._noise.length(clip), size)
         start = crop_start(self._noise, clip, take, 0.0, rng)
         return np.resize(self._noise.read(clip, start, take), size), {"clip": clip.id, "start": start}
-
-
-def loader(
-    mixer: Mixer,
-    *,
-    first_step: int = 0,
-    steps: int,
-    workers: int = 0,
-    processes: ProcessGroup = SINGLE_PROCESS,
-) -> DataLoader[Batch]:
-    """Return an iterable over the batches of ``steps`` steps from ``first_step`` on, in order.
-
-    The batches do not depend on the number of workers.
-
-    Args:
-        mixer: draws the batches.
-        first_step: first step to draw.
-        steps: number of steps.
-        workers: worker processes, each with one thread; 0 draws in the calling process.
-        processes: training processes; each gets its share of every batch.
-
-    >>> from separative import load_corpus
-    >>> mixer = Mixer(load_corpus("speech"), MixtureConfig(batch=2), seed=0)
-    >>> [batch.info[0]["step"] for batch in loader(mixer, first_step=5, steps=2)]
-    [5, 6]
-    """
-    import torch
-    from torch.utils.data import DataLoader
-
-    # Every item of the dataset is a whole batch, so batch_size=None turns the collation of items off.
-    return DataLoader(
-        _StepDataset(mixer, first_step, steps, processes),  # type: ignore[arg-type]
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=PREFETCH_STEPS if workers else None,
-        # Without this, each new iterator would draw a seed from the global generator, so that a resumed run
-        # would have other random numbers.
-        generator=torch.Generator(),
-        worker_init_fn=_ignore_interrupts,
-    )
-
-
-class _StepDataset:
-    """Dataset in which item i is the batch of step ``first_step + i``, for i below ``steps``."""
-
-    def __init__(self, mixer: Mixer, first_step: int, steps: int, processes: ProcessGroup) -> None:
-        self.mixer, self.first_step, self.steps, self.processes = mixer, first_step, steps, processes
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, position: int) -> Batch:
-        return self.mixer.batch(self.first_step + position, self.processes)
-
-
-def _ignore_interrupts(_worker: int) -> None:
-    # Ctrl-C reaches the training process and its workers. The training process needs the workers until it has
-    # finished its step and saved.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

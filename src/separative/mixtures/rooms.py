@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ WALL_M = 0.5
 LEAD = 40
 # Added to the seeds of rooms for evaluation, so that these differ from the training rooms of small seeds.
 EVALUATION_SEED = 1 << 20
+# Metres at which direct and reverberant sound are equally loud, in a room of 1 cubic metre and 1 s.
+CRITICAL_DISTANCE = 0.057
+# A synthetic response is cut here: 45 dB below its start.
+TAIL_OF_RT60 = 0.75
+# Single early reflections, and their amplitude relative to the whole tail.
+EARLY_REFLECTIONS, EARLY_SHARE = 8, 0.35
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,111 @@ class RoomBank:
         """Number, reverberation time and size of a room, as values that JSON can hold."""
         size = [round(float(metres), 2) for metres in self.sizes[room]]
         return {"room": room, "rt60": round(float(self.rt60[room]), 3), "size_m": size}
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticRoom:
+    """A room by statistics: direct sound, early reflections and a decaying tail. It needs no simulation.
+
+    The ratio of direct to reverberant energy follows from the distance: both are equal at the critical
+    distance of 0.057·sqrt(volume / rt60) metres (Kuttruff, Room Acoustics).
+
+    Attributes:
+        rate: sample rate in hertz.
+        seed: seed of the reflections.
+        rt60: reverberation time in seconds at 1 kHz; high frequencies decay faster.
+        volume: cubic metres.
+        distances_m: distance of each of P positions from the microphone.
+
+    >>> room = SyntheticRoom.draw(np.random.default_rng(0), 16000, positions=2, distance_m=(2.0, 4.0))
+    >>> click = np.eye(1, 8000, dtype=np.float32)[0]
+    >>> float(room.reverberate(click, position=0)[0].round(3))
+    1.0
+    """
+
+    rate: int
+    seed: int
+    rt60: float
+    volume: float
+    distances_m: tuple[float, ...]
+
+    @staticmethod
+    def draw(
+        rng: np.random.Generator,
+        rate: int,
+        positions: int,
+        distance_m: tuple[float, float] = (0.3, 4.0),
+        rt60: tuple[float, float] = (0.2, 0.8),
+    ) -> SyntheticRoom:
+        """Draw a room of 25 to 200 cubic metres; ranges are of P distances and of the reverberation time."""
+        volume = float(np.exp(rng.uniform(np.log(25.0), np.log(200.0))))
+        # Speakers sit around the microphone: their distances differ by a factor of up to 2.
+        far = float(rng.uniform(*distance_m))
+        distance_P = np.maximum(far * rng.uniform(0.5, 1.0, positions), distance_m[0])
+        return SyntheticRoom(
+            rate=rate,
+            seed=int(rng.integers(1 << 31)),
+            rt60=round(float(rng.uniform(*rt60)), 3),
+            volume=round(volume, 1),
+            distances_m=tuple(distance_P.round(2).tolist()),
+        )
+
+    @property
+    def drr_db(self) -> tuple[float, ...]:
+        """Direct over reverberant energy of each position in dB."""
+        critical = CRITICAL_DISTANCE * math.sqrt(self.volume / self.rt60)
+        return tuple(round(20.0 * math.log10(critical / metres), 2) for metres in self.distances_m)
+
+    @property
+    def tail(self) -> int:
+        """Length of a response in samples after the direct sound."""
+        return round(TAIL_OF_RT60 * self.rt60 * self.rate)
+
+    def response(self, position: int) -> Wave:
+        """Impulse response [L] of a position; the direct sound is sample 0 and has the value 1."""
+        rng = np.random.default_rng([self.seed, position])
+        time_L = np.arange(1, self.tail + 1) / self.rate
+        # 60 dB are ln(1000) = 6.9 time constants. The bright part decays in half of the time.
+        decay_L = np.exp(-6.908 / self.rt60 * time_L).astype(np.float32)
+        bright_L = rng.standard_normal(self.tail, np.float32) * decay_L
+        dark_L = bright_L.copy()
+        # The sum of neighbours is a low-pass of 6 dB per octave above a quarter of the sample rate.
+        dark_L[1:] += bright_L[:-1]
+        tail_L = np.float32(0.7) * dark_L + bright_L * decay_L
+        # Reverberation builds up within 10 ms; before, there are single reflections.
+        grown = min(round(0.01 * self.rate), self.tail)
+        tail_L[:grown] *= np.linspace(0.0, 1.0, grown, dtype=np.float32)
+        count = EARLY_REFLECTIONS
+        places = rng.integers(round(0.001 * self.rate), max(round(0.04 * self.rate), 2), count)
+        sizes = (
+            rng.uniform(0.2, 0.8, count)
+            * np.sign(rng.random(count) - 0.3)
+            * np.exp(-40.0 * places / self.rate)
+        )
+        np.add.at(
+            tail_L,
+            np.minimum(places, self.tail - 1),
+            (EARLY_SHARE * sizes * np.linalg.norm(tail_L)).astype(np.float32),
+        )
+        tail_L *= np.float32(10.0 ** (-self.drr_db[position] / 20.0) / np.linalg.norm(tail_L))
+        return np.concatenate([np.ones(1, np.float32), tail_L])
+
+    def reverberate(self, waveform: Wave, position: int) -> Wave:
+        """The waveform [N] as it arrives at the microphone, aligned with the input and cut to its length."""
+        response_L = self.response(position)
+        size = fft.next_fast_len(len(waveform) + len(response_L) - 1, real=True)
+        wet_N = fft.irfft(fft.rfft(waveform, size) * fft.rfft(response_L, size), size)
+        return np.ascontiguousarray(wet_N[: len(waveform)])
+
+    def describe(self) -> dict[str, Any]:
+        """Reverberation time, volume, distances and ratios, as values that JSON can hold."""
+        return {
+            "seed": self.seed,
+            "rt60": self.rt60,
+            "volume_m3": self.volume,
+            "distances_m": list(self.distances_m),
+            "drr_db": list(self.drr_db),
+        }
 
 
 def _is_whole(bank: RoomBank, rooms: int, positions: int) -> bool:

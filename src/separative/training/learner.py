@@ -29,12 +29,12 @@ MAX_INIT_BATCHES = 200
 
 
 def single_speaker_config(config: MixtureConfig) -> MixtureConfig:
-    """The same mixtures with the target only: no interferers and no noise.
+    """The same mixtures with the target only: no interferers and no noise, and none without a speaker.
 
     >>> single_speaker_config(MixtureConfig(batch=8)).stages[0].speakers
     (1.0,)
     """
-    return config.model_copy(update={"stages": (Stage(speakers=(1.0,)),)})
+    return config.model_copy(update={"stages": (Stage(speakers=(1.0,)),), "empty": 0.0})
 
 
 @torch.no_grad()
