@@ -14,6 +14,8 @@ from separative.files import read_lines, replace_file
 
 # Seconds. A shorter pause is part of the turn around it; a shorter turn is dropped.
 MIN_PAUSE, MIN_TURN = 0.25, 0.1
+# Seconds. Longer times in a file are mistakes.
+LONGEST = 1e9
 
 
 class Turn(NamedTuple):
@@ -89,7 +91,7 @@ def turns_to_frames(
     for turn in turns:
         if turn.speaker in row:
             first, last = round(turn.start / frame_seconds), round(turn.end / frame_seconds)
-            active_KT[row[turn.speaker], first:last] = True
+            active_KT[row[turn.speaker], max(0, first) : max(0, last)] = True
     return active_KT
 
 
@@ -127,6 +129,8 @@ def read_rttm(path: str | Path) -> dict[str, list[Turn]]:
             continue
         try:
             start, seconds = float(words[3]), float(words[4])
+            if not (abs(start) < LONGEST and 0 <= seconds < LONGEST):
+                raise ValueError
             turns.setdefault(words[1], []).append(Turn(words[7], start, start + seconds))
         except (IndexError, ValueError) as error:
             raise SeparativeError(f"{path}, line {number}: '{line}' is not a line of an RTTM file") from error

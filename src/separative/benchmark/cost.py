@@ -10,12 +10,12 @@ import tempfile
 import time
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from separative.evaluation.usage import peak_memory_mb
 from separative.inference import separate
 from separative.model import load_model, save_model
 from separative.types import Wave
@@ -118,16 +118,4 @@ def _child(folder: str, seconds: str, threads: str) -> None:
         separate(model, recording)
         wall.append(time.perf_counter() - started)
     factor = median(wall[1:]) / float(seconds)
-    print(json.dumps({"real_time_factor": factor, "peak_memory_mb": _peak_bytes() / 1e6}))
-
-
-def _peak_bytes() -> int:
-    """Peak memory of this process in bytes."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # On Linux, the maximum of getrusage includes memory of the parent process; VmHWM does not.
-        line = next(x for x in status.read_text(encoding="ascii").splitlines() if x.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps({"real_time_factor": factor, "peak_memory_mb": peak_memory_mb()}))

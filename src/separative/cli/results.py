@@ -1,4 +1,4 @@
-"""Commands that compare and report: benchmark, report."""
+"""Commands that compare and report: benchmark, evaluate-recordings, report."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from separative.cli.options import Seed, Split
-from separative.cli.show import Bars, exit_on_interrupt
+from separative.cli.options import DEFAULT_MODEL, Seed, Split
+from separative.cli.outputs import check_output
+from separative.cli.show import Bars, exit_on_interrupt, printable
 
 
 def benchmark(
@@ -71,6 +72,86 @@ def benchmark(
                 report=tell,
             )
     print(page)
+
+
+def evaluate_recordings(
+    recordings: Annotated[
+        Path,
+        typer.Option(
+            help="CSV file (recording, path, rttm; optional uem, kind), or folder of audio and RTTM."
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="[MODEL]", help="Folder of a model or a run, or the name of a shipped model."),
+    ] = DEFAULT_MODEL,
+    system: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER of another system with <recording>.rttm files. Repeatable."),
+    ] = None,
+    no_model: Annotated[bool, typer.Option("--no-model", help="Score only the other systems.")] = False,
+    windows: Annotated[
+        Path | None,
+        typer.Option(help="Only write the list of windows (CSV) that other systems embed."),
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; by default recordings-<name> inside MODEL.")
+    ] = None,
+) -> None:
+    """Measure a model and other systems on real recordings with references.
+
+    Reports diarization errors, speaker counts, verification of windows, time and memory, over all recordings,
+    by kind and by recording. A recording that fails is named and the others are scored; the exit code is then
+    2.
+    """
+    from separative import evaluation
+    from separative.errors import SeparativeError
+    from separative.evaluation.recording_tables import systems_table
+    from separative.model import load_model, model_names
+
+    if windows is not None:
+        check_output(windows, folder=False)
+        found, failed = evaluation.read_references(recordings)
+        print(f"{windows}: {evaluation.write_windows(found, windows)} windows")
+        _finish(failed)
+        return
+    systems: dict[str, str | Path] = {}
+    for text in system or ():
+        name, separator, folder = text.rpartition("=")
+        if not separator or not name or not folder or name in systems:
+            raise SeparativeError(f"--system '{text}' must be NAME=FOLDER, with a different name for each")
+        systems[name] = Path(folder)
+    # The name of a model of the package is not a folder, even if there is a folder of that name.
+    inside = Path(model) if model not in model_names() and Path(model).is_dir() and not no_model else Path()
+    target = out or inside / f"recordings-{recordings.stem}"
+    check_output(target, folder=True)
+    name = model if model in model_names() else Path(model).resolve().name
+    loaded = None if no_model else load_model(model)
+    with Bars() as bars:
+        results = evaluation.evaluate_recordings(
+            loaded, recordings, name=name, systems=systems, seed=seed, progress=bars.count("recordings")
+        )
+    # Folders of this machine mean nothing to a reader of the page.
+    words = ["--no-model"] if no_model else [name]
+    words += [f'--system "{key}={Path(folder).name}"' for key, folder in systems.items()]
+    results.settings["command"] = (
+        f"separative evaluate-recordings {' '.join(words)} --recordings {recordings.name} --seed {seed}"
+    )
+    figures = {"der.png": evaluation.recordings_figure(results)}
+    saved = results.save(target, text=evaluation.recordings_page(results), figures=figures)
+    print(f"{systems_table(results)}\n{saved}")
+    _finish(results.settings["failed"])
+
+
+def _finish(failed: list[str]) -> None:
+    """Name the recordings that failed, if there are any, and end the command with an error."""
+    from separative.errors import SeparativeError
+
+    for sentence in failed:
+        print(f"separative: {printable(sentence)}", file=sys.stderr)
+    if failed:
+        raise SeparativeError(f"{len(failed)} not done")
 
 
 def report(

@@ -184,7 +184,7 @@ def read_csv(source: Path) -> Iterator[Utterance]:
         rows = csv.reader(file)
         columns = [normalise_name(name) for name in next(rows, [])]
         for wanted in ("path",) if "category" in columns else ("path", "speaker"):
-            _require_column(source, columns, wanted)
+            require_column(source, columns, wanted)
         for values in rows:
             if not values:
                 continue
@@ -218,7 +218,13 @@ def _csv_path(folder: Path, text: str) -> str:
     return text if text != trimmed and (folder / text).is_file() else trimmed
 
 
-def _require_column(source: Path, columns: list[str], wanted: str) -> None:
+def require_column(source: Path, columns: list[str], wanted: str) -> None:
+    """Raise a CorpusError that names the nearest column if a CSV file has no column ``wanted``.
+
+    >>> require_column(Path("list.csv"), ["paths", "speaker"], "path")
+    Traceback (most recent call last):
+    separative.errors.CorpusError: list.csv: no column 'path' (is it 'paths'?); it has: paths, speaker
+    """
     if wanted not in columns:
         near = difflib.get_close_matches(wanted, columns, n=1)
         hint = f" (is it '{near[0]}'?)" if near else ""

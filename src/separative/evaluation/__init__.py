@@ -4,6 +4,7 @@ from separative.evaluation.calibrate import calibrate
 from separative.evaluation.collect import collect_outputs
 from separative.evaluation.conditions import CONDITIONS, DEFAULT_CONDITIONS, Condition
 from separative.evaluation.draw import build_trials
+from separative.evaluation.lone_windows import LoneWindow, lone_windows, write_windows
 from separative.evaluation.outputs import CollectedOutputs
 from separative.evaluation.pairs import (
     Pair,
@@ -14,7 +15,11 @@ from separative.evaluation.pairs import (
     write_scores,
 )
 from separative.evaluation.protocol import evaluate
+from separative.evaluation.recording_tables import recordings_figure, recordings_page
+from separative.evaluation.recordings import evaluate_recordings
+from separative.evaluation.references import ReferenceRecording, read_references
 from separative.evaluation.results import MAIN_METRICS, Results, Row, eer_figure
+from separative.evaluation.rttm_system import RttmSystem
 from separative.evaluation.score import score, trial_scores
 from separative.evaluation.systems import EncoderSystem, MfccSystem, System, SystemOutput, untrained_copy
 from separative.evaluation.trial_recordings import TrialRecordings
@@ -28,10 +33,13 @@ __all__ = [
     "CollectedOutputs",
     "Condition",
     "EncoderSystem",
+    "LoneWindow",
     "MfccSystem",
     "Pair",
+    "ReferenceRecording",
     "Results",
     "Row",
+    "RttmSystem",
     "System",
     "SystemOutput",
     "Trial",
@@ -45,14 +53,20 @@ __all__ = [
     "eer_figure",
     "evaluate",
     "evaluate_pairs",
+    "evaluate_recordings",
     "find_utterances",
     "is_published",
+    "lone_windows",
     "min_dcf",
     "read_pairs",
+    "read_references",
+    "recordings_figure",
+    "recordings_page",
     "score",
     "si_sdr",
     "si_sdr_improvement",
     "trial_scores",
     "untrained_copy",
     "write_scores",
+    "write_windows",
 ]

@@ -74,8 +74,9 @@ class SpeakerBootstrap:
         count = self.counts.shape[1]
         part_P, whole_P = (np.bincount(speaker, weights=x, minlength=count) for x in (parts, wholes))
         value = float(part_P.sum() / whole_P.sum())
-        with np.errstate(invalid="ignore"):
-            return value, *bootstrap_interval((self.counts @ part_P) / (self.counts @ whole_P), value)
+        part_R, whole_R = self.counts @ part_P, self.counts @ whole_P
+        ratio_R = np.divide(part_R, whole_R, out=np.full(len(part_R), np.nan), where=whole_R > 0)
+        return value, *bootstrap_interval(ratio_R, value)
 
     def mean(self, values: Floats, speaker: Indices) -> tuple[float, float, float]:
         """Mean over speakers of each speaker's mean of ``values`` [N], and the ends of its 95 % interval."""

@@ -99,7 +99,7 @@ def _rows(
         for metric, value in means.items()
     ]
     trials = [c.scores for c in conversations]
-    if (found := _equal_error(trials, bootstrap)) is not None:
+    if (found := equal_error(trials, bootstrap)) is not None:
         value, value_R = found
         rows.append(row("EER", (value, *bootstrap_interval(value_R, value)), sum(map(len, trials))))
     return rows
@@ -122,7 +122,7 @@ def _comparison_rows(
     reference: tuple[float, Floats] | None = None
     for variant, conversations in by_variant.items():
         trials = [c.window_scores for c in conversations]
-        if (found := _equal_error(trials, bootstrap)) is None:
+        if (found := equal_error(trials, bootstrap)) is None:
             continue
         metrics = {"window EER": found}
         if reference is None:
@@ -137,10 +137,20 @@ def _comparison_rows(
     return rows
 
 
-def _equal_error(trials: Sequence[Scores], bootstrap: SpeakerBootstrap) -> tuple[float, Floats] | None:
+def equal_error(trials: Sequence[Scores], bootstrap: SpeakerBootstrap) -> tuple[float, Floats] | None:
     """EER in % over the trials of all conversations, and in each resample [R].
 
-    None if there are no target or no non-target trials.
+    Args:
+        trials: the trials of each conversation or recording.
+        bootstrap: resamples of the conversations or recordings.
+
+    Returns:
+        None if there are no target or no non-target trials.
+
+    >>> trials = [[(0.9, True), (0.1, False)], [(0.8, True), (0.2, False)]]
+    >>> value, resampled = equal_error(trials, SpeakerBootstrap(["0", "1"], resamples=5, seed=0))
+    >>> value, len(resampled)
+    (0.0, 5)
     """
     conversation_N = np.array([n for n, scores in enumerate(trials) for _ in scores])
     score_N = np.array([score for scores in trials for score, _ in scores])

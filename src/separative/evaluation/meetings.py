@@ -19,6 +19,8 @@ from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import SeparativeError, validation_message
 from separative.evaluation.bootstrap import SpeakerBootstrap
 from separative.evaluation.meeting_rows import ConversationFigures, Scores, meeting_rows
+from separative.evaluation.oracles import shared_segments
+from separative.evaluation.references import FRAME
 from separative.evaluation.results import Results
 from separative.evaluation.trials import check_disjoint_speakers
 from separative.inference.diarize import Diarization, assign_speakers, diarize
@@ -33,8 +35,6 @@ from separative.types import Progress, Wave
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-# Frames of the diarization reference, in seconds.
-FRAME = 0.01
 ENROL_SECONDS = 4.0
 
 
@@ -256,15 +256,9 @@ def _window_speakers(windows: WindowOutputs, rate: int, reference_KT: NDArray[np
 
     It is −1 if the stream is active for less than half of the window, or if no speaker speaks meanwhile.
     """
-    grid, active_WCS = windows.grid, windows.activity > 0.5
-    # The reference frame in the middle of each segment of each window.
-    segment_WS = grid.hop * np.arange(len(active_WCS))[:, None] + np.arange(grid.window)
-    second_WS = ((segment_WS + 0.5) * grid.segment - grid.lead) / rate
-    inside_WS = (second_WS >= 0) & (second_WS < reference_KT.shape[1] * FRAME)
-    frame_WS = (second_WS / FRAME).astype(int).clip(0, reference_KT.shape[1] - 1)
-    speaks_KWS = reference_KT[:, frame_WS] & inside_WS
-    shared_WCK = np.einsum("wcs,kws->wck", active_WCS.astype(np.float32), speaks_KWS.astype(np.float32))
-    known_WC = (active_WCS.sum(-1) >= grid.window / 2) & (shared_WCK.max(-1) > 0)
+    shared_WCK = shared_segments(windows, rate, reference_KT)
+    active_WC = (windows.activity > 0.5).sum(-1)
+    known_WC = (active_WC >= windows.grid.window / 2) & (shared_WCK.max(-1) > 0)
     return np.where(known_WC, shared_WCK.argmax(-1), -1)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +37,21 @@ UNITS = {
     "missed": "%",
     "false alarm": "%",
     "confusion": "%",
+    "DER collar": "%",
+    "missed collar": "%",
+    "false alarm collar": "%",
+    "confusion collar": "%",
+    "DER speech": "%",
+    "missed speech": "%",
+    "false alarm speech": "%",
+    "overlap found": "%",
     "JER": "%",
     "swaps": "per recording",
+    "count error": "speakers",
     "miscounted": "speakers",
     "count right": "%",
+    "real-time factor": "",
+    "peak memory": "MB",
     "MI": "nats",
     "active streams": "",
     "stream cosine": "",
@@ -49,6 +60,8 @@ LOWER_IS_BETTER = frozenset(
     {"EER", "EER difference", "window EER", "window EER difference", "DER difference"}
     | {"minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
     | {"DER", "missed", "false alarm", "confusion", "JER", "swaps", "miscounted", "stream cosine"}
+    | {"DER collar", "missed collar", "false alarm collar", "confusion collar"}
+    | {"DER speech", "missed speech", "false alarm speech", "real-time factor", "peak memory"}
 )
 # The metrics that the command line prints.
 MAIN_METRICS = ("EER", "SI-SDRi", "DER", "MI")
@@ -137,13 +150,21 @@ class Results:
                 blocks.append(f"**{table_title(metric, corpus, self.settings)}**\n\n{_table(rows)}")
         return "\n\n".join(blocks) + "\n"
 
-    def save(self, folder: str | Path) -> Path:
-        """Write ``results.json``, ``results.md`` and ``eer.png`` into ``folder``; return the first path."""
+    def save(
+        self, folder: str | Path, *, text: str | None = None, figures: Mapping[str, Figure] | None = None
+    ) -> Path:
+        """Write ``results.json``, ``results.md`` and figures into ``folder``; return the first path.
+
+        Args:
+            text: content of ``results.md``, by default the tables.
+            figures: by file name, by default ``eer.png``, see :func:`eer_figure`.
+        """
         folder = Path(folder)
         record = {"settings": self.settings, "rows": [asdict(row) for row in self.rows]}
-        with atomic_path(folder / "eer.png") as temporary:
-            eer_figure(self).savefig(temporary, dpi=200)
-        replace_file(folder / "results.md", self.table().encode())
+        for name, figure in ({"eer.png": eer_figure(self)} if figures is None else figures).items():
+            with atomic_path(folder / name) as temporary:
+                figure.savefig(temporary, dpi=200)
+        replace_file(folder / "results.md", (self.table() if text is None else text).encode())
         write_json(folder / "results.json", record)
         return folder / "results.json"
 
