@@ -173,6 +173,7 @@ def test_section_loss_is_validated_for_its_objective(tmp_path: Path) -> None:
         (one + "amm}", r"'loss.objective'.*'amm'.*aam"),
         (one + "ge2e}", r"mixtures.stages.0.views is 1.*'ge2e' needs at least 2"),
         ("loss: {objective: aam}", r"model.streams is 2 and must be 1.*'aam' has one embedding"),
+        (one + "aam}\nmixtures: {empty: 0.1}", r"mixtures.empty is 0.1 and must be 0.*'aam' needs a speaker"),
     ]:
         with pytest.raises(RecipeError, match=names):
             load_recipe(write_recipe(tmp_path, text))

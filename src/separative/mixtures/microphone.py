@@ -191,7 +191,8 @@ class Microphone:
         source_CN = part_KN[:-1]
         if self.lost or self.gaps:
             source_CN, wave_N = self._transmitted(source_CN, wave_N, start)
-        wave_N = np.rint(wave_N * np.float32(32768.0)) / np.float32(32768.0)
+        # A file of 16 bits; a codec may overshoot full scale.
+        wave_N = np.clip(np.rint(wave_N * np.float32(32768.0)), -32768, 32767) / np.float32(32768.0)
         return MicrophoneSignal(wave_N, source_CN, wave_N - source_CN.sum(axis=0))
 
     def response(self, frequencies: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -296,8 +297,12 @@ def _draw_codec(rng: np.random.Generator, kind: str) -> Codec | None:
 def _fitted(channel: Channel, kind: str) -> Channel:
     """Narrow the range of a wide channel to that of its kind."""
     if kind == "distant":
-        # The far field and the table add bass and lose treble.
-        return replace(channel, tilt_db=round(channel.tilt_db - 1.5, 2), highpass_hz=None)
+        # The far field loses treble, and nothing removes the bass.
+        dark = (channel.lowpass_hz or 0.0) > 5000.0
+        tilt_db = round(max(channel.tilt_db - 1.0, -6.0), 2)
+        return replace(
+            channel, tilt_db=tilt_db, highpass_hz=None, lowpass_hz=channel.lowpass_hz if dark else None
+        )
     if kind == "telephone":
         return replace(channel, bass_db=0.0, tilt_db=round(0.5 * channel.tilt_db, 2))
     if kind == "broadcast":

@@ -123,6 +123,11 @@ class Recipe(BaseModel):
                 raise ValueError(
                     f"mixtures.{key} is {ours} and model.{key} is {theirs}: they must be the same"
                 )
+        if objective.streams and self.mixtures.empty > 0:
+            raise ValueError(
+                f"mixtures.empty is {self.mixtures.empty:g} and must be 0: the objective "
+                f"'{self.loss.objective}' needs a speaker in every mixture"
+            )
         for number, stage in enumerate(self.mixtures.stages):
             if stage.views < objective.min_views:
                 raise ValueError(
