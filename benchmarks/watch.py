@@ -55,9 +55,22 @@ def sample(pid: int) -> Record:
     return {"memory_mib": memory / 1024, "files": files, "processes": processes, "shared": shared()}
 
 
+def alive(pid: int) -> bool:
+    """True for a process that still runs. One that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def shared_names() -> set[str]:
+    """Names of the shared-memory files on this machine."""
+    return {path.name for path in SHARED.iterdir()} if SHARED.is_dir() else set()
+
+
 def shared() -> int:
     """Number of shared-memory files on this machine."""
-    return len(list(SHARED.iterdir())) if SHARED.is_dir() else 0
+    return len(shared_names())
 
 
 def watch(command: Sequence[str], every: float = 5.0, **settings: Any) -> Record:
@@ -82,7 +95,7 @@ def watch(command: Sequence[str], every: float = 5.0, **settings: Any) -> Record
             signal.signal(number, handler)
     # Other processes of a distributed run may end a little later.
     until = time.monotonic() + 10.0
-    while (left := [pid for pid in members if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
+    while (left := [pid for pid in members if alive(pid)]) and time.monotonic() < until:
         time.sleep(0.1)
     return {
         "code": child.returncode,

@@ -195,7 +195,8 @@ class Guard:
             if not started:
                 stopping = _refusal(503, "the server is stopping; start it again", {"Connection": "close"})
                 await stopping(scope, receive, send_with_headers)
-            raise
+            # The task ends here. Raised again, this would be a traceback in the log of every stop.
+            return
         except Exception as error:
             log.exception("%s %s failed", scope["method"], scope["path"])
             if started:

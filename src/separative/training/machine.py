@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import logging
 import os
 import platform
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +19,13 @@ from separative.training.recipe import Precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+log = logging.getLogger(__name__)
+
+# Environment variable with the process that started the others of its machine.
+_FIRST_PROCESS = "SEPARATIVE_FIRST_PROCESS"
+# Seconds between two looks at the first process, and until a process ends after it.
+_WATCH_SECONDS, _GRACE_SECONDS = 1.0, 5.0
 
 # Parameters of mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -75,10 +85,34 @@ def launch(
         precision=precision,
     )
     if several:
+        _end_with_first_process()
         fabric.launch()
         atexit.register(_destroy_process_group)
     set_process_group(fabric)
     return fabric
+
+
+def _end_with_first_process() -> None:
+    """Make the processes that the first one starts end after it, if it is killed.
+
+    A process that waits for the first one to open the process group would otherwise wait for half an hour.
+    torchrun watches its processes itself.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        # Fabric passes the environment on to the processes that it starts.
+        os.environ[_FIRST_PROCESS] = str(os.getpid())
+    elif (first := os.environ.get(_FIRST_PROCESS)) and "TORCHELASTIC_RUN_ID" not in os.environ:
+        threading.Thread(target=_exit_after, args=(int(first),), daemon=True).start()
+
+
+def _exit_after(first: int) -> None:
+    """Wait until the parent process is no longer ``first``, then end this process."""
+    while os.getppid() == first:
+        time.sleep(_WATCH_SECONDS)
+    # A process that was training has lost the connection too. Its error says more, so it comes first.
+    time.sleep(_GRACE_SECONDS)
+    log.error("the first process of the run has ended; resume the run if it was not complete")
+    os._exit(1)
 
 
 def _destroy_process_group() -> None:
