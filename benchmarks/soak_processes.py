@@ -134,7 +134,7 @@ def kill_once(
 
 
 def orphans(folder: Path) -> list[int]:
-    """Processes whose command names a folder."""
+    """Processes with this folder in their command."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

@@ -55,7 +55,7 @@ class Clients:
         recordings: bytes of recordings by name.
         expected: answers at the start by kind and name.
         enrolled: names that must be in the gallery at the end.
-        removed: names that must not be there, nor in any file of it.
+        removed: names that must not be in it or in its files.
     """
 
     port: int
@@ -272,7 +272,7 @@ def _run(
     stop.set()
     for thread in threads:
         thread.join()
-    # What nobody removed expires.
+    # Recordings that no client removed expire.
     end = time.monotonic() + 60 * (KEEP_MINUTES + 1) + 120
     while (left_over := files_of(folder / "temporary")) and time.monotonic() < end:
         time.sleep(1)
