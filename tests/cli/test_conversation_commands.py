@@ -1,5 +1,6 @@
 """Conversations on the command line: simulate, diarize, evaluate."""
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -39,6 +40,27 @@ def test_a_conversation_is_written_with_its_turns(talk: Path) -> None:
     turns = read_rttm(talk.with_suffix(".rttm"))["0000"]
     assert {turn.speaker for turn in turns} == set(record["speakers"])
     assert audio.info(talk).seconds == pytest.approx(24.0)
+
+
+def test_conversations_in_a_style_are_listed_for_the_evaluation(
+    cli: Run, other_speakers: Path, tmp_path: Path
+) -> None:
+    common = ("converse", "--corpus", other_speakers, "--rate", RATE, "--minutes", 0.2, "--style", "call")
+    done = cli(*common, "--out", tmp_path, "--count", 2)
+    assert done.code == 0, done.err
+    with (tmp_path / "recordings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["recording"] for row in rows] == ["call-0000", "call-0001"]
+    for row in rows:
+        turns = read_rttm(tmp_path / row["rttm"]).get(row["recording"], [])
+        assert int(row["speakers"]) == len({turn.speaker for turn in turns})
+        assert float(row["seconds"]) == pytest.approx(audio.info(tmp_path / row["path"]).seconds, abs=0.01)
+        assert row["kind"] == "simulated call"
+    record = json.loads((tmp_path / "call-0000.json").read_text())
+    assert record["config"]["style"] == "call"
+    assert record["scene"]["microphone"]["kind"] == "telephone"
+    done = cli(*common, "--out", tmp_path, "--overlap", 0.4)
+    assert done.code == 2 and "overlap is a setting of the style 'plain'" in done.err
 
 
 def test_diarize_writes_turns_embeddings_and_waveforms(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_text
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeVar
 
 import typer
 
@@ -27,12 +27,21 @@ Snr = Annotated[float | None, typer.Option(help="Signal-to-noise ratio in dB; by
 
 def converse(
     corpus: Annotated[Path, typer.Option(help="Corpus with speaker labels.")],
-    out: Annotated[Path, typer.Option(help="Output folder for <number>.wav, .rttm and .json.")],
+    out: Annotated[Path, typer.Option(help="Output folder for the files and recordings.csv.")],
+    style: Annotated[
+        Literal["plain", "meeting", "call", "interview", "broadcast"],
+        typer.Option(help="How speakers talk and are recorded."),
+    ] = "plain",
     noise: Annotated[Path | None, typer.Option(help="Corpus of noise clips, for --snr.")] = None,
     split: Split = "dev",
-    speakers: Annotated[int, typer.Option(min=1, max=8, help="Number of speakers per conversation.")] = 3,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=16, help="Number of speakers; the default depends on the style.")
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="Length of each conversation in minutes.")] = 10.0,
-    overlap: Annotated[float, typer.Option(min=0, max=0.7, help="Share of speech time with overlap.")] = 0.2,
+    overlap: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.7, help="Share of speech time with overlap (style plain, default 0.2)."),
+    ] = None,
     snr: Snr = None,
     rooms: Rooms = 0,
     rate: Annotated[int, typer.Option(min=4000, help="Sample rate in Hz.")] = 16000,
@@ -42,28 +51,42 @@ def converse(
 ) -> None:
     """Simulate conversations between speakers of a corpus.
 
-    The same corpus, settings, seed and number give the same conversation.
+    Writes each conversation with its reference, and a list of them, recordings.csv. The same corpus,
+    settings, seed and number give the same conversation. The styles meeting, call, interview and broadcast
+    follow statistics of real recordings, with one room and one microphone for each conversation.
     """
-    from separative.corpora import load_corpus
-    from separative.mixtures import ConversationConfig, ConversationSimulator
+    from pydantic import ValidationError
 
-    config = ConversationConfig(
-        rate=rate,
-        seconds=60 * minutes,
-        speakers=speakers,
-        overlap=overlap,
-        snr_db=None if snr is None else (snr, snr),
-        rooms=rooms,
-    )
+    from separative.corpora import load_corpus
+    from separative.errors import validation_message
+    from separative.mixtures import STYLES, ConversationConfig, ConversationSimulator, write_recordings
+
+    usual = 3 if style == "plain" else STYLES[style].speakers
+    try:
+        config = ConversationConfig(
+            rate=rate,
+            seconds=60 * minutes,
+            style=style,
+            speakers=usual if speakers is None else speakers,
+            overlap=0.2 if overlap is None else overlap,
+            snr_db=None if snr is None else (snr, snr),
+            rooms=rooms,
+        )
+    except ValidationError as error:
+        raise SeparativeError(validation_message(error, ConversationConfig)) from error
     clips = None if noise is None else load_corpus(noise, split=split)
     source = ConversationSimulator(
         load_corpus(corpus, split=split, keep_damaged=True), config, seed=seed, noise=clips, cache=cache
     )
+    prefix = "" if style == "plain" else f"{style}-"
+    recordings: list[dict[str, object]] = []
     with Bars() as bars:
         for number in range(count):
             talk = source.conversation(number)
-            path = talk.write(out, f"{number:04d}", progress=bars.count(f"conversation {number}"))
+            path = talk.write(out, f"{prefix}{number:04d}", progress=bars.count(f"conversation {number}"))
+            recordings.append(talk.manifest_row(path))
             print(f"{path}: {len(talk.turns)} turns, {talk.overlap:.0%} overlap, {', '.join(talk.names)}")
+    write_recordings(out / "recordings.csv", recordings)
 
 
 def listen(

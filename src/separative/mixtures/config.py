@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from separative.corpora.manifest import IdentityKind
+from separative.mixtures.styles import StyleName
 
 # Largest number of samples in the arrays of a training step or a conversation: 4 and 8 GiB.
 MAX_STEP_SAMPLES = 1 << 30
@@ -242,7 +243,11 @@ class ConversationConfig(BaseModel):
     Attributes:
         rate: sample rate in hertz.
         seconds: length of a conversation.
-        speakers: number of speakers, all from the same corpus.
+        speakers: number of speakers, all from the same corpus. In a short conversation with a style, some of
+            them may get no turn.
+        style: how speakers take turns and how they are recorded: as in a ``meeting``, a ``call``, an
+            ``interview`` or a ``broadcast`` (see :mod:`separative.mixtures.styles`), or ``plain``, for which
+            the settings below hold.
         overlap: time in which turns overlap, divided by the time covered by turns.
         turn_seconds: range of turn lengths, drawn log-uniformly.
         pause_seconds: mean pause between turns that do not overlap, drawn from an exponential distribution.
@@ -261,7 +266,8 @@ class ConversationConfig(BaseModel):
 
     rate: int = Field(default=16000, ge=4000, le=96000)
     seconds: float = Field(default=600.0, ge=5.0, le=86_400)
-    speakers: int = Field(default=3, ge=1, le=8)
+    speakers: int = Field(default=3, ge=1, le=16)
+    style: StyleName = "plain"
     overlap: Share = 0.2
     turn_seconds: Range = (0.8, 8.0)
     pause_seconds: float = Field(default=0.5, ge=0.0, le=3600)
@@ -284,6 +290,18 @@ class ConversationConfig(BaseModel):
         if overlap > 0.7:
             raise ValueError("overlap is a share of the time with speech and must be at most 0.7")
         return overlap
+
+    @model_validator(mode="after")
+    def _check_style(self) -> Self:
+        of_plain = ("overlap", "turn_seconds", "pause_seconds", "backchannels", "level_db", "rooms", "rt60")
+        fields = type(self).model_fields
+        changed = [name for name in of_plain if getattr(self, name) != fields[name].default]
+        if self.style != "plain" and changed:
+            raise ValueError(
+                f"{changed[0]} is a setting of the style 'plain', but the style is '{self.style}': remove"
+                f" {changed[0]} or set the style to 'plain'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:

@@ -10,112 +10,35 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from separative import audio
 from separative.corpora.decoded import FRAMES_PER_SECOND
-from separative.corpora.manifest import Corpus, Utterance
-from separative.corpora.store import WaveStore
-from separative.errors import CorpusError
 from separative.files import write_json
-from separative.mixtures.config import ConversationConfig, MixtureConfig, Stage
 from separative.mixtures.gains import power
-from separative.mixtures.rooms import EVALUATION_SEED, RoomBank
-from separative.mixtures.sources import SourcePool, crop_speech
-from separative.mixtures.turns import PlannedTurn, plan_turns
-from separative.rttm import Turn, frames_to_turns, write_rttm
+from separative.mixtures.phrases import Phrase, cut_phrases, make_sound, read_phrases
+from separative.mixtures.scene import Scene
+from separative.mixtures.sources import crop_speech
+from separative.mixtures.styles import STYLES
+from separative.mixtures.turn_taking import ConversationPlan
+from separative.mixtures.turns import PlannedTurn
+from separative.rttm import MIN_PAUSE, Turn, frames_to_turns, write_rttm
 from separative.types import Progress, Wave
 
-# First key of the seed of each random stream; a Mixer uses 1 to 3.
-PLAN, TURN = 11, 12
+if TYPE_CHECKING:
+    from separative.mixtures.simulator import ConversationSimulator
+
+# First key of the seed of each random stream; a Mixer uses 1 to 3, a ConversationSimulator 11.
+TURN, SOUND = 12, 13
 # RMS of a speaker at 0 dB relative level. It leaves 28 dB for loud syllables of several speakers.
 LEVEL_DB = -28.0
 BLOCK_SECONDS = 30.0
 # Number of rendered turns that are kept for the next block.
 RECENT_TURNS = 8
-
-
-class ConversationSimulator:
-    """Draws conversations from a corpus.
-
-    Args:
-        corpus: speech with speaker labels.
-        config: what to draw.
-        seed: random seed, 0 or more; the same seed gives the same conversations.
-        noise: noise clips; needed if ``config.snr_db`` is set.
-        cache: folder for decoded audio and rooms.
-        progress: called with (done, total) while audio is decoded.
-
-    Raises:
-        CorpusError: no corpus in ``corpus`` has enough speakers, or noise is missing.
-        MissingExtraError: the configuration has rooms and pyroomacoustics is not installed.
-
-    >>> from separative import load_corpus
-    >>> config = ConversationConfig(seconds=20.0, speakers=2, turn_seconds=(0.5, 1.0))
-    >>> simulator = ConversationSimulator(load_corpus("speech"), config, seed=0)
-    >>> simulator.conversation(7).turns == simulator.conversation(7).turns
-    True
-    """
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        config: ConversationConfig,
-        *,
-        seed: int,
-        noise: Corpus | None = None,
-        cache: Path | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        self.config, self.seed = config, seed
-        self.store = WaveStore(corpus, config.rate, cache, progress)
-        single = MixtureConfig(
-            rate=config.rate, streams=1, batch=1, unlabelled="drop", stages=(Stage(speakers=(1.0,)),)
-        )
-        self.pool = SourcePool.from_corpus(corpus, single, self.store)
-        by_corpus: dict[str, list[int]] = {}
-        for speaker, utterances in enumerate(self.pool.utterances):
-            by_corpus.setdefault(utterances[0].corpus, []).append(speaker)
-        self.groups = [group for group in by_corpus.values() if len(group) >= config.speakers]
-        if not self.groups:
-            most = max(len(group) for group in by_corpus.values())
-            raise CorpusError(
-                f"a conversation needs {config.speakers} speakers of one corpus, but the largest corpus has "
-                f"{most}: lower the number of speakers"
-            )
-        self.noise = None if noise is None else WaveStore(noise, config.rate, cache, progress)
-        self.clips = tuple(clip for clip in noise or () if self.noise and self.noise.length(clip))
-        if config.snr_db is not None and not self.clips:
-            raise CorpusError("snr_db is set, but there are no noise clips: name a noise corpus")
-        self.bank = None
-        if config.rooms:
-            self.bank = RoomBank.load(
-                config.rate, config.rt60, config.rooms, 8, EVALUATION_SEED + seed, cache
-            )
-
-    def conversation(self, number: int) -> Conversation:
-        """Plan conversation ``number``, 0 or more."""
-        rng = np.random.default_rng([self.seed, PLAN, number])
-        config = self.config
-        sizes = np.array([len(group) for group in self.groups])
-        group = self.groups[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
-        speakers = tuple(int(k) for k in rng.choice(group, config.speakers, replace=False))
-        samples_K = [sum(self.store.length(u) for u in self.pool.utterances[k]) for k in speakers]
-        turns = plan_turns(rng, config, np.array(samples_K) / config.rate)
-        gains = 10 ** ((LEVEL_DB + rng.uniform(*config.level_db, config.speakers)) / 20)
-        room = None
-        if self.bank is not None:
-            room = int(rng.integers(len(self.bank.responses)))
-        snr_db = None if config.snr_db is None else float(rng.uniform(*config.snr_db))
-        clips: list[int] = []
-        if snr_db is not None and self.noise is not None:
-            left = config.seconds * config.rate
-            while left > 0:
-                clips.append(int(rng.integers(len(self.clips))))
-                left -= self.noise.length(self.clips[clips[-1]])
-        return Conversation(self, number, speakers, tuple(turns), tuple(gains.tolist()), room, snr_db, clips)
+# Level of breaths and laughs relative to the speech of their speaker.
+SOUND_DB = {"breath": -22.0, "laugh": -6.0}
 
 
 @dataclass(frozen=True)
@@ -126,13 +49,14 @@ class Conversation:
         simulator: what planned it.
         number: its number.
         speakers: numbers of the speakers in the simulator's pool.
-        turns: all turns by start; ``turn.speaker`` is an index into ``speakers``.
+        plan: turns and other sounds; ``turn.speaker`` is an index into ``speakers``.
         gains: linear gain of each speaker.
-        room: number of the room; None for no room.
+        room: number of the room of the style ``plain``; None for no room.
+        scene: room, noise and microphone of the other styles; None for ``plain``.
         snr_db: speech over noise; None for no noise.
         clips: numbers of the noise clips, one after another.
 
-    >>> from separative import load_corpus
+    >>> from separative import ConversationConfig, ConversationSimulator, load_corpus
     >>> config = ConversationConfig(seconds=10.0, speakers=2, turn_seconds=(0.5, 1.0))
     >>> conversation = ConversationSimulator(load_corpus("speech"), config, seed=0).conversation(0)
     >>> mixture, sources = conversation.render(0, conversation.samples)
@@ -143,9 +67,10 @@ class Conversation:
     simulator: ConversationSimulator
     number: int
     speakers: tuple[int, ...]
-    turns: tuple[PlannedTurn, ...]
+    plan: ConversationPlan
     gains: tuple[float, ...]
     room: int | None
+    scene: Scene | None
     snr_db: float | None
     clips: list[int]
     _recent: OrderedDict[int, Wave] = field(
@@ -168,6 +93,11 @@ class Conversation:
         return tuple(self.simulator.pool.names[speaker] for speaker in self.speakers)
 
     @property
+    def turns(self) -> tuple[PlannedTurn, ...]:
+        """All planned turns by start."""
+        return self.plan.turns
+
+    @property
     def overlap(self) -> float:
         """Time in which planned turns overlap, divided by the time covered by turns."""
         hop = self.rate // FRAMES_PER_SECOND
@@ -177,32 +107,42 @@ class Conversation:
         return float((count_T > 1).sum() / max(1, (count_T > 0).sum()))
 
     def speech_turns(self) -> list[Turn]:
-        """The reference for diarization: who speaks when, without the pauses inside planned turns."""
+        """The reference for diarization: who speaks when, by the clean speech of each speaker.
+
+        Pauses of a speaker are part of a turn if they are shorter than 0.25 s, or in a style, shorter than
+        ``Style.bridge``. Breaths and laughs are not speech.
+        """
+        config = self.simulator.config
         hop = self.rate // FRAMES_PER_SECOND
         active_KT = np.zeros((len(self.speakers), self.samples // hop + 1), bool)
         for index, turn in enumerate(self.turns):
-            _, crops = self._crop(index)
-            at = turn.start
-            for utterance, start, count in crops:
+            for utterance, start, count, at in self._crop(index)[1]:
                 frames_T = self.simulator.store.active(utterance, start, count)
-                first = at // hop
+                first = (turn.start + at) // hop
                 row_T = active_KT[turn.speaker, first : first + len(frames_T)]
                 row_T |= frames_T[: len(row_T)]
-                at += count
-        return frames_to_turns(active_KT, self.names, hop / self.rate)
+        pause = MIN_PAUSE if config.style == "plain" else STYLES[config.style].bridge
+        return frames_to_turns(active_KT, self.names, hop / self.rate, min_pause=pause)
 
     def render(self, start: int, stop: int) -> tuple[Wave, Wave]:
-        """The mixture [N] and each speaker's part of it [K,N], for samples ``[start, stop)``."""
-        source_KN = np.zeros((len(self.speakers), stop - start), np.float32)
-        for index, turn in enumerate(self.turns):
-            if turn.start >= stop or turn.end + self._tail <= start:
-                continue
-            wave_N = self._turn(index)
-            first, last = max(start, turn.start), min(stop, turn.start + len(wave_N))
-            if last > first:
-                part_N = wave_N[first - turn.start : last - turn.start]
-                source_KN[turn.speaker, first - start : last - start] += part_N
-        return source_KN.sum(0) + self._noise(start, stop), source_KN
+        """The mixture [N] and each speaker's part of it [K,N], for samples ``[start, stop)``.
+
+        In a style, a part is what a speaker's sound becomes in the room and in the linear parts of the
+        microphone.
+        """
+        if self.scene is None:
+            source_KN = self._sources(start, stop)
+            return source_KN.sum(0) + self._noise(start, stop), source_KN
+        # The microphone depends on what is before and after the block.
+        first, last = start - self.scene.context, stop + self.scene.context
+        other_N = self._noise(first, last) + self._sounds(first, last)
+        signal = self.scene.record(self._sources(first, last), other_N, 10 ** (LEVEL_DB / 20), first)
+        mix_N = signal.waveform[start - first : stop - first].copy()
+        source_KN = signal.sources[:, start - first : stop - first].copy()
+        for quiet, end in self.plan.muted:
+            mix_N[max(quiet - start, 0) : max(end - start, 0)] = 0.0
+            source_KN[:, max(quiet - start, 0) : max(end - start, 0)] = 0.0
+        return mix_N, source_KN
 
     def write(self, folder: str | Path, stem: str, *, progress: Progress | None = None) -> Path:
         """Write the mixture, its reference and its description; returns the path of the mixture.
@@ -235,24 +175,68 @@ class Conversation:
             "turns": len(self.turns),
             "snr_db": self.snr_db,
             "room": None if self.room is None or bank is None else bank.describe(self.room),
+            "scene": None if self.scene is None else self.scene.describe(),
             "config": self.simulator.config.model_dump(mode="json"),
+        }
+
+    def manifest_row(self, path: Path) -> dict[str, object]:
+        """The row of a written conversation in a list of recordings; ``path`` is what :meth:`write` returned.
+
+        ``speakers`` counts those who speak; they may be fewer than planned.
+        """
+        style = self.simulator.config.style
+        return {
+            "recording": path.stem,
+            "path": path.name,
+            "rttm": f"{path.stem}.rttm",
+            "kind": f"simulated {'conversation' if style == 'plain' else style}",
+            "speakers": len({turn.speaker for turn in self.speech_turns()}),
+            "seconds": round(self.samples / self.rate, 3),
         }
 
     @property
     def _tail(self) -> int:
         """Samples of reverberation after the end of a turn."""
+        if self.scene is not None:
+            return self.scene.tail
         bank = self.simulator.bank
         return 0 if bank is None else bank.responses.shape[-1]
 
-    def _crop(self, index: int) -> tuple[Wave, list[tuple[Utterance, int, int]]]:
-        """The speech of a turn, and utterance, start and length of the crops that it consists of."""
+    def _sources(self, start: int, stop: int) -> Wave:
+        """The speech of each speaker at the microphone [K,N]."""
+        source_KN = np.zeros((len(self.speakers), stop - start), np.float32)
+        for index, turn in enumerate(self.turns):
+            if turn.start < stop and turn.end + self._tail > start:
+                _add(source_KN[turn.speaker], self._turn(index), turn.start - start)
+        return source_KN
+
+    def _sounds(self, start: int, stop: int) -> Wave:
+        """Breaths and laughs at the microphone [N]."""
+        sound_N = np.zeros(stop - start, np.float32)
+        for index, sound in enumerate(self.plan.sounds):
+            if sound.start < stop and sound.end + self._tail > start and self.scene is not None:
+                rng = np.random.default_rng([self.simulator.seed, SOUND, self.number, index])
+                wave_N = make_sound(sound.kind, sound.samples, self.rate, rng)
+                wave_N *= np.float32(self.gains[sound.speaker] * 10 ** (SOUND_DB[sound.kind] / 20))
+                _add(sound_N, self.scene.place(wave_N, sound.speaker), sound.start - start)
+        return sound_N
+
+    def _crop(self, index: int) -> tuple[Wave, list[Phrase]]:
+        """The speech of a turn, and the phrases that it consists of."""
         simulator, turn = self.simulator, self.turns[index]
         rng = np.random.default_rng([simulator.seed, TURN, self.number, index])
         utterances = simulator.pool.utterances[self.speakers[turn.speaker]]
+        if self.scene is not None:
+            phrases = cut_phrases(simulator.store, utterances, turn.samples, rng)
+            return read_phrases(simulator.store, phrases, turn.samples), phrases
         order = rng.permutation(len(utterances))
         wave_N, crops = crop_speech(simulator.store, utterances, order, turn.samples, 1.0, 0.5, rng)
         by_id = {utterance.id: utterance for utterance in utterances}
-        return wave_N, [(by_id[crop["utterance"]], crop["start"], crop["samples"]) for crop in crops]
+        phrases, at = [], 0
+        for crop in crops:
+            phrases.append(Phrase(by_id[crop["utterance"]], crop["start"], crop["samples"], at))
+            at += crop["samples"]
+        return wave_N, phrases
 
     def _turn(self, index: int) -> Wave:
         """A turn with its gain and room, from a small cache since blocks are rendered in order."""
@@ -264,6 +248,8 @@ class Conversation:
             wave_N = wave_N * np.float32(gain)
             if bank is not None and self.room is not None:
                 wave_N = bank.reverberate(np.pad(wave_N, (0, self._tail)), self.room, turn.speaker)
+            elif self.scene is not None:
+                wave_N = self.scene.place(wave_N, turn.speaker)
             recent[index] = wave_N
             while len(recent) > RECENT_TURNS:
                 recent.popitem(last=False)
@@ -287,3 +273,10 @@ class Conversation:
                 noise_N[first - start : last - start] = wave_N[first - at : last - at]
             at += length
         return noise_N
+
+
+def _add(total_N: Wave, wave_N: Wave, at: int) -> None:
+    """Add a waveform to another one from sample ``at`` on, which may be negative."""
+    first, last = max(0, at), min(len(total_N), at + len(wave_N))
+    if last > first:
+        total_N[first:last] += wave_N[first - at : last - at]
