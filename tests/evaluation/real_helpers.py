@@ -19,7 +19,7 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 def write_recording(
-    folder: Path, name: str, turns: Sequence[Turn], *, seconds: float = 6.0, wave: np.ndarray | None = None
+    folder: Path, name: str, turns: Sequence[Turn], *, seconds: float = 10.0, wave: np.ndarray | None = None
 ) -> None:
     """Write <name>.wav and <name>.rttm."""
     audio.write(folder / f"{name}.wav", noise(seconds) if wave is None else wave, RATE)

@@ -35,8 +35,8 @@ def test_a_folder_of_audio_and_rttm_equals_the_manifest_of_its_files(tmp_path: P
     found, failed = read_references(tmp_path)
     assert failed == []
     assert [(r.name, r.seconds, r.turns, r.scored) for r in found] == [
-        ("a", 6.0, (ANN,), ((0.0, 6.0),)),
-        ("b", 6.0, (Turn("bob", 1.0, 2.0),), ((0.0, 3.0),)),
+        ("a", 10.0, (ANN,), ((0.0, 10.0),)),
+        ("b", 10.0, (Turn("bob", 1.0, 2.0),), ((0.0, 3.0),)),
     ]
 
 
@@ -62,7 +62,7 @@ def test_a_collar_removes_frames_on_both_sides_of_every_border() -> None:
 def test_an_rttm_file_without_turns_is_a_reference_without_speech(tmp_path: Path) -> None:
     write_recording(tmp_path, "a", [])
     [recording], failed = read_references(write_manifest(tmp_path, "a"))
-    assert (recording.turns, recording.reference.shape, failed) == ((), (0, 600), [])
+    assert (recording.turns, recording.reference.shape, failed) == ((), (0, 1000), [])
 
 
 def test_the_rttm_file_of_another_recording_is_named(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_missing_manifest_and_an_empty_folder_are_refused(tmp_path: Path) -> N
         ("a 1 x 3\n", "line 1: 'a 1 x 3' is not a line of a UEM file"),
         ("a 1 3 2\n", "line 1: 'a 1 3 2' is not"),
         ("b 1 0 2\n", "has no line about 'a'"),
-        ("a 1 7 9\n", r"every span starts after the end of .*a\.wav \(6\.00 s\)"),
+        ("a 1 11 12\n", r"every span starts after the end of .*a\.wav \(10\.00 s\)"),
     ],
 )
 def test_a_bad_uem_file_fails_its_recording(tmp_path: Path, uem: str, message: str) -> None:
@@ -154,5 +154,5 @@ def test_forty_speakers_are_forty_speakers(tmp_path: Path) -> None:
     turns = [Turn(f"s{k}", 0.1 * k, 0.1 * k + 1.0) for k in range(40)]
     write_recording(tmp_path, "a", turns)
     [recording], _ = read_references(tmp_path)
-    assert recording.reference.shape == (40, 600)
+    assert recording.reference.shape == (40, 1000)
     assert recording.reference.any(1).all()
