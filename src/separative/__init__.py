@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         write_speakers,
         write_waveforms,
     )
+    from separative.inference.channels import diarize_channels
     from separative.inference.diarize import Diarization, diarize
     from separative.inference.export import export
     from separative.inference.verify import Verification, identify, verify
@@ -76,6 +77,7 @@ __all__ = [
     "calibrate",
     "check_corpus",
     "diarize",
+    "diarize_channels",
     "embed",
     "embed_corpus",
     "embed_many",
@@ -121,6 +123,7 @@ _NAMES_BY_MODULE = {
         "StreamingDiarizer",
         "Verification",
         "diarize",
+        "diarize_channels",
         "embed",
         "embed_corpus",
         "embed_many",

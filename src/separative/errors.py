@@ -58,6 +58,16 @@ class AudioError(SeparativeError):
     """
 
 
+class SilentError(AudioError):
+    """A recording holds no sound at all; the message names it.
+
+    >>> import numpy as np, separative
+    >>> separative.embed(separative.load_model(), (np.zeros(16000, np.float32), 16000))
+    Traceback (most recent call last):
+    separative.errors.SilentError: the waveform is silent throughout; an embedding needs 0.5 s of speech
+    """
+
+
 class CorpusError(SeparativeError):
     """A corpus cannot be read or does not fit its use; the message names the file or the speaker.
 

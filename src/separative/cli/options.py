@@ -30,6 +30,12 @@ Channels = Annotated[
     Literal["mean", "first"],
     typer.Option(help="How to handle multichannel audio: average the channels or use the first."),
 ]
+ChannelsOrEach = Annotated[
+    Literal["mean", "first", "each"],
+    typer.Option(
+        help="How to handle multichannel audio: average the channels, use the first, or diarize each."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace results of other recordings and other files.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first recording that fails, and write nothing.")

@@ -17,7 +17,14 @@ SUFFIXES = (".json", ".rttm", ".png", ".html")
 
 
 def claim_outputs(
-    folder: Path, name: str, recording: Path, command: str, *, force: bool, ways: str
+    folder: Path,
+    name: str,
+    recording: Path,
+    command: str,
+    *,
+    force: bool,
+    ways: str,
+    by_channel: bool = False,
 ) -> dict[str, str]:
     """Check that results named ``name`` would not replace those of another recording or other files.
 
@@ -28,6 +35,7 @@ def claim_outputs(
         command: the command that processes it.
         force: replace what is there.
         ways: options with which the user can choose other names, for the message.
+        by_channel: the waveforms of channel 1 will be named like those of a recording ``<name>-1``.
 
     Returns:
         What to write into ``<name>.json`` under SOURCE, so that the same command may replace its results.
@@ -38,6 +46,16 @@ def claim_outputs(
     from separative.inference.output import recording_digest
 
     source = {"command": command, "sha256": recording_digest(recording)}
+    others = [
+        path
+        for path in folder.glob(f"{glob.escape(name)}-[0-9]*.json")
+        if path.stem.removeprefix(f"{name}-").isdecimal()
+    ]
+    if others and by_channel and not force:
+        raise SeparativeError(
+            f"{min(others)} is of another recording, whose waveforms would be replaced; choose {ways}, or"
+            " replace them with --force"
+        )
     existing = list(_existing(folder, name))
     if not existing or force:
         return source
@@ -89,7 +107,13 @@ def _existing(folder: Path, name: str) -> Iterator[Path]:
 
 
 def _waveforms(folder: Path, name: str) -> list[Path]:
-    return sorted(folder.glob(f"{glob.escape(name)}-speaker[0-9]*.wav"))
+    """Waveforms of a recording, also of its channels, but not those of a recording ``<name>-1``."""
+    found = list(folder.glob(f"{glob.escape(name)}-speaker[0-9]*.wav"))
+    for path in folder.glob(f"{glob.escape(name)}-[0-9]*-speaker[0-9]*.wav"):
+        own = path.name.rpartition("-speaker")[0]
+        if own.removeprefix(f"{name}-").isdecimal() and not (folder / f"{own}.json").exists():
+            found.append(path)
+    return sorted(found)
 
 
 def _record(path: Path) -> dict[str, object] | None:

@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from separative.cli.options import DEFAULT_MODEL, Channels, Force, Json, Model, Strict
+from separative.cli.options import DEFAULT_MODEL, Channels, ChannelsOrEach, Force, Json, Model, Strict
 from separative.cli.outputs import SOURCE, check_output, claim_outputs, remove_stale_waveforms
-from separative.cli.show import Bars, Stopped, check_recordings, print_json, print_table, printable
+from separative.cli.show import (
+    Bars,
+    Stopped,
+    check_recordings,
+    nearest_match,
+    print_json,
+    print_streams,
+    print_table,
+    printable,
+    stream_rows,
+)
 
 if TYPE_CHECKING:
     from separative.inference import Recording
@@ -101,7 +111,7 @@ def embed(
     if json and recordings:
         print_json([describe_recording(recording, embeddings=True) for recording in recordings])
     else:
-        _print_streams([row for recording in recordings for row in _stream_rows(recording)])
+        print_streams([row for recording in recordings for row in stream_rows(recording)])
     batch.finish()
 
 
@@ -150,7 +160,7 @@ def separate(
         written = inference.write_waveforms(recording, out)
         remove_stale_waveforms(out, Path(recording.name).stem, written)
         records.append(record | {"files": [str(path) for path in written]})
-        rows.extend(_stream_rows(recording))
+        rows.extend(stream_rows(recording))
 
     if batch.readable:
         loaded = load_model(model)
@@ -160,7 +170,7 @@ def separate(
     if json and records:
         print_json(records)
     else:
-        _print_streams(rows)
+        print_streams(rows)
         for record in records:
             for path in record["files"]:
                 print(printable(path))
@@ -224,7 +234,10 @@ def diarize(
     out: Annotated[Path, typer.Option(help="Output folder.")],
     model: Model = DEFAULT_MODEL,
     speakers: Annotated[
-        int | None, typer.Option(min=1, help="Number of speakers, if known; estimated by default.")
+        int | None,
+        typer.Option(
+            min=1, help="Number of speakers, if known (with --channels each, in each); by default estimated."
+        ),
     ] = None,
     voices: Annotated[
         bool, typer.Option(help="Also write one waveform per speaker and an HTML page.")
@@ -239,7 +252,7 @@ def diarize(
     prior: Annotated[
         float, typer.Option(help="Prior probability that a known speaker is in the recording.")
     ] = 0.5,
-    channels: Channels = "mean",
+    channels: ChannelsOrEach = "mean",
     name: Annotated[
         str | None, typer.Option(help="Name of the results, <name>; by default that of the file.")
     ] = None,
@@ -250,8 +263,9 @@ def diarize(
 
     Estimates the number of speakers and writes their turns: OUT/<name>.rttm, .json and .png. With --voices
     also writes one waveform per speaker, OUT/<name>-speaker<i>.wav, and a page to play them,
-    OUT/<name>.html. After an interruption the same command continues. Results of other recordings are kept,
-    unless --force is given.
+    OUT/<name>.html. With --channels each, every channel has its own speakers: 1-speaker1, 2-speaker1 and so
+    on. After an interruption the same command continues. Results of other recordings are kept, unless --force
+    is given.
     """
     from separative import inference
     from separative.errors import AudioError, SeparativeError
@@ -275,60 +289,69 @@ def diarize(
     check_recordings([source, *(path for paths in enrolled.values() for path in paths)], channels)
     check_output(out, folder=True)
     ways = "another folder with --out or another name with --name"
-    claim = claim_outputs(out, stem, source, "diarize", force=force, ways=ways)
+    claim = claim_outputs(out, stem, source, "diarize", force=force, ways=ways, by_channel=channels == "each")
     loaded = load_model(model)
     # Enrolled speakers come first: an error in their recordings must not cost the work on a long recording.
-    known = {who: embed_speaker(loaded, paths, channels) for who, paths in enrolled.items()}
+    one = "mean" if channels == "each" else channels
+    known = {who: embed_speaker(loaded, paths, one) for who, paths in enrolled.items()}
     with Bars() as bars:
         # Windows that were processed before an interruption; removed when the command is done.
         kept = out / f".{stem}.npz"
-        meeting = inference.diarize(
-            loaded,
-            source,
-            speakers=speakers,
-            channels=channels,
-            cache=kept,
-            progress=bars.count("processing"),
-        )
-        matches = rank_enrolled(loaded, meeting, known, prior=prior) if known else None
-        record = inference.describe_diarization(meeting, matches) | {SOURCE: claim}
+        report = bars.count("processing")
+        if channels == "each":
+            found = inference.diarize_channels(loaded, source, speakers=speakers, cache=kept, progress=report)
+        else:
+            meeting = inference.diarize(
+                loaded, source, speakers=speakers, channels=channels, cache=kept, progress=report
+            )
+            found = (meeting,)
+        ranked = [rank_enrolled(loaded, meeting, known, prior=prior) for meeting in found] if known else None
+        if channels == "each":
+            record = inference.describe_channels(found, ranked)
+        else:
+            record = inference.describe_diarization(found[0], ranked[0] if ranked else None)
+        record, damage = record | {SOURCE: claim}, found[0].damage
         # The record comes first: it tells a later call that the other files are of this recording. The turns
         # come before the separation, which takes longer.
         write_json(out / f"{stem}.json", record)
-        write_rttm(out / f"{stem}.rttm", stem, meeting.turns)
+        turns = sorted((turn for meeting in found for turn in meeting.turns), key=lambda turn: turn.start)
+        write_rttm(out / f"{stem}.rttm", stem, turns)
         paths = [out / f"{stem}.rttm", out / f"{stem}.json"]
         paths.append(write_picture(out / f"{stem}.png", record))
         if voices:
-            written = inference.write_speakers(
-                loaded, meeting, out, stem, active_only=active_only, progress=bars.count("separating")
-            )
+            written = [
+                path
+                for meeting in found
+                for path in inference.write_speakers(
+                    loaded, meeting, out, stem, active_only=active_only, progress=bars.count("separating")
+                )
+            ]
             remove_stale_waveforms(out, stem, written)
             paths += written
-            if not meeting.damage:
+            if not damage:
                 paths.append(write_timeline(out / f"{stem}.html", record, source, written))
-    kept.unlink(missing_ok=True)
+    for path in (kept, *(inference.channel_cache(kept, c) for c in range(found[0].channels))):
+        path.unlink(missing_ok=True)
     if json:
         print_json(record | {"files": paths})
         return
-    columns = ["speaker", "speech, s", "turns", *(["nearest"] if matches else [])]
+    columns = ["speaker", "speech, s", "turns", *(["nearest"] if known else [])]
     rows = []
-    for number, speaker in enumerate(meeting.speakers):
-        row: list[object] = [speaker.name, f"{speaker.speech_seconds:.1f}", len(speaker.turns)]
-        if matches and not matches[number]:
-            row.append("too little speech")
-        elif matches:
-            best = matches[number][0]
-            worth = "" if best.probability is None else f", probability {best.probability:.3g}"
-            row.append(f"{best.name} ({best.score:.2f}{worth})")
+    for speaker in record["speakers"]:
+        row: list[object] = [speaker["name"], f"{speaker['speech_seconds']:.1f}", len(speaker["turns"])]
+        if known:
+            row.append(nearest_match(speaker["matches"]))
         rows.append(row)
     if rows:
         print_table(columns, rows)
     else:
         print(f"{printable(source)}: no speech found")
+    for channel in record.get("channels_without_speech", ()) if rows else ():
+        print(f"channel {channel} of {found[0].channels}: no speech found")
     for path in paths:
         print(printable(path))
-    if meeting.damage:
-        raise AudioError(f"{meeting.damage}; results up to there are in {out}")
+    if damage:
+        raise AudioError(f"{damage}; results up to there are in {out}")
 
 
 class _Batch:
@@ -375,23 +398,3 @@ class _Batch:
             self.failed += 1
             print(f"separative: {error}", file=sys.stderr)
             return None
-
-
-def _stream_rows(recording: Recording) -> list[tuple[object, ...]]:
-    # Levels are levels of waveforms, which `embed` does not compute.
-    return [
-        (
-            recording.name,
-            t.stream,
-            f"{t.speech_seconds:.2f}",
-            *([f"{t.level_db:.1f}"] if t.waveform.size else []),
-            "yes" if t.audible else "no",
-        )
-        for t in recording.streams
-    ]
-
-
-def _print_streams(rows: list[tuple[object, ...]]) -> None:
-    if rows:
-        level = ["level, dB"] if len(rows[0]) == 5 else []
-        print_table(("recording", "stream", "speech, s", *level, "speaker"), rows)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from separative.inference import Recording
     from separative.training import Status
 
 LINE_SECONDS = 60.0
@@ -80,7 +81,39 @@ def check_recordings(paths: Iterable[Path], channels: str) -> None:
     for path in paths:
         count = info(path).channels
         if count > 1:
-            print(f"separative: {printable(path)}: using the {channels} of {count} channels", file=sys.stderr)
+            used = f"each of its {count}" if channels == "each" else f"the {channels} of {count}"
+            print(f"separative: {printable(path)}: using {used} channels", file=sys.stderr)
+
+
+def stream_rows(recording: Recording) -> list[tuple[object, ...]]:
+    """Rows of the table of :func:`print_streams` for one recording."""
+    # Levels are levels of waveforms, which `embed` does not compute.
+    return [
+        (
+            recording.name,
+            t.stream,
+            f"{t.speech_seconds:.2f}",
+            *([f"{t.level_db:.1f}"] if t.waveform.size else []),
+            "yes" if t.audible else "no",
+        )
+        for t in recording.streams
+    ]
+
+
+def print_streams(rows: list[tuple[object, ...]]) -> None:
+    """Print a table of streams, one row each."""
+    if rows:
+        level = ["level, dB"] if len(rows[0]) == 5 else []
+        print_table(("recording", "stream", "speech, s", *level, "speaker"), rows)
+
+
+def nearest_match(matches: list[dict[str, Any]]) -> str:
+    """The known speaker that is most similar, with score and probability, for the table of `diarize`."""
+    if not matches:
+        return "too little speech"
+    best = matches[0]
+    worth = "" if best["probability"] is None else f", probability {best['probability']:.3g}"
+    return f"{best['name']} ({best['score']:.2f}{worth})"
 
 
 class Bars(AbstractContextManager["Bars"]):

@@ -152,12 +152,12 @@ def _clipped_share(diarization: Diarization) -> float:
         blocks = [diarization.source[0]]
     else:
         blocks = audio.stream(diarization.source, channels="each")
-    clipped = total = 0
+    clipped, total, policy = 0, 0, diarization.channel_policy
     # A damaged file is measured up to the damage, as the diarization was.
     with suppress(AudioError):
         for block in blocks:
             full_CN = np.abs(np.atleast_2d(block)) >= FULL_SCALE
-            used_CN = full_CN[:1] if diarization.channel_policy == "first" else full_CN
+            used_CN = full_CN if policy == "mean" else full_CN[[0 if policy == "first" else policy]]
             clipped += int((used_CN[:, 1:] & used_CN[:, :-1]).any(0).sum())
             total += used_CN.shape[1]
     return clipped / max(total, 1)

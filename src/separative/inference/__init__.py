@@ -1,6 +1,7 @@
 """Use a model: embed, separate, verify, identify and diarize recordings, and write the results."""
 
 from separative.inference.bulk import Cut, embed_corpus
+from separative.inference.channels import channel_cache, describe_channels, diarize_channels
 from separative.inference.diarize import Diarization, Speaker, diarize
 from separative.inference.forward import embed, embed_many, separate
 from separative.inference.output import (
@@ -33,9 +34,12 @@ __all__ = [
     "StreamingDiarizer",
     "StreamingUpdate",
     "Verification",
+    "channel_cache",
+    "describe_channels",
     "describe_diarization",
     "describe_recording",
     "diarize",
+    "diarize_channels",
     "embed",
     "embed_corpus",
     "embed_many",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from separative import audio
-from separative.errors import AudioError, SeparativeError, choose
+from separative.errors import AudioError, SeparativeError, SilentError
 from separative.inference.cluster import cluster_speakers, mean_embedding
 from separative.inference.phases import run_phases
 from separative.inference.recording import (
@@ -19,6 +19,7 @@ from separative.inference.recording import (
     BlockReader,
     ChannelPolicy,
     SpeechRule,
+    check_channel_policy,
     check_waveform,
 )
 from separative.inference.verify import same_speaker_cosine
@@ -139,7 +140,8 @@ def diarize(
         source: an audio file, or a waveform with its sampling rate.
         speakers: number of speakers; estimated if None.
         attention: False skips the cross-attention over the recording, for ablations.
-        channels: how to reduce several channels to one: "mean" or "first".
+        channels: how to reduce several channels to one: "mean", "first", or the number of one, counted from
+            0. See :func:`diarize_channels` to diarize every channel.
         window, hop: length of a window and distance from one to the next, in seconds.
         cache: file (.npz) in which to save the outputs of finished windows. If a call is interrupted, the
             next call with the same cache continues after these windows. The file is not deleted, so a later
@@ -163,7 +165,7 @@ def diarize(
         raise SeparativeError(
             f"speakers is {speakers}; pass at least 1, or leave it out to estimate the number"
         )
-    choose(channels, get_args(ChannelPolicy), "channel policy", AudioError)
+    check_channel_policy(channels)
     name, seconds, channel_count = _header(source)
     if seconds < MIN_SPEECH_SECONDS:
         raise AudioError(
@@ -175,7 +177,7 @@ def diarize(
         window_cache = WindowCache(Path(cache), _cache_key(model, Path(source), channels, grid))
     windows = run_phases(model, blocks, grid, seconds, window_cache, progress)
     if not windows.activity.any():
-        raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
+        raise SilentError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
     found_speakers, window_speaker = assign_speakers(model, windows, speakers=speakers, attention=attention)
     return Diarization(
         name,

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from separative import audio
-from separative.errors import AudioError, ModelError, choose
+from separative.errors import AudioError, ModelError, SilentError, choose
 from separative.types import Wave
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 Audio = str | Path | tuple[Wave, int]
 """An audio file, or a waveform ([N] or [channels, N]) with its sampling rate in hertz."""
 
-ChannelPolicy = Literal["mean", "first"]
-"""How several channels become one: their mean, or the first channel only."""
+ChannelPolicy = Literal["mean", "first"] | int
+"""How several channels become one: their mean, the first one, or the one of this number, counted from 0."""
 
 MAX_RECORDING_SECONDS = 60.0
 """Longest recording that is processed in one piece, in seconds."""
@@ -157,8 +157,9 @@ class Recording:
         """A sentence about the channels that were used; empty for mono input."""
         if self.channels == 1:
             return ""
-        how = "the mean of" if self.channel_policy == "mean" else "the first of"
-        return f"{self.name}: {how} {self.channels} channels is used"
+        names = {"mean": "the mean", "first": "the first"}
+        how = names.get(str(self.channel_policy)) or f"number {int(self.channel_policy) + 1}"
+        return f"{self.name}: {how} of {self.channels} channels is used"
 
 
 @dataclass(frozen=True)
@@ -277,7 +278,7 @@ def load(
         >>> recording.waveform.shape, recording.channels
         ((51508,), 1)
     """
-    choose(channels, get_args(ChannelPolicy), "channel policy", AudioError)
+    check_channel_policy(channels)
     if isinstance(source, tuple):
         name, (wave, own_rate) = "the waveform", check_waveform(source)
         count = 1 if wave.ndim == 1 else len(wave)
@@ -295,7 +296,7 @@ def load(
             f"{name} is longer than {max_seconds:.0f} s; use 'separative diarize' for longer recordings"
         )
     if isinstance(source, tuple):
-        mono_N = wave if wave.ndim == 1 else wave.mean(0) if channels == "mean" else wave[0]
+        mono_N = _one_channel(np.atleast_2d(wave), channels)
         if count > 1 and channels == "mean":
             _warn_of_phase(name, wave, mono_N)
         wave_N = audio.resample(np.ascontiguousarray(mono_N, dtype=np.float32), own_rate, rate)
@@ -306,13 +307,40 @@ def load(
             f"{name} is {len(wave_N) / rate:.2f} s long; an embedding needs {MIN_SPEECH_SECONDS} s of speech"
         )
     if not wave_N.any() and count > 1 and channels == "mean":
-        raise AudioError(
+        raise SilentError(
             f"{name} is silent throughout in the mean of its {count} channels; if they cancel each other, use"
             " one channel (--channels first)"
         )
     if not wave_N.any():
-        raise AudioError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
+        raise SilentError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
     return LoadedRecording(name, wave_N, count, channels)
+
+
+def check_channel_policy(channels: ChannelPolicy) -> None:
+    """Check that a channel policy is one of :data:`ChannelPolicy`.
+
+    Raises:
+        AudioError: it is something else. Whether there is such a channel is checked when a file is read.
+
+    Example:
+        >>> check_channel_policy("each")
+        Traceback (most recent call last):
+        separative.errors.AudioError: unknown channel policy 'each'...; valid: first, mean
+    """
+    if not isinstance(channels, int) or isinstance(channels, bool):
+        choose(str(channels), ("mean", "first"), "channel policy", AudioError)
+
+
+def _one_channel(wave_CN: Wave, channels: ChannelPolicy) -> Wave:
+    """Apply a channel policy to a waveform [channels, N]."""
+    if channels == "mean":
+        mean_N: Wave = wave_CN.mean(0) if len(wave_CN) > 1 else wave_CN[0]
+        return mean_N
+    number = 0 if channels == "first" else channels
+    if not 0 <= number < len(wave_CN):
+        raise AudioError(f"the waveform has no channel {number}; it has {len(wave_CN)}, counted from 0")
+    one_N: Wave = wave_CN[number]
+    return one_N
 
 
 def _warn_of_phase(name: str, wave: Wave, mono_N: Wave) -> None:
