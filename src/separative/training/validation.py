@@ -114,7 +114,7 @@ class Validation:
         """Compute EERs (%), SI-SDR improvement (dB), and information bounds with their ceiling (nats).
 
         An EER that these speakers do not allow is left out with a warning. In a mixture of the only two
-        speakers, for example, there is nobody to confuse the target with.
+        speakers, for example, there is no other speaker to confuse the target with.
         """
         training = model.training
         model.eval()
