@@ -30,8 +30,8 @@ KINDS = {"close": 0.3, "distant": 0.4, "telephone": 0.18, "broadcast": 0.12}
 LEVELS_DB = {
     "close": (-40.0, -10.0),
     "distant": (-50.0, -22.0),
-    "telephone": (-38.0, -12.0),
-    "broadcast": (-26.0, -12.0),
+    "telephone": (-38.0, -14.0),
+    "broadcast": (-26.0, -15.0),
 }
 # Chance of (gain control, clipping, DC offset, digital silence) for each kind.
 CHANCES = {

@@ -217,6 +217,7 @@ class Mixer:
         waves, source_infos = self._draw_sources(rng, plan, view)
         if nuisances is not None:
             waves = nuisances.arrive(waves, config.rate)
+            room = room if nuisances.room is None else None
         if self._bank is not None and room is not None:
             waves = [
                 self._bank.reverberate(wave_N, room, int(position))
