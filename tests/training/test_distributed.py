@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 from torch.distributed import DistBackendError
@@ -17,6 +18,7 @@ from separative.corpora.manifest import Corpus
 from separative.distributed import ProcessGroup, local_range
 from separative.errors import RecipeError, SeparativeError
 from separative.model import load_model
+from separative.model.teacher import Teacher, TeacherVectors
 from separative.training import Recipe, train
 from separative.training.folder import lock_folder
 from separative.training.loop import check_groups
@@ -32,11 +34,14 @@ from pathlib import Path
 from torch import distributed
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import SeparativeError
+from separative.model.teacher import TeacherVectors
 from separative.training import load_recipe, train
 
 # Runs last before the interpreter exits. The threads of the process group must have ended by then.
 atexit.register(lambda: os._exit(3) if distributed.is_initialized() else None)
 settings = json.loads(sys.argv[1])
+if "teacher" in settings:
+    settings["teacher"] = TeacherVectors.load(settings["teacher"])
 utterances = [Utterance(id, Path(path), 2.0, speaker=name) for id, path, name in settings.pop("speech")]
 speech = Corpus(tuple(utterances))
 try:
@@ -142,6 +147,29 @@ def test_two_processes_equal_one(plan: Recipe, corpus: Corpus, launch: Start, tm
     for step in range(STEPS + 1, more + 1):
         assert two[step]["loss"] == pytest.approx(one[step]["loss"], rel=100 * PER_STEP)
     assert load_model(tmp_path / "one").card["training"]["steps"] == more
+
+
+def test_two_processes_learn_from_a_teacher_like_one(
+    recipe: Callable[..., Recipe], corpus: Corpus, launch: Start, tmp_path: Path
+) -> None:
+    speech, steps = corpus.split("train"), 6
+    teacher = Teacher(name="mine", licence="MIT", sha256="5f" * 32)
+    rows = np.random.default_rng(0).normal(size=(len(speech), 20))
+    vectors = TeacherVectors.from_rows(teacher, [u.id for u in speech], rows)
+    plan = recipe(
+        loss={"objective": "teach", "csc": 0.1}, model={"dropout": 0.0}, run={"log_every": 1, "steps": steps}
+    )
+    settings = {"out": tmp_path / "two", "steps": steps, "teacher": vectors.save(tmp_path / "vectors.npz")}
+    child = launch(2, command(plan, speech, tmp_path, **settings))
+    cache = tmp_path / "cache"
+    train(plan, corpus=speech, teacher=vectors, out=tmp_path / "one", cache=cache, device="cpu")
+    _, err = child.communicate(timeout=HANG)
+    assert child.returncode == 0, err
+    one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
+    assert one.keys() == two.keys() == set(range(1, steps + 1))
+    for step in one:
+        for name in ("loss", "teach_cos_query", "teach_kl_attended", "csc_query", "gradient"):
+            assert two[step][name] == pytest.approx(one[step][name], rel=PER_STEP, abs=PER_STEP), (step, name)
 
 
 def test_death_of_a_process_ends_the_others_with_a_message(

@@ -62,6 +62,14 @@ class _Calibration(_Section):
     speakers: int = Field(default=0, strict=True)
 
 
+class _Space(_Section):
+    name: str
+    licence: str
+    sha256: str
+    dimension: int
+    projection: str
+
+
 class _Entries(_Section):
     """The entries of a card that the package reads. All others may be anything."""
 
@@ -72,6 +80,7 @@ class _Entries(_Section):
     data: _Data = _Data()
     recipe: _Recipe = _Recipe()
     calibration: _Calibration | None = None
+    space: _Space | None = None
     same: float = Field(default=0.0, strict=True)
     training: dict[str, Any] = {}
     metrics: dict[str, Any] = {}

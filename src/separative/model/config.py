@@ -48,6 +48,7 @@ class EncoderConfig(BaseModel):
         mask_hidden: hidden units through which masks depend on the mixture's features directly; 0 for none.
         consistency: project the estimates so that they and a residual sum to the mixture.
         dropout: dropout probability in the blocks.
+        teacher: size of the vectors of the teacher whose space the embeddings share; 0 for none.
 
     >>> config = EncoderConfig(rate=8000, segment_frames=2)
     >>> config.window, config.hop, config.segment_seconds
@@ -82,6 +83,7 @@ class EncoderConfig(BaseModel):
     mask_hidden: int = Field(default=0, ge=0, le=MAX_WIDTH)
     consistency: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    teacher: int = Field(default=0, ge=0, le=MAX_WIDTH)
 
     @model_validator(mode="after")
     def _check(self) -> EncoderConfig:
@@ -108,6 +110,11 @@ class EncoderConfig(BaseModel):
                 raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of heads ({self.heads})")
         if self.front_end == "conv" and self.window != 2 * self.hop:
             raise ValueError("the conv front end needs a hop of half its window: set hop_ms = window_ms / 2")
+        if 0 < self.teacher < self.embedding:
+            raise ValueError(
+                f"vectors of {self.teacher} values cannot teach embeddings of {self.embedding}: set embedding"
+                f" to {self.teacher} or less"
+            )
         if self.parameters > MAX_PARAMETERS:
             raise ValueError(
                 f"the model would have {self.parameters:.2g} parameters; at most {MAX_PARAMETERS:.2g} are"

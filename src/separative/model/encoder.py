@@ -21,6 +21,7 @@ from separative.model.config import EncoderConfig
 from separative.model.frontend import FRONT_ENDS, FrontEnd
 from separative.model.heads import SeparationHead, SpeakerHead
 from separative.model.highpass import HighPass
+from separative.model.teacher import TeacherSpace
 
 
 class EncoderOutput(NamedTuple):
@@ -80,6 +81,7 @@ class SeparativeEncoder(nn.Module):
     Attributes:
         config: sizes of the encoder.
         card: content of the model card, which is saved with the model; empty for a new model.
+        space: the teacher's space that the embeddings are in; None for a model without a teacher.
 
     >>> encoder = SeparativeEncoder(EncoderConfig(rate=8000, width=16, speaker_width=16, embedding=8))
     >>> output = encoder(torch.randn(3, 8000))
@@ -115,6 +117,7 @@ class SeparativeEncoder(nn.Module):
             config.width, config.speaker_width, config.embedding, config.segment_frames, speaker_stack
         )
         self.cross = CrossAttention(config.embedding, config.heads) if config.cross_attention else None
+        self.space = TeacherSpace(config.teacher, config.embedding) if config.teacher else None
 
     @property
     def rate(self) -> int:

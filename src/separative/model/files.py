@@ -193,7 +193,8 @@ def average_models(models: Sequence[SeparativeEncoder], *, attention: float = 1.
         and the training speakers of all, and has no metrics and no calibration.
 
     Raises:
-        ModelError: fewer than two models, different architectures, or a share out of range.
+        ModelError: fewer than two models, different architectures or spaces of teachers, or a share out of
+            range.
 
     >>> model = load_model()
     >>> average = average_models([model, model], attention=0.5)
@@ -205,6 +206,8 @@ def average_models(models: Sequence[SeparativeEncoder], *, attention: float = 1.
     if not 0 <= attention <= 1:
         raise ModelError(f"attention must be a share from 0 to 1, not {attention:g}")
     last = models[-1]
+    if any(model.card.get("space") != last.card.get("space") for model in models):
+        raise ModelError("models in the spaces of different teachers cannot be averaged")
     mean = SeparativeEncoder(last.config)
     states = [model.state_dict() for model in models]
     for model, state in zip(models, states, strict=True):

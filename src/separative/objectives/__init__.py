@@ -18,6 +18,7 @@ from separative.objectives.separation import (
     separation_costs,
     speech_activity,
 )
+from separative.objectives.teach import TeachConfig, TeachObjective, teacher_divergence
 
 __all__ = [
     "OBJECTIVES",
@@ -27,6 +28,8 @@ __all__ = [
     "Objective",
     "ObjectiveConfig",
     "SeparativeObjective",
+    "TeachConfig",
+    "TeachObjective",
     "activity_loss",
     "audible_sources",
     "best_permutation",
@@ -39,4 +42,5 @@ __all__ = [
     "separation_costs",
     "speech_activity",
     "squared_distance_logits",
+    "teacher_divergence",
 ]

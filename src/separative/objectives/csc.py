@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from separative.model import EncoderOutput, SeparativeEncoder
 
 
-class LossConfig(ObjectiveConfig):
-    """Weights of L = w_sep·L_sep/10 + w_csc·(L(query) + L(attended)) + w_act·L_act − γ·spread.
+class SeparativeConfig(ObjectiveConfig):
+    """Weights that the objectives ``csc`` and ``teach`` share.
 
-    >>> LossConfig(separation=1.0).csc
+    >>> SeparativeConfig(objective="mine", separation=1.0).csc
     1.0
     """
 
-    objective: Literal["csc"] = "csc"
     separation: float = Field(default=0.5, ge=0, description="w_sep, per 10 dB")
     csc: float = Field(default=1.0, ge=0, description="w_csc")
     single: float = Field(default=1.0, ge=0, le=1, description="factor on w_sep for mixtures of one speaker")
@@ -54,6 +53,16 @@ class LossConfig(ObjectiveConfig):
     )
 
 
+class LossConfig(SeparativeConfig):
+    """Weights of L = w_sep·L_sep/10 + w_csc·(L(query) + L(attended)) + w_act·L_act − γ·spread.
+
+    >>> LossConfig(separation=1.0).csc
+    1.0
+    """
+
+    objective: Literal["csc"] = "csc"
+
+
 class SeparativeObjective(Objective):
     """The objective ``csc``; owns the inventory of global speaker vectors.
 
@@ -65,7 +74,7 @@ class SeparativeObjective(Objective):
     inventory: Inventory
     single_process = False
 
-    def __init__(self, config: LossConfig, identities: int, embedding: int) -> None:
+    def __init__(self, config: SeparativeConfig, identities: int, embedding: int) -> None:
         super().__init__()
         self.config, self.processes = config, current_process_group()
         if self.processes.world_size > 1 and (config.negatives or config.smoothing or config.spread):
@@ -91,8 +100,13 @@ class SeparativeObjective(Objective):
         mixtures: Tensor,
         sources: Tensor,
         identities: Tensor,
+        more_costs: Tensor | None = None,
     ) -> Losses:
-        """Compute the losses from the output of the model; other arguments as in :class:`Objective`."""
+        """Compute the losses from the output of the model; other arguments as in :class:`Objective`.
+
+        Args:
+            more_costs: further costs of assigning each stream to each source [B,C,K], for the order.
+        """
         w = self.config
         # Sums of squared samples exceed the range of half precision.
         mix_BN, source_BCN = mixtures.float(), sources.float()
@@ -114,6 +128,8 @@ class SeparativeObjective(Objective):
             order_weight = w.order if w.separation > 0 else 1.0
             for nats_BCK in nats.values():
                 cost_BCK += order_weight * w.csc * nats_BCK * audible_BC.unsqueeze(1)
+            if more_costs is not None:
+                cost_BCK += order_weight * more_costs
             order_BK = best_permutation(cost_BCK)
 
         total = mix_BN.new_zeros(())

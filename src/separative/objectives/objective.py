@@ -60,6 +60,7 @@ class Objective(nn.Module):
         streams: number of streams that the model must have; None for one stream per source of a mixture.
         min_views: smallest number of views in a condition group.
         single_process: whether the whole batch must be in one process.
+        needs_teacher: whether :meth:`forward` also takes ``targets``, see :class:`TeachObjective`.
 
     >>> Objective.min_views, Objective().inventory is None
     (1, True)
@@ -69,6 +70,7 @@ class Objective(nn.Module):
     streams: ClassVar[int | None] = None
     min_views: ClassVar[int] = 1
     single_process: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,9 +22,11 @@ from separative.objectives.baselines import (
 )
 from separative.objectives.csc import LossConfig, SeparativeObjective
 from separative.objectives.objective import Objective, ObjectiveConfig
+from separative.objectives.teach import TeachConfig, TeachObjective
 
 OBJECTIVES: dict[str, tuple[type[ObjectiveConfig], type[Objective]]] = {
     "csc": (LossConfig, SeparativeObjective),
+    "teach": (TeachConfig, TeachObjective),
     "softmax": (SoftmaxConfig, Classification),
     "aam": (AamConfig, Classification),
     "supcon": (SupConConfig, SupervisedContrastive),

@@ -18,6 +18,7 @@ from separative.distributed import ProcessGroup
 from separative.errors import ModelError, RecipeError, validation_message
 from separative.files import new_folder, read_json
 from separative.mixtures import Mixer
+from separative.model.teacher import TeacherVectors
 from separative.training import checkpoint
 from separative.training.recipe import Recipe, parse_recipe
 
@@ -244,7 +245,9 @@ class RunState(BaseModel):
         return parsed
 
 
-def describe_data(mixer: Mixer, speech: Corpus, noise: Corpus | None) -> dict[str, Any]:
+def describe_data(
+    mixer: Mixer, speech: Corpus, noise: Corpus | None, teacher: TeacherVectors | None = None
+) -> dict[str, Any]:
     """Fingerprints of what a run trains on, for its checkpoint. They do not depend on folders.
 
     >>> from separative import MixtureConfig, load_corpus
@@ -255,7 +258,8 @@ def describe_data(mixer: Mixer, speech: Corpus, noise: Corpus | None) -> dict[st
     """
     speakers = speech.speakers
     sources = ("\n".join(u.id for u in utterances) for utterances in mixer.pool.utterances)
-    return {
+    vectors = {} if teacher is None else {"teacher": {"count": len(teacher.ids), "sha256": teacher.sha256}}
+    return vectors | {
         "speakers": _fingerprint(speakers)
         | ({"names": list(speakers)} if len(speakers) <= MAX_NAMES else {}),
         "recordings": _fingerprint(map(_describe_utterance, speech)),
@@ -286,6 +290,7 @@ def check_data(saved: dict[str, Any], now: dict[str, Any], path: Path) -> None:
         "recordings": "utterances of the split train",
         "identities": "readable utterances of the split train",
         "noise": "noise clips",
+        "teacher": "vectors of the teacher",
     }
     for key, what in words.items():
         old, new = saved.get(key), now.get(key)

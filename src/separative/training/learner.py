@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from separative.distributed import current_process_group
 from separative.errors import LossError, SeparativeError
 from separative.mixtures import Batch, Mixer, MixtureConfig, Stage, loader
-from separative.model import SeparativeEncoder, start_from
+from separative.model import EncoderConfig, SeparativeEncoder, start_from
 from separative.model.blocks import Block
 from separative.objectives import Inventory, build_objective
 from separative.training.optimiser import build_optimiser
@@ -96,6 +97,11 @@ class Learner:
         identities: number of identities P, the rows of the inventory.
         fabric: result of :func:`separative.training.machine.launch`. With several processes, each process has
             a learner, and all of them take every step together.
+        teacher: size of the teacher's vectors; 0 without a teacher.
+
+    Attributes:
+        targets: the teacher's vectors for the sources of a batch; None without a teacher, and until
+            :func:`~separative.training.teaching.prepare_targets` makes them.
 
     Raises:
         SeparativeError: several processes, with an objective that needs the whole batch in one process.
@@ -108,9 +114,12 @@ class Learner:
     ['average', 'model', 'objective']
     """
 
-    def __init__(self, recipe: Recipe, identities: int, fabric: Fabric) -> None:
+    def __init__(self, recipe: Recipe, identities: int, fabric: Fabric, *, teacher: int = 0) -> None:
         self.recipe, self.fabric, self.processes = recipe, fabric, current_process_group()
-        self.model = SeparativeEncoder(recipe.model)
+        self.targets: Callable[[Batch], Tensor] | None = None
+        # Validate again: the size of the vectors limits that of the embeddings.
+        config = EncoderConfig.model_validate(recipe.model.model_dump() | {"teacher": teacher})
+        self.model = SeparativeEncoder(config)
         self.objective = build_objective(recipe.loss, identities, recipe.model.embedding)
         if self.processes.world_size > 1 and self.objective.single_process:
             raise SeparativeError(
@@ -164,7 +173,8 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["scale"]
         tensors = (x.to(device) for x in (batch.mixtures, batch.sources, batch.identities, batch.groups))
-        losses = self.objective(self._wrapped, *tensors)
+        taught = {} if self.targets is None else {"targets": self.targets(batch).to(device)}
+        losses = self.objective(self._wrapped, *tensors, **taught)
         self.optimiser.zero_grad()
         self.fabric.backward(losses.total)
         norm = self._clip_gradients(recipe.optimiser.clip)

@@ -10,11 +10,13 @@ from separative.corpora.manifest import Corpus
 from separative.distributed import ProcessGroup, current_process_group
 from separative.errors import CorpusError, RecipeError, SeparativeError
 from separative.model import Card, SeparativeEncoder
+from separative.model.teacher import TeacherVectors
 from separative.training import machine
 from separative.training.folder import check_folder, lock_folder
 from separative.training.recipe import Recipe
 from separative.training.run import TrainingRun
 from separative.training.run_log import StatusCallback
+from separative.training.teaching import check_space, check_teacher
 from separative.types import Progress
 
 
@@ -23,6 +25,7 @@ def train(
     *,
     corpus: Corpus,
     noise: Corpus | None = None,
+    teacher: TeacherVectors | None = None,
     out: str | Path,
     minutes: float | None = None,
     steps: int | None = None,
@@ -48,6 +51,7 @@ def train(
         recipe: see :func:`load_recipe`.
         corpus: speech with speaker labels. Without splits, all of it is trained on and nothing is validated.
         noise: noise clips, if the recipe adds noise.
+        teacher: vectors of the utterances of the split ``train``, for the objective ``teach``.
         out: folder of the run: new, empty, or the folder of the run to ``resume``.
         minutes, steps: stop after either. By default, stop after the steps of the recipe.
         start: trained model to start from. It must have the recipe's architecture, or lack parts of it.
@@ -63,7 +67,7 @@ def train(
         inventory_progress: called with (done, total) batches while the inventory is initialised.
 
     Raises:
-        RecipeError: the recipe differs from that of the run to resume.
+        RecipeError: the recipe differs from that of the run to resume, or needs a teacher.
         CorpusError: the corpus does not fit the recipe, or ``start`` was trained on speakers of ``dev``.
         ModelError: there is nothing to resume, the run to resume has other data, the folder is not empty or
             in use by another training, or ``start`` has another shape.
@@ -85,9 +89,12 @@ def train(
     if (minutes is not None and minutes <= 0) or (steps is not None and steps < 1):
         raise SeparativeError("training needs a positive number of minutes, or at least 1 step")
     out = Path(out)
+    check_teacher(recipe, teacher)
     check_folder(out, recipe, resume)
     if resume and start is not None:
         raise SeparativeError("a run resumes from its own checkpoint: remove the model to start from")
+    if start is not None:
+        check_space(start.card, teacher)
     origin = None if start is None else _origin(start, corpus)
     machine.prepare(threads or recipe.run.threads)
     fabric = machine.launch(device, devices=devices, nodes=nodes, precision=recipe.run.precision)
@@ -98,7 +105,7 @@ def train(
         progress = decoding_progress = inventory_progress = None
     cache = out.parent / ".cache" if cache is None else Path(cache)
     workers = recipe.run.workers if workers is None else workers
-    run = TrainingRun(recipe, corpus, out, cache, origin)
+    run = TrainingRun(recipe, corpus, out, cache, origin, teacher)
     with lock_folder(out, processes):
         if not processes.rank:
             # Again, because another run may have used the folder since the first check.

@@ -17,6 +17,7 @@ from separative.files import remove_stale_files, write_json
 from separative.metrics import information_bound
 from separative.mixtures import Mixer, loader
 from separative.model import Card, SeparativeEncoder, save_model
+from separative.model.teacher import TeacherVectors, space_record
 from separative.training import checkpoint, machine
 from separative.training.folder import (
     RECIPE,
@@ -29,6 +30,7 @@ from separative.training.folder import (
 from separative.training.learner import Learner, init_inventory, single_speaker_config
 from separative.training.recipe import Recipe
 from separative.training.run_log import Clock, NullLog, RunLog, StatusCallback, StopSignal
+from separative.training.teaching import TeacherTargets, prepare_targets, teach_inventory
 from separative.training.validation import Validation
 from separative.types import Progress
 
@@ -53,6 +55,7 @@ class TrainingRun:
         out: folder of the run.
         cache: folder for decoded audio.
         origin: card entries about the model that the run starts from, if any.
+        teacher: vectors of the teacher, for objectives that need them.
 
     Attributes:
         step: number of finished steps.
@@ -74,9 +77,17 @@ class TrainingRun:
     run_log: RunLog
 
     def __init__(
-        self, recipe: Recipe, corpus: Corpus, out: Path, cache: Path, origin: Card | None = None
+        self,
+        recipe: Recipe,
+        corpus: Corpus,
+        out: Path,
+        cache: Path,
+        origin: Card | None = None,
+        teacher: TeacherVectors | None = None,
     ) -> None:
         self.recipe, self.corpus, self.out, self.cache, self.origin = recipe, corpus, out, cache, origin
+        self.teacher = teacher
+        self.targets: TeacherTargets | None = None
         self.processes = current_process_group()
         self.speech = corpus.split("train")
         self.step = self.first_step = 0
@@ -101,7 +112,7 @@ class TrainingRun:
             cache=self.cache,
             progress=progress,
         )
-        self.data = describe_data(self.mixer, self.speech, clips)
+        self.data = describe_data(self.mixer, self.speech, clips, self.teacher)
         for reason in self.mixer.store.bad.values():
             log.warning("skipped: %s", reason)
         self.validation = None
@@ -112,7 +123,8 @@ class TrainingRun:
 
     def prepare_learner(self, fabric: Fabric, start: SeparativeEncoder | None, resume: bool) -> None:
         """Build the learner. Load the checkpoint if the run resumes, else the model to start from, if any."""
-        self.learner = Learner(self.recipe, len(self.mixer.identities), fabric)
+        dimension = self.teacher.dimension if self.teacher is not None else 0
+        self.learner = Learner(self.recipe, len(self.mixer.identities), fabric, teacher=dimension)
         if resume:
             state = checkpoint.load_checkpoint(
                 self.out / checkpoint.NAME,
@@ -126,6 +138,11 @@ class TrainingRun:
             self.minutes_before, self.origin = parsed.minutes, parsed.origin
         elif start is not None:
             self.learner.start_from(start)
+        if self.teacher is not None:
+            # A checkpoint and a model that was taught by the same teacher have a space already.
+            fit = not resume and (start is None or start.space is None)
+            self.targets = prepare_targets(self.learner, self.mixer, self.teacher, fit=fit)
+            self.learner.targets = self.targets
 
     def _check_state(self, state: dict[str, Any]) -> None:
         """Check that the state of a checkpoint has the recipe and the data of this run."""
@@ -141,9 +158,14 @@ class TrainingRun:
         self.clock = Clock(steps, minutes, self.first_step, self.minutes_before)
 
     def prepare_inventory(self, workers: int, progress: Progress | None) -> None:
-        """Initialise the inventory from crops of single speakers, unless ``inventory_crops`` is 0."""
+        """Initialise the inventory from the teacher's vectors, or else from crops of single speakers.
+
+        It keeps its random rows if ``inventory_crops`` is 0.
+        """
         inventory, crops = self.learner.objective.inventory, self.recipe.optimiser.inventory_crops
-        if inventory is not None and crops:
+        if inventory is not None and self.targets is not None:
+            teach_inventory(inventory, self.mixer, self.targets)
+        elif inventory is not None and crops:
             config = single_speaker_config(self.recipe.mixtures)
             mixer = Mixer(self.speech, config, seed=self.recipe.seed + 1, cache=self.cache)
             init_inventory(
@@ -295,6 +317,7 @@ class TrainingRun:
         return {
             "recipe": recipe.model_dump(mode="json"),
             "identity": recipe.mixtures.identity,
+            **self._space(),
             "identities": len(self.mixer.identities),
             "data": {
                 "corpora": sorted({u.corpus for u in speech}),
@@ -312,6 +335,15 @@ class TrainingRun:
             },
             "metrics": {k: round(v, 4) for k, v in self.metrics.items() if k.startswith("valid/")},
         }
+
+    def _space(self) -> Card:
+        """The card's entry about the teacher and its space; nothing without a teacher."""
+        space = self.learner.average.space
+        return (
+            {}
+            if self.teacher is None or space is None
+            else {"space": space_record(self.teacher.teacher, space)}
+        )
 
 
 @contextmanager
