@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,17 +95,22 @@ def turns_to_frames(
     return active_KT
 
 
-def write_rttm(path: str | Path, recording: str, turns: Iterable[Turn]) -> None:
+def write_rttm(
+    path: str | Path, recording: str, turns: Iterable[Turn], channels: Mapping[str, int] | None = None
+) -> None:
     """Write the turns of one recording as an RTTM file; spaces in names become underscores.
+
+    Args:
+        channels: number of the channel of each speaker, from 1; by default all are in channel 1.
 
     >>> write_rttm("meeting.rttm", "meeting", [Turn("ann", 0.5, 2.0)])
     >>> Path("meeting.rttm").read_text()
     'SPEAKER meeting 1 0.500 1.500 <NA> <NA> ann <NA> <NA>\\n'
     """
-    name = "_".join(recording.split()) or "recording"
+    name, channel_of = "_".join(recording.split()) or "recording", channels or {}
     lines = [
-        f"SPEAKER {name} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA>"
-        f" {'_'.join(turn.speaker.split())} <NA> <NA>\n"
+        f"SPEAKER {name} {channel_of.get(turn.speaker, 1)} {turn.start:.3f} {turn.end - turn.start:.3f}"
+        f" <NA> <NA> {'_'.join(turn.speaker.split())} <NA> <NA>\n"
         for turn in turns
     ]
     # A file name need not be UTF-8; RTTM is.

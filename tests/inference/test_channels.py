@@ -145,6 +145,8 @@ def test_the_command_merges_the_channels_in_one_result(call_file, tmp_path, caps
     turns = read_rttm(tmp_path / "call.rttm")["call"]
     assert {turn.speaker for turn in turns} == {"1-speaker1", "2-speaker1"}
     assert [turn.start for turn in turns] == sorted(turn.start for turn in turns)
+    lines = [line.split() for line in (tmp_path / "call.rttm").read_text().splitlines()]
+    assert {(line[2], line[7]) for line in lines} == {("1", "1-speaker1"), ("2", "2-speaker1")}
     waves = {path.name for path in tmp_path.glob("*.wav")}
     assert waves == {"call-1-speaker1.wav", "call-2-speaker1.wav"}
     assert all(audio.info(tmp_path / name).seconds == pytest.approx(17.0, abs=0.01) for name in waves)

@@ -315,7 +315,8 @@ def diarize(
         # come before the separation, which takes longer.
         write_json(out / f"{stem}.json", record)
         turns = sorted((turn for meeting in found for turn in meeting.turns), key=lambda turn: turn.start)
-        write_rttm(out / f"{stem}.rttm", stem, turns)
+        channel_of = {speaker["name"]: speaker.get("channel", 1) for speaker in record["speakers"]}
+        write_rttm(out / f"{stem}.rttm", stem, turns, channel_of)
         paths = [out / f"{stem}.rttm", out / f"{stem}.json"]
         paths.append(write_picture(out / f"{stem}.png", record))
         if voices:
@@ -338,10 +339,9 @@ def diarize(
     columns = ["speaker", "speech, s", "turns", *(["nearest"] if known else [])]
     rows = []
     for speaker in record["speakers"]:
-        row: list[object] = [speaker["name"], f"{speaker['speech_seconds']:.1f}", len(speaker["turns"])]
-        if known:
-            row.append(nearest_match(speaker["matches"]))
-        rows.append(row)
+        nearest = [nearest_match(speaker["matches"])] if known else []
+        speech = f"{speaker['speech_seconds']:.1f}"
+        rows.append((speaker["name"], speech, len(speaker["turns"]), *nearest))
     if rows:
         print_table(columns, rows)
     else:
