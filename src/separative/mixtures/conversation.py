@@ -227,7 +227,8 @@ class Conversation:
         rng = np.random.default_rng([simulator.seed, TURN, self.number, index])
         utterances = simulator.pool.utterances[self.speakers[turn.speaker]]
         if self.scene is not None:
-            phrases = cut_phrases(simulator.store, utterances, turn.samples, rng)
+            breaks = STYLES[simulator.config.style].breaks
+            phrases = cut_phrases(simulator.store, utterances, turn.samples, breaks, rng)
             return read_phrases(simulator.store, phrases, turn.samples), phrases
         order = rng.permutation(len(utterances))
         wave_N, crops = crop_speech(simulator.store, utterances, order, turn.samples, 1.0, 0.5, rng)

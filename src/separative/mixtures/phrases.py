@@ -15,8 +15,6 @@ from separative.mixtures.gains import power
 from separative.types import Wave
 
 FADE_SECONDS = 0.005
-# Pause between two utterances of a turn.
-PAUSE_SECONDS = (0.05, 0.3)
 # Kept before the first and after the last frame with speech of an utterance.
 MARGIN_SECONDS = 0.03
 # A breath is noise around these frequencies; a laugh is bursts of a harmonic tone with noise.
@@ -45,12 +43,17 @@ class Phrase(NamedTuple):
 
 
 def cut_phrases(
-    store: WaveStore, utterances: tuple[Utterance, ...], samples: int, rng: np.random.Generator
+    store: WaveStore,
+    utterances: tuple[Utterance, ...],
+    samples: int,
+    breaks: tuple[float, float],
+    rng: np.random.Generator,
 ) -> list[Phrase]:
     """Choose speech for a turn of ``samples`` samples from the utterances of a speaker.
 
     The utterances come in random order, without the silence before and after their speech, and are used
-    again if they are too short together. The last one is cut; a short turn is cut from a random place.
+    again if they are too short together. ``breaks`` are the shortest and longest pause between them. The
+    last one is cut; a short turn is cut from a random place.
 
     Raises:
         CorpusError: none of the utterances has speech.
@@ -58,7 +61,7 @@ def cut_phrases(
     >>> from separative import load_corpus
     >>> corpus = load_corpus("speech")
     >>> store, utterances = WaveStore(corpus, 16000), corpus.utterances[:2]
-    >>> phrases = cut_phrases(store, utterances, 40000, np.random.default_rng(0))
+    >>> phrases = cut_phrases(store, utterances, 40000, (0.1, 0.3), np.random.default_rng(0))
     >>> phrases[-1].at < 40000 and phrases[-1].at + phrases[-1].samples <= 40000
     True
     """
@@ -81,7 +84,7 @@ def cut_phrases(
                 start = int(rng.choice(active[active <= max(end - take, active[0])]))
                 take = min(take, store.length(utterance) - start)
             phrases.append(Phrase(utterance, start, take, at))
-            at += take + round(rng.uniform(*PAUSE_SECONDS) * store.rate)
+            at += take + round(rng.uniform(*breaks) * store.rate)
             if at >= samples:
                 break
     return phrases

@@ -50,6 +50,7 @@ class Style:
         muted: share of silences in which the recording is digital zero.
         breath: share of turns that start after an audible breath.
         laughter: laughs per minute; a laugh is of one speaker or of several.
+        breaks: shortest and longest pause between the phrases of a turn, drawn uniformly.
         bridge: pauses of a speaker that are shorter are part of the reference, as human annotators have it.
         level_db: level of each speaker relative to the common level, drawn uniformly.
         distance_m: distance of each speaker from the microphone; None for no room.
@@ -80,6 +81,7 @@ class Style:
     muted: float
     breath: float
     laughter: float
+    breaks: tuple[float, float]
     bridge: float
     level_db: tuple[float, float]
     distance_m: tuple[float, float] | None
@@ -93,28 +95,29 @@ STYLES: dict[StyleName, Style] = {
     "meeting": Style(
         speakers=4,
         participation=0.8,
-        turn=3.0,
-        turn_spread=1.1,
-        short=0.25,
+        turn=4.0,
+        turn_spread=1.2,
+        short=0.3,
         short_again=0.5,
-        hold=0.3,
+        hold=0.4,
         back=0.4,
         gap=(0.05, 0.3, 0.35),
         pause=0.8,
-        interruption=0.2,
-        parallel=0.15,
-        backchannels=5.0,
+        interruption=0.25,
+        parallel=0.25,
+        backchannels=7.0,
         silences=1.0,
         silence=(2.0, 120.0),
         muted=0.1,
         breath=0.2,
         laughter=0.5,
-        bridge=0.5,
-        level_db=(-8.0, 2.0),
-        distance_m=(0.3, 3.0),
+        breaks=(0.2, 1.0),
+        bridge=1.0,
+        level_db=(-12.0, 2.0),
+        distance_m=(0.3, 2.0),
         rt60=(0.3, 0.7),
         noises=("room", "fan", "hum", "any"),
-        noise_db=(10.0, 35.0),
+        noise_db=(15.0, 45.0),
         microphones=("distant", "close"),
     ),
     "call": Style(
@@ -126,7 +129,7 @@ STYLES: dict[StyleName, Style] = {
         short_again=0.5,
         hold=0.3,
         back=0.0,
-        gap=(0.0, 0.25, 0.25),
+        gap=(-0.1, 0.3, 0.35),
         pause=0.6,
         interruption=0.08,
         parallel=0.02,
@@ -136,6 +139,7 @@ STYLES: dict[StyleName, Style] = {
         muted=0.5,
         breath=0.3,
         laughter=0.3,
+        breaks=(0.1, 0.5),
         bridge=0.3,
         level_db=(-4.0, 4.0),
         distance_m=None,
@@ -163,6 +167,7 @@ STYLES: dict[StyleName, Style] = {
         muted=0.1,
         breath=0.4,
         laughter=0.2,
+        breaks=(0.1, 0.4),
         bridge=0.5,
         level_db=(-4.0, 4.0),
         distance_m=(0.2, 1.0),
@@ -173,29 +178,30 @@ STYLES: dict[StyleName, Style] = {
     ),
     "broadcast": Style(
         speakers=4,
-        participation=2.0,
-        turn=5.0,
-        turn_spread=0.7,
-        short=0.1,
-        short_again=0.3,
-        hold=0.15,
+        participation=4.0,
+        turn=6.0,
+        turn_spread=0.5,
+        short=0.03,
+        short_again=0.2,
+        hold=0.1,
         back=0.4,
         gap=(0.1, 0.15, 0.2),
         pause=0.4,
-        interruption=0.08,
+        interruption=0.03,
         parallel=0.01,
-        backchannels=1.0,
+        backchannels=0.3,
         silences=0.1,
         silence=(1.0, 10.0),
         muted=0.0,
         breath=0.4,
         laughter=0.2,
+        breaks=(0.05, 0.3),
         bridge=1.0,
         level_db=(-3.0, 3.0),
         distance_m=None,
         rt60=(0.2, 0.4),
         noises=("room", "music"),
-        noise_db=(20.0, 45.0),
+        noise_db=(30.0, 50.0),
         microphones=("broadcast",),
     ),
 }
