@@ -1,4 +1,4 @@
-"""Diarization of real recordings, its dependence on leading silence, and speech found in noise.
+"""Dependence of the diarization of real recordings on leading silence, and speech found in noise.
 
     python benchmarks/bench_robustness.py --data DATA   # rewrites docs/benchmarks/robustness.md
 
@@ -19,7 +19,6 @@ import numpy as np
 from common import Record, arguments, made_on, parsed, run_child, table, write_page
 
 if TYPE_CHECKING:
-    from separative.metrics import DiarizationError
     from separative.types import Wave
 
 RATE, FRAME = 16000, 0.01
@@ -28,27 +27,13 @@ LEVELS_DB = (-90, -60, -30)
 NOISE_SECONDS = 60
 
 
-def read_recordings(data: Path) -> list[tuple[str, str, Wave, list[tuple[str, float, float]]]]:
-    """Name, kind, waveform and reference turns of the real recordings."""
-    from separative import audio
-    from separative.rttm import read_rttm
-
-    found = []
-    with (data / "meetings.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            turns = [t for ts in read_rttm(data / row["rttm"]).values() for t in ts]
-            wave_N = audio.read(data / row["path"], RATE)[0]
-            found.append((row["recording"], row["kind"], wave_N, [tuple(t) for t in turns]))
-    return found
-
-
-def diarized(model: object, wave_N: Wave, shift: int, frames: int, speakers: int | None) -> np.ndarray:
+def diarized(model: object, wave_N: Wave, shift: int, frames: int) -> np.ndarray:
     """Activity [K, T] of the speakers found with ``shift`` samples of silence in front, times of the file."""
     import separative
     from separative.rttm import Turn, turns_to_frames
 
     shifted_N = np.concatenate([np.zeros(shift, np.float32), wave_N])
-    result = separative.diarize(model, (shifted_N, RATE), speakers=speakers)
+    result = separative.diarize(model, (shifted_N, RATE))
     turns = [Turn(t.speaker, max(0, t.start - shift / RATE), t.end - shift / RATE) for t in result.turns]
     return turns_to_frames(turns, sorted({t.speaker for t in turns}), frames, FRAME)
 
@@ -62,31 +47,19 @@ def compare(one: np.ndarray, other: np.ndarray) -> float:
     return diarization_error(one, other, FRAME).rate
 
 
-def parts(error: DiarizationError) -> dict[str, float]:
-    return {name: getattr(error, name) for name in ("total", "missed", "false_alarm", "confusion")}
-
-
-def measure_recordings(case: Record) -> Record:
-    """Errors of every real recording, with the number unknown and given, and changes by leading silence."""
+def measure_shifts(case: Record) -> Record:
+    """Changes of the number of speakers and of the turns of every real recording by leading silence."""
     import separative
-    from separative.metrics import diarization_error
-    from separative.rttm import Turn, turns_to_frames
+    from separative import audio
+    from separative.evaluation import read_references
 
     model = separative.load_model()
     found: Record = {}
-    for name, kind, wave_N, spoken in read_recordings(Path(case["data"])):
-        frames = round(len(wave_N) / RATE / FRAME)
-        speakers = sorted({t[0] for t in spoken})
-        reference = turns_to_frames([Turn(*t) for t in spoken], speakers, frames, FRAME)
-        answers = [diarized(model, wave_N, shift, frames, None) for shift in SHIFTS]
-        given = diarized(model, wave_N, 0, frames, len(speakers))
+    for recording in read_references(Path(case["data"]) / "meetings.csv")[0]:
+        wave_N = audio.read(recording.path, RATE)[0]
+        answers = [diarized(model, wave_N, shift, recording.frames) for shift in SHIFTS]
         pairs = list(itertools.combinations(answers, 2))
-        found[name] = {
-            "kind": kind,
-            "speakers": len(speakers),
-            "found": [int(a.any()) * len(a) for a in answers],
-            "unknown": parts(diarization_error(reference, answers[0], FRAME)),
-            "given": parts(diarization_error(reference, given, FRAME)),
+        found[recording.name] = {
             "count_changes": float(np.mean([len(a) != len(b) for a, b in pairs])),
             "between": [compare(a, b) for a, b in pairs],
         }
@@ -166,16 +139,9 @@ def measure_presence(case: Record) -> Record:
     return found
 
 
-def pooled(records: list[Record], way: str) -> list[str]:
-    """DER and its parts over recordings, in percent of the speech."""
-    total = sum(r[way]["total"] for r in records)
-    shares = [sum(r[way][k] for r in records) / total for k in ("missed", "false_alarm", "confusion")]
-    return [f"{100 * x:.1f}" for x in (sum(shares), *shares)]
-
-
 def measure(case: Record) -> Record:
     """The part of the measurements that ``case`` names."""
-    parts = {"recordings": measure_recordings, "noise": measure_noise, "presence": measure_presence}
+    parts = {"shifts": measure_shifts, "noise": measure_noise, "presence": measure_presence}
     return parts[case["part"]](case)
 
 
@@ -183,41 +149,20 @@ def main() -> None:
     parser = arguments(__doc__, "robustness.md", runs=1, rounds=1)
     parser.add_argument("--data", help="folder with meetings.csv, speech.csv and noise.csv")
     args = parsed(parser, measure, needed=["data"])
-    recordings, noise, presence = (
-        run_child(__file__, {"part": part, "data": args.data}) for part in ("recordings", "noise", "presence")
+    shifts, noise, presence = (
+        run_child(__file__, {"part": part, "data": args.data}) for part in ("shifts", "noise", "presence")
     )
-    groups = {
-        "AMI meetings, 9 half-minutes": "meeting",
-        "joined clips": "joined clips",
-        "broadcast": "broadcast",
-    }
-    rows = []
-    for title, kind in groups.items():
-        chosen = [r for r in recordings.values() if r["kind"] == kind]
-        right = sum(r["found"][0] == r["speakers"] for r in chosen)
-        rows.append(
-            [title, *pooled(chosen, "unknown"), f"{right} of {len(chosen)}", pooled(chosen, "given")[0]]
-        )
-    between = [x for r in recordings.values() for x in r["between"]]
+    between = [x for r in shifts.values() for x in r["between"]]
     above = 100 * np.mean(np.array(between) > 0.05)
-    changes = float(np.mean([r["count_changes"] for r in recordings.values()]))
+    changes = float(np.mean([r["count_changes"] for r in shifts.values()]))
     lines = [
-        "# Robustness: real recordings, leading silence, noise",
+        "# Robustness: leading silence, noise",
         "",
         *made_on([os.getloadavg()[0]], "torch"),
         "",
-        "## Diarization of real recordings",
-        "",
-        "Whole files, overlap scored, no collar; percent of the speech, summed over recordings.",
-        "",
-        *table(
-            ["recordings", "DER", "missed", "false alarm", "confusion", "count right", "DER, number given"],
-            rows,
-        ),
-        "",
         "## Leading silence",
         "",
-        f"The {len(recordings)} recordings with {', '.join(map(str, SHIFTS))} samples of silence in front"
+        f"The {len(shifts)} recordings with {', '.join(map(str, SHIFTS))} samples of silence in front"
         f" (up to {1000 * max(SHIFTS) / RATE:.0f} ms). The number of speakers changes in"
         f" {100 * changes:.1f} % of the pairs. The diarization error between two answers is"
         f" {np.mean(between):.3f} on average and above 0.05 in {above:.0f} %"

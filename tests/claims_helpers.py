@@ -49,17 +49,7 @@ class Quote(NamedTuple):
         return search(self.page, self.pattern)[1]
 
 
-class Total(NamedTuple):
-    """The sum of cells such as "1 of 9": the counts and the totals are added."""
-
-    cells: tuple[Cell, ...]
-
-    def text(self) -> str:
-        pairs = [re.fullmatch(r"(\d+) of (\d+)", cell.text()) for cell in self.cells]
-        return " of ".join(str(sum(int(pair[i]) for pair in pairs if pair)) for i in (1, 2))
-
-
-Source = Cell | Ratio | Quote | Total
+Source = Cell | Ratio | Quote
 
 
 def search(page: str, pattern: str) -> re.Match[str]:

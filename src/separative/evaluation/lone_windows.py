@@ -79,7 +79,7 @@ def window_scores(windows: Sequence[LoneWindow], embeddings: Floats) -> Scores:
     Returns the cosine of each pair, and whether both have the same speaker.
 
     Args:
-        embeddings: one per window [W, E], of any length. All scores of a window whose embedding has a NaN
+        embeddings: one per window [W, E], of any length. If an embedding has a NaN, all scores of its window
             are -1, the lowest cosine.
 
     >>> windows = [LoneWindow("a", 0.0, "ann"), LoneWindow("a", 1.5, "ann"), LoneWindow("a", 4.0, "bob")]

@@ -49,8 +49,8 @@ def with_true_speech(found: Activity, speech: Activity) -> Activity:
 def with_true_speakers(model: SeparativeEncoder, windows: WindowOutputs, reference: Activity) -> list[Turn]:
     """Give each stream of each window to the speaker of the reference who speaks most while it is active.
 
-    A stream belongs to no speaker if nobody speaks while it is active. The false alarms that remain are in
-    windows in which a speaker speaks for a part of the time.
+    A stream belongs to no speaker if no speaker speaks while it is active. The false alarms that remain are
+    in windows in which a speaker speaks for a part of the time.
 
     Args:
         windows: outputs of the model for every window.

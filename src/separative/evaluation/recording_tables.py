@@ -19,7 +19,7 @@ COLUMNS = (
     *("count right", "count error", "window EER", "real-time factor", "peak memory"),
 )
 RECORDING_COLUMNS = ("DER", "missed", "false alarm", "confusion", "DER speech", "overlap found", "window EER")
-# Metrics whose interval is in the tables; all intervals are in results.json.
+# Metrics with intervals in the tables; all intervals are in results.json.
 WITH_INTERVAL = ("DER", "JER", "window EER")
 PARTS = ("missed", "false alarm", "confusion")
 # Systems drawn in the figure, and the least length of its axis in percent.
@@ -35,12 +35,12 @@ recordings. Rows with a comma know a part of the reference. 95 % intervals are o
 several."""
 
 
-def recordings_page(results: Results, title: str = "Real recordings") -> str:
+def recordings_page(results: Results, *, figure: str | None = None) -> str:
     """The page in Markdown: a table over all recordings, one per kind, and one per system by recording.
 
     Args:
         results: of :func:`separative.evaluation.evaluate_recordings`.
-        title: heading of the page.
+        figure: address of the picture of :func:`recordings_figure`, if the page shows it.
 
     >>> row = Row("base", "all recordings", "DER", 39.9, 30.0, 50.0, 9, "all", 0)
     >>> page = recordings_page(Results((row,), {"systems": ["base"]}))
@@ -48,7 +48,7 @@ def recordings_page(results: Results, title: str = "Real recordings") -> str:
     '| base | 9 | 39.9 (30.0 to 50.0) |'
     """
     settings = results.settings
-    lines = [f"# {title}", ""]
+    lines = ["# Real recordings", ""]
     if "made" in settings:
         command = f"Command: `{settings['command']}`. " if "command" in settings else ""
         lines += [
@@ -56,6 +56,8 @@ def recordings_page(results: Results, title: str = "Real recordings") -> str:
             "",
         ]
     lines += [NOTES, ""]
+    if figure is not None:
+        lines += [f"![Parts of the diarization error of each recording]({figure})", ""]
     if failed := settings.get("failed"):
         lines += ["Not scored:", "", *(f"- {sentence}" for sentence in failed), ""]
     conditions = dict.fromkeys(row.condition for row in results.rows if row.corpus == POOLED)
@@ -78,7 +80,7 @@ def systems_table(results: Results, condition: str = ALL_RECORDINGS) -> str:
 
     >>> row = Row("base", "meeting", "peak memory", 512.3, 512.3, 512.3, 9, "all", 0)
     >>> print(systems_table(Results((row,)), "meeting"))
-    | system | recordings | peak memory, MB |
+    | meeting | recordings | peak memory, MB |
     |---|---|---|
     | base | 9 | 512 |
     """
@@ -88,7 +90,7 @@ def systems_table(results: Results, condition: str = ALL_RECORDINGS) -> str:
     for model in dict.fromkeys(key[0] for key in found):
         cells = [_cell(found.get((model, metric)), interval=metric in WITH_INTERVAL) for metric in columns]
         lines.append([model, str(_count(found, model)), *cells])
-    return markdown_table(["system", "recordings", *map(_heading, columns)], lines)
+    return markdown_table([condition, "recordings", *map(_heading, columns)], lines)
 
 
 def _recordings_table(rows: Sequence[Row], system: str, described: Sequence[Mapping[str, Any]]) -> str:
@@ -103,7 +105,7 @@ def _recordings_table(rows: Sequence[Row], system: str, described: Sequence[Mapp
         cells = [_cell(found.get((name, metric)), interval=False) for metric in RECORDING_COLUMNS]
         facts = [f"{recording['seconds']:.0f}", f"{recording['speech']:.0f}", str(recording["speakers"])]
         lines.append([name, recording["kind"], *facts, str(speakers), *cells])
-    header = ["recording", "kind", "seconds", "with speech", "speakers", "found"]
+    header = [f"{system}, by recording", "kind", "seconds", "with speech", "speakers", "found"]
     return markdown_table([*header, *map(_heading, RECORDING_COLUMNS)], lines)
 
 
@@ -113,7 +115,9 @@ def _count(found: Mapping[tuple[str, str], Row], model: str) -> int:
 
 
 def _heading(metric: str) -> str:
-    return f"{metric}, {UNITS[metric]}" if UNITS[metric] in ("%", "MB") else metric
+    return (
+        f"{metric}, {UNITS[metric]}" if UNITS[metric] in ("%", "MB") and metric != "count right" else metric
+    )
 
 
 def _cell(row: Row | None, *, interval: bool) -> str:
@@ -121,6 +125,8 @@ def _cell(row: Row | None, *, interval: bool) -> str:
         return "–"
     if row.metric == "peak memory":
         return f"{row.value:.0f}"
+    if row.metric == "count right":
+        return f"{round(row.value / 100 * row.trials)} of {row.trials}"
     return row.cell() if interval and row.trials > 1 and row.low < row.high else row.cell().partition(" ")[0]
 
 

@@ -203,10 +203,10 @@ def _embed_windows(
     waves = [
         audio.read(recording.path, model.rate, start=window.start, seconds=WINDOW)[0] for window in windows
     ]
-    heard = [i for i, wave_N in enumerate(waves) if wave_N.any()]
-    found = embed_many(model, [(waves[i], model.rate) for i in heard])
+    sounding = [i for i, wave_N in enumerate(waves) if wave_N.any()]
+    found = embed_many(model, [(waves[i], model.rate) for i in sounding])
     embedding_WE = np.full((len(windows), model.config.embedding), np.nan)
-    for i, result in zip(heard, found, strict=True):
+    for i, result in zip(sounding, found, strict=True):
         embedding_WE[i] = result.streams[0].embedding
     return embedding_WE
 

@@ -209,7 +209,7 @@ def _folder_rows(folder: Path) -> list[dict[str, str]]:
             }
         )
     if not rows:
-        raise CorpusError(f"{folder}: no RTTM files; put <name>.rttm beside each audio file")
+        raise CorpusError(f"{folder}: no RTTM files; add <name>.rttm for each audio file")
     return rows
 
 

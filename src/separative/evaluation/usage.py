@@ -37,10 +37,13 @@ def reset_peak_memory() -> None:
 
 
 def describe_machine() -> str:
-    """Describe processor, cores, threads and torch version in one line.
+    """Describe processor, cores, threads, torch version and load in one line.
+
+    The load is the mean number of running processes in the last minute. Times are longer if it exceeds the
+    number of cores.
 
     >>> describe_machine()
-    '... cores, ... threads, torch ...'
+    '... cores, ... threads, torch ..., load ...'
     """
     import torch
 
@@ -50,6 +53,6 @@ def describe_machine() -> str:
         lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
         named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
         processor = next(named, processor)
-    return (
-        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    cores, threads = os.cpu_count(), torch.get_num_threads()
+    return f"{processor}, {cores} cores, {threads} threads, torch {torch.__version__}, load {load}"
