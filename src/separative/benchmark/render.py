@@ -276,14 +276,13 @@ def _facts(plan: Plan, folder: ResultsFolder, results: Results) -> list[tuple[st
         name: "{speakers} speakers, {utterances} utterances, {hours:g} h".format(**data[name])
         for name in ("train", plan.split)
     }
+    trained = f"rows trained for this table: {plan.mixture_seconds:g} s of mixtures each, seed {plan.seed}"
+    if not any(row.is_trained for row in plan.rows):
+        trained = "no row was trained for this table"
     facts = [
         ("made", f"{settings['made']} on {settings['machine']}"),
         ("command", shlex.join(["separative", *map(_without_folders, data["command"])])),
-        (
-            "training data",
-            f"{sizes['train']}; rows trained for this table: {plan.mixture_seconds:g} s of mixtures each, "
-            f"seed {plan.seed}",
-        ),
+        ("training data", f"{sizes['train']}; {trained}"),
         (
             "test data",
             f"{settings['speakers']} speakers never trained on (split {plan.split}: {sizes[plan.split]}); "
