@@ -170,7 +170,13 @@ def export(
 
 def import_(
     gallery: Folder,
-    path: Annotated[Path, typer.Argument(help="JSON file that `gallery export` wrote with the same model.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON file that `gallery export` wrote with the same model, or .npz or .parquet file with"
+            " vectors of the model's teacher by name of the speaker."
+        ),
+    ],
     model: Model = DEFAULT_MODEL,
 ) -> None:
     """Add the speakers of an exported file: all of them, or none if one fails."""

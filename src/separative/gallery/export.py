@@ -7,16 +7,22 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from separative.errors import GalleryError, SeparativeError
 from separative.files import parse_json, write_json
 from separative.gallery.records import EnrolledRecording, check_name, check_recording, metadata_json
+from separative.model import SeparativeEncoder
+from separative.model.teacher import TeacherVectors
 
 EXPORT_FORMAT = 2
+# If recordings of the same speaker are enrolled too, a teacher's vector has the weight of 10 s of speech.
+VOICEPRINT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,47 @@ def read_export(path: str | Path, model: str, size: int) -> list[ExportedSpeaker
         raise GalleryError(f"{path} is an export of another format or model; export it again with this model")
     if not intact:
         raise GalleryError(f"{path} is damaged: its content does not fit its checksum; export it again")
+    return speakers
+
+
+def read_voiceprints(path: str | Path, model: SeparativeEncoder) -> list[ExportedSpeaker]:
+    """Read a teacher's vectors by speaker, and project them into the space of a model that it taught.
+
+    Args:
+        path: ``.npz`` or ``.parquet`` file, see :class:`~separative.model.teacher.TeacherVectors`; its ids
+            are the names of the speakers.
+        model: the model of the gallery.
+
+    Raises:
+        GalleryError: the model is not in the space of this teacher, or an id is no name for a speaker.
+        ModelError: the file is missing, damaged or of another form.
+
+    >>> from separative import load_model
+    >>> from separative.model.teacher import Teacher, TeacherVectors
+    >>> teacher = Teacher(name="mine", licence="MIT", sha256="5f" * 32)
+    >>> path = TeacherVectors.from_rows(teacher, ["ann"], np.ones((1, 192))).save("voices.npz")
+    >>> read_voiceprints(path, load_model())
+    Traceback (most recent call last):
+    separative.errors.GalleryError: voices.npz has vectors of the teacher 'mine', but the model of this ...
+    """
+    voices = TeacherVectors.load(path)
+    space = model.card.get("space") or {}
+    taught = space.get("sha256") == voices.teacher.sha256 and space.get("dimension") == voices.dimension
+    if model.space is None or not taught:
+        other = f"is in the space of '{space['name']}'" if space.get("name") else "has no teacher"
+        raise GalleryError(
+            f"{path} has vectors of the teacher '{voices.teacher.name}', but the model of this gallery"
+            f" {other}: use a model that this teacher taught"
+        )
+    with torch.inference_mode():
+        query_RE = model.space(torch.from_numpy(voices.vectors)).cpu().numpy()
+    size, added = query_RE.shape[1], datetime.now(UTC).isoformat(timespec="seconds")
+    speakers = []
+    for name, vector_T, query_E in zip(voices.ids, voices.vectors, query_RE, strict=True):
+        hash_ = hashlib.sha256(vector_T.tobytes()).hexdigest()
+        nothing = np.zeros((0, size), np.float32), np.zeros(0, np.float32)
+        recording = EnrolledRecording(Path(path).name, hash_, VOICEPRINT_SECONDS, query_E, *nothing)
+        speakers.append(ExportedSpeaker(check_name(name), added, {}, (recording,)))
     return speakers
 
 

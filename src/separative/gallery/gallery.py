@@ -27,7 +27,7 @@ from separative.gallery.enrolment import (
     read_audio_bytes,
     speaker_embedding,
 )
-from separative.gallery.export import ExportedSpeaker, read_export, write_export
+from separative.gallery.export import ExportedSpeaker, read_export, read_voiceprints, write_export
 from separative.gallery.identify import Identification, identify_from_scores
 from separative.gallery.records import (
     EnrolledRecording,
@@ -334,6 +334,9 @@ class Gallery:
     def import_(self, path: str | Path) -> int:
         """Add all speakers of an exported file, or none. Recordings that are already stored are skipped.
 
+        If the model was taught, a file with its teacher's vectors (``.npz`` or ``.parquet``) can be imported
+        too; see :func:`~separative.gallery.export.read_voiceprints`.
+
         Returns:
             Number of speakers in the file.
 
@@ -341,7 +344,10 @@ class Gallery:
             GalleryError: the file is missing, damaged, not an export of a gallery, or belongs to another
                 model.
         """
-        speakers = read_export(path, self._hash, self._store.size)
+        vectors = Path(path).suffix in (".npz", ".parquet")
+        speakers = (
+            read_voiceprints(path, self.model) if vectors else read_export(path, self._hash, self._store.size)
+        )
         with self._lock(), self._store.write_transaction():
             for speaker in speakers:
                 known = self._store.speaker_id(speaker.name)
