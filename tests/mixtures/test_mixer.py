@@ -267,3 +267,38 @@ def test_written_parts_add_up_to_the_mixture(mixer: Mixer, tmp_path: Path) -> No
         np.testing.assert_allclose(np.sum(parts, axis=0), mix_N, atol=SUM)
         written = json.loads((tmp_path / f"{stem}.json").read_text())
         np.testing.assert_array_equal(mixer.mixture(written["index"]).waveform, mix_N)
+
+
+def test_views_of_a_group_do_not_overlap_where_their_length_allows(speech: Corpus) -> None:
+    """Each recording alone lasts 2 s: four views of 0.4 s fit in it at speeds below 1.2, ten do not."""
+    recordings = speech.filter(lambda u: u.speaker is None)
+    for views, seconds, apart in ((4, 0.4, True), (10, 0.4, False)):
+        stage = Stage(views=views, speakers=(1.0,))
+        plan = {"identity": "recording", "streams": 1, "speeds": (0.9, 1.1), "disjoint": True}
+        mixer = Mixer(
+            recordings, config(batch=3 * views, seconds=seconds, stages=(stage,), **plan), seed=3, noise=None
+        )
+        shared = 0
+        for step in range(2):
+            for number in range(3):
+                taken = Counter[int]()
+                for mixture in mixer.group(step, number).mixtures:
+                    for crop in mixture.info["sources"][0]["crops"]:
+                        taken.update(range(crop["start"], crop["start"] + crop["samples"]))
+                shared += max(taken.values()) > 1
+        assert (shared == 0) == apart
+
+
+def test_views_take_parts_of_all_utterances_of_a_speaker(speech: Corpus) -> None:
+    stage = Stage(views=2, speakers=(1.0,))
+    plan = config(batch=4, seconds=1.0, streams=1, speeds=(1.0,), stages=(stage,), disjoint=True)
+    mixer = Mixer(speech.filter(lambda u: u.speaker is not None), plan, seed=3)
+    for step in range(4):
+        for number in range(2):
+            group = mixer.group(step, number)
+            taken = Counter[tuple[str, int]]()
+            for mixture in group.mixtures:
+                for crop in mixture.info["sources"][0]["crops"]:
+                    span = range(crop["start"], crop["start"] + crop["samples"])
+                    taken.update((crop["utterance"], n) for n in span)
+            assert max(taken.values()) == 1 and taken.total() == 2 * RATE

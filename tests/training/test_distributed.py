@@ -172,6 +172,30 @@ def test_two_processes_learn_from_a_teacher_like_one(
             assert two[step][name] == pytest.approx(one[step][name], rel=PER_STEP, abs=PER_STEP), (step, name)
 
 
+def test_two_processes_learn_presence_like_one(
+    recipe: Callable[..., Recipe], corpus: Corpus, launch: Start, tmp_path: Path
+) -> None:
+    """Each compares its views with the global vectors of the other, and both have the same queue."""
+    speech, steps = corpus.split("train"), 6
+    plan = recipe(
+        loss={"objective": "presence", "presence": {"queue": 10, "own_view": 0.5}, "csc": 0.1},
+        model={"dropout": 0.0},
+        run={"log_every": 1, "steps": steps},
+    )
+    child = launch(2, command(plan, speech, tmp_path, out=tmp_path / "two", steps=steps))
+    train(plan, corpus=speech, out=tmp_path / "one", cache=tmp_path / "cache", device="cpu")
+    _, err = child.communicate(timeout=HANG)
+    assert child.returncode == 0, err
+    one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
+    assert one.keys() == two.keys() == set(range(1, steps + 1))
+    for step in one:
+        for name in ("loss", "presence_query", "presence_attended_back", "csc_query", "gradient"):
+            assert two[step][name] == pytest.approx(one[step][name], rel=PER_STEP, abs=PER_STEP), (step, name)
+    ours, theirs = (load_file(tmp_path / run / "checkpoint.safetensors") for run in ("one", "two"))
+    name = "objective/presence.identity_Q"
+    assert theirs[name].tolist() == ours[name].tolist() and -1 not in ours[name]
+
+
 def test_death_of_a_process_ends_the_others_with_a_message(
     plan: Recipe, corpus: Corpus, launch: Start, tmp_path: Path
 ) -> None:

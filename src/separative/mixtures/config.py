@@ -145,6 +145,8 @@ class MixtureConfig(BaseModel):
             speakers and with none.
         min_speech: share of 10 ms frames with speech that a crop should have. The best of a few random crops
             is taken.
+        disjoint: whether the views of a group have parts of the target's speech that do not overlap, where
+            its length allows.
         nuisances: wide channels, distances, noise and microphones; see :class:`NuisanceConfig`.
         empty: share of mixtures without a speaker: noise, music or silence alone. All their sources are zero
             and have no identity.
@@ -177,6 +179,7 @@ class MixtureConfig(BaseModel):
     overlap: Range = (1.0, 1.0)
     turns: Share = 0.0
     min_speech: Share = 0.3
+    disjoint: bool = False
     nuisances: NuisanceConfig = NuisanceConfig()
     empty: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from separative.mixtures.config import MixtureConfig, Range, Stage
 from separative.mixtures.gains import mix_at, power
 from separative.mixtures.nuisances import Nuisances
 from separative.mixtures.rooms import RoomBank
-from separative.mixtures.sources import SourcePool, crop_speech, crop_start
+from separative.mixtures.sources import SourcePool, Span, crop_speech, crop_start, part_of_speech
 from separative.types import Progress, Wave
 
 # Purposes of random generators. The purpose is part of the seed, so that no two share their random numbers.
@@ -160,11 +161,8 @@ class Mixer:
         noisy = rng.random(stage.views) < stage.noise
         clip_count = len(self._clips)
         # Without clips no view is noisy, and the values of ``clips`` are not used.
-        clips = (
-            rng.choice(clip_count, size=stage.views, replace=clip_count < stage.views)
-            if clip_count
-            else noisy
-        )
+        replace = clip_count < stage.views
+        clips = rng.choice(clip_count, size=stage.views, replace=replace) if clip_count else noisy
         return _GroupPlan(
             step=step,
             number=number,
@@ -273,8 +271,7 @@ class Mixer:
             clip_N, noise_info = self._draw_noise(rng, clip)
             if clip_N is not None and power(clip_N) > 0:
                 noise_N += clip_N * np.float32(power(clip_N) ** -0.5)
-        microphone = nuisances.microphone
-        noise_rms = power(noise_N) ** 0.5
+        microphone, noise_rms = nuisances.microphone, power(noise_N) ** 0.5
         if microphone is not None:
             level_db = microphone.level_db
             rms = max(noise_rms, 1e-3) * 10.0 ** (nuisances.noise_db / 20.0)
@@ -300,7 +297,7 @@ class Mixer:
         babble_N = np.zeros(self.config.samples, np.float32)
         for source in rng.permutation(speakers)[: nuisances.babble].tolist():
             utterances = self.pool.utterances[source]
-            order = rng.permutation(len(utterances))
+            order = rng.permutation(len(utterances)).tolist()
             speech_N, _ = crop_speech(self.store, utterances, order, len(babble_N), 1.0, 0.0, rng)
             babble_N += speech_N * np.float32(max(power(speech_N), 1e-12) ** -0.5)
         return babble_N * np.float32(max(power(babble_N), 1e-12) ** -0.5)
@@ -323,17 +320,21 @@ class Mixer:
         interferers = plan.interferers[view]
         # Each view starts at another place in the order, so that the views have different utterances of the
         # target if there are enough.
-        rotated = np.argsort((np.arange(len(plan.order)) - view) % plan.stage.views, kind="stable")
+        turn = (np.arange(len(plan.order)) - view) % plan.stage.views
+        order: Sequence[int | Span] = plan.order[np.argsort(turn, kind="stable")].tolist()
         # If ``turns`` is 0, no random number is drawn for it. The mixtures are then the same as without this
         # option.
         take_turns = bool(interferers) and config.turns > 0 and rng.random() < config.turns
         shares = TURN_SHARES if take_turns else config.overlap
         span = self._draw_span(rng, shares) if take_turns else (0, config.samples)
-        drawn = [self._draw_source(rng, target_source, speed, plan.order[rotated], span)]
+        if config.disjoint:
+            own, need = self.pool.utterances[target_source], round(config.samples * config.speeds[speed])
+            order = part_of_speech(self.store, own, plan.order, view, plan.stage.views, need) or order
+        drawn = [self._draw_source(rng, target_source, speed, order, span)]
         for source in interferers:
             span = self._draw_span(rng, shares)
             speed = int(rng.integers(len(config.speeds)))
-            order = rng.permutation(len(self.pool.utterances_of(source)))
+            order = rng.permutation(len(self.pool.utterances_of(source))).tolist()
             drawn.append(self._draw_source(rng, source, speed, order, span))
         return [wave_N for wave_N, _ in drawn], [info for _, info in drawn]
 
@@ -349,7 +350,7 @@ class Mixer:
         rng: np.random.Generator,
         source: int,
         speed: int,
-        order: npt.NDArray[np.int64],
+        order: Iterable[int | Span],
         span: tuple[int, int],
     ) -> tuple[Wave, dict[str, Any]]:
         """Draw a waveform with speech of a source inside ``span`` and silence outside, and its record.
@@ -358,7 +359,7 @@ class Mixer:
             rng: random generator.
             source: number of the source; negative for an unlabelled recording, see :class:`SourcePool`.
             speed: index of the playback speed in the configuration.
-            order: order in which the source's utterances are used.
+            order: order in which the source's utterances, or spans of them, are used.
             span: first sample, and the sample after the last.
         """
         config, (start, end) = self.config, span

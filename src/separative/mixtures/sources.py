@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from separative.types import Wave
 
 CROP_TRIES = 4
 JOIN_FADE_SECONDS = 0.005
+# Index of an utterance, first sample, and the sample after the last.
+Span = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,51 @@ class SourcePool:
             )
 
 
-def crop_speech(
+def part_of_speech(
     store: WaveStore,
     utterances: tuple[Utterance, ...],
     order: npt.NDArray[np.int64],
+    part: int,
+    parts: int,
+    need: int,
+) -> list[Span]:
+    """One of several parts of equal length of a source's speech, which do not overlap.
+
+    Args:
+        store: decoded audio.
+        utterances: all utterances of the source.
+        order: indices into ``utterances``, the order in which they are divided.
+        part: number of the part, from 0.
+        parts: number of parts.
+        need: shortest length of a part in samples.
+
+    Returns:
+        The spans of the part: index of the utterance, first sample, and the sample after the last. Spans
+        that are long enough alone come first. No spans if the parts would be too short.
+
+    >>> from separative import load_corpus
+    >>> corpus = load_corpus("speech")
+    >>> store, speech = WaveStore(corpus, 16000), corpus.utterances[:1]
+    >>> half = store.length(speech[0]) // 2
+    >>> part_of_speech(store, speech, np.array([0]), 1, 2, 8000) == [(0, half, 2 * half)]
+    True
+    """
+    lengths = [store.length(utterances[i]) for i in order]
+    size = sum(lengths) // parts
+    spans: list[Span] = []
+    begin = -part * size  # of an utterance, relative to the part
+    for index, length in zip(order.tolist(), lengths, strict=True):
+        low, high = max(0, -begin), min(length, size - begin)
+        if low < high and size >= need:
+            spans.append((index, low, high))
+        begin += length
+    return sorted(spans, key=lambda span: span[2] - span[1] < need)
+
+
+def crop_speech(
+    store: WaveStore,
+    utterances: tuple[Utterance, ...],
+    order: Iterable[int | Span],
     samples: int,
     speed: float,
     min_speech: float,
@@ -119,7 +163,7 @@ def crop_speech(
     Args:
         store: decoded audio.
         utterances: all utterances of the source.
-        order: indices into ``utterances``, in the order in which they are tried.
+        order: indices into ``utterances`` or spans of them, in the order in which they are tried.
         samples: length of the result.
         speed: playback speed. Above 1, more speech is read and played faster, which also raises the pitch.
         min_speech: see :func:`crop_start`.
@@ -134,7 +178,7 @@ def crop_speech(
     >>> from separative import load_corpus
     >>> corpus = load_corpus("speech")
     >>> speech, rng = corpus.utterances[:1], np.random.default_rng(0)
-    >>> waveform, crops = crop_speech(WaveStore(corpus, 16000), speech, np.array([0]), 8000, 1.0, 0.3, rng)
+    >>> waveform, crops = crop_speech(WaveStore(corpus, 16000), speech, [0], 8000, 1.0, 0.3, rng)
     >>> len(waveform), crops[0]["utterance"] == speech[0].id
     (8000, True)
     """
@@ -142,12 +186,13 @@ def crop_speech(
     crops: list[dict[str, Any]] = []
     waves: list[Wave] = []
     missing = need
-    for utterance in (utterances[i] for i in order):
-        length = store.length(utterance)
-        if length == 0:
+    for entry in order:
+        index, low, high = entry if isinstance(entry, tuple) else (entry, 0, store.length(utterances[entry]))
+        utterance = utterances[index]
+        if high == low:
             continue
-        take = min(length, missing)
-        start = crop_start(store, utterance, take, min_speech, rng)
+        take = min(high - low, missing)
+        start = crop_start(store, utterance, take, min_speech, rng, low, high)
         waves.append(store.read(utterance, start, take))
         crops.append({"utterance": utterance.id, "start": start, "samples": take})
         missing -= take
@@ -174,9 +219,15 @@ def crop_speech(
 
 
 def crop_start(
-    store: WaveStore, utterance: Utterance, take: int, min_speech: float, rng: np.random.Generator
+    store: WaveStore,
+    utterance: Utterance,
+    take: int,
+    min_speech: float,
+    rng: np.random.Generator,
+    low: int = 0,
+    high: int | None = None,
 ) -> int:
-    """Choose the first sample of a crop of ``take`` samples.
+    """Choose the first sample of a crop of ``take`` samples between ``low`` and ``high``.
 
     A few random places are tried. The first one with a share of at least ``min_speech`` active frames is
     chosen, or else the best. If none has speech, the crop is placed around a random active frame.
@@ -187,11 +238,11 @@ def crop_start(
     >>> crop_start(store, utterance, store.length(utterance), 0.3, np.random.default_rng(0))
     0
     """
-    length = store.length(utterance)
+    length = (store.length(utterance) if high is None else high) - low
     if length == take:
-        return 0
-    best, best_share = 0, -1.0
-    for start in rng.integers(length - take + 1, size=CROP_TRIES):
+        return low
+    best, best_share = low, -1.0
+    for start in low + rng.integers(length - take + 1, size=CROP_TRIES):
         frames = store.active(utterance, int(start), take)
         share = float(frames.mean()) if len(frames) else 0.0
         if share > best_share:
@@ -200,8 +251,8 @@ def crop_start(
             break
     if best_share == 0.0:
         # The utterance is mostly silent, or the crop is shorter than a frame.
-        speech = np.flatnonzero(store.active(utterance))
+        speech = np.flatnonzero(store.active(utterance, low, length))
         if len(speech):
-            centre = int(rng.choice(speech)) * store.hop + store.hop // 2
-            best = min(max(centre - take // 2, 0), length - take)
+            centre = low + int(rng.choice(speech)) * store.hop + store.hop // 2
+            best = min(max(centre - take // 2, low), low + length - take)
     return best

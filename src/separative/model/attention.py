@@ -83,11 +83,18 @@ class CrossAttention(nn.Module):
         """Bias [B,C,S] of the attention logits: log σ(activity), and a large negative value for padding."""
         return F.logsigmoid(activity_BCS).masked_fill(valid_BS.unsqueeze(1) == 0, _MASKED)
 
-    def attend(self, query_QE: Tensor, segment_ME: Tensor, bias_QM: Tensor) -> Tensor:
-        """Attended embeddings [Q,E] of unit norm, from a memory of M segments and a bias of the logits."""
+    def attend(
+        self, query_QE: Tensor, segment_ME: Tensor, bias_QM: Tensor, *, residual: bool = True
+    ) -> Tensor:
+        """Attended embeddings [Q,E] of unit norm, from a memory of M segments and a bias of the logits.
+
+        Without ``residual``, the query itself is not added: the result consists of the memory alone.
+        """
         q, k, v = self._heads(query_QE, segment_ME)
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_QM.to(q.dtype))
-        attended_QE = query_QE + self.out(found.squeeze(0).transpose(0, 1).flatten(1))
+        attended_QE = self.out(found.squeeze(0).transpose(0, 1).flatten(1))
+        if residual:
+            attended_QE = query_QE + attended_QE
         return F.normalize(attended_QE.float(), dim=-1)
 
     def segment_weights(

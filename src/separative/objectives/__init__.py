@@ -1,8 +1,9 @@
 """Objectives: contrastive separative coding, its losses, and the baseline objectives to compare it with."""
 
 from separative.objectives.contrastive import Inventory, csc_loss, squared_distance_logits
-from separative.objectives.csc import LossConfig, SeparativeObjective
+from separative.objectives.csc import LossConfig, PresenceLossConfig, SeparativeObjective
 from separative.objectives.objective import Losses, Objective, ObjectiveConfig
+from separative.objectives.presence import PresenceConfig, PresenceTerm
 from separative.objectives.registry import (
     OBJECTIVES,
     build_objective,
@@ -27,6 +28,9 @@ __all__ = [
     "Losses",
     "Objective",
     "ObjectiveConfig",
+    "PresenceConfig",
+    "PresenceLossConfig",
+    "PresenceTerm",
     "SeparativeObjective",
     "TeachConfig",
     "TeachObjective",

@@ -13,6 +13,7 @@ from separative.distributed import current_process_group
 from separative.errors import SeparativeError
 from separative.objectives.contrastive import Inventory, csc_loss
 from separative.objectives.objective import Losses, Objective, ObjectiveConfig, activity_and_audible
+from separative.objectives.presence import PresenceConfig, PresenceTerm
 from separative.objectives.separation import activity_loss, best_permutation, reorder, separation_costs
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SeparativeConfig(ObjectiveConfig):
-    """Weights that the objectives ``csc`` and ``teach`` share.
+    """Weights that the objectives ``csc``, ``presence`` and ``teach`` share.
 
     >>> SeparativeConfig(objective="mine", separation=1.0).csc
     1.0
@@ -51,6 +52,14 @@ class SeparativeConfig(ObjectiveConfig):
         le=1 << 24,
         description="number of rows sampled as negatives (an ablation); null for the exact sum over all rows",
     )
+    presence: PresenceConfig | None = Field(
+        default=None, description="add the term of the objective presence, for groups of several views"
+    )
+
+    @property
+    def needs_inventory(self) -> bool:
+        """Whether there are global vectors of identities."""
+        return True
 
 
 class LossConfig(SeparativeConfig):
@@ -63,15 +72,35 @@ class LossConfig(SeparativeConfig):
     objective: Literal["csc"] = "csc"
 
 
+class PresenceLossConfig(SeparativeConfig):
+    """Weights of the objective ``presence``: separation and presence, and the inventory if ``csc`` is not 0.
+
+    >>> PresenceLossConfig(presence={"queue": 1024}).needs_inventory
+    False
+    """
+
+    objective: Literal["presence"] = "presence"
+    csc: float = Field(default=0.0, ge=0, description="w_csc; 0 for no inventory")
+    presence: PresenceConfig = PresenceConfig()
+
+    @property
+    def needs_inventory(self) -> bool:
+        """Whether there are global vectors of identities."""
+        return self.csc > 0
+
+
 class SeparativeObjective(Objective):
-    """The objective ``csc``; owns the inventory of global speaker vectors.
+    """The objectives ``csc`` and ``presence``; owns the inventory of global speaker vectors, if there is one.
+
+    Attributes:
+        presence: the term of presence, or None.
 
     >>> objective = SeparativeObjective(LossConfig(), identities=251, embedding=192)
     >>> objective.inventory.row_PE.shape
     torch.Size([251, 192])
     """
 
-    inventory: Inventory
+    inventory: Inventory | None
     single_process = False
 
     def __init__(self, config: SeparativeConfig, identities: int, embedding: int) -> None:
@@ -82,7 +111,14 @@ class SeparativeObjective(Objective):
                 "loss.negatives, loss.smoothing and loss.spread need the whole inventory in one process: "
                 "remove them from the recipe, or train in one process"
             )
-        self.inventory = Inventory(identities, embedding, config.alpha, processes=self.processes)
+        self.identities = identities
+        if config.needs_inventory:
+            self.inventory = Inventory(identities, embedding, config.alpha, processes=self.processes)
+        self.presence = None if config.presence is None else PresenceTerm(config.presence, embedding)
+
+    def prepare(self, model: SeparativeEncoder) -> None:
+        if self.presence is not None:
+            self.presence.prepare(model)
 
     def forward(
         self, model: SeparativeEncoder, mixtures: Tensor, sources: Tensor, identities: Tensor, groups: Tensor
@@ -91,7 +127,7 @@ class SeparativeObjective(Objective):
         output: EncoderOutput = model(
             mixtures, group_B=groups, own_drop=w.own_drop, separate=w.separation > 0
         )
-        return self.compute_losses(model, output, mixtures, sources, identities)
+        return self.compute_losses(model, output, mixtures, sources, identities, groups)
 
     def compute_losses(
         self,
@@ -100,19 +136,25 @@ class SeparativeObjective(Objective):
         mixtures: Tensor,
         sources: Tensor,
         identities: Tensor,
+        groups: Tensor | None = None,
         more_costs: Tensor | None = None,
     ) -> Losses:
         """Compute the losses from the output of the model; other arguments as in :class:`Objective`.
 
         Args:
+            groups: condition group of each mixture [B]; by default each mixture is its own group.
             more_costs: further costs of assigning each stream to each source [B,C,K], for the order.
         """
         w = self.config
         # Sums of squared samples exceed the range of half precision.
         mix_BN, source_BCN = mixtures.float(), sources.float()
-        active_BCS, audible_BC = activity_and_audible(model, mix_BN, source_BCN, identities)
-        label_BK = identities.clamp(min=0)
+        known_BC = (identities >= 0) & (identities < self.identities)
+        active_BCS, heard_BC = activity_and_audible(model, mix_BN, source_BCN, torch.zeros_like(identities))
+        audible_BC = heard_BC & known_BC
+        label_BK = identities.where(known_BC, 0)
         embeddings = {"query": output.query_BCE, "attended": output.attended_BCE}
+        if self.inventory is None:
+            embeddings = {}
 
         # Single speakers soon teach the second stream to be silent, which is slow to unlearn on mixtures.
         single_B = (source_BCN.square().sum(-1) > 0).sum(1) <= 1
@@ -122,7 +164,7 @@ class SeparativeObjective(Objective):
         with torch.no_grad():
             cost_BCK = self._waveform_and_activity_costs(output, mix_BN, source_BCN, active_BCS, share_B)
             nats = {
-                name: self.inventory.pairwise_losses(x_BCE, label_BK) for name, x_BCE in embeddings.items()
+                name: self._inventory.pairwise_losses(x_BCE, label_BK) for name, x_BCE in embeddings.items()
             }
             # Without a separation loss there are no waveforms, and the embeddings decide.
             order_weight = w.order if w.separation > 0 else 1.0
@@ -148,7 +190,7 @@ class SeparativeObjective(Objective):
         count = self.processes.sum(audible_BC.sum()).clamp(min=1) / self.processes.world_size
         for name, x_BCE in embeddings.items():
             loss_R = csc_loss(
-                self.inventory,
+                self._inventory,
                 reorder(x_BCE, order_BK)[audible_BC],
                 label_BK[audible_BC],
                 margin=w.margin,
@@ -162,9 +204,18 @@ class SeparativeObjective(Objective):
         loss = activity_loss(reorder(output.activity_BCS, order_BK), active_BCS, output.valid_BS)
         total = total + w.activity * loss
         parts["activity"] = loss.detach()
-        if w.spread > 0:
+        if w.spread > 0 and self.inventory is not None:
             total = total - w.spread * self.inventory.spread()
+        if self.presence is not None:
+            groups = torch.arange(len(mixtures), device=mixtures.device) if groups is None else groups
+            found, terms = self.presence(model, output, order_BK, heard_BC, identities, groups)
+            total, parts = total + found, parts | terms
         return Losses(total, parts, order_BK)
+
+    @property
+    def _inventory(self) -> Inventory:
+        assert self.inventory is not None
+        return self.inventory
 
     def _waveform_and_activity_costs(
         self, output: EncoderOutput, mix_BN: Tensor, source_BCN: Tensor, active_BCS: Tensor, share_B: Tensor

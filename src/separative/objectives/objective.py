@@ -76,6 +76,9 @@ class Objective(nn.Module):
         super().__init__()
         self.inventory = None
 
+    def prepare(self, model: SeparativeEncoder) -> None:
+        """Prepare a new model, or what depends on its architecture, once before training starts."""
+
     def forward(
         self, model: SeparativeEncoder, mixtures: Tensor, sources: Tensor, identities: Tensor, groups: Tensor
     ) -> Losses:

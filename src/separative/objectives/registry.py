@@ -20,12 +20,13 @@ from separative.objectives.baselines import (
     SupConConfig,
     SupervisedContrastive,
 )
-from separative.objectives.csc import LossConfig, SeparativeObjective
+from separative.objectives.csc import LossConfig, PresenceLossConfig, SeparativeObjective
 from separative.objectives.objective import Objective, ObjectiveConfig
 from separative.objectives.teach import TeachConfig, TeachObjective
 
 OBJECTIVES: dict[str, tuple[type[ObjectiveConfig], type[Objective]]] = {
     "csc": (LossConfig, SeparativeObjective),
+    "presence": (PresenceLossConfig, SeparativeObjective),
     "teach": (TeachConfig, TeachObjective),
     "softmax": (SoftmaxConfig, Classification),
     "aam": (AamConfig, Classification),

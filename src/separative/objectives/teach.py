@@ -92,7 +92,7 @@ class TeachObjective(SeparativeObjective):
                 1 - at_least_float32(x_BCE) @ target_BCE.transpose(1, 2) for x_BCE in embeddings.values()
             ]
             cost_BCK = w.teach * sum(costs) * taught_BC.unsqueeze(1)
-        losses = self.compute_losses(model, output, mixtures, sources, identities, cost_BCK)
+        losses = self.compute_losses(model, output, mixtures, sources, identities, groups, cost_BCK)
         if losses.order is None:
             return losses
 

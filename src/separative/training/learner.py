@@ -121,6 +121,7 @@ class Learner:
         config = EncoderConfig.model_validate(recipe.model.model_dump() | {"teacher": teacher})
         self.model = SeparativeEncoder(config)
         self.objective = build_objective(recipe.loss, identities, recipe.model.embedding)
+        self.objective.prepare(self.model)
         if self.processes.world_size > 1 and self.objective.single_process:
             raise SeparativeError(
                 f"the objective '{recipe.loss.objective}' compares all mixtures of a batch: "

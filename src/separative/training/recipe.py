@@ -135,6 +135,14 @@ class Recipe(BaseModel):
                 f"mixtures.empty is {self.mixtures.empty:g} and must be 0: the objective "
                 f"'{self.loss.objective}' needs a speaker in every mixture"
             )
+        if getattr(self.loss, "presence", None) is not None:
+            if not self.model.cross_attention:
+                raise ValueError("loss.presence needs model.cross_attention: set it to true")
+            if all(stage.views == 1 for stage in self.mixtures.stages):
+                raise ValueError(
+                    "loss.presence needs groups of several views: set 'views' to 2 or more in a stage of"
+                    " mixtures.stages"
+                )
         for number, stage in enumerate(self.mixtures.stages):
             if stage.views < objective.min_views:
                 raise ValueError(
