@@ -3,6 +3,8 @@
 All of them have one embedding per mixture. With speaker labels: softmax and additive angular margin
 (``softmax``, ``aam``), supervised contrastive (``supcon``) and generalised end-to-end (``ge2e``). Without
 labels: two halves of a recording (``neighbours``), the future (``cpc``) and masked segments (``masked``).
+With recordings as identities, ``supcon`` contrasts views of recordings, as SimCLR does, and needs no labels.
+Baselines with a second network are in :mod:`separative.objectives.momentum`.
 """
 
 from __future__ import annotations

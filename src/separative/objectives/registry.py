@@ -21,6 +21,7 @@ from separative.objectives.baselines import (
     SupervisedContrastive,
 )
 from separative.objectives.csc import LossConfig, PresenceLossConfig, SeparativeObjective
+from separative.objectives.momentum import DinoConfig, MocoConfig, MomentumContrast, SelfDistillation
 from separative.objectives.objective import Objective, ObjectiveConfig
 from separative.objectives.teach import TeachConfig, TeachObjective
 
@@ -33,6 +34,8 @@ OBJECTIVES: dict[str, tuple[type[ObjectiveConfig], type[Objective]]] = {
     "supcon": (SupConConfig, SupervisedContrastive),
     "ge2e": (Ge2eConfig, Ge2e),
     "neighbours": (NeighboursConfig, NeighbourPrediction),
+    "moco": (MocoConfig, MomentumContrast),
+    "dino": (DinoConfig, SelfDistillation),
     "cpc": (CpcConfig, FuturePrediction),
     "masked": (MaskedConfig, MaskedPrediction),
 }
