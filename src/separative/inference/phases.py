@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,16 @@ LEVEL_RANGE_DB = 35.0
 """A segment is not speech if its level is this far below the 95th percentile of the recording."""
 
 
+def phase_count(seconds: float) -> int:
+    """Return how often the model runs over a recording of this length.
+
+    Example:
+        >>> [phase_count(seconds) for seconds in (30, 90, 91)]
+        [8, 8, 1]
+    """
+    return PHASES if seconds <= SHORT_SECONDS else 1
+
+
 def run_phases(
     model: SeparativeEncoder,
     blocks: Iterable[Wave],
@@ -56,8 +66,9 @@ def run_phases(
         True
     """
     samples = round(seconds * model.rate)
-    if seconds > SHORT_SECONDS:
-        return _mute_quiet(run_windows(model, blocks, grid, samples, cache=cache, progress=progress))
+    if phase_count(seconds) == 1:
+        windows = run_windows(model, blocks, grid, samples, cache=cache, progress=progress)
+        return adapt_activity([windows])[0]
     all_blocks = list(blocks)
     # Each phase puts more silence in front of the recording: about 1/PHASES of a hop to move the windows,
     # plus 1/PHASES of a segment to move the segments.
@@ -79,7 +90,7 @@ def run_phases(
     memory = np.concatenate([output.memory for output in outputs])
     logit = np.concatenate([output.memory_logit for output in outputs])
     thinned = slice(None, None, max(1, -(-len(memory) // MAX_MEMORY_SEGMENTS)))
-    first, *shifted = (_mute_quiet(output) for output in outputs)
+    first, *shifted = adapt_activity(outputs)
     return replace(first, memory=memory[thinned], memory_logit=logit[thinned], shifted=tuple(shifted))
 
 
@@ -90,12 +101,22 @@ def _phase_progress(progress: Progress | None, phase: int, samples: int) -> Prog
     return lambda done, _: progress(phase * samples + min(done, samples), PHASES * samples)
 
 
-def _mute_quiet(windows: WindowOutputs) -> WindowOutputs:
+def adapt_activity(phases: Sequence[WindowOutputs]) -> list[WindowOutputs]:
     """Set the activity of segments that are too quiet to be speech to 0, see LEVEL_RANGE_DB.
 
     The model normalises the level of each window. It may report speech in a window that has only quiet
     background, because that is then as loud as speech.
+
+    Example:
+        >>> import separative
+        >>> windows = separative.diarize(separative.load_model(), "meeting.wav").windows
+        >>> len(adapt_activity(windows.phases)) == len(windows.phases)
+        True
     """
+    return [_mute_quiet(phase) for phase in phases]
+
+
+def _mute_quiet(windows: WindowOutputs) -> WindowOutputs:
     # Digital silence does not enter the percentile.
     level_U = windows.level_db[windows.level_db > SILENCE_DB + 10]
     if not len(level_U):
