@@ -189,6 +189,20 @@ def test_own_views_and_residual_are_switches(model: SeparativeEncoder) -> None:
     assert len({round(total, 4) for total in totals.values()}) == 3
 
 
+def test_without_attention_the_global_vector_is_the_mean_query_of_the_other_views(
+    model: SeparativeEncoder,
+) -> None:
+    output, labels = make_output(), make_labels()
+    query = torch.stack([output.query_BCE[b, c] for b, c in enumerate(labels["order"][:, 0])])
+    vectors = [
+        F.normalize(query[[v for v in range(9) if v // 3 == b // 3 and v != b]].mean(0), dim=0)
+        for b in range(9)
+    ]
+    term = PresenceTerm(PresenceConfig(queue=3, attention=False, attended=False), E)
+    term(model, output, **labels)
+    torch.testing.assert_close(term.queue_QE, torch.stack(vectors)[[0, 3, 6]], atol=SAME, rtol=0)
+
+
 def test_a_group_of_one_view_contributes_nothing(model: SeparativeEncoder) -> None:
     output, labels = make_output(), make_labels(torch.arange(9), torch.arange(9))
     query = output.query_BCE.clone().requires_grad_()

@@ -61,7 +61,7 @@ class Commands:
             RecipeError: an override is invalid; the message names the row.
         """
         plan = self.plan
-        overrides = [*plan.base.set, *row.set, f"seed={plan.seed}"]
+        overrides = [*plan.base.set, f"seed={plan.seed}", *row.set]
         overrides += [] if lr is None else [f"optimiser.lr={lr!r}"]
         try:
             return fit_recipe(load_recipe(plan.base.recipe, overrides), mixture_seconds)

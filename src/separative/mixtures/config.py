@@ -129,7 +129,10 @@ class MixtureConfig(BaseModel):
             utterance was cut from (no labels needed).
         unlabelled: use of utterances without a speaker label when ``identity`` is ``speaker``. With
             ``interfere`` they are interferers without an identity, with ``identity`` each recording is an
-            identity, with ``drop`` they are not used.
+            identity, with ``drop`` they are not used. With ``presence`` they are targets without a row in
+            the inventory, for objectives with the term of presence.
+        share: share of the speakers or recordings to use, chosen by their names; for curves over the
+            amount of data.
         stages: the curriculum; the first stage is at step 0.
         sir_db: power of the target over that of each interferer, drawn uniformly from this range.
         snr_db: power of the target over that of the noise, drawn uniformly.
@@ -166,7 +169,8 @@ class MixtureConfig(BaseModel):
     streams: int = Field(default=2, ge=1, le=16)
     batch: int = Field(default=32, ge=1, le=65536)
     identity: IdentityKind = "speaker"
-    unlabelled: Literal["interfere", "identity", "drop"] = "interfere"
+    unlabelled: Literal["interfere", "identity", "presence", "drop"] = "interfere"
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     stages: tuple[Stage, ...] = Field(default=(Stage(),), min_length=1, max_length=1000)
     sir_db: Decibels = (-5.0, 5.0)
     level_db: Decibels = (-35.0, -15.0)

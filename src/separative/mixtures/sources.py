@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,9 @@ class SourcePool:
     Attributes:
         names: name of each source.
         utterances: utterances of each source.
-        unlabelled: utterances of each unlabelled recording.
+        known: number of identities that an inventory has rows for. With ``unlabelled: presence``, those of
+            the unlabelled recordings come after them.
+        unlabelled: utterances of each unlabelled recording that only interferes.
         unlabelled_share: seconds of unlabelled speech over seconds of all speech. The same share of
             interferers is unlabelled.
 
@@ -45,6 +48,7 @@ class SourcePool:
 
     names: tuple[str, ...]
     utterances: tuple[tuple[Utterance, ...], ...]
+    known: int
     unlabelled: tuple[tuple[Utterance, ...], ...]
     unlabelled_share: float
 
@@ -56,16 +60,19 @@ class SourcePool:
             CorpusError: the corpus has fewer sources than a mixture has speakers, or fewer identities than a
                 training step has condition groups.
         """
-        good = corpus.filter(lambda u: u.path not in store.bad)
+        good = corpus.filter(lambda u: u.path not in store.bad and _is_chosen(u, config))
         unlabelled = good.filter(lambda u: u.speaker is None).identities("recording")
         if config.identity == "recording":
             kept = good if config.unlabelled != "drop" else good.filter(lambda u: u.speaker is not None)
             labelled = kept.identities("recording")
-            unlabelled = {}
+            known, unlabelled = len(labelled), {}
         else:
             labelled = dict(good.identities("speaker"))
-            if config.unlabelled == "identity":
+            known = len(labelled)
+            if config.unlabelled in ("identity", "presence"):
                 labelled |= unlabelled
+            if config.unlabelled == "identity":
+                known = len(labelled)
             if config.unlabelled != "interfere":
                 unlabelled = {}
         labelled_seconds, unlabelled_seconds = (
@@ -75,6 +82,7 @@ class SourcePool:
         pool = SourcePool(
             names=tuple(labelled),
             utterances=tuple(labelled.values()),
+            known=known * len(config.speeds),
             unlabelled=tuple(unlabelled.values()),
             unlabelled_share=(
                 unlabelled_seconds / (labelled_seconds + unlabelled_seconds) if unlabelled else 0.0
@@ -102,6 +110,15 @@ class SourcePool:
                 f"the corpus has {identities} identities ({len(self.names)} {kind} at {len(config.speeds)} "
                 f"speeds), but a step needs {groups} different targets: lower mixtures.batch or raise views"
             )
+
+
+def _is_chosen(utterance: Utterance, config: MixtureConfig) -> bool:
+    """Whether the speaker, or the recording, of an utterance is in the share of the corpus to use."""
+    if config.share == 1.0:
+        return True
+    by_speaker = config.identity == "speaker" and utterance.speaker is not None
+    name = str(utterance.speaker) if by_speaker else f"{utterance.path.parent.name}/{utterance.path.name}"
+    return zlib.crc32(name.encode(errors="surrogateescape")) < config.share * 2**32
 
 
 def part_of_speech(

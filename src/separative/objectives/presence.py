@@ -51,6 +51,11 @@ class PresenceConfig(BaseModel):
     queue: int = Field(
         default=0, ge=0, le=1 << 20, description="number of past global vectors to compare with"
     )
+    attention: bool = Field(
+        default=True,
+        description="make global vectors by attention; false for the mean query of the target in the other"
+        " views (an ablation, which needs the order of the streams in all of them)",
+    )
     attended: bool = Field(
         default=True,
         description="also train the embedding that attends to its own view alone, the one of a single"
@@ -93,7 +98,7 @@ class PresenceTerm(nn.Module):
         They are zero in a new model, and global vectors without a residual would all be zero. The small
         scale keeps attended embeddings close to their queries at first.
         """
-        if model.cross is not None and not self.config.residual:
+        if model.cross is not None and self.config.attention and not self.config.residual:
             nn.init.orthogonal_(model.cross.out.weight, gain=0.03)
 
     def forward(
@@ -125,7 +130,11 @@ class PresenceTerm(nn.Module):
         same_BB = groups.unsqueeze(1) == groups
         own_BB = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
         others_BB = same_BB & ~own_BB & present_B
-        global_BE = self._attend(model, output, query_BE, others_BB | self._own_views(own_BB), w.residual)
+        reach_BB = others_BB | self._own_views(own_BB)
+        if w.attention:
+            global_BE = self._attend(model, output, query_BE, reach_BB, w.residual)
+        else:
+            global_BE = F.normalize(reach_BB.to(query_BE.dtype) @ query_BE, dim=-1)
         used_B = present_B & audible[:, 0] & others_BB.any(1)
 
         embeddings = {"query": query_BE}

@@ -82,7 +82,7 @@ def init_inventory(
         sum_PE.index_add_(0, batch.identities[:, 0].to(row_PE.device), query_BCE.mean(1))
         if progress is not None:
             progress(done, steps)
-    length = processes.sum(row_PE.norm(dim=1).sum()) / len(sum_PE)
+    length = processes.sum(row_PE.norm(dim=1).sum()) / mixer.pool.known
     rows = inventory.rows
     sum_PE = processes.sum(sum_PE)[rows.start : rows.stop]
     drawn_P = sum_PE.abs().sum(1) > 0

@@ -135,8 +135,11 @@ class Recipe(BaseModel):
                 f"mixtures.empty is {self.mixtures.empty:g} and must be 0: the objective "
                 f"'{self.loss.objective}' needs a speaker in every mixture"
             )
-        if getattr(self.loss, "presence", None) is not None:
-            if not self.model.cross_attention:
+        presence = getattr(self.loss, "presence", None)
+        if presence is None and self.mixtures.unlabelled == "presence":
+            raise ValueError("mixtures.unlabelled is presence and needs an objective with loss.presence")
+        if presence is not None:
+            if (presence.attention or presence.attended) and not self.model.cross_attention:
                 raise ValueError("loss.presence needs model.cross_attention: set it to true")
             if all(stage.views == 1 for stage in self.mixtures.stages):
                 raise ValueError(

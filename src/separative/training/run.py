@@ -124,7 +124,7 @@ class TrainingRun:
     def prepare_learner(self, fabric: Fabric, start: SeparativeEncoder | None, resume: bool) -> None:
         """Build the learner. Load the checkpoint if the run resumes, else the model to start from, if any."""
         dimension = self.teacher.dimension if self.teacher is not None else 0
-        self.learner = Learner(self.recipe, len(self.mixer.identities), fabric, teacher=dimension)
+        self.learner = Learner(self.recipe, self.mixer.pool.known, fabric, teacher=dimension)
         if resume:
             state = checkpoint.load_checkpoint(
                 self.out / checkpoint.NAME,
@@ -263,7 +263,7 @@ class TrainingRun:
         if "csc_attended" in means:
             # Lower bound on the mutual information between embedding and identity: on training speakers, in
             # mixtures that are new to the model. All identities are equally frequent as targets.
-            entropy = math.log(len(self.mixer.identities))
+            entropy = math.log(self.mixer.pool.known)
             means["mi_train"] = information_bound(means["csc_attended"], entropy)
         self.run_log.write(self.step, {"minutes": self.clock.elapsed, **means})
         # The reference is the first average or, after a warning, the one that caused it.
