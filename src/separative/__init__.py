@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from separative.evaluation.calibrate import calibrate
     from separative.evaluation.meetings import evaluate_meetings
     from separative.evaluation.recordings import evaluate_recordings
+    from separative.evaluation.rttm_scores import score_rttm
     from separative.gallery import Gallery
     from separative.inference import (
         Recording,
@@ -93,6 +94,7 @@ __all__ = [
     "pack_corpus",
     "save_corpus",
     "save_model",
+    "score_rttm",
     "separate",
     "synthesize_corpus",
     "train",
@@ -118,6 +120,7 @@ _NAMES_BY_MODULE = {
     "evaluation": ("Results", "calibrate", "evaluate"),
     "evaluation.meetings": ("evaluate_meetings",),
     "evaluation.recordings": ("evaluate_recordings",),
+    "evaluation.rttm_scores": ("score_rttm",),
     "gallery": ("Gallery",),
     "inference": (
         "Diarization",

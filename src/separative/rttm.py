@@ -1,7 +1,8 @@
-"""Speaker turns, and RTTM files (NIST Rich Transcription Time Marked, one line per turn)."""
+"""Speaker turns, and the files of NIST's scoring tools: RTTM (one line per turn) and UEM (scored spans)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,11 @@ from separative.files import read_lines, replace_file
 MIN_PAUSE, MIN_TURN = 0.25, 0.1
 # Seconds. Longer times in a file are mistakes.
 LONGEST = 1e9
+# First words of RTTM lines that are not about turns (RT-09 evaluation plan, appendix A).
+OTHER_LINES = {
+    *("SEGMENT", "NOSCORE", "NO_RT_METADATA", "LEXEME", "NON-LEX", "NON-SPEECH"),
+    *("FILLER", "EDIT", "IP", "SU", "CB", "A/P", "SPKR-INFO"),
+}
 
 
 class Turn(NamedTuple):
@@ -95,6 +101,22 @@ def turns_to_frames(
     return active_KT
 
 
+def join_turns(turns: Iterable[Turn]) -> list[Turn]:
+    """Join overlapping and adjacent turns of the same speaker; the result is sorted by start.
+
+    >>> join_turns([Turn("ann", 1.0, 2.0), Turn("ann", 0.0, 1.5), Turn("bob", 0.5, 1.0)])
+    [Turn(speaker='ann', start=0.0, end=2.0), Turn(speaker='bob', start=0.5, end=1.0)]
+    """
+    joined: dict[str, list[Turn]] = {}
+    for turn in sorted(turns, key=lambda turn: turn.start):
+        own = joined.setdefault(turn.speaker, [])
+        if own and turn.start <= own[-1].end:
+            own[-1] = own[-1]._replace(end=max(own[-1].end, turn.end))
+        else:
+            own.append(turn)
+    return sorted((t for own in joined.values() for t in own), key=lambda turn: (turn.start, turn.speaker))
+
+
 def write_rttm(
     path: str | Path, recording: str, turns: Iterable[Turn], channels: Mapping[str, int] | None = None
 ) -> None:
@@ -120,6 +142,8 @@ def write_rttm(
 def read_rttm(path: str | Path) -> dict[str, list[Turn]]:
     """Read an RTTM file: turns by recording.
 
+    Comments (";") and lines that are not about turns are skipped.
+
     Raises:
         SeparativeError: the file cannot be read, or a line is not valid RTTM.
 
@@ -130,13 +154,47 @@ def read_rttm(path: str | Path) -> dict[str, list[Turn]]:
     turns: dict[str, list[Turn]] = {}
     for number, line in enumerate(read_lines(path), 1):
         words = line.split()
-        if not words or words[0] != "SPEAKER":
+        if not words or words[0].startswith(";") or words[0] in OTHER_LINES:
             continue
         try:
+            if words[0] != "SPEAKER":
+                raise ValueError
             start, seconds = float(words[3]), float(words[4])
             if not (abs(start) < LONGEST and 0 <= seconds < LONGEST):
                 raise ValueError
             turns.setdefault(words[1], []).append(Turn(words[7], start, start + seconds))
         except (IndexError, ValueError) as error:
-            raise SeparativeError(f"{path}, line {number}: '{line}' is not a line of an RTTM file") from error
+            raise SeparativeError(
+                f"{path}, line {number}: '{line}' is not a line of an RTTM file (SPEAKER recording channel"
+                " start seconds <NA> <NA> speaker <NA> <NA>)"
+            ) from error
     return turns
+
+
+def read_uems(path: str | Path) -> dict[str, list[tuple[float, float]]]:
+    """Read a UEM file: the scored spans (start, end) in seconds by recording.
+
+    A line has the fields name, channel, start and end. Empty lines and lines that start with ";" are skipped.
+
+    Raises:
+        SeparativeError: the file cannot be read, or a line is not UEM.
+
+    >>> _ = Path("a.uem").write_text("a 1 0.0 30.0\\n")
+    >>> read_uems("a.uem")
+    {'a': [(0.0, 30.0)]}
+    """
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        words = line.split()
+        if not words or words[0].startswith(";"):
+            continue
+        try:
+            start, end = float(words[2]), float(words[3])
+            if not 0 <= start < end < math.inf:
+                raise ValueError
+        except (IndexError, ValueError) as error:
+            raise SeparativeError(
+                f"{path}, line {number}: '{line}' is not a line of a UEM file (name channel start end)"
+            ) from error
+        spans.setdefault(words[0], []).append((start, end))
+    return spans

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from separative.cli import corpora, gallery, info, meetings, models, recordings, results
+from separative.cli import corpora, gallery, info, meetings, models, recordings, results, scores
 
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
@@ -45,6 +45,7 @@ app.command("average")(info.average)
 app.command("evaluate")(models.evaluate)
 app.command("evaluate-meetings")(meetings.evaluate_meetings)
 app.command("evaluate-recordings")(results.evaluate_recordings)
+app.command("score")(scores.score)
 app.command("benchmark")(results.benchmark)
 app.command("calibrate")(models.calibrate)
 app.command("embed")(recordings.embed)

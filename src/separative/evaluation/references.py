@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from separative import audio
 from separative.corpora.layouts import require_column
 from separative.errors import CorpusError, SeparativeError
 from separative.files import read_lines
-from separative.rttm import Turn, read_rttm, turns_to_frames
+from separative.rttm import Turn, join_turns, read_rttm, read_uems, turns_to_frames
 
 log = logging.getLogger(__name__)
 
@@ -142,22 +141,6 @@ def read_turns(path: Path, recording: str) -> list[Turn]:
     return join_turns(turns.get(name, []))
 
 
-def join_turns(turns: Iterable[Turn]) -> list[Turn]:
-    """Join overlapping and adjacent turns of the same speaker; the result is sorted by start.
-
-    >>> join_turns([Turn("ann", 1.0, 2.0), Turn("ann", 0.0, 1.5), Turn("bob", 0.5, 1.0)])
-    [Turn(speaker='ann', start=0.0, end=2.0), Turn(speaker='bob', start=0.5, end=1.0)]
-    """
-    joined: dict[str, list[Turn]] = {}
-    for turn in sorted(turns, key=lambda turn: turn.start):
-        own = joined.setdefault(turn.speaker, [])
-        if own and turn.start <= own[-1].end:
-            own[-1] = own[-1]._replace(end=max(own[-1].end, turn.end))
-        else:
-            own.append(turn)
-    return sorted((t for own in joined.values() for t in own), key=lambda turn: (turn.start, turn.speaker))
-
-
 def read_uem(path: Path, recording: str) -> list[tuple[float, float]]:
     """Read the scored spans (start, end) in seconds of one recording from a UEM file.
 
@@ -170,21 +153,8 @@ def read_uem(path: Path, recording: str) -> list[tuple[float, float]]:
     >>> read_uem(Path("a.uem"), "a")
     [(0.0, 30.0)]
     """
-    spans, name = [], "_".join(recording.split())
-    for number, line in enumerate(read_lines(path), 1):
-        words = line.split()
-        if not words or words[0].startswith(";"):
-            continue
-        try:
-            start, end = float(words[2]), float(words[3])
-            if not 0 <= start < end < math.inf:
-                raise ValueError
-        except (IndexError, ValueError) as error:
-            raise SeparativeError(
-                f"{path}, line {number}: '{line}' is not a line of a UEM file (name channel start end)"
-            ) from error
-        if words[0] == name:
-            spans.append((start, end))
+    name = "_".join(recording.split())
+    spans = read_uems(path).get(name)
     if not spans:
         raise SeparativeError(f"{path} has no line about '{name}'")
     return spans

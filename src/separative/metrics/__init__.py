@@ -16,12 +16,14 @@ from separative.metrics.information import (
     information_bound,
 )
 from separative.metrics.separation import pesq, sdr, si_sdr, si_sdr_improvement, stoi
+from separative.metrics.turns import TurnScore, score_turns
 from separative.metrics.verification import Roc, adaptive_snorm, eer, min_dcf
 
 __all__ = [
     "Calibration",
     "DiarizationError",
     "Roc",
+    "TurnScore",
     "adaptive_snorm",
     "cllr",
     "contrastive_losses",
@@ -40,6 +42,7 @@ __all__ = [
     "min_dcf",
     "open_set_rate",
     "pesq",
+    "score_turns",
     "sdr",
     "si_sdr",
     "si_sdr_improvement",

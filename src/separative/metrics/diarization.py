@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.errors import SeparativeError
+from separative.types import Floats
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class DiarizationError:
 
 
 def diarization_error(
-    reference: NDArray[np.bool_], hypothesis: NDArray[np.bool_], segment_seconds: float
+    reference: NDArray[np.bool_], hypothesis: NDArray[np.bool_], segment_seconds: float | Floats
 ) -> DiarizationError:
     """Compute the diarization error of C streams against K speakers, with overlap and without a collar.
 
@@ -57,7 +58,7 @@ def diarization_error(
     Args:
         reference: activity of each speaker in each segment [K, S].
         hypothesis: activity of each stream in each segment [C, S].
-        segment_seconds: length of a segment.
+        segment_seconds: length of a segment, or of each segment [S].
 
     Raises:
         SeparativeError: the reference has no speech, or the numbers of segments differ.
@@ -68,26 +69,30 @@ def diarization_error(
         DiarizationError(total=2.0, missed=0.5, false_alarm=0.0, confusion=0.0)
     """
     reference_KS, hypothesis_CS = _check_activity(reference, hypothesis)
-    speaker, stream = match_speakers(reference_KS, hypothesis_CS)
-    agreed = (reference_KS[speaker] & hypothesis_CS[stream]).sum()
+    speaker, stream = match_speakers(reference_KS, hypothesis_CS, segment_seconds)
+    agreed_S = (reference_KS[speaker] & hypothesis_CS[stream]).sum(0)
     speakers_S, streams_S = reference_KS.sum(0), hypothesis_CS.sum(0)
-    segments = (
-        speakers_S.sum(),
-        np.maximum(speakers_S - streams_S, 0).sum(),
-        np.maximum(streams_S - speakers_S, 0).sum(),
-        np.minimum(speakers_S, streams_S).sum() - agreed,
+    counts_S = (
+        speakers_S,
+        np.maximum(speakers_S - streams_S, 0),
+        np.maximum(streams_S - speakers_S, 0),
+        np.minimum(speakers_S, streams_S) - agreed_S,
     )
-    return DiarizationError(*(float(count) * segment_seconds for count in segments))
+    # With equal segments, the sum of integers is exact.
+    if np.ndim(segment_seconds) == 0:
+        return DiarizationError(*(float(count_S.sum()) * float(segment_seconds) for count_S in counts_S))
+    return DiarizationError(*(float(count_S @ segment_seconds) for count_S in counts_S))
 
 
 def match_speakers(
-    reference: NDArray[np.bool_], hypothesis: NDArray[np.bool_]
+    reference: NDArray[np.bool_], hypothesis: NDArray[np.bool_], segment_seconds: float | Floats = 1.0
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Match speakers with streams one to one, so that they are active together as long as possible.
 
     Args:
         reference: activity of each speaker in each segment [K, S].
         hypothesis: activity of each stream in each segment [C, S].
+        segment_seconds: length of each segment [S]; a single number for equal segments changes nothing.
 
     Returns:
         two index arrays of equal length, of speakers and of streams. Pairs that are never active together are
@@ -101,7 +106,8 @@ def match_speakers(
     """
     from scipy.optimize import linear_sum_assignment
 
-    both_KC = reference.astype(np.float64) @ hypothesis.T.astype(np.float64)
+    weight = segment_seconds if np.ndim(segment_seconds) else 1.0
+    both_KC = (reference * weight).astype(np.float64) @ hypothesis.T.astype(np.float64)
     speaker, stream = linear_sum_assignment(both_KC, maximize=True)
     agree = both_KC[speaker, stream] > 0
     return speaker[agree], stream[agree]
