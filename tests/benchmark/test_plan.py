@@ -117,3 +117,17 @@ def test_results_folder_has_the_plan_that_was_run(done) -> None:
     kept = yaml.safe_load((done.folder / "plan.yaml").read_text())
     assert load_plan(done.folder / "plan.yaml") == load_plan(done.plan)
     assert GOOD in kept["grid"]["lr"]
+
+
+def test_rows_of_the_label_free_plan_have_equal_seconds_and_only_some_have_labels() -> None:
+    plan = load_plan("label-free")
+    labelled = []
+    for row in (row for row in plan.rows if row.has_recipe):
+        recipe = fit_recipe(load_recipe(plan.base.recipe, [*plan.base.set, *row.set]), plan.mixture_seconds)
+        seconds = recipe.run.steps * recipe.mixtures.batch * recipe.mixtures.seconds
+        assert abs(seconds - plan.mixture_seconds) < recipe.mixtures.batch * recipe.mixtures.seconds
+        labelled += [row.name] if recipe.mixtures.identity == "speaker" else []
+    assert labelled and all("labels" in name for name in labelled)
+    assert {row.name for row in plan.rows if "seed=1" in row.set} == {
+        f"{row.name}, seed 1" for row in plan.rows[:3]
+    }

@@ -95,9 +95,11 @@ def loss_by_loop(
     query = [[output.query_BCE[b, order[b][k]] for k in range(2)] for b in rows]
     views = {b: [v for v in rows if group[v] == group[b] and v != b and identity[v][0] >= 0] for b in rows}
     used = [b for b in rows if identity[b][0] >= 0 and labels["audible"][b, 0] and views[b]]
-    glob = {
-        b: attend_by_loop(model, output, query[b][0], views[b], keys.get("residual", False)) for b in used
-    }
+    residual = keys.get("residual", False)
+    glob = {}
+    for b in used:
+        mean = F.normalize(sum(query[v][0] for v in views[b]), dim=0)
+        glob[b] = attend_by_loop(model, output, mean if residual else query[b][0], views[b], residual)
 
     def f(x: Tensor, y: Tensor) -> float:
         return -3.0 * float((x - y).detach().square().sum())

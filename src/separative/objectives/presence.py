@@ -37,7 +37,11 @@ class PresenceConfig(BaseModel):
 
     weight: float = Field(default=1.0, ge=0, description="weight of the term")
     alpha: float = Field(default=10.0, gt=0, le=1000, description="initial precision α, which is learnt")
-    residual: bool = Field(default=False, description="add the query to its global vector (an ablation)")
+    residual: bool = Field(
+        default=False,
+        description="attend with the mean query of the target in the other views, and add it to the result"
+        " (an ablation)",
+    )
     own_view: float = Field(
         default=0.0,
         ge=0,
@@ -131,10 +135,12 @@ class PresenceTerm(nn.Module):
         own_BB = torch.eye(len(groups), dtype=torch.bool, device=groups.device)
         others_BB = same_BB & ~own_BB & present_B
         reach_BB = others_BB | self._own_views(own_BB)
+        mean_BE = F.normalize(reach_BB.to(query_BE.dtype) @ query_BE, dim=-1)
+        global_BE = mean_BE
         if w.attention:
-            global_BE = self._attend(model, output, query_BE, reach_BB, w.residual)
-        else:
-            global_BE = F.normalize(reach_BB.to(query_BE.dtype) @ query_BE, dim=-1)
+            # With its own query as the residual, a view would find itself.
+            asking_BE = mean_BE if w.residual else query_BE
+            global_BE = self._attend(model, output, asking_BE, reach_BB, w.residual)
         used_B = present_B & audible[:, 0] & others_BB.any(1)
 
         embeddings = {"query": query_BE}
