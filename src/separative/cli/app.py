@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from separative.cli import corpora, gallery, info, meetings, models, recordings, results, scores
+from separative.cli import corpora, diarize, gallery, info, meetings, models, recordings, results, scores
 
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
@@ -50,7 +50,7 @@ app.command("benchmark")(results.benchmark)
 app.command("calibrate")(models.calibrate)
 app.command("embed")(recordings.embed)
 app.command("separate")(recordings.separate)
-app.command("diarize")(recordings.diarize)
+app.command("diarize")(diarize.diarize)
 app.command("listen")(meetings.listen)
 app.command("verify")(recordings.verify)
 app.command("serve")(info.serve)

@@ -13,7 +13,10 @@ from separative.files import read_json
 
 # The key of OUT/<name>.json that says which recording, and which command, the files of this name are of.
 SOURCE = "source"
-SUFFIXES = (".json", ".rttm", ".png", ".html")
+SUFFIXES = (
+    *(".json", ".rttm", ".png", ".html"),
+    *(".csv", ".srt", ".vtt", "-labels.txt", ".TextGrid", ".eaf"),
+)
 
 
 def claim_outputs(

@@ -1,4 +1,4 @@
-"""Commands on recordings: embed, separate, verify, diarize."""
+"""Commands on recordings: embed, separate, verify."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from separative.cli.options import DEFAULT_MODEL, Channels, ChannelsOrEach, Force, Json, Model, Strict
+from separative.cli.options import DEFAULT_MODEL, Channels, Force, Json, Model, Strict
 from separative.cli.outputs import SOURCE, check_output, claim_outputs, remove_stale_waveforms
 from separative.cli.show import (
     Bars,
     Stopped,
     check_recordings,
-    nearest_match,
     print_json,
     print_streams,
-    print_table,
     printable,
     stream_rows,
 )
@@ -227,131 +225,6 @@ def verify(
             f"log-likelihood ratio {found.llr:+.2f} nats; prior {prior:g};"
             f" calibrated on {found.calibrated_on}"
         )
-
-
-def diarize(
-    source: Annotated[Path, typer.Argument(help="Audio file of any length.")],
-    out: Annotated[Path, typer.Option(help="Output folder.")],
-    model: Model = DEFAULT_MODEL,
-    speakers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Number of speakers, if known (with --channels each, in each); by default estimated."
-        ),
-    ] = None,
-    voices: Annotated[
-        bool, typer.Option(help="Also write one waveform per speaker and an HTML page.")
-    ] = True,
-    active_only: Annotated[
-        bool, typer.Option("--active-only", help="Mute each waveform outside its speaker's turns.")
-    ] = False,
-    enrol: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=FILE: recording of a known speaker to compare with. Repeatable."),
-    ] = None,
-    prior: Annotated[
-        float, typer.Option(help="Prior probability that a known speaker is in the recording.")
-    ] = 0.5,
-    channels: ChannelsOrEach = "mean",
-    name: Annotated[
-        str | None, typer.Option(help="Name of the results, <name>; by default that of the file.")
-    ] = None,
-    force: Force = False,
-    json: Json = False,
-) -> None:
-    """Find who spoke when in a recording of any length.
-
-    Estimates the number of speakers and writes their turns: OUT/<name>.rttm, .json and .png. With --voices
-    also writes one waveform per speaker, OUT/<name>-speaker<i>.wav, and a page to play them,
-    OUT/<name>.html. With --channels each, every channel has its own speakers: 1-speaker1, 2-speaker1 and so
-    on. After an interruption the same command continues. Results of other recordings are kept, unless --force
-    is given.
-    """
-    from separative import inference
-    from separative.errors import AudioError, SeparativeError
-    from separative.files import write_json
-    from separative.inference.verify import embed_speaker, rank_enrolled
-    from separative.metrics.calibration import log_odds
-    from separative.model import load_model
-    from separative.report.timeline import write_picture, write_timeline
-    from separative.rttm import write_rttm
-
-    enrolled: dict[str, list[Path]] = {}
-    for entry in enrol or ():
-        speaker_name, equals, file = entry.partition("=")
-        if not (speaker_name and equals and file):
-            raise SeparativeError(f"--enrol '{entry}' must have the form NAME=FILE")
-        enrolled.setdefault(speaker_name, []).append(Path(file))
-    log_odds(prior)
-    if name is not None and Path(name).name != name:
-        raise SeparativeError(f"--name '{name}' must be a file name without folders")
-    stem = name or source.stem
-    check_recordings([source, *(path for paths in enrolled.values() for path in paths)], channels)
-    check_output(out, folder=True)
-    ways = "another folder with --out or another name with --name"
-    claim = claim_outputs(out, stem, source, "diarize", force=force, ways=ways, by_channel=channels == "each")
-    loaded = load_model(model)
-    # Enrolled speakers come first: an error in their recordings must not cost the work on a long recording.
-    one = "mean" if channels == "each" else channels
-    known = {who: embed_speaker(loaded, paths, one) for who, paths in enrolled.items()}
-    with Bars() as bars:
-        # Windows that were processed before an interruption; removed when the command is done.
-        kept = out / f".{stem}.npz"
-        report = bars.count("processing")
-        if channels == "each":
-            found = inference.diarize_channels(loaded, source, speakers=speakers, cache=kept, progress=report)
-        else:
-            meeting = inference.diarize(
-                loaded, source, speakers=speakers, channels=channels, cache=kept, progress=report
-            )
-            found = (meeting,)
-        ranked = [rank_enrolled(loaded, meeting, known, prior=prior) for meeting in found] if known else None
-        if channels == "each":
-            record = inference.describe_channels(found, ranked)
-        else:
-            record = inference.describe_diarization(found[0], ranked[0] if ranked else None)
-        record, damage = record | {SOURCE: claim}, found[0].damage
-        # The record comes first: it tells a later call that the other files are of this recording. The turns
-        # come before the separation, which takes longer.
-        write_json(out / f"{stem}.json", record)
-        turns = sorted((turn for meeting in found for turn in meeting.turns), key=lambda turn: turn.start)
-        channel_of = {speaker["name"]: speaker.get("channel", 1) for speaker in record["speakers"]}
-        write_rttm(out / f"{stem}.rttm", stem, turns, channel_of)
-        paths = [out / f"{stem}.rttm", out / f"{stem}.json"]
-        paths.append(write_picture(out / f"{stem}.png", record))
-        if voices:
-            written = [
-                path
-                for meeting in found
-                for path in inference.write_speakers(
-                    loaded, meeting, out, stem, active_only=active_only, progress=bars.count("separating")
-                )
-            ]
-            remove_stale_waveforms(out, stem, written)
-            paths += written
-            if not damage:
-                paths.append(write_timeline(out / f"{stem}.html", record, source, written))
-    for path in (kept, *(inference.channel_cache(kept, c) for c in range(found[0].channels))):
-        path.unlink(missing_ok=True)
-    if json:
-        print_json(record | {"files": paths})
-        return
-    columns = ["speaker", "speech, s", "turns", *(["nearest"] if known else [])]
-    rows = []
-    for speaker in record["speakers"]:
-        nearest = [nearest_match(speaker["matches"])] if known else []
-        speech = f"{speaker['speech_seconds']:.1f}"
-        rows.append((speaker["name"], speech, len(speaker["turns"]), *nearest))
-    if rows:
-        print_table(columns, rows)
-    else:
-        print(f"{printable(source)}: no speech found")
-    for channel in record.get("channels_without_speech", ()) if rows else ():
-        print(f"channel {channel} of {found[0].channels}: no speech found")
-    for path in paths:
-        print(printable(path))
-    if damage:
-        raise AudioError(f"{damage}; results up to there are in {out}")
 
 
 class _Batch:

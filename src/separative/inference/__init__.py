@@ -3,10 +3,12 @@
 from separative.inference.bulk import Cut, embed_corpus
 from separative.inference.channels import channel_cache, describe_channels, diarize_channels
 from separative.inference.diarize import Diarization, Speaker, diarize
+from separative.inference.exclusive import exclusive_turns
 from separative.inference.forward import embed, embed_many, separate
 from separative.inference.output import (
     describe_diarization,
     describe_recording,
+    describe_run,
     write_embeddings,
     write_waveforms,
 )
@@ -18,7 +20,8 @@ from separative.inference.recording import (
     Stream,
 )
 from separative.inference.separated import write_speakers
-from separative.inference.streaming import StreamingDiarizer, StreamingUpdate
+from separative.inference.streaming import StreamingDiarizer
+from separative.inference.updates import Correction, StreamingTurns, StreamingUpdate
 from separative.inference.verify import Candidate, Verification, identify, verify
 
 __all__ = [
@@ -26,23 +29,27 @@ __all__ = [
     "MIN_SPEECH_SECONDS",
     "Audio",
     "Candidate",
+    "Correction",
     "Cut",
     "Diarization",
     "Recording",
     "Speaker",
     "Stream",
     "StreamingDiarizer",
+    "StreamingTurns",
     "StreamingUpdate",
     "Verification",
     "channel_cache",
     "describe_channels",
     "describe_diarization",
     "describe_recording",
+    "describe_run",
     "diarize",
     "diarize_channels",
     "embed",
     "embed_corpus",
     "embed_many",
+    "exclusive_turns",
     "identify",
     "separate",
     "verify",

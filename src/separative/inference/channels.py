@@ -14,7 +14,8 @@ import numpy as np
 from separative import audio
 from separative.errors import AudioError, SilentError
 from separative.inference.diarize import Diarization, diarize
-from separative.inference.output import describe_diarization
+from separative.inference.exclusive import exclusive_turns
+from separative.inference.output import describe_diarization, describe_turns
 from separative.inference.recording import Audio, check_waveform
 from separative.inference.verify import Candidate
 from separative.rttm import turns_to_frames
@@ -138,6 +139,7 @@ def describe_channels(
     with_speech = {entry["channel"] for entry in speakers}
     silent = [number for number in range(1, diarizations[0].channels + 1) if number not in with_speech]
     merged = {"channel_policy": "each", "channels_without_speech": silent, "speakers": speakers}
+    merged["exclusive_turns"] = describe_turns(exclusive_turns(*diarizations))
     return describe_diarization(diarizations[0]) | merged
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,14 @@ import numpy as np
 from separative import audio
 from separative.errors import SeparativeError, choose
 from separative.files import atomic_path, write_json
+from separative.inference.exclusive import exclusive_turns
 from separative.inference.recording import Recording
 
 if TYPE_CHECKING:
     from separative.inference.diarize import Diarization
     from separative.inference.verify import Candidate
+    from separative.model import SeparativeEncoder
+    from separative.rttm import Turn
 
 
 def write_waveforms(recording: Recording, folder: str | Path, stem: str | None = None) -> list[Path]:
@@ -181,4 +185,41 @@ def describe_diarization(
         "channels": diarization.channels,
         "channel_policy": diarization.channel_policy,
         "speakers": speakers,
+        "exclusive_turns": describe_turns(exclusive_turns(diarization)),
+    }
+
+
+def describe_turns(turns: Iterable[Turn]) -> list[dict[str, Any]]:
+    """Convert turns to records for JSON, rounded to milliseconds.
+
+    Example:
+        >>> from separative.rttm import Turn
+        >>> describe_turns([Turn("ann", 0.5, 2.0)])
+        [{'speaker': 'ann', 'start': 0.5, 'end': 2.0}]
+    """
+    return [
+        {"speaker": turn.speaker, "start": round(turn.start, 3), "end": round(turn.end, 3)} for turn in turns
+    ]
+
+
+def describe_run(model: SeparativeEncoder, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what made a result: version of the package, model and settings, as values that JSON can hold.
+
+    Args:
+        settings: the settings of the run.
+
+    Example:
+        >>> import separative
+        >>> record = describe_run(separative.load_model(), {"speakers": 2})
+        >>> sorted(record), record["settings"]
+        (['model', 'settings', 'software'], {'speakers': 2})
+    """
+    return {
+        "software": {"name": "separative", "version": version("separative")},
+        "model": {
+            "name": (model.card.get("recipe") or {}).get("name"),
+            "sha256": model.card.get("sha256"),
+            "digest": model.card.get("digest"),
+        },
+        "settings": dict(settings),
     }
