@@ -20,8 +20,7 @@ from separative.inference.recording import (
     Stream,
 )
 from separative.inference.separated import write_speakers
-from separative.inference.streaming import StreamingDiarizer
-from separative.inference.updates import Correction, StreamingTurns, StreamingUpdate
+from separative.inference.streaming import StreamingDiarizer, StreamingUpdate
 from separative.inference.verify import Candidate, Verification, identify, verify
 
 __all__ = [
@@ -29,14 +28,12 @@ __all__ = [
     "MIN_SPEECH_SECONDS",
     "Audio",
     "Candidate",
-    "Correction",
     "Cut",
     "Diarization",
     "Recording",
     "Speaker",
     "Stream",
     "StreamingDiarizer",
-    "StreamingTurns",
     "StreamingUpdate",
     "Verification",
     "channel_cache",
