@@ -13,8 +13,9 @@ The numbers follow published statistics of recorded conversations:
   the dynamics of overlap in multi-party conversation", Interspeech (2012).
 - Turns are often shorter than a second, and participation is uneven.
 
-Exact values were then chosen so that the errors of several diarization systems on simulated half-minutes are
-close to those on real ones (``benchmarks/bench_simulation.py``).
+The values were then adjusted to short excerpts of real meetings and a broadcast. In the meeting excerpts, a
+quarter of the speech is overlapped, and annotators left pauses of up to a second inside turns.
+``benchmarks/bench_simulation.py`` compares the errors of several systems on simulated and real recordings.
 """
 
 from __future__ import annotations
