@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from cli_helpers import RATE, Run, hum
 
 from separative import audio
 from separative.cli.raw_input import HEAD_BYTES, name_format
+from separative.rttm import read_rttm
 
 
 def file_bytes(container: str, subtype: str | None = None, rate: int = 44100, channels: int = 2) -> bytes:
@@ -144,3 +146,32 @@ def test_ctrl_c_keeps_the_waveforms(run: Path, tmp_path: Path) -> None:
         alarm.cancel()
     assert "interrupted" in message and str(tmp_path) in message
     assert audio.info(tmp_path / "speaker1.wav").seconds > 5.0
+
+
+def test_corrections_are_records_and_the_corrected_turns_are_saved(
+    cli: Run, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("listen", "--model", run, "--rate", RATE, "--rttm", tmp_path / "live.rttm")
+    feed(monkeypatch, raw(9.0))
+    done = cli(*words, "--json", "--latency", 1, "--horizon", 5)
+    assert done.code == 0, done.err
+    updates = [json.loads(line) for line in done.out.splitlines()]
+    # Apply the corrections again: the result must be the saved turns.
+    active = {}
+    tick = updates[0]["end"] / 8
+    for update in updates:
+        for name, share in update["activity"].items():
+            assert 0 <= share <= 1 and name.startswith("speaker")
+        for change in update["corrections"]:
+            assert change["before"] != change["after"]
+            assert update["start"] - 5.3 <= change["start"] < change["end"] <= 9.0
+            for at in range(round(change["start"] / tick), round(change["end"] / tick)):
+                active[at] = change["after"]
+    turns = read_rttm(tmp_path / "live.rttm").get("live", [])
+    for at, names in active.items():
+        middle = (at + 0.5) * tick
+        # Short pauses are filled and short turns dropped, so only most of the time is equal.
+        active[at] = set(names) == {turn.speaker for turn in turns if turn.start <= middle < turn.end}
+    assert not active or np.mean(list(active.values())) > 0.8
+    again = cli(*words)
+    assert again.code == 2 and "live.rttm exists" in again.err and "--force" in again.err

@@ -1,12 +1,14 @@
 """Streaming diarization: equal results for any block size, bounded latency, and a state to continue from."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from separative import audio
-from separative.errors import AudioError
+from separative.errors import AudioError, SeparativeError
 from separative.inference.forward import forward
-from separative.inference.streaming import StreamingDiarizer
+from separative.inference.streaming import STEPS_PER_HOP, StreamingDiarizer
 
 EXACT = 1e-5
 
@@ -37,16 +39,18 @@ def test_the_block_size_does_not_change_results(model, record) -> None:
     for one, other in zip(join(whole), join(pieces), strict=True):
         np.testing.assert_allclose(one, other, atol=EXACT)
     np.testing.assert_allclose(whole[-1].embedding, pieces[-1].embedding, atol=EXACT)
+    assert [u.corrections for u in whole] == [u.corrections for u in pieces]
     # The updates cover every sample exactly once.
     assert [u.start for u in whole[1:]] == pytest.approx([u.end for u in whole[:-1]])
     assert whole[0].start == 0 and whole[-1].end == pytest.approx(len(wave_N) / rate)
     assert join(whole)[0].shape[1] == len(wave_N)
 
 
-def test_results_come_within_the_latency(model, record) -> None:
+@pytest.mark.parametrize("latency", [0.5, 1.5])
+def test_results_come_within_the_latency(model, record, latency) -> None:
     wave_N, rate = audio.read(record("time.wav", seconds=8.0))
-    diarizer = StreamingDiarizer(model)
-    assert diarizer.latency <= 2.0
+    diarizer = StreamingDiarizer(model, latency=latency)
+    assert diarizer.latency <= latency + 0.1
     pushed, covered = 0, 0.0
     for block_N in np.array_split(wave_N, 200):
         updates = diarizer.push(block_N)
@@ -56,19 +60,20 @@ def test_results_come_within_the_latency(model, record) -> None:
 
 
 def test_waveforms_are_the_estimates_of_the_model(model, record) -> None:
-    """Outside the fades, a speaker's waveform is the sum of the streams assigned to the speaker."""
+    """Outside the fades, a speaker's waveform is the sum of some of the streams of a window."""
     wave_N, rate = audio.read(record("piece.wav", seconds=9.0))
-    diarizer = StreamingDiarizer(model, same_cosine=-2.0)  # every stream belongs to the first speaker
+    diarizer = StreamingDiarizer(model)
     updates = diarizer.push(wave_N)
-    grid, hop = diarizer.grid, diarizer.grid.hop * diarizer.grid.segment
+    grid, hop = diarizer.grid, diarizer.grid.hop * diarizer.grid.segment // STEPS_PER_HOP
     size, stop = grid.window * grid.segment, round(updates[-1].end * rate)
-    first = stop - hop
-    begin = first - (size - diarizer._ahead - hop)
-    estimate_N = forward(model, [wave_N[begin : begin + size]]).estimate_BCN[0].sum(0).numpy()
+    begin = stop + round(diarizer.latency * rate) - hop - size
+    estimate_CN = forward(model, [wave_N[begin : begin + size]]).estimate_BCN[0].numpy()
     fade = round(0.02 * rate)
-    np.testing.assert_allclose(
-        updates[-1].waveform[0, fade:], estimate_N[first - begin + fade : stop - begin], atol=EXACT
-    )
+    piece_CN = estimate_CN[:, stop - hop + fade - begin : stop - begin]
+    choices = np.array(list(itertools.product([0, 1], repeat=len(piece_CN))), np.float32)
+    assert len(updates[-1].waveform)
+    for wave in updates[-1].waveform:
+        assert np.abs(choices @ piece_CN - wave[fade:]).max(1).min() < EXACT
 
 
 def test_silence_has_no_speakers_and_short_signals_are_complete(model) -> None:
@@ -99,3 +104,9 @@ def test_nan_samples_are_refused_and_not_used(model, record) -> None:
     updates = diarizer.push(wave_N) + diarizer.finish()
     for one, other in zip(join(updates), join(process(model, wave_N, [])), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("name", "value"), [("latency", 0.1), ("latency", 9.0), ("horizon", -1.0)])
+def test_settings_out_of_bounds_are_refused(model, name, value) -> None:
+    with pytest.raises(SeparativeError, match=f"{name} is {value}; pass"):
+        StreamingDiarizer(model, **{name: value})

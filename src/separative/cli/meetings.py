@@ -17,10 +17,12 @@ from separative.errors import SeparativeError
 
 if TYPE_CHECKING:
     from separative.audio import Resampler
-    from separative.inference import StreamingDiarizer, StreamingUpdate
+    from separative.inference import Correction, StreamingDiarizer, StreamingUpdate
     from separative.types import Wave
 
 Number = TypeVar("Number", int, float)
+MIN_CORRECTION_SECONDS = 0.5
+"""Shorter corrections are not printed as text; they are in JSON."""
 Rooms = Annotated[int, typer.Option(min=0, help="Number of simulated rooms to draw from (extra 'rooms').")]
 Snr = Annotated[float | None, typer.Option(help="Signal-to-noise ratio in dB; by default no noise is added.")]
 
@@ -95,16 +97,21 @@ def listen(
     out: Annotated[
         Path | None, typer.Option(help="Folder for one waveform per speaker, speaker<i>.wav.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace waveforms of an earlier stream in --out.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace results of an earlier stream.")] = False,
+    rttm: Annotated[Path | None, typer.Option(help="RTTM file with the corrected turns at the end.")] = None,
+    latency: Annotated[
+        float, typer.Option(min=0.5, max=2.0, help="Delay of results, in seconds; longer is more accurate.")
+    ] = 0.5,
+    horizon: Annotated[
+        float, typer.Option(min=0, max=600, help="Seconds for which results may be corrected; 0 for never.")
+    ] = 30.0,
     json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per update.")] = False,
 ) -> None:
     """Diarize a live stream from standard input.
 
     Reads raw samples (16 bit, little-endian, one channel) until the input ends. Prints a line whenever the
-    set of active speakers changes, at most two seconds after the change. Ctrl-C ends the input and keeps the
-    waveforms.
+    set of active speakers changes, and a line for each correction of at least half a second. --json has all
+    corrections. Waveforms are not corrected. Ctrl-C ends the input; the waveforms and the turns are kept.
     """
     import sys
     from contextlib import ExitStack
@@ -112,9 +119,16 @@ def listen(
     import numpy as np
 
     from separative import audio
-    from separative.inference import StreamingDiarizer
+    from separative.inference import StreamingDiarizer, StreamingTurns
     from separative.model import load_model
+    from separative.rttm import write_rttm
 
+    if rttm is not None:
+        check_output(rttm, folder=False)
+        if not force and rttm.exists():
+            raise SeparativeError(
+                f"{rttm} exists; choose another file with --rttm, or replace it with --force"
+            )
     if out is not None:
         check_output(out, folder=True)
         if not force and (earlier := sorted(out.glob("speaker*.wav"))):
@@ -130,7 +144,8 @@ def listen(
             f"standard input is {name}, not raw samples; pipe it through"
             f" 'ffmpeg -i - -f s16le -ac 1 -ar {rate} -' first"
         )
-    diarizer = StreamingDiarizer(loaded)
+    diarizer = StreamingDiarizer(loaded, latency=latency, horizon=horizon)
+    log = StreamingTurns(loaded.segment_seconds)
     change = audio.Resampler(rate, loaded.rate)
     speaking: set[str] = set()
     puts: list[Callable[[Wave], None]] = []
@@ -138,14 +153,19 @@ def listen(
     with ExitStack() as files:
         try:
             for update in _updates(diarizer, change, head, sys.stdin.buffer, rate):
+                log.add([update])
                 names = [f"speaker{k + 1}" for k in range(len(update.embedding))]
                 shares = dict(zip(names, update.activity.mean(1).round(3).tolist(), strict=True))
                 now = {name for name, share in shares.items() if share > 0.5}
                 if json:
                     line = {"start": round(update.start, 3), "end": round(update.end, 3), "activity": shares}
-                    print(json_text.dumps(line), flush=True)
-                elif now != speaking:
-                    print(f"{update.start:8.2f} s  {', '.join(sorted(now)) or '-'}", flush=True)
+                    corrections = [_correction(change, names) for change in update.corrections]
+                    print(json_text.dumps(line | {"corrections": corrections}), flush=True)
+                else:
+                    for text in _correction_lines(update, names):
+                        print(text, flush=True)
+                    if now != speaking:
+                        print(f"{update.start:8.2f} s  {', '.join(sorted(now)) or '-'}", flush=True)
                 speaking = now
                 for name in names[len(puts) :] if out is not None else ():
                     puts.append(
@@ -159,8 +179,34 @@ def listen(
             # A live stream usually ends like this. The files are closed, so they are kept.
             stopped = Stopped(f"interrupted; waveforms up to there are in {out}" if puts else "interrupted")
             stopped.__cause__ = stop
+    if rttm is not None:
+        write_rttm(rttm, rttm.stem, log.turns())
     if stopped is not None:
         raise stopped
+
+
+def _correction(change: Correction, names: list[str]) -> dict[str, object]:
+    """A correction as a record for JSON."""
+    before, after = ([names[k] for k in speakers] for speakers in (change.before, change.after))
+    return {
+        "start": round(change.start, 3),
+        "end": round(change.end, 3),
+        "before": before,
+        "after": after,
+    }
+
+
+def _correction_lines(update: StreamingUpdate, names: list[str]) -> list[str]:
+    """Corrections of at least half a second, as text."""
+    return [
+        f"{change.start:8.2f} s  correction up to {change.end:.2f} s: "
+        + " instead of ".join(
+            ", ".join(names[k] for k in speakers) or "no speaker"
+            for speakers in (change.after, change.before)
+        )
+        for change in update.corrections
+        if change.end - change.start >= MIN_CORRECTION_SECONDS
+    ]
 
 
 def _updates(
