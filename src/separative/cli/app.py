@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from separative.cli import corpora, diarize, gallery, info, meetings, models, recordings, results, scores
+from separative.cli import (
+    corpora,
+    diarize,
+    gallery,
+    info,
+    label_free,
+    meetings,
+    models,
+    recordings,
+    results,
+    scores,
+)
 
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
@@ -40,6 +51,7 @@ app.add_typer(gallery_commands, name="gallery")
 app.command("mix")(corpora.mix)
 app.command("converse")(meetings.converse)
 app.command("train")(models.train)
+app.command("find-identities")(label_free.find_identities)
 app.command("teach")(models.teach)
 app.command("average")(info.average)
 app.command("evaluate")(models.evaluate)

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from separative.cli.label_free import LabelFree, Screen, choose_recipe, load_pile
 from separative.cli.options import (
+    DEFAULT_MODEL,
     Batch,
     EnrolCondition,
     Enrolments,
@@ -46,6 +48,8 @@ def train(
         Path | None,
         typer.Option(help="Vectors that `separative teach` wrote, needed if the objective is 'teach'."),
     ] = None,
+    label_free: LabelFree = False,
+    screen: Screen = DEFAULT_MODEL,
     minutes: Minutes = None,
     steps: Steps = None,
     from_: Annotated[
@@ -76,11 +80,12 @@ def train(
     from separative.model import load_model
     from separative.model.teacher import TeacherVectors
 
-    own = str(out / "recipe.json") if resume else "small"
-    chosen = training.load_recipe(recipe or own, set_ or ())
+    chosen = choose_recipe(recipe, set_ or (), out if resume else None, label_free)
     start = None if from_ is None else load_model(from_)
     teacher = None if vectors is None else TeacherVectors.load(vectors)
     with Bars() as bars:
+        if label_free:
+            corpus = load_pile(corpus, out, screen, bars)
         speech = load_corpus(corpus, keep_damaged=True, progress=bars.count("reading headers"))
         clips = None if noise is None else load_corpus(noise)
         with exit_on_interrupt():

@@ -16,7 +16,7 @@ from separative.errors import AudioError, CorpusError
 from separative.names import near_twins, normalise_name
 from separative.types import Progress, Wave
 
-IdentityKind = Literal["speaker", "recording"]
+IdentityKind = Literal["speaker", "recording", "utterance"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -106,9 +106,11 @@ class Corpus:
         return tuple(self.by_speaker)
 
     def identities(self, kind: IdentityKind) -> dict[str, tuple[Utterance, ...]]:
-        """Utterances by identity: the speaker (labelled utterances only) or the file."""
+        """Utterances by identity: the speaker (labelled utterances only), the file, or each alone."""
         if kind == "speaker":
             return self.by_speaker
+        if kind == "utterance":
+            return {u.id: (u,) for u in sorted(self.utterances, key=lambda u: u.id)}
         recordings: dict[str, list[Utterance]] = {}
         for utterance in self.utterances:
             recordings.setdefault(str(utterance.path), []).append(utterance)

@@ -125,8 +125,8 @@ class MixtureConfig(BaseModel):
         seconds: length of a mixture.
         streams: highest number of sources (C) in a mixture: the target and up to C-1 interferers.
         batch: mixtures (B) in a training step.
-        identity: what an embedding identifies: the ``speaker`` (labels needed) or the ``recording`` that an
-            utterance was cut from (no labels needed).
+        identity: what an embedding identifies: the ``speaker`` (labels needed), the ``recording`` that an
+            utterance was cut from, or each ``utterance`` (no labels needed).
         unlabelled: use of utterances without a speaker label when ``identity`` is ``speaker``. With
             ``interfere`` they are interferers without an identity, with ``identity`` each recording is an
             identity, with ``drop`` they are not used. With ``presence`` they are targets without a row in

@@ -62,9 +62,9 @@ class SourcePool:
         """
         good = corpus.filter(lambda u: u.path not in store.bad and _is_chosen(u, config))
         unlabelled = good.filter(lambda u: u.speaker is None).identities("recording")
-        if config.identity == "recording":
+        if config.identity != "speaker":
             kept = good if config.unlabelled != "drop" else good.filter(lambda u: u.speaker is not None)
-            labelled = kept.identities("recording")
+            labelled = kept.identities(config.identity)
             known, unlabelled = len(labelled), {}
         else:
             labelled = dict(good.identities("speaker"))
