@@ -214,6 +214,29 @@ def assign_speakers(
         >>> len(speakers), set(window_speaker.flat) <= {-1, 0}
         (1, True)
     """
+    label_WC = label_streams(model, windows, speakers=speakers, attention=attention)
+    return describe_speakers(model, windows, label_WC, attention=attention)
+
+
+def label_streams(
+    model: SeparativeEncoder,
+    windows: WindowOutputs,
+    *,
+    speakers: int | None = None,
+    attention: bool = True,
+) -> NDArray[np.int64]:
+    """Return the speaker of each stream in the windows of all phases [W, C]; -1 for silence and noise.
+
+    The windows of one phase follow those of the other. ``speakers`` and ``attention`` are as in
+    :func:`diarize`.
+
+    Example:
+        >>> import separative
+        >>> model = separative.load_model()
+        >>> windows = separative.diarize(model, "meeting.wav").windows
+        >>> len(label_streams(model, windows)) == sum(len(phase.query) for phase in windows.phases)
+        True
+    """
     phases = windows.phases
     activity_WCS = np.concatenate([phase.activity for phase in phases])
     active_WCS = activity_WCS > 0.5
@@ -237,8 +260,7 @@ def assign_speakers(
         phases=len(phases),
     )
     rule = SpeechRule.of(model)
-    label_WC = _drop_noise(label_WC, active_WCS, activity_WCS > rule.certain, rule)
-    return describe_speakers(model, windows, label_WC, attention=attention)
+    return _drop_noise(label_WC, active_WCS, activity_WCS > rule.certain, rule)
 
 
 def _drop_noise(
