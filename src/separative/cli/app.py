@@ -15,6 +15,7 @@ from separative.cli import (
     recordings,
     results,
     scores,
+    transcripts,
 )
 
 app = typer.Typer(
@@ -63,6 +64,7 @@ app.command("calibrate")(models.calibrate)
 app.command("embed")(recordings.embed)
 app.command("separate")(recordings.separate)
 app.command("diarize")(diarize.diarize)
+app.command("transcript")(transcripts.transcript)
 app.command("listen")(meetings.listen)
 app.command("verify")(recordings.verify)
 app.command("serve")(info.serve)

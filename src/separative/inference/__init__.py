@@ -22,6 +22,8 @@ from separative.inference.recording import (
 from separative.inference.separated import write_speakers
 from separative.inference.streaming import StreamingDiarizer
 from separative.inference.updates import Correction, StreamingTurns, StreamingUpdate
+from separative.inference.transcript import TranscriptSegment, TranscriptWord, add_speakers
+from separative.inference.transcript_files import read_transcript, write_transcript
 from separative.inference.verify import Candidate, Verification, identify, verify
 
 __all__ = [
@@ -38,7 +40,10 @@ __all__ = [
     "StreamingDiarizer",
     "StreamingTurns",
     "StreamingUpdate",
+    "TranscriptSegment",
+    "TranscriptWord",
     "Verification",
+    "add_speakers",
     "channel_cache",
     "describe_channels",
     "describe_diarization",
@@ -51,9 +56,11 @@ __all__ = [
     "embed_many",
     "exclusive_turns",
     "identify",
+    "read_transcript",
     "separate",
     "verify",
     "write_embeddings",
     "write_speakers",
+    "write_transcript",
     "write_waveforms",
 ]
