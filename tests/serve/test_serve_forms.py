@@ -19,14 +19,13 @@ FILES = {
     "memo.mp4": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "M4A or MP4"),
     "voice.3gp": (b"\0\0\0\x18ftyp3gp4\0\0\0\x003gp4", "3GP"),
     "r.webm": (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01", "WebM"),
-    "v.amr": (b"#!AMR\n", "AMR"),
     "v.aac": (b"\xff\xf1\x50\x80", "AAC"),
     "v.wma": (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA"),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_phone_formats_are_named_with_the_cure(server: RunningServer, name: str) -> None:
+def test_damaged_files_of_phone_formats_are_named(server: RunningServer, name: str) -> None:
     head, words = FILES[name]
     data = head + bytes(4000)
     for response in (
@@ -34,9 +33,14 @@ def test_phone_formats_are_named_with_the_cure(server: RunningServer, name: str)
         server.client.post("/api/recordings", files={"file": (name, data)}),
     ):
         assert response.status_code == 415
-        detail, stem = response.json()["detail"], name.partition(".")[0]
-        assert detail.startswith(f"{name}: is a") and words in detail and "which is not read here" in detail
-        assert f"ffmpeg -i {name} {stem}.wav" in detail
+        detail = response.json()["detail"]
+        assert (
+            detail.startswith(f"{name}: ")
+            and "\n" not in detail
+            and str(server.service.scratch.folder) not in detail
+        )
+        # A file that is named without its content: it cannot be decoded, or there is no audio in it.
+        assert words in detail or "audio track" in detail
 
 
 @pytest.mark.parametrize(

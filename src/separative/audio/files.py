@@ -14,7 +14,8 @@ import soundfile
 
 from separative.audio.archive import archived_bytes
 from separative.audio.foreign import HEAD_BYTES, describe_foreign, foreign_file
-from separative.audio.streams import UNKNOWN_FRAMES, open_streams, warn_once
+from separative.audio.media import UNKNOWN_FRAMES
+from separative.audio.streams import open_streams, warn_once
 from separative.audio.waves import PhaseCheck, Resampler, resample
 from separative.errors import AudioError, choose
 from separative.types import Wave
@@ -43,7 +44,7 @@ class AudioInfo:
         rate: hertz.
         channels: number of channels.
         frames: samples per channel.
-        format: libsndfile's container and subtype.
+        format: container and codec, as libsndfile or FFmpeg names them.
 
     >>> info("ann.wav").format
     'WAV/PCM_16'
@@ -102,7 +103,8 @@ def read(
 
     Args:
         path: WAV, FLAC, OGG (Opus, Vorbis), MP3 or another format that libsndfile reads, with any rate and
-            number of channels. All streams of a chained Ogg file are read.
+            number of channels. All streams of a chained Ogg file are read. With the extra ``media`` also
+            M4A, MP4, WebM and what else FFmpeg decodes; of several audio tracks, the first is read.
         rate: sampling rate of the result in hertz; None keeps that of the file.
         channels: ``mean`` averages all channels, ``first`` takes the first, ``each`` keeps all, a number
             takes that channel, counted from 0. A warning is logged if the channels cancel in the mean.
@@ -327,7 +329,7 @@ def _blocks_until_damage(file: Any, path: Path) -> Iterator[Wave | Exception]:
                 yield AudioError(f"{path}: {reason}")
                 return
             yield samples
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, AudioError) as error:
         yield error
 
 

@@ -8,26 +8,28 @@ from contextlib import ExitStack
 from functools import lru_cache
 from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import soundfile
 
 from separative.audio.archive import file_stamp
 from separative.audio.containers import MAX_LINKS, Contents, Part, count_flac_streams, inspect
+from separative.audio.foreign import HEAD_BYTES, MediaKind, media_installed, media_kind, shared_kind
+from separative.audio.media import UNKNOWN_FRAMES, MediaFile
 from separative.errors import AudioError, printable
 from separative.types import Wave
 
 log = logging.getLogger(__name__)
 
-# libsndfile reports this many frames or more when a stream does not state its length.
-UNKNOWN_FRAMES = 2**62
+# libsndfile's error codes for a known container with a codec that it lacks.
+UNKNOWN_CODEC = (3, 64)
 
 
 def is_complete(path: str | Path) -> bool:
     """Return False if an Ogg file has no last page, or if a file is shorter than its header states.
 
-    Formats other than Ogg, WAV, AIFF and CAF give True: a FLAC or MP3 file that is cut short fails when it is
-    read.
+    Formats other than Ogg, WAV, AIFF, CAF, MP4 and its kin give True: a FLAC or MP3 file that is cut short
+    fails when it is read.
 
     >>> data = Path("ann.wav").read_bytes()
     >>> _ = Path("part.wav").write_bytes(data[: len(data) // 2])
@@ -35,6 +37,12 @@ def is_complete(path: str | Path) -> bool:
     (True, False)
     """
     path = Path(path)
+    with path.open("rb") as file:
+        kind = media_kind(file.read(HEAD_BYTES))
+    if kind is not None and media_installed():
+        with ExitStack() as opened:
+            media = _open_media(path, kind, None, opened)
+            return bool(media.frames and media.complete)
     return _contents(str(path), file_stamp(path)).complete
 
 
@@ -130,6 +138,8 @@ def native_name(path: Path) -> str | bytes:
 def open_streams(path: Path, data: bytes | None, opened: ExitStack) -> Any:
     """Open a file, or its bytes, for decoding; what is wrong with it although it can be read is logged.
 
+    libsndfile decodes what it knows, FFmpeg the rest.
+
     Args:
         data: the bytes of a file that is not a local one.
         opened: closes what is opened.
@@ -142,12 +152,46 @@ def open_streams(path: Path, data: bytes | None, opened: ExitStack) -> Any:
     ...     open_streams(Path("ann.wav"), None, opened).samplerate
     16000
     """
+    with _open_bytes(path, data) as file:
+        head = file.read(HEAD_BYTES)
+    if (kind := media_kind(head)) is not None:
+        return _open_media(path, kind, data, opened)
+    try:
+        return _open_sound(path, data, opened)
+    except soundfile.LibsndfileError as error:
+        kind = shared_kind(head)
+        if kind is None or error.code not in UNKNOWN_CODEC or not media_installed():
+            raise
+        return _open_media(path, kind, data, opened)
+
+
+def _open_bytes(path: Path, data: bytes | None) -> BinaryIO:
+    return path.open("rb") if data is None else BytesIO(data)
+
+
+def _open_media(path: Path, kind: MediaKind, data: bytes | None, opened: ExitStack) -> MediaFile:
+    key = (str(path), file_stamp(path), kind) if data is None else None
+    file = MediaFile(path, kind, lambda: _open_bytes(path, data), opened, key)
+    if file.frames < UNKNOWN_FRAMES and not file.complete:
+        warn_once(
+            path, f"cut short, it is read as far as it goes: {file.frames / file.samplerate:.1f} s are there"
+        )
+    if file.tracks > 1:
+        warn_once(
+            path,
+            f"it holds {file.tracks} audio tracks, of which only the first is read; "
+            "write another to a file with: ffmpeg -i IN -map 0:a:1 OUT.wav",
+        )
+    return file
+
+
+def _open_sound(path: Path, data: bytes | None, opened: ExitStack) -> Any:
     contents = _contents(str(path), file_stamp(path)) if data is None else inspect(BytesIO(data), len(data))
     if contents.remark:
         warn_once(path, contents.remark)
     if not contents.patches and not contents.links:
         return opened.enter_context(_SoundFile(native_name(path) if data is None else BytesIO(data)))
-    raw: Any = opened.enter_context(path.open("rb") if data is None else BytesIO(data))
+    raw: Any = opened.enter_context(_open_bytes(path, data))
     size = raw.seek(0, SEEK_END)
     ranges = contents.links or ((0, size),)
     if len(ranges) > MAX_LINKS:
