@@ -157,14 +157,14 @@ def test_files_left_out_are_counted_by_kind(tmp_path: Path, caplog: pytest.LogCa
     for name in ("ann/1.wav", "bob/1.wav", "loose.wav", "loose.flac"):
         tone(root / name)
     tone(root / "ann" / "1.bak", format="WAV")
-    for name in ("phone/1.m4a", "phone/2.m4a", "ann/film.mp4", "ann/notes.txt", "ann/.hidden.m4a", "README"):
+    for name in ("phone/1.dss", "phone/2.dss", "ann/film.shn", "ann/notes.txt", "ann/.hidden.m4a", "README"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"\0\0\0\x1cftypM4A ")
     corpus = load_corpus(root)
     [note] = corpus.notes
     assert note == (
-        f"{root}: 6 files left out: 2 .m4a (convert: ffmpeg -i FILE.m4a FILE.flac), 1 .mp4 (convert: ffmpeg "
-        "-i FILE.mp4 FILE.flac), 1 .bak (audio under another name: rename), 2 next to the speakers' folders "
+        f"{root}: 6 files left out: 2 .dss (convert: ffmpeg -i FILE.dss FILE.flac), 1 .shn (convert: ffmpeg "
+        "-i FILE.shn FILE.flac), 1 .bak (audio under another name: rename), 2 next to the speakers' folders "
         "(move into a folder per speaker)"
     )
     assert note in caplog.text
@@ -174,10 +174,10 @@ def test_files_left_out_are_counted_by_kind(tmp_path: Path, caplog: pytest.LogCa
 
 def test_a_folder_without_readable_files_says_which_are_there(tmp_path: Path) -> None:
     for number in range(2):
-        path = tmp_path / "id00012" / "video" / f"{number}.m4a"
+        path = tmp_path / "id00012" / "video" / f"{number}.dss"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"\0\0\0\x1cftypM4A ")
-    with pytest.raises(CorpusError, match=r"no speech found.*2 files left out: 2 \.m4a \(convert: ffmpeg -i"):
+    with pytest.raises(CorpusError, match=r"no speech found.*2 files left out: 2 \.dss \(convert: ffmpeg -i"):
         load_corpus(tmp_path)
 
 
@@ -187,7 +187,7 @@ def test_the_command_names_the_speakers_it_found(
     monkeypatch.chdir(tmp_path)
     for speaker in "abcdefg":
         tone(tmp_path / "c" / f"s{speaker}" / "1.wav")
-    (tmp_path / "c" / "sa" / "2.m4a").write_bytes(b"")
+    (tmp_path / "c" / "sa" / "2.dss").write_bytes(b"")
     (tmp_path / "list.csv").write_text("path,speaker\nc/sa/1.wav,ann\nc/sb/1.wav,bob\n")
     main(["corpus", "check", "c"])
     printed = capsys.readouterr()
@@ -195,14 +195,14 @@ def test_the_command_names_the_speakers_it_found(
         "c: read as folders (a folder per speaker): 7 speakers, sa, sb, sc, sd, se, ...; --layout"
         in printed.out
     )
-    assert printed.out.count("1 file left out: 1 .m4a") == 1
+    assert printed.out.count("1 file left out: 1 .dss") == 1
     assert printed.err == "", "the table holds all of it"
     main(["corpus", "check", "list.csv"])
     assert "speakers: ann, bob\n" in capsys.readouterr().out
     assert main(["corpus", "import", "c", "c.jsonl"]) == 0
     printed = capsys.readouterr()
     assert "separative: c: read as folders" in printed.err
-    assert "separative: c: 1 file left out: 1 .m4a" in printed.err
+    assert "separative: c: 1 file left out: 1 .dss" in printed.err
 
 
 def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from separative.audio.foreign import HEAD_BYTES, MEDIA_SUFFIXES, media_installed, media_kind
 from separative.corpora.manifest import UNKNOWN_SECONDS, Utterance
 from separative.errors import CorpusError
 
@@ -18,39 +19,7 @@ SUFFIXES = {
     *(".pvf", ".avr", ".svx", ".8svx"),
 }
 # Names of other files with sound in them, which are counted when they are left out.
-OTHER_MEDIA = {
-    *(
-        ".m4a",
-        ".m4b",
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".aac",
-        ".adts",
-        ".3gp",
-        ".3g2",
-        ".amr",
-        ".awb",
-        ".wma",
-        ".wmv",
-    ),
-    *(
-        ".asf",
-        ".webm",
-        ".weba",
-        ".mkv",
-        ".mka",
-        ".avi",
-        ".flv",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".ac3",
-        ".dts",
-        ".ape",
-    ),
-    *(".wv", ".tta", ".alac", ".spx", ".gsm", ".shn", ".ra", ".rm", ".raw", ".pcm", ".dss", ".ds2"),
-}
+OTHER_MEDIA = {".alac", ".gsm", ".shn", ".raw", ".pcm", ".dss", ".ds2"}
 # Names of files that are common in corpora and hold no sound; they are not opened to find out.
 NOT_AUDIO = {
     *(
@@ -279,46 +248,74 @@ def has_splits(root: Path, files: Iterable[Path]) -> bool:
 def audio_files(folder: Path) -> Iterator[Path]:
     """Yield all audio files below a folder, sorted, without hidden files and folders.
 
+    Media files, such as .m4a and .mp4, are among them if the extra ``media`` is installed, except those next
+    to an audio file of the same name.
+
     Raises:
         OSError: a folder cannot be listed.
 
     >>> sorted(path.name for path in audio_files(Path(".")) if path.parent == Path("."))[:2]
     ['ann-2.wav', 'ann.wav']
     """
-    for path in _files(folder):
-        suffix = path.suffix.lower()
-        if suffix in SUFFIXES or (suffix == "" and _starts_like_audio(path)):
+    paths = list(_files(folder))
+    sounds = {path.with_suffix("") for path in paths if path.suffix.lower() in SUFFIXES}
+    for path in paths:
+        if _is_sound(path) or (media_installed() and _is_media(path) and path.with_suffix("") not in sounds):
             yield path
 
 
 def left_out(root: Path, used: Iterable[Path]) -> str:
     """Return a phrase that counts the files with sound below a folder that are not used, or an empty string.
 
-    >>> _ = Path("mine/ann").mkdir(parents=True), Path("mine/ann/1.m4a").write_bytes(b"")
+    >>> _ = Path("mine/ann").mkdir(parents=True), Path("mine/ann/1.dss").write_bytes(b"")
     >>> left_out(Path("mine"), [])
-    '1 file left out: 1 .m4a (convert: ffmpeg -i FILE.m4a FILE.flac)'
+    '1 file left out: 1 .dss (convert: ffmpeg -i FILE.dss FILE.flac)'
     """
     root, taken = root.resolve(), set(used)
+    stems = {path.with_suffix("") for path in taken}
     media: Counter[str] = Counter()
     renamed: Counter[str] = Counter()
+    twins: Counter[str] = Counter()
     loose = 0
     for path in _files(root):
         suffix = path.suffix.lower()
         if path in taken:
             continue
-        if suffix in SUFFIXES or (suffix == "" and _starts_like_audio(path)):
+        if _is_sound(path):
             loose += 1
-        elif suffix in OTHER_MEDIA:
+        elif _is_media(path) and media_installed():
+            if path.with_suffix("") in stems:
+                twins[suffix] += 1
+            else:
+                loose += 1
+        elif suffix in OTHER_MEDIA or _is_media(path):
             media[suffix] += 1
         elif _starts_like_audio(path):
             renamed[suffix] += 1
-    total = loose + media.total() + renamed.total()
+    total = loose + media.total() + renamed.total() + twins.total()
     if not total:
         return ""
-    parts = [f"{n} {suffix} (convert: ffmpeg -i FILE{suffix} FILE.flac)" for suffix, n in media.most_common()]
+    parts = [f"{n} {suffix} ({_remedy(suffix)})" for suffix, n in media.most_common()]
     parts += [f"{n} {suffix} (audio under another name: rename)" for suffix, n in renamed.most_common()]
+    parts += [f"{n} {suffix} (next to an audio file of the same name)" for suffix, n in twins.most_common()]
     parts += [f"{loose} next to the speakers' folders (move into a folder per speaker)"] if loose else []
     return f"{total} file{'s' if total > 1 else ''} left out: {', '.join(parts)}"
+
+
+def _remedy(suffix: str) -> str:
+    extra = "pip install 'separative[media]', or " if suffix in MEDIA_SUFFIXES else ""
+    return f"{extra}convert: ffmpeg -i FILE{suffix} FILE.flac"
+
+
+def _is_sound(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in SUFFIXES or (suffix == "" and _starts_like_audio(path))
+
+
+def _is_media(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    # Programs in TypeScript have the suffix of MPEG transport streams.
+    return suffix in MEDIA_SUFFIXES and (suffix not in (".ts", ".mts") or media_kind(_head(path)) is not None)
 
 
 def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -335,10 +332,12 @@ def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 
 
 def _starts_like_audio(path: Path) -> bool:
-    if path.suffix.lower() in NOT_AUDIO or not path.is_file():
-        return False
+    return path.suffix.lower() not in NOT_AUDIO and path.is_file() and _head(path).startswith(MAGICS)
+
+
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(8).startswith(MAGICS)
+            return file.read(HEAD_BYTES)
     except OSError:
-        return False
+        return b""
