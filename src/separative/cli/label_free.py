@@ -68,14 +68,15 @@ def find_identities(
     out: Annotated[Path, typer.Option(help="Manifest to write, .jsonl or .jsonl.gz.")],
     split: Split = "train",
     identity: Annotated[
-        Literal["recording", "utterance"], typer.Option(help="What has one speaker: a file or an utterance.")
+        Literal["recording", "utterance"],
+        typer.Option(help="Recording of one speaker: a file or an utterance."),
     ] = "recording",
     smallest: Annotated[int, typer.Option(min=1, help="Fewest recordings of a found speaker.")] = 2,
     cache: Annotated[
         Path | None, typer.Option(help="Folder for decoded audio; by default .cache next to --out.")
     ] = None,
 ) -> None:
-    """Cluster recordings by speaker and write a corpus whose speakers are the clusters.
+    """Cluster recordings by speaker and write a corpus with the clusters as speakers.
 
     Labels are not used; where there are some, purity and coverage of the clusters are printed.
     """

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # Share of the segments in which at least one stream must be active.
 LEAST_SPEECH = 0.3
-# Without a speaker, the streams are alike: their embeddings have a higher cosine than in speech.
-MOST_ALIKE = 0.75
+# Without a speaker, the embeddings of the streams have a higher cosine than in speech.
+LARGEST_COSINE = 0.75
 # Share of the active segments of all streams that the second stream may have in speech of one speaker.
 MOST_SECOND = 0.15
 WINDOW_SECONDS = 4.0
@@ -27,7 +27,8 @@ LEVEL_DB = -26.0
 class PieceJudge:
     """Finds pieces without speech and pieces with two speakers, from the streams of a model.
 
-    Activity and likeness of the streams decide, not who speaks. A piece is judged in windows of 4 s.
+    Activity of the streams and the cosine of their embeddings decide, not who speaks. A piece is judged in
+    windows of 4 s.
 
     >>> import separative
     >>> judge = PieceJudge(separative.load_model())
@@ -52,8 +53,8 @@ class PieceJudge:
         active_BCS = output.activity_BCS.float() > 0
         speech = float(active_BCS.any(1).float().mean())
         query_BCE = output.query_BCE.float()
-        alike = float((query_BCE[:, 0] * query_BCE[:, -1]).sum(-1).mean()) if model.streams > 1 else 0.0
-        if speech < LEAST_SPEECH or alike > MOST_ALIKE:
+        cosine = float((query_BCE[:, 0] * query_BCE[:, -1]).sum(-1).mean()) if model.streams > 1 else 0.0
+        if speech < LEAST_SPEECH or cosine > LARGEST_COSINE:
             return "no speech"
         # Streams have another order in each window: count what is not of the most active one.
         seconds_BC = active_BCS.sum(-1)
