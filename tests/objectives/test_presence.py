@@ -9,7 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from separative.model import EncoderConfig, EncoderOutput, SeparativeEncoder
-from separative.objectives import PresenceConfig, PresenceLossConfig, PresenceTerm, SeparativeObjective
+from separative.objectives import (
+    PresenceConfig,
+    PresenceLossConfig,
+    PresenceTerm,
+    SeparativeObjective,
+    TeachConfig,
+    TeachObjective,
+)
 
 E, S, SAME = 8, 5, 1e-5
 GROUPS = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
@@ -324,3 +331,21 @@ def test_identities_beyond_the_inventory_have_no_row_but_are_present() -> None:
     without = torch.tensor([[0, 1], [0, 2], [-1, 4], [-1, 5]])
     expected = objective(model, source.sum(1), source, without, groups).parts["csc_query"]
     assert with_row.item() == pytest.approx(expected.item(), abs=SAME)
+
+
+def test_labels_a_teacher_and_presence_are_one_objective() -> None:
+    model = make_model()
+    source = 0.1 * torch.randn(4, 2, 8000, generator=torch.Generator().manual_seed(0))
+    known, groups = torch.tensor([[0, 1], [0, 2], [3, 4], [3, 5]]), torch.tensor([0, 0, 1, 1])
+    targets = F.normalize(torch.randn(4, 2, E, generator=torch.Generator().manual_seed(2)), dim=-1)
+    totals = []
+    for presence in (None, {"weight": 0.3}):
+        torch.manual_seed(1)
+        objective = TeachObjective(TeachConfig(own_drop=0.0, presence=presence), 7, E)
+        objective.set_teacher(F.normalize(torch.eye(E), dim=-1))
+        losses = objective(model, source.sum(1), source, known, groups, targets)
+        totals.append(losses.total.item())
+    parts = [value.item() for name, value in losses.parts.items() if name.startswith("presence")]
+    assert {"csc_query", "teach_cos_query", "presence_query"} <= losses.parts.keys()
+    found = sum(parts) - losses.parts["presence_bound"].item()
+    assert totals[1] - totals[0] == pytest.approx(0.3 * found, abs=1e-4)
