@@ -1,9 +1,9 @@
-"""Coverage-guided fuzzing (extra ``fuzz``) of the readers of recipes, manifests and audio files.
+"""Coverage-guided fuzzing (extra ``fuzz``) of the readers of recipes, manifests, audio and media files.
 
-    python benchmarks/fuzz.py recipe|manifest|audio [--minutes 3]
+    python benchmarks/fuzz.py recipe|manifest|audio|media [--minutes 3]
 
 For any bytes, the package must either read them or raise its own error with a message of one sentence.
-Anything else ends the run and saves the bytes that caused it. ``make soak`` runs all three.
+Anything else ends the run and saves the bytes that caused it. ``make soak`` runs all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-TARGETS = ("recipe", "manifest", "audio")
+TARGETS = ("recipe", "manifest", "audio", "media")
 
 
 def seeds(target: str, folder: Path) -> None:
@@ -33,6 +33,13 @@ def seeds(target: str, folder: Path) -> None:
     elif target == "manifest":
         (folder / "plain").write_bytes(b"path,speaker\na.wav,ann\nb.wav,bob\n")
         (folder / "whole").write_bytes(b"path,speaker,corpus,seconds,start,split\na.wav,ann,c,1.5,0.5,dev\n")
+    elif target == "media":
+        sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "audio"))
+        from media_files import FORMATS, speechlike, write_media
+
+        for name in ("M4A, AAC", "MP4 video, AAC", "WebM, Opus", "3GP, AMR", "WMA", "AVI, MP3"):
+            made = FORMATS[name]
+            write_media(folder / name.replace(", ", "-"), speechlike(made.rate, 0.2), made)
     else:
         wave = 0.1 * np.random.default_rng(0).standard_normal(400)
         for kind, subtype in (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")):
@@ -46,7 +53,7 @@ def reader(target: str, folder: Path) -> Callable[[bytes], None]:
     from separative.errors import SeparativeError
     from separative.training import load_recipe
 
-    suffix = {"recipe": ".yaml", "manifest": ".csv", "audio": ".wav"}[target]
+    suffix = {"recipe": ".yaml", "manifest": ".csv", "audio": ".wav", "media": ".m4a"}[target]
     path = folder / f"input{suffix}"
 
     def read(data: bytes) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from separative.audio.clock import LONGEST_GAP, TrackClock
 from separative.audio.foreign import MediaKind, without_extra
+from separative.audio.frames import FrameConverter, channel_count
 from separative.errors import AudioError
 from separative.types import Wave
 
@@ -115,7 +115,7 @@ class MediaFile:
 
     def _open(self, opened: ExitStack) -> Any:
         """Open the container; nothing but its own bytes is read."""
-        source = opened.enter_context(self._open_bytes())
+        source = opened.enter_context(closing(_Source(self._open_bytes())))
         if self.kind.demuxer == "asf":
             head = source.read(ASF_HEADER_BYTES)
             source.seek(0)
@@ -145,7 +145,7 @@ class MediaFile:
         decoder = track.codec_context
         if decoder is None:
             raise AudioError("FFmpeg has no decoder for the codec of its audio; convert it to WAV first")
-        if decoder.codec_tag in ENCRYPTED:
+        if _tag(decoder) in ENCRYPTED:
             raise _encrypted()
         decoder.thread_count = 1
         if decoder.name in LOSSLESS:
@@ -169,7 +169,7 @@ class MediaFile:
             raise AudioError("its audio track is empty or cannot be decoded")
         stamp_of_first = self._stamp(first)
         if at is None:
-            self.samplerate, self.channels = int(first.sample_rate), _channels(first)
+            self.samplerate, self.channels = int(first.sample_rate), channel_count(first)
             self.subtype = str(track.codec_context.name).upper()
             if not 0 < self.channels <= MAX_CHANNELS or self.samplerate <= 0:
                 raise AudioError(f"damaged, it has {self.channels} channels at {self.samplerate} Hz")
@@ -233,7 +233,7 @@ class MediaFile:
     def _lay_out(self, first: Any, frames: Iterator[Any], clock: TrackClock, at: int) -> Iterator[Wave]:
         """Yield the samples ``[n, channels]`` of the track from frame ``at`` on, with its pauses."""
         tolerance = TOLERANCE_SECONDS * self.samplerate
-        convert = _Converter(self._av, first, self.channels)
+        convert = FrameConverter(self._av, first)
         frame: Any = first
         while frame is not None:
             stamp = self._stamp(frame)
@@ -289,7 +289,8 @@ class MediaFile:
             last = seconds or last
         stated = float((track.duration or 0) * base) if self.kind.indexed else 0.0
         complete = clock.jumped or clock.end > stated - MISSING_SECONDS
-        return _Length(max(1, round(clock.end * self.samplerate)), complete, clock.jumped)
+        # No packet has a duration in some damaged files.
+        return _Length(round(clock.end * self.samplerate) or UNKNOWN_FRAMES, complete, clock.jumped)
 
     def read(self, count: int, dtype: str = "float32", always_2d: bool = True) -> Wave:
         """Return the next frames ``[n, channels]``, fewer than ``count`` at the end."""
@@ -328,49 +329,25 @@ class MediaFile:
             pass
 
 
-class _Converter:
-    """Turns frames into float32 ``[n, channels]`` at the rate and with the channels of the first frame."""
+class _Source:
+    """A file for FFmpeg, which follows damaged positions; positions outside of the file are refused."""
 
-    def __init__(self, av: Any, first: Any, channels: int) -> None:
-        self._av, self.channels = av, channels
-        self.layout, self.rate = first.layout, first.sample_rate
-        self._shape: Any = None
-        self._resampler: Any = None
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.tell, self.close = file.read, file.tell, file.close
 
-    def __call__(self, frame: Any) -> Iterator[Wave]:
-        shape = (frame.sample_rate, frame.layout.name)
-        if shape == (self.rate, self.layout.name):
-            yield from self._flush()
-            yield _samples(frame, self.channels)
-            return
-        # The rate or the channels change within the track.
-        if shape != self._shape:
-            yield from self._flush()
-            self._shape = shape
-            self._resampler = self._av.AudioResampler(format="fltp", layout=self.layout, rate=self.rate)
-        frame.pts = None
-        for converted in self._resampler.resample(frame):
-            yield _samples(converted, self.channels)
-
-    def _flush(self) -> Iterator[Wave]:
-        if self._resampler is not None:
-            for converted in self._resampler.resample(None):
-                yield _samples(converted, self.channels)
-            self._resampler = self._shape = None
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -1
 
 
-def _samples(frame: Any, channels: int) -> Wave:
-    array: npt.NDArray[Any] = frame.to_ndarray()
-    array = array.T if frame.format.is_planar else array.reshape(-1, channels)
-    if array.dtype.kind == "f":
-        return np.asarray(array, np.float32)
-    if array.dtype == np.uint8:
-        return (array.astype(np.float32) - np.float32(128)) / np.float32(128)
-    return np.asarray(array / 2.0 ** (8 * array.dtype.itemsize - 1), np.float32)
-
-
-def _channels(frame: Any) -> int:
-    return int(frame.layout.nb_channels)
+def _tag(decoder: Any) -> str:
+    try:
+        return str(decoder.codec_tag)
+    except UnicodeDecodeError:  # WAV and AVI have numbers in its place.
+        return ""
 
 
 def _encrypted() -> AudioError:

@@ -22,7 +22,7 @@ from separative.types import Wave
 log = logging.getLogger(__name__)
 
 # libsndfile's error codes for a known container with a codec that it lacks.
-UNKNOWN_CODEC = (3, 64)
+UNKNOWN_CODEC = (4, 18, 64, 161)
 
 
 def is_complete(path: str | Path) -> bool:
