@@ -47,20 +47,7 @@ class Condition(NamedTuple):
 CONDITIONS = (
     Condition("meeting", "meeting", {"style": "meeting", "seconds": 30.0, "speakers": 4}, 9),
     Condition("broadcast", "broadcast", {"style": "broadcast", "seconds": 42.0, "speakers": 4}, 5),
-    Condition(
-        "joined clips",
-        "joined clips",
-        {
-            "seconds": 20.0,
-            "speakers": 3,
-            "overlap": 0.0,
-            "backchannels": 0.0,
-            "turn_seconds": (4.0, 6.0),
-            "pause_seconds": 1.5,
-            "snr_db": (25.0, 40.0),
-        },
-        5,
-    ),
+    Condition("joined clips", "joined clips", {"style": "clips", "seconds": 18.6, "speakers": 3}, 5),
     Condition("call", None, {"style": "call", "seconds": 30.0, "speakers": 2}, 6),
     Condition("interview", None, {"style": "interview", "seconds": 30.0, "speakers": 2}, 6),
 )

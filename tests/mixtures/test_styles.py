@@ -14,10 +14,11 @@ from separative.mixtures import STYLES, Conversation, ConversationConfig, Conver
 from separative.mixtures.phrases import cut_phrases, make_sound
 from separative.mixtures.styles import StyleName
 from separative.mixtures.turn_taking import ConversationPlan, plan_style
+from separative.mixtures.voices import even_spectra, long_term_spectrum, vary_voice
 from separative.rttm import turns_to_frames
 
 RATE = 8000
-NAMES: list[StyleName] = ["meeting", "call", "interview", "broadcast"]
+NAMES: list[StyleName] = ["meeting", "call", "interview", "broadcast", "clips"]
 
 
 def planned(name: StyleName, seconds: float = 3600.0, seed: int = 0, **changes: object) -> ConversationPlan:
@@ -63,7 +64,8 @@ def test_no_speaker_overlaps_himself_and_turns_are_inside_the_recording(name: St
         ("meeting", (0.18, 0.32), (0.45, 0.7)),
         ("call", (0.04, 0.16), (0.3, 0.7)),
         ("interview", (0.01, 0.08), (0.2, 0.5)),
-        ("broadcast", (0.0, 0.05), (0.02, 0.2)),
+        ("broadcast", (0.0, 0.05), (0.0, 0.05)),
+        ("clips", (-0.001, 0.001), (-0.001, 0.02)),
     ],
 )
 def test_overlap_and_short_turns_are_as_published(
@@ -87,7 +89,9 @@ def test_there_are_pauses_of_a_minute_and_chains_of_short_turns() -> None:
     plan = planned("meeting", seconds=4 * 3600.0)
     edge = np.flatnonzero(np.diff((counts(plan, 4 * 3600.0) == 0).astype(int), prepend=0, append=0))
     assert (edge[1::2] - edge[0::2]).max() > 6000
-    short = np.array([turn.samples < RATE for turn in planned("meeting", backchannels=0.0).turns])
+    # Backchannels and parallel turns come between the turns of a chain.
+    chained = planned("meeting", backchannels=0.0, parallel=0.0).turns
+    short = np.array([turn.samples < RATE for turn in chained])
     assert short[1:][short[:-1]].mean() > short.mean() + 0.05
 
 
@@ -100,6 +104,58 @@ def test_participation_is_uneven() -> None:
         shares.append(seconds_K.max() / seconds_K.sum())
     # With even participation of four speakers, the most talkative one would have little above 0.25.
     assert np.mean(shares) > 0.35
+
+
+def test_joined_clips_have_every_speaker_once_and_silence_between_them() -> None:
+    for seed in range(5):
+        turns = planned("clips", seconds=60.0, seed=seed).turns
+        assert all(len({turn.speaker for turn in turns[k : k + 3]}) == 3 for k in range(len(turns) - 2))
+        gaps = [(b.start - a.end) / RATE for a, b in pairwise(turns)]
+        assert min(gaps) > 1.0 and max(gaps) < 3.0
+        assert turns[0].start > 0
+
+
+def test_all_speakers_of_a_meeting_have_one_long_term_spectrum(speech: Corpus) -> None:
+    talk = simulated(speech, "meeting")
+    store, pool = talk.simulator.store, talk.simulator.pool
+
+    def spread(even: bool) -> float:
+        spectra = []
+        for index, speaker in enumerate(talk.speakers):
+            utterances = pool.utterances[speaker]
+            spectrum_B = long_term_spectrum(store, utterances)
+            if even:
+                wave_N = np.concatenate([store.read(u, 0, store.length(u)) for u in utterances])
+                response_B = talk._channels[index].response(90.0 * 2.0 ** np.arange(8))
+                assert talk._channels[index].apply(wave_N, RATE).shape == wave_N.shape
+                spectrum_B = spectrum_B + 20 * np.log10(response_B)
+            spectra.append(spectrum_B[:6] - spectrum_B[:6].mean())
+        return float(np.std(spectra, axis=0).mean())
+
+    assert spread(True) < 0.5 * spread(False)
+    assert simulated(speech, "call")._channels == ()
+
+
+def test_a_gain_of_the_common_spectrum_is_limited() -> None:
+    spectra_KB = np.zeros((2, 8))
+    spectra_KB[0, 7] = -80.0
+    assert even_spectra(spectra_KB)[0].eq_db[7] == 12.0
+
+
+def test_level_and_treble_of_a_voice_change_within_seconds() -> None:
+    noise_N = np.random.default_rng(0).standard_normal(60 * RATE).astype(np.float32)
+    for level_db, treble_db in ((3.0, 0.0), (0.0, 4.0)):
+        varied_N = vary_voice(noise_N, RATE, level_db, treble_db, np.random.default_rng(1))
+        power_TF = np.abs(np.fft.rfft(varied_N.reshape(60, RATE))) ** 2
+        low_T, high_T = (
+            10 * np.log10(power_TF[:, band].mean(1)) for band in (slice(50, 400), slice(3000, None))
+        )
+        assert 1.5 < np.std(high_T) < 5
+        # Head turns change the treble alone.
+        assert np.std(low_T) > 1.5 if level_db else np.std(low_T) < 1
+    np.testing.assert_allclose(
+        vary_voice(noise_N, RATE, 0.0, 0.0, np.random.default_rng(1)), noise_N, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -131,8 +187,8 @@ def test_the_reference_of_a_style_marks_speech(speech: Corpus, name: StyleName) 
     dry = replace(talk, scene=replace(talk.scene, room=None))  # type: ignore[type-var]
     power_KT = (dry._sources(0, frames * 80).reshape(len(talk.speakers), frames, 80) ** 2).mean(-1)
     assert active_KT.any()
-    # Speech of below 0.1 s between two pauses is not in the reference.
-    assert power_KT[active_KT].sum() > 0.93 * power_KT.sum()
+    # Speech of below 0.1 s between two pauses is not in the reference, and may be loud.
+    assert power_KT[active_KT].sum() > 0.9 * power_KT.sum()
 
 
 def test_breaths_and_laughs_are_in_the_recording_but_in_no_source(speech: Corpus) -> None:

@@ -31,7 +31,7 @@ def converse(
     corpus: Annotated[Path, typer.Option(help="Corpus with speaker labels.")],
     out: Annotated[Path, typer.Option(help="Output folder for the files and recordings.csv.")],
     style: Annotated[
-        Literal["plain", "meeting", "call", "interview", "broadcast"],
+        Literal["plain", "meeting", "call", "interview", "broadcast", "clips"],
         typer.Option(help="How speakers talk and are recorded."),
     ] = "plain",
     noise: Annotated[Path | None, typer.Option(help="Corpus of noise clips, for --snr.")] = None,
@@ -54,8 +54,8 @@ def converse(
     """Simulate conversations between speakers of a corpus.
 
     Writes each conversation with its reference, and a list of them, recordings.csv. The same corpus,
-    settings, seed and number give the same conversation. The styles meeting, call, interview and broadcast
-    follow statistics of real recordings, with one room and one microphone for each conversation.
+    settings, seed and number give the same conversation. The styles meeting, call, interview, broadcast and
+    clips follow statistics of real recordings, with one room and one microphone for each conversation.
     """
     from pydantic import ValidationError
 

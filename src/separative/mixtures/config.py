@@ -253,8 +253,8 @@ class ConversationConfig(BaseModel):
         speakers: number of speakers, all from the same corpus. In a short conversation with a style, some of
             them may get no turn.
         style: how speakers take turns and how they are recorded: as in a ``meeting``, a ``call``, an
-            ``interview`` or a ``broadcast`` (see :mod:`separative.mixtures.styles`), or ``plain``, for which
-            the settings below hold.
+            ``interview``, a ``broadcast`` or joined ``clips`` (see :mod:`separative.mixtures.styles`), or
+            ``plain``, for which the settings below hold.
         overlap: time in which turns overlap, divided by the time covered by turns.
         turn_seconds: range of turn lengths, drawn log-uniformly.
         pause_seconds: mean pause between turns that do not overlap, drawn from an exponential distribution.

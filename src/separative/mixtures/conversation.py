@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from separative import audio
 from separative.corpora.decoded import FRAMES_PER_SECOND
 from separative.files import write_json
+from separative.mixtures.channel import Channel
 from separative.mixtures.gains import power
 from separative.mixtures.phrases import Phrase, cut_phrases, make_sound, read_phrases
 from separative.mixtures.scene import Scene
@@ -24,6 +26,7 @@ from separative.mixtures.sources import crop_speech
 from separative.mixtures.styles import STYLES
 from separative.mixtures.turn_taking import ConversationPlan
 from separative.mixtures.turns import PlannedTurn
+from separative.mixtures.voices import even_spectra, long_term_spectrum, vary_voice
 from separative.rttm import MIN_PAUSE, Turn, frames_to_turns, write_rttm
 from separative.types import Progress, Wave
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from separative.mixtures.simulator import ConversationSimulator
 
 # First key of the seed of each random stream; a Mixer uses 1 to 3, a ConversationSimulator 11.
-TURN, SOUND = 12, 13
+TURN, SOUND, VOICE = 12, 13, 14
 # RMS of a speaker at 0 dB relative level. It leaves 28 dB for loud syllables of several speakers.
 LEVEL_DB = -28.0
 BLOCK_SECONDS = 30.0
@@ -202,6 +205,15 @@ class Conversation:
         bank = self.simulator.bank
         return 0 if bank is None else bank.responses.shape[-1]
 
+    @cached_property
+    def _channels(self) -> tuple[Channel, ...]:
+        """What makes the spectra of the speakers alike; empty if they stay as they are."""
+        style, simulator = self.simulator.config.style, self.simulator
+        if style == "plain" or not STYLES[style].even:
+            return ()
+        spoken = [simulator.pool.utterances[speaker] for speaker in self.speakers]
+        return even_spectra(np.array([long_term_spectrum(simulator.store, u) for u in spoken]))
+
     def _sources(self, start: int, stop: int) -> Wave:
         """The speech of each speaker at the microphone [K,N]."""
         source_KN = np.zeros((len(self.speakers), stop - start), np.float32)
@@ -245,8 +257,14 @@ class Conversation:
         if index not in recent:
             turn, bank = self.turns[index], self.simulator.bank
             wave_N, _ = self._crop(index)
+            if self._channels:
+                wave_N = self._channels[turn.speaker].apply(wave_N, self.rate)
             gain = self.gains[turn.speaker] / max(power(wave_N) ** 0.5, 1e-9)
             wave_N = wave_N * np.float32(gain)
+            if self.scene is not None:
+                rng = np.random.default_rng([self.simulator.seed, VOICE, self.number, index])
+                change_db = STYLES[self.simulator.config.style].change_db
+                wave_N = vary_voice(wave_N, self.rate, *change_db, rng)
             if bank is not None and self.room is not None:
                 wave_N = bank.reverberate(np.pad(wave_N, (0, self._tail)), self.room, turn.speaker)
             elif self.scene is not None:

@@ -1,4 +1,4 @@
-"""Styles of conversations: how speakers of meetings, calls, interviews and broadcasts take turns.
+"""Styles of conversations: how the speakers of meetings, calls, broadcasts and other recordings take turns.
 
 The numbers follow published statistics of recorded conversations:
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 # ``plain`` conversations have the settings of a ConversationConfig instead of those of a Style.
-StyleName = Literal["plain", "meeting", "call", "interview", "broadcast"]
+StyleName = Literal["plain", "meeting", "call", "interview", "broadcast", "clips"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Style:
 
     Attributes:
         speakers: usual number of speakers.
+        lead: planning starts this long before the recording, so that it may begin in the middle of a turn.
         participation: concentration of the Dirichlet distribution of the speakers' shares; low is uneven.
         turn: median of the log-normal length of a turn.
         turn_spread: standard deviation of the logarithm of that length.
@@ -40,6 +41,7 @@ class Style:
         short_again: share of short turns after a short turn, so that short turns form chains.
         hold: share of turns after which the same speaker continues after a pause.
         back: share of other changes that give the turn back to the speaker before the last one.
+        rotate: share of the remaining changes that give the turn to whoever has been silent for longest.
         gap: mean and standard deviation of the normal part, and mean of the exponential part, of the time
             between two turns of different speakers (an ex-Gaussian distribution).
         pause: median of the log-normal pause before the same speaker continues.
@@ -54,6 +56,10 @@ class Style:
         breaks: shortest and longest pause between the phrases of a turn, drawn uniformly.
         bridge: pauses of a speaker that are shorter are part of the reference, as human annotators have it.
         level_db: level of each speaker relative to the common level, drawn uniformly.
+        change_db: standard deviation of the level and of the treble of a voice within a recording; see
+            :func:`~separative.mixtures.voices.vary_voice`.
+        even: give all speakers of a recording one long-term spectrum, as of one microphone; see
+            :func:`~separative.mixtures.voices.even_spectra`.
         distance_m: distance of each speaker from the microphone; None for no room.
         rt60: reverberation time of the room.
         noises: kinds of background noise; one is drawn for a recording.
@@ -65,6 +71,7 @@ class Style:
     """
 
     speakers: int
+    lead: float
     participation: float
     turn: float
     turn_spread: float
@@ -72,6 +79,7 @@ class Style:
     short_again: float
     hold: float
     back: float
+    rotate: float
     gap: tuple[float, float, float]
     pause: float
     interruption: float
@@ -85,6 +93,8 @@ class Style:
     breaks: tuple[float, float]
     bridge: float
     level_db: tuple[float, float]
+    change_db: tuple[float, float]
+    even: bool
     distance_m: tuple[float, float] | None
     rt60: tuple[float, float]
     noises: tuple[str, ...]
@@ -95,26 +105,30 @@ class Style:
 STYLES: dict[StyleName, Style] = {
     "meeting": Style(
         speakers=4,
-        participation=0.8,
-        turn=4.0,
-        turn_spread=1.2,
-        short=0.3,
+        lead=30.0,
+        participation=0.6,
+        turn=2.5,
+        turn_spread=1.15,
+        short=0.32,
         short_again=0.5,
         hold=0.4,
         back=0.4,
+        rotate=0.0,
         gap=(0.05, 0.3, 0.35),
         pause=0.8,
         interruption=0.25,
-        parallel=0.25,
-        backchannels=7.0,
-        silences=1.0,
-        silence=(2.0, 120.0),
+        parallel=0.35,
+        backchannels=6.0,
+        silences=2.7,
+        silence=(3.0, 120.0),
         muted=0.1,
         breath=0.2,
         laughter=0.5,
         breaks=(0.2, 1.0),
         bridge=1.0,
         level_db=(-12.0, 2.0),
+        change_db=(3.0, 4.0),
+        even=True,
         distance_m=(0.3, 2.0),
         rt60=(0.3, 0.7),
         noises=("room", "fan", "hum", "any"),
@@ -123,6 +137,7 @@ STYLES: dict[StyleName, Style] = {
     ),
     "call": Style(
         speakers=2,
+        lead=30.0,
         participation=2.0,
         turn=2.0,
         turn_spread=0.9,
@@ -130,6 +145,7 @@ STYLES: dict[StyleName, Style] = {
         short_again=0.5,
         hold=0.3,
         back=0.0,
+        rotate=0.0,
         gap=(-0.1, 0.3, 0.35),
         pause=0.6,
         interruption=0.08,
@@ -143,6 +159,8 @@ STYLES: dict[StyleName, Style] = {
         breaks=(0.1, 0.5),
         bridge=0.3,
         level_db=(-4.0, 4.0),
+        change_db=(1.5, 2.0),
+        even=False,
         distance_m=None,
         rt60=(0.3, 0.6),
         noises=("room", "hum", "any"),
@@ -151,6 +169,7 @@ STYLES: dict[StyleName, Style] = {
     ),
     "interview": Style(
         speakers=2,
+        lead=30.0,
         participation=4.0,
         turn=6.0,
         turn_spread=0.8,
@@ -158,6 +177,7 @@ STYLES: dict[StyleName, Style] = {
         short_again=0.3,
         hold=0.2,
         back=0.0,
+        rotate=0.0,
         gap=(0.15, 0.2, 0.3),
         pause=0.6,
         interruption=0.05,
@@ -171,6 +191,8 @@ STYLES: dict[StyleName, Style] = {
         breaks=(0.1, 0.4),
         bridge=0.5,
         level_db=(-4.0, 4.0),
+        change_db=(2.0, 2.0),
+        even=True,
         distance_m=(0.2, 1.0),
         rt60=(0.2, 0.5),
         noises=("room", "fan", "any"),
@@ -179,30 +201,66 @@ STYLES: dict[StyleName, Style] = {
     ),
     "broadcast": Style(
         speakers=4,
-        participation=4.0,
-        turn=6.0,
-        turn_spread=0.5,
-        short=0.03,
-        short_again=0.2,
-        hold=0.1,
-        back=0.4,
-        gap=(0.1, 0.15, 0.2),
-        pause=0.4,
+        lead=30.0,
+        participation=20.0,
+        turn=7.0,
+        turn_spread=0.3,
+        short=0.0,
+        short_again=0.0,
+        hold=0.0,
+        back=0.3,
+        rotate=0.8,
+        gap=(0.0, 0.1, 0.1),
+        pause=0.2,
         interruption=0.03,
-        parallel=0.01,
-        backchannels=0.3,
-        silences=0.1,
+        parallel=0.0,
+        backchannels=0.1,
+        silences=0.05,
         silence=(1.0, 10.0),
         muted=0.0,
         breath=0.4,
         laughter=0.2,
         breaks=(0.05, 0.3),
-        bridge=1.0,
+        bridge=2.0,
         level_db=(-3.0, 3.0),
+        change_db=(1.0, 1.0),
+        even=False,
         distance_m=None,
         rt60=(0.2, 0.4),
         noises=("room", "music"),
         noise_db=(30.0, 50.0),
         microphones=("broadcast",),
+    ),
+    "clips": Style(
+        speakers=3,
+        lead=0.0,
+        participation=20.0,
+        turn=4.9,
+        turn_spread=0.2,
+        short=0.0,
+        short_again=0.0,
+        hold=0.0,
+        back=0.0,
+        rotate=1.0,
+        gap=(2.0, 0.2, 0.0),
+        pause=1.5,
+        interruption=0.0,
+        parallel=0.0,
+        backchannels=0.0,
+        silences=0.0,
+        silence=(1.0, 10.0),
+        muted=0.0,
+        breath=0.0,
+        laughter=0.0,
+        breaks=(0.05, 0.3),
+        bridge=2.0,
+        level_db=(-3.0, 3.0),
+        change_db=(0.0, 0.0),
+        even=False,
+        distance_m=None,
+        rt60=(0.2, 0.4),
+        noises=("room", "any"),
+        noise_db=(25.0, 45.0),
+        microphones=("close",),
     ),
 }

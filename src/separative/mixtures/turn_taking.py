@@ -11,8 +11,6 @@ import numpy.typing as npt
 from separative.mixtures.styles import Style
 from separative.mixtures.turns import PlannedTurn
 
-# A conversation is planned from this time on, so that it may begin in the middle of a turn.
-LEAD_SECONDS = 30.0
 # Shortest and longest turn; a turn also takes at most this share of the speech that there is of a speaker.
 TURN_SECONDS, SPEECH_SHARE = (0.3, 90.0), 0.9
 SHORT_SECONDS, BACKCHANNEL_SECONDS = (0.3, 1.0), (0.2, 0.8)
@@ -106,7 +104,7 @@ class _Floor:
         rng, style = self.rng, self.style
         self.spans = [[] for _ in range(self.speakers)]
         share_K = rng.dirichlet(np.full(self.speakers, style.participation)) + 0.01
-        at, speaker, before, short = -LEAD_SECONDS, -1, -1, False
+        at, speaker, before, short = -style.lead, -1, -1, False
         while at < self.seconds:
             last = speaker
             if last < 0 or (self.speakers > 1 and rng.random() >= style.hold):
@@ -120,9 +118,12 @@ class _Floor:
         return self._cut(rate)
 
     def _next(self, share_K: npt.NDArray[np.float64], speaker: int, before: int) -> int:
-        """The next speaker: often the one before the last, otherwise by the shares."""
+        """The next speaker: the one before the last, the one silent for longest, or by the shares."""
         if before >= 0 and before != speaker and self.rng.random() < self.style.back:
             return before
+        if self.style.rotate and self.rng.random() < self.style.rotate:
+            last_K = [spans[-1][1] if spans else -np.inf for spans in self.spans]
+            return int(min(self.rng.permutation(self.speakers).tolist(), key=last_K.__getitem__))
         left_K = np.where(np.arange(self.speakers) == speaker, 0.0, share_K)
         return int(self.rng.choice(self.speakers, p=left_K / left_K.sum()))
 
