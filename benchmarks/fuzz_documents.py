@@ -223,7 +223,7 @@ def card(folder: Path) -> Format:
         return path
 
     def read(path: Path) -> None:
-        from separative.inference.verify import calibrated_evidence, same_speaker_cosine
+        from separative.inference.evidence import calibrated_evidence, same_speaker_cosine
 
         loaded = load_model(path.parent)
         assert isinstance(loaded.training_speakers, frozenset)
@@ -513,6 +513,64 @@ def rows(folder: Path) -> Format:
     return Format(documents, _plain(folder / "record.json"), read)
 
 
+def transcript(folder: Path) -> Format:
+    words = [
+        {"word": " a", "start": 0.5, "end": 0.9},
+        {"word": " b"},
+        {"word": "c", "start": 1.0, "end": 1.4},
+    ]
+    segment = {"id": 0, "start": 0.4, "end": 1.5, "text": " a b c", "words": words}
+    documents = [
+        {"text": "a b c", "segments": [segment, segment | {"start": 2.0, "end": 3.0, "words": []}]},
+        {"segments": [{"start": 0.4, "end": 1.5, "text": " a b c"}], "words": words},
+        {"words": words},
+        {"transcription": [{"offsets": {"from": 400, "to": 1500}, "text": " a b c"}]},
+    ]
+    return Format(documents, _plain(folder / "talk.json"), lambda path: _use_transcript(path, folder))
+
+
+def subtitles(folder: Path) -> Format:
+    srt = ["1", "00:00:00,500 --> 00:00:02,000", "<i>a</i> b", "", "2", "00:00:02,000 --> 00:00:03,000", "c"]
+    vtt = ["WEBVTT", "", "00:01.000 --> 00:02.500 align:start", "<v Ann>a &lt;b", ""]
+    vtt += ["00:03.000 --> 00:05.000", "a<00:00:03.500><c> b</c><00:00:04.000> c"]
+    path = folder / "talk.vtt"
+    return Format([srt, vtt], _plain(path, _text), lambda path: _use_transcript(path, folder))
+
+
+def turns(folder: Path) -> Format:
+    from separative.evaluation.rttm_scores import score_rttm
+    from separative.rttm import read_uems
+
+    lines = ["SPEAKER a 1 0.0 1.5 <NA> <NA> ann <NA> <NA>", "SPEAKER b 1 1.0 1.5 <NA> <NA> bob <NA> <NA>"]
+    span = ["a 1 0.0 1.5", "b 1 0.5 2.0"]
+
+    def read(path: Path) -> None:
+        if path.read_bytes().lstrip().startswith((b"a ", b"b ")):
+            read_uems(path)
+        else:
+            score_rttm(path, path, collar=0.1)
+
+    return Format([lines, span], _plain(folder / "turns.rttm", _text), read)
+
+
+def _text(document: Any) -> str:
+    """A text file: the lines of a list."""
+    lines = document if isinstance(document, list) else [document]
+    return "".join((line if isinstance(line, str) else dumps(line)) + "\n" for line in lines)
+
+
+def _use_transcript(path: Path, folder: Path) -> None:
+    """Find the speakers of a transcript, and write it in every format."""
+    from separative.inference import add_speakers, read_transcript, write_transcript
+    from separative.rttm import Turn
+
+    found = [Turn("ann", 0.0, 1.0), Turn("bob", 0.8, 4.0)]
+    segments = add_speakers(read_transcript(path), found)
+    for suffix in ("json", "srt", "vtt"):
+        read_transcript(write_transcript(segments, folder / f"out.{suffix}")) if segments else None
+    write_transcript(segments, folder / "out.txt")
+
+
 def _fits(read: Callable[[Path, Any], object], path: Path, kind: Any) -> bool:
     from separative.errors import SeparativeError
 
@@ -538,6 +596,9 @@ FORMATS: dict[str, Callable[[Path], Format]] = {
     "voices": voices,
     "plan of embeddings": bulk,
     "record of a row": rows,
+    "transcript": transcript,
+    "subtitles": subtitles,
+    "turns": turns,
 }
 
 
