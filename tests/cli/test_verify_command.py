@@ -24,7 +24,7 @@ def test_calibrate_writes_the_card_that_verify_reads(
     before = json.loads((model / "model.json").read_text())
     said = cli("verify", one, two, "--model", model).out
     assert f"'separative calibrate {model} --corpus CORPUS'" in said
-    options = ("--corpus", other_speakers, "--seconds", 1, "--folds", 3)
+    options = ("--corpus", other_speakers, "--seconds", 1, "--folds", 3, "--qualities", "")
     done = cli("calibrate", model, *options)
     assert done.code == 0, done.err
     assert "held-out speakers: Cllr " in done.out
@@ -40,6 +40,26 @@ def test_calibrate_writes_the_card_that_verify_reads(
     said = cli("verify", one, two, "--model", model, "--prior", 0.1).out
     assert f"probability {found.probability:.4g}\n" in said
     assert f"{found.llr:+.2f} nats; prior 0.1; calibrated on clean, overlap0; 1 s a side; 6 speakers" in said
+
+
+def test_a_stated_false_alarm_rate_decides_and_is_printed(
+    cli: Run, speech: Path, other_speakers: Path, model: Path
+) -> None:
+    one, two = speech / "speaker0" / "0.flac", speech / "speaker1" / "0.flac"
+    sides = ("verify", one, two, "--model", model)
+    done = cli(*sides, "--false-alarms", "5%")
+    assert done.code == 2 and "run `separative calibrate` again" in done.err
+    options = ("--corpus", other_speakers, "--seconds", 1, "--folds", 3, "--qualities", "clean,telephone")
+    assert cli("calibrate", model, *options).code == 0
+    cohort = ("--cohort", speech / "speaker2" / "0.flac")
+    found = json.loads(cli(*sides, "--false-alarms", "5%", *cohort, "--json").out)
+    assert found["same"] is (found["false_alarm_rate"] <= 0.05) and found["cohort"] == 1
+    assert found["left_quality"]["speech_seconds"] > 0
+    said = cli(*sides, "--false-alarms", "0.05", *cohort).out
+    assert "a cohort of 1" in said and "left: " in said
+    for wrong in ("0", "100%", "few"):
+        done = cli(*sides, "--false-alarms", wrong)
+        assert done.code == 2 and f"--false-alarms '{wrong}'" in done.err
 
 
 def test_the_prior_changes_the_decision(cli: Run, speech: Path, model: Path) -> None:

@@ -17,6 +17,7 @@ from separative.cli.options import (
     Minutes,
     ModelArgument,
     Noise,
+    Qualities,
     Seconds,
     Seed,
     Set,
@@ -340,6 +341,7 @@ def calibrate(
     conditions: Annotated[
         str, typer.Option(help="Conditions to calibrate for, separated by commas.")
     ] = "clean,overlap0",
+    qualities: Qualities = None,
     enrol: EnrolCondition = "clean",
     seed: Seed = 0,
     seconds: Seconds = 4.0,
@@ -369,6 +371,7 @@ def calibrate(
             split=split,
             noise=None if noise is None else load_corpus(noise),
             conditions=conditions.split(","),
+            qualities=None if qualities is None else [name for name in qualities.split(",") if name],
             enrol=enrol,
             seed=seed,
             seconds=seconds,

@@ -47,4 +47,8 @@ Minutes = Annotated[
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Maximum number of training steps; by default the recipe's.")
 ]
+Qualities = Annotated[
+    str | None,
+    typer.Option(help="Conditions of the fit by quality, separated by commas; '' for no such fit."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads; by default the recipe's.")]

@@ -185,13 +185,24 @@ def verify(
     prior: Annotated[
         float, typer.Option(help="Prior probability that both sides have a speaker in common.")
     ] = 0.5,
+    false_alarms: Annotated[
+        str | None,
+        typer.Option(help="Decide by this false-alarm rate, such as 5% or 0.05, instead of the prior."),
+    ] = None,
+    cohort: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Recording of another person in the same conditions. Repeatable; eight are enough."
+        ),
+    ] = None,
     channels: Channels = "mean",
     json: Json = False,
 ) -> None:
     """Check whether the same speaker is in two recordings.
 
     Pass two recordings, or several per side with --left and --right. Prints the score, the two streams that
-    match best and, for a calibrated model, the log-likelihood ratio and the probability.
+    match best and, for a calibrated model, the log-likelihood ratio and the probability. With --cohort the
+    false-alarm rate is measured on recordings like yours.
     """
     from dataclasses import asdict
 
@@ -203,8 +214,17 @@ def verify(
     left, right = (two[:1], two[1:]) if two else (left, right)
     if mixed or not left or not right:
         raise SeparativeError("pass two recordings to verify, or at least one --left and one --right")
-    check_recordings([*left, *right], channels)
-    found = inference.verify(load_model(model), left, right, prior=prior, channels=channels)
+    rate = None if false_alarms is None else _parse_rate(false_alarms)
+    check_recordings([*left, *right, *(cohort or ())], channels)
+    found = inference.verify(
+        load_model(model),
+        left,
+        right,
+        prior=prior,
+        false_alarms=rate,
+        cohort=cohort or (),
+        channels=channels,
+    )
     if json:
         print_json({"left": left, "right": right} | asdict(found))
         return
@@ -212,7 +232,16 @@ def verify(
         f"score {found.score:.4f}: stream {found.left_stream} of {left[found.left_recording]},"
         f" stream {found.right_stream} of {right[found.right_recording]}"
     )
-    if found.probability is None:
+    for name, quality in (("left", found.left_quality), ("right", found.right_quality)):
+        if quality is not None:
+            print(
+                f"{name}: {quality.speech_seconds:.1f} s of speech, other speech {quality.other_speech:.0%},"
+                f" {quality.snr_db:.0f} dB above the quietest tenth, "
+                + ("telephone band" if quality.narrow else "wide band")
+            )
+    if found.note:
+        print(found.note)
+    elif found.probability is None:
         print(
             f"no probability: the model is not calibrated; run 'separative calibrate {model} --corpus CORPUS'"
         )
@@ -225,6 +254,25 @@ def verify(
             f"log-likelihood ratio {found.llr:+.2f} nats; prior {prior:g};"
             f" calibrated on {found.calibrated_on}"
         )
+    if found.false_alarm_rate is not None:
+        how = (
+            f"a cohort of {found.cohort}" if found.cohort else "no cohort; recordings unlike those may differ"
+        )
+        print(
+            f"different speakers score as high in {100 * found.false_alarm_rate:.2g} % of comparisons ({how})"
+        )
+
+
+def _parse_rate(text: str) -> float:
+    from separative.errors import SeparativeError
+
+    try:
+        rate = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < 1:
+        raise SeparativeError(f"--false-alarms '{text}' must be a rate such as 5% or 0.05")
+    return rate
 
 
 class _Batch:

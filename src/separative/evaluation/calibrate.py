@@ -13,7 +13,9 @@ from separative.corpora.manifest import Corpus
 from separative.errors import SeparativeError
 from separative.evaluation.bootstrap import FOLDS, Indices, Mask, assign_folds, can_hold_out, held_out_llr
 from separative.evaluation.collect import collect_outputs
+from separative.evaluation.conditions import parse_condition
 from separative.evaluation.draw import build_trials
+from separative.evaluation.qualities import QUALITY_CONDITIONS, collect_sides, fit_qualities
 from separative.evaluation.score import trial_scores
 from separative.evaluation.systems import EncoderSystem
 from separative.evaluation.trial_recordings import TrialRecordings
@@ -32,6 +34,7 @@ def calibrate(
     split: str = "dev",
     noise: Corpus | None = None,
     conditions: Sequence[str] = ("clean", "overlap0"),
+    qualities: Sequence[str] | None = None,
     enrol: str = "clean",
     seed: int = 0,
     seconds: float = 4.0,
@@ -45,8 +48,10 @@ def calibrate(
 ) -> dict[str, Any]:
     """Fit a calibration and return the entry ``calibration`` for the model's card.
 
-    The calibration is fitted on all trials. The key ``held_out`` has the costs in bits of calibrations that
-    were fitted in the same way on other speakers (:func:`held_out_llr`): ``cllr``, ``min_cllr`` and their
+    ``scale`` and ``offset`` map a cosine without knowledge of the qualities. They are fitted on all trials.
+    ``quality`` maps it with the qualities of both sides (see ``evaluation.qualities``). The key ``held_out``
+    has the costs in bits of calibrations by ``scale`` and ``offset`` that were fitted in the same way on
+    other speakers (:func:`held_out_llr`): ``cllr``, ``min_cllr`` and their
     difference ``loss``. Every trial counts once.
 
     Args:
@@ -54,6 +59,8 @@ def calibrate(
         corpus, noise: speech and noise; only the utterances of ``split`` are used.
         split: split of both corpora.
         conditions: conditions of the test sides. Their trials are pooled, so one map serves all of them.
+        qualities: conditions of the fit by quality; empty for no such fit. By default QUALITY_CONDITIONS,
+            without those that need noise if there is none, and those longer than ``seconds``.
         enrol, seed, seconds, enrolments, tests: see :func:`build_trials`.
         prior: target prior of the fit (see :func:`separative.metrics.fit_calibration`).
         folds: number of speaker folds for ``held_out``.
@@ -75,6 +82,9 @@ def calibrate(
     >>> record["scale"] > 0, record["held_out"]["trials"]
     (True, 36)
     """
+    quality_names = default_qualities(seconds, noise is not None) if qualities is None else tuple(qualities)
+    for name in quality_names:
+        parse_condition(name)
     log_odds(prior)  # raises an error if the prior is invalid, before the model runs
     corpus = corpus.split(split)
     noise = noise.split(split) if noise is not None else None
@@ -106,6 +116,13 @@ def calibrate(
         )
     llr_N = held_out_llr(score_N, target_N, left_N, right_N, prior=prior)
     assert llr_N is not None  # _check_folds has checked it
+    by_quality: dict[str, Any] = {}
+    if quality_names:
+        sides = collect_sides(model, trials, recordings, quality_names, batch=batch, progress=progress)
+        by_quality["quality"] = {
+            "conditions": list(quality_names),
+            **fit_qualities(sides, seed=seed).record(),
+        }
     return {
         "scale": fitted.scale,
         "offset": fitted.offset,
@@ -121,7 +138,21 @@ def calibrate(
         "seed": seed,
         "date": datetime.date.today().isoformat(),
         "held_out": {"folds": len(set(fold_P.tolist())), **_held_out_costs(llr_N, target_N, trials)},
+        **by_quality,
     }
+
+
+def default_qualities(seconds: float, noise: bool) -> tuple[str, ...]:
+    """Return the conditions of the fit by quality for sides of a length, with or without a noise corpus.
+
+    >>> default_qualities(1.0, noise=False)
+    ('clean', 'telephone', 'opus', 'overlap0')
+    """
+    return tuple(
+        condition.name
+        for condition in map(parse_condition, QUALITY_CONDITIONS)
+        if (condition.seconds or 0.0) <= seconds and (noise or condition.snr_db is None)
+    )
 
 
 def _trial_folds(trials: TrialList, fold_P: Indices) -> tuple[Indices, Indices]:

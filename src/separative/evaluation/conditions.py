@@ -10,9 +10,12 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import fft
 
 from separative import audio
 from separative.errors import SeparativeError, choose
+from separative.mixtures.channel import sampled_response
+from separative.mixtures.codecs import Codec
 from separative.mixtures.gains import mix_at
 from separative.types import Wave
 
@@ -30,6 +33,8 @@ class Condition:
         room: place all speakers in one simulated room, each at a different position. The ratios then hold for
             the reverberant speakers at the microphone.
         onset: share of the side after which the interferers start.
+        codec: name and bit rate in kbit/s of a codec behind everything else (see
+            :class:`separative.mixtures.codecs.Codec`); the band limits hold for the sources too.
 
     >>> Condition("loud interferer in the second half", sir_db=(-5.0,), onset=0.5).sir_db
     (-5.0,)
@@ -41,6 +46,7 @@ class Condition:
     seconds: float | None = None
     room: bool = False
     onset: float = 0.0
+    codec: tuple[str, float] | None = None
 
 
 CONDITIONS = {
@@ -59,6 +65,8 @@ CONDITIONS = {
         Condition("room", room=True),
         Condition("mixed", sir_db=(0.0,), snr_db=10.0, room=True),
         Condition("short", seconds=2.0),
+        Condition("telephone", codec=("mulaw", 64.0)),
+        Condition("opus", codec=("opus", 6.0)),
     )
 }
 DEFAULT_CONDITIONS = ("clean", "overlap+5", "overlap0", "overlap-5", "noise5")
@@ -157,4 +165,19 @@ def mix_side(parts: SideWaveforms, condition: Condition) -> MixedSide:
     if not mix_N.any():
         raise SeparativeError("the mixture is digital silence")
     gain = np.float32(10 ** ((parts.level_db - audio.level_db(mix_N)) / 20))
-    return MixedSide(mix_N * gain, source_KN * gain)
+    mix_N, source_KN = mix_N * gain, source_KN * gain
+    if condition.codec is None:
+        return MixedSide(mix_N, source_KN)
+    codec = Codec.named(*condition.codec)
+    limited_N, *sources = [_limit_band(wave_N, codec, parts.rate) for wave_N in (mix_N, *source_KN)]
+    coded_N = codec.apply(np.clip(limited_N, -1, 1), parts.rate)
+    # Band limits and quantisation change the level.
+    gain = np.float32(10 ** ((parts.level_db - audio.level_db(coded_N)) / 20))
+    return MixedSide(coded_N * gain, np.stack(sources) * gain)
+
+
+def _limit_band(wave_N: Wave, codec: Codec, rate: int) -> Wave:
+    """A waveform [N] in the band of a codec."""
+    size = fft.next_fast_len(len(wave_N), real=True)
+    limited_F = fft.rfft(wave_N, size) * sampled_response(codec.response, size, rate)
+    return np.ascontiguousarray(fft.irfft(limited_F, size)[: len(wave_N)])

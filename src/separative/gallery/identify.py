@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from separative.inference.verify import Candidate, calibrated_evidence, same_speaker_cosine
+from separative.inference.evidence import calibrated_evidence, same_speaker_cosine
+from separative.inference.verify import Candidate
 from separative.metrics import log_odds
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def identify_from_scores(
     if not ranked or evidence[0] is None:
         best = ranked[0][0] if ranked and ranked[0][1] > same_speaker_cosine(model) else None
         return Identification(best, None, tuple(Candidate(name, score, None, None) for name, score in ranked))
-    llr_K = np.array([found[0] for found in evidence if found is not None])
+    llr_K = np.array([found.llr for found in evidence if found is not None], np.float64)
     # Unnormalised log posterior: unknown first, then the candidates.
     log_posterior = np.concatenate([[np.log1p(-prior)], np.log(prior / enrolled) + llr_K])
     posterior = np.exp(log_posterior - log_posterior.max())

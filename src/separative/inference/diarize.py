@@ -22,7 +22,7 @@ from separative.inference.recording import (
     check_channel_policy,
     check_waveform,
 )
-from separative.inference.verify import same_speaker_cosine
+from separative.inference.evidence import same_speaker_cosine
 from separative.inference.windows import (
     WindowCache,
     WindowGrid,

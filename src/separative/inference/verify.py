@@ -1,6 +1,6 @@
 """Verification and identification: scores between embeddings, and the evidence they give.
 
-A score is the cosine of two embeddings. If the model's card holds a calibration, the score becomes a
+A score is the cosine of two embeddings. If the model's card has a calibration, the score becomes a
 log-likelihood ratio, and with a prior a probability.
 """
 
@@ -9,39 +9,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from separative.errors import ModelError, SeparativeError
+from separative.errors import SeparativeError
 from separative.inference.cluster import mean_embedding
+from separative.inference.evidence import (
+    MeasuredStream,
+    calibrated_evidence,
+    compare_streams,
+    require_quality,
+)
 from separative.inference.forward import process_batch, require_speech
-from separative.inference.recording import MIN_SPEECH_SECONDS, Audio, ChannelPolicy, Recording, load
-from separative.metrics import Calibration, log_odds
+from separative.inference.quality import Quality, stream_qualities
+from separative.inference.recording import (
+    MIN_SPEECH_SECONDS,
+    Audio,
+    ChannelPolicy,
+    LoadedRecording,
+    Recording,
+    load,
+)
+from separative.metrics import log_odds
 from separative.types import Wave
 
 if TYPE_CHECKING:
     from separative.inference.diarize import Diarization
     from separative.model import SeparativeEncoder
-
-DEFAULT_SAME_COSINE = 0.5
-"""Cosine above which two embeddings count as one speaker, for a model without a value in its card."""
-
-
-class Evidence(NamedTuple):
-    """What a score means by a model's calibration; made by :func:`calibrated_evidence`.
-
-    ``llr``: log-likelihood ratio in nats, above 0 for the same speaker · ``probability``: that the speakers
-    are the same, given the prior · ``calibrated_on``: the conditions of the calibration, in words.
-
-    Example:
-        >>> Evidence(llr=0.0, probability=0.5, calibrated_on="clean; 4 s a side; 35 speakers").probability
-        0.5
-    """
-
-    llr: float
-    probability: float
-    calibrated_on: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,14 @@ class Verification:
         left_recording, left_stream, right_recording, right_stream: index of the recording and of its stream
             that matched, on each side.
 
-    ``llr``, ``probability``, ``same`` and ``calibrated_on`` are None if the model is not calibrated.
+        false_alarm_rate: share of comparisons of different speakers of such qualities that score as high or
+            higher; None if the calibration does not depend on quality.
+        left_quality, right_quality: qualities of the two streams that matched.
+        cohort: number of streams of the cohort that the comparison used.
+        note: a sentence if the sides are not comparable, otherwise empty.
+
+    ``llr``, ``probability``, ``same`` and ``calibrated_on`` are None if the model is not calibrated, or if it
+    cannot compare the sides (``note``).
 
     Example:
         >>> import separative
@@ -77,6 +79,11 @@ class Verification:
     left_stream: int
     right_recording: int
     right_stream: int
+    false_alarm_rate: float | None = None
+    left_quality: Quality | None = None
+    right_quality: Quality | None = None
+    cohort: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ def verify(
     right: Audio | Sequence[Audio],
     *,
     prior: float = 0.5,
+    false_alarms: float | None = None,
+    cohort: Sequence[Audio] = (),
     channels: ChannelPolicy = "mean",
 ) -> Verification:
     """Verify whether the same speaker is on two sides, each one recording or several of one person.
@@ -113,10 +122,14 @@ def verify(
 
     Args:
         prior: probability of the same speaker before the recordings are compared.
+        false_alarms: decide by this false-alarm rate, for example 0.05, and not by the prior.
+        cohort: recordings of other people in the same conditions, one speaker each; about eight are enough.
+            False-alarm rates on recordings unlike those of the calibration are far off without them.
 
     Raises:
         AudioError: a recording cannot be loaded, or a side has no stream with MIN_SPEECH_SECONDS of speech.
-        SeparativeError: the prior is not between 0 and 1, or a side has no recording.
+        SeparativeError: the prior or the false-alarm rate is not between 0 and 1, a side has no recording,
+            or the model's calibration does not depend on quality and ``false_alarms`` or ``cohort`` is given.
 
     Example:
         >>> import separative
@@ -127,20 +140,71 @@ def verify(
         (True, True)
     """
     odds = log_odds(prior)
-    sides = [embed_jointly(model, side, channels) for side in (left, right)]
+    if false_alarms is not None and not 0 < false_alarms < 1:
+        raise SeparativeError(
+            f"a false-alarm rate is between 0 and 1, both excluded (0.05 for 5 %), not {false_alarms:g}"
+        )
+    if false_alarms is not None or cohort:
+        require_quality(model)
+    sides = [_embed_with_quality(model, side, channels) for side in (left, right)]
     pairs = [
-        (float(np.dot(a.embedding, b.embedding)), i, a.stream, j, b.stream)
-        for i, one in enumerate(sides[0])
+        (float(np.dot(a.embedding, b.embedding)), i, a, j, b)
+        for i, (one, _) in enumerate(sides[0])
         for a in one.speakers
-        for j, other in enumerate(sides[1])
+        for j, (other, _) in enumerate(sides[1])
         for b in other.speakers
     ]
-    score, *where = max(pairs, key=lambda pair: pair[0])
-    evidence = calibrated_evidence(model, score, prior)
+    score, i, a, j, b = max(pairs, key=lambda pair: pair[0])
+    where = (i, a.stream, j, b.stream)
+    compared = [
+        MeasuredStream(stream.embedding, quality[stream.stream])
+        for stream, quality in ((a, sides[0][i][1]), (b, sides[1][j][1]))
+    ]
+    others = _embed_cohort(model, cohort, channels)
+    qualities = (compared[0].quality, compared[1].quality)
+    evidence = compare_streams(model, compared[0], compared[1], prior, others)
     if evidence is None:
-        return Verification(score, None, None, prior, None, None, *where)
-    llr, probability, calibrated_on = evidence
-    return Verification(score, llr, probability, prior, llr > -odds, calibrated_on, *where)
+        return Verification(score, None, None, prior, None, None, *where, None, *qualities)
+    llr, rate = evidence.llr, evidence.false_alarm_rate
+    same: bool | None = None
+    if false_alarms is not None:
+        same = None if rate is None else rate <= false_alarms
+    elif llr is not None:
+        same = llr > -odds
+    return Verification(
+        score,
+        llr,
+        evidence.probability,
+        prior,
+        same,
+        None if llr is None else evidence.calibrated_on,
+        *where,
+        rate,
+        *qualities,
+        len(others),
+        evidence.note,
+    )
+
+
+def _embed_with_quality(
+    model: SeparativeEncoder, side: Audio | Sequence[Audio], channels: ChannelPolicy
+) -> list[tuple[Recording, dict[int, Quality]]]:
+    """Every recording of a side with the qualities of its audible streams."""
+    loaded = _load_side(model, side, channels)
+    embedded = _embed_loaded(model, loaded)
+    return [(r, stream_qualities(r, item.waveform)) for r, item in zip(embedded, loaded, strict=True)]
+
+
+def _embed_cohort(
+    model: SeparativeEncoder, cohort: Sequence[Audio], channels: ChannelPolicy
+) -> list[MeasuredStream]:
+    """The stream with most speech of every recording of a cohort."""
+    found = []
+    for source in cohort:
+        [(recording, quality)] = _embed_with_quality(model, [source], channels)
+        first = recording.speakers[0]
+        found.append(MeasuredStream(first.embedding, quality[first.stream]))
+    return found
 
 
 def identify(
@@ -206,72 +270,11 @@ def rank_enrolled(
         candidates = []
         for name, embed_E in embeddings.items() if speaker.speech_seconds >= MIN_SPEECH_SECONDS else ():
             score = float(embed_E @ speaker.embedding)
-            llr, probability, _ = calibrated_evidence(model, score, prior) or (None, None, None)
+            evidence = calibrated_evidence(model, score, prior)
+            llr, probability = (evidence.llr, evidence.probability) if evidence else (None, None)
             candidates.append(Candidate(name, score, llr, probability))
         found.append(sorted(candidates, key=lambda candidate: -candidate.score))
     return found
-
-
-def calibrated_evidence(model: SeparativeEncoder, score: float, prior: float) -> Evidence | None:
-    """Convert a score to evidence by the model's calibration; None if the model has no calibration.
-
-    Raises:
-        SeparativeError: the prior is not between 0 and 1, or the model's calibration is incomplete.
-
-    Example:
-        >>> import separative
-        >>> evidence = calibrated_evidence(separative.load_model(), score=0.6, prior=0.5)
-        >>> evidence.llr > 0, evidence.probability > 0.5
-        (True, True)
-    """
-    record = model.card.get("calibration")
-    if record is None:
-        return None
-    calibration = _calibration(model)
-    try:
-        calibrated_on = (
-            f"{', '.join(record['conditions'])}; {record['seconds']:g} s a side;"
-            f" {record['speakers']} speakers"
-        )
-    except KeyError as error:
-        raise _incomplete(error) from error
-    return Evidence(
-        float(calibration.llr(score)), float(calibration.probability(score, prior)), calibrated_on
-    )
-
-
-def same_speaker_cosine(model: SeparativeEncoder) -> float:
-    """Return the cosine above which two embeddings count as one speaker.
-
-    This is the value ``same`` of the model's card; if there is none, the cosine at which the calibration
-    gives a log-likelihood ratio of 0; without a calibration, DEFAULT_SAME_COSINE.
-
-    Example:
-        >>> import separative
-        >>> round(same_speaker_cosine(separative.load_model()), 3)
-        0.426
-    """
-    if "same" in model.card:
-        return float(model.card["same"])
-    if model.card.get("calibration") is None:
-        return DEFAULT_SAME_COSINE
-    calibration = _calibration(model)
-    return float(-calibration.offset / calibration.scale)
-
-
-def _calibration(model: SeparativeEncoder) -> Calibration:
-    record = model.card["calibration"]
-    try:
-        return Calibration(record["scale"], record["offset"])
-    except KeyError as error:
-        raise _incomplete(error) from error
-
-
-def _incomplete(error: KeyError) -> ModelError:
-    return ModelError(
-        f"the calibration in the model's card has no entry {error}; calibrate the model again with"
-        " `separative calibrate`"
-    )
 
 
 def embed_speaker(
@@ -312,10 +315,19 @@ def embed_jointly(
         >>> float(alone.speakers[0].embedding @ view.speakers[0].embedding) < 0.9999
         True
     """
+    return _embed_loaded(model, _load_side(model, recordings, channels))
+
+
+def _load_side(
+    model: SeparativeEncoder, recordings: Audio | Sequence[Audio], channels: ChannelPolicy
+) -> list[LoadedRecording]:
     sources = _sources(recordings)
     if not sources:
         raise SeparativeError("a side of a verification needs at least one recording")
-    loaded = [load(source, model.rate, channels) for source in sources]
+    return [load(source, model.rate, channels) for source in sources]
+
+
+def _embed_loaded(model: SeparativeEncoder, loaded: list[LoadedRecording]) -> list[Recording]:
     embedded = process_batch(model, loaded, shared=True, separate=False)
     require_speech(embedded)
     return embedded

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from numpy.typing import ArrayLike
 
-from separative.inference.verify import calibrated_evidence
+from separative.inference.evidence import calibrated_evidence
 from separative.serve import requests, responses, work
 from separative.serve.forms import FormFile
 from separative.serve.guard import RefusedError
