@@ -1,6 +1,8 @@
 """Read thousands of damaged audio files in a child process, and watch it for crashes, hangs and memory.
 
-    python benchmarks/mutations_soak.py [--count 10000]
+    python benchmarks/mutations_soak.py [--count 10000] [--media]
+
+--media damages files that FFmpeg decodes (extra ``media``) instead of those that libsndfile decodes.
 
 It prints the outcomes by codec. Samples and AudioError are expected. Another error, a crash, more than 2 s or
 more than 200 MB are not, and make the exit code 1.
@@ -26,7 +28,7 @@ MOST_SECONDS, MOST_MIB, HANGS = 2.0, 200.0, 20.0
 EXPECTED = ("samples", "AudioError")
 
 
-def child(first: int, count: int) -> None:
+def child(first: int, count: int, media: bool) -> None:
     """Read the files one after another, and print the outcome of each."""
     import warnings
 
@@ -37,7 +39,12 @@ def child(first: int, count: int) -> None:
 
     warnings.simplefilter("error")
     with tempfile.TemporaryDirectory() as folder:
-        for number, (kind, path) in enumerate(mutants(Path(folder), count, first), first):
+        files = None
+        if media:
+            from media_files import media_originals
+
+            files = media_originals(Path(folder))
+        for number, (kind, path) in enumerate(mutants(Path(folder), count, first, files), first):
             if number % 50 == 0:
                 reset_peak()
             before, started = memory_mib("VmRSS"), time.perf_counter()
@@ -53,14 +60,24 @@ def child(first: int, count: int) -> None:
             elif memory_mib("VmHWM") - before > MOST_MIB:
                 outcome = "large"
                 reset_peak()
-            print(number, kind, outcome.replace(" ", "_"), flush=True)
+            print(number, kind.replace(" ", "_"), outcome.replace(" ", "_"), flush=True)
 
 
-def run(count: int) -> Counter[tuple[str, str]]:
+def kinds(media: bool) -> list[str]:
+    """Names of the kinds of files."""
+    if not media:
+        return list(KINDS)
+    from media_files import FORMATS
+
+    return list(FORMATS)
+
+
+def run(count: int, media: bool = False) -> Counter[tuple[str, str]]:
     """Count outcomes by codec. After a crash or a hang, a new process continues with the next file."""
-    names, outcomes, done = list(KINDS), Counter[tuple[str, str]](), 0
+    names, outcomes, done = kinds(media), Counter[tuple[str, str]](), 0
     while done < count:
         words = [sys.executable, __file__, "--child", str(done), "--count", str(count - done)]
+        words += ["--media"] if media else []
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
         ended = "crash"
@@ -71,7 +88,7 @@ def run(count: int) -> Counter[tuple[str, str]]:
                 ended = "crash" if ready else "hang"
                 break
             _, kind, outcome = line.decode().split()
-            outcomes[kind, outcome.replace("_", " ")] += 1
+            outcomes[kind.replace("_", " "), outcome.replace("_", " ")] += 1
             done += 1
         process.kill()
         process.wait()
@@ -82,13 +99,13 @@ def run(count: int) -> Counter[tuple[str, str]]:
     return outcomes
 
 
-def outcome_table(outcomes: Counter[tuple[str, str]]) -> list[str]:
+def outcome_table(outcomes: Counter[tuple[str, str]], media: bool = False) -> list[str]:
     """A row per codec, a column per outcome."""
-    kinds = sorted(
+    found = sorted(
         {outcome for _, outcome in outcomes}, key=lambda outcome: (outcome not in EXPECTED, outcome)
     )
-    rows = [[name, *(str(outcomes[name, outcome]) for outcome in kinds)] for name in KINDS]
-    return table(["codec", *kinds], rows)
+    rows = [[name, *(str(outcomes[name, outcome]) for outcome in found)] for name in kinds(media)]
+    return table(["codec", *found], rows)
 
 
 def main() -> None:
@@ -96,13 +113,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=10_000, help="number of files")
+    parser.add_argument("--media", action="store_true", help="files that FFmpeg decodes")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child is not None:
-        child(args.child, args.count)
+        child(args.child, args.count, args.media)
         return
-    outcomes = run(args.count)
-    print("\n".join(outcome_table(outcomes)))
+    outcomes = run(args.count, args.media)
+    print("\n".join(outcome_table(outcomes, args.media)))
     sys.exit(any(outcome not in EXPECTED for _, outcome in outcomes))
 
 

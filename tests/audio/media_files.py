@@ -117,6 +117,15 @@ def write_media(
     return path
 
 
+def media_originals(folder: Path) -> dict[str, tuple[str, bytes]]:
+    """Return suffix and bytes of a short file of each format."""
+    found = {}
+    for name, made in FORMATS.items():
+        path = write_media(folder / f"whole{made.suffix}", speechlike(made.rate, 0.7), made)
+        found[name] = (made.suffix, path.read_bytes())
+    return found
+
+
 def _encode(
     out: Any,
     stream: Any,

@@ -66,12 +66,19 @@ def mutate(content: bytes, seed: int) -> bytes:
     return bytes(data)
 
 
-def mutants(folder: Path, count: int, first: int = 0) -> Iterator[tuple[str, Path]]:
-    """Yield codec and path of ``count`` damaged files; each file overwrites the one before of its codec."""
-    whole = originals(folder)
+def mutants(
+    folder: Path, count: int, first: int = 0, files: dict[str, tuple[str, bytes]] | None = None
+) -> Iterator[tuple[str, Path]]:
+    """Yield kind and path of ``count`` damaged files; each file overwrites the one before of its kind.
+
+    Args:
+        files: suffix and bytes of the whole file of each kind; by default those of :func:`originals`.
+    """
+    whole = files or {kind: (KINDS[kind][0], content) for kind, content in originals(folder).items()}
     names = list(whole)
     for seed in range(first, first + count):
         kind = names[seed % len(names)]
-        path = folder / f"mutant{KINDS[kind][0]}"
-        path.write_bytes(mutate(whole[kind], seed))
+        suffix, content = whole[kind]
+        path = folder / f"mutant{suffix}"
+        path.write_bytes(mutate(content, seed))
         yield kind, path

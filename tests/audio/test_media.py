@@ -197,3 +197,18 @@ def test_nothing_is_logged_for_an_ordinary_file(tmp_path: Path, caplog: pytest.L
     path = write_media(tmp_path / "a.m4a", speechlike(44100), M4A)
     audio.read(path)
     assert caplog.text == "" and audio.is_complete(path) and audio.remark(path) == ""
+
+
+def test_a_track_that_changes_its_rate_and_channels_is_read_as_a_whole(tmp_path: Path) -> None:
+    made = FORMATS["AAC"]
+    parts = [
+        write_media(tmp_path / "1.aac", speechlike(44100, 2.0), made),
+        write_media(tmp_path / "2.aac", speechlike(22050, 2.0, channels=2), made._replace(rate=22050)),
+    ]
+    path = tmp_path / "both.aac"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    found, rate = audio.read(path)
+    assert rate == 44100 and len(found) / rate == pytest.approx(4.1, abs=0.1)
+    assert audio.info(path).frames == len(found)
+    second = audio.resample(speechlike(22050, 2.0)[0], 22050, 44100)
+    assert lag(found, second) / rate == pytest.approx(2.0 + 0.023 + 2 * 1024 / 22050, abs=0.05)

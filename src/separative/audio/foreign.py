@@ -20,6 +20,7 @@ class MediaKind:
         demuxer: FFmpeg's name of the container format.
         stamped: its packets have time stamps that can be trusted; otherwise packets follow each other.
         indexed: FFmpeg finds any time in it exactly.
+        headerless: the rate may change with any packet, so that only decoding gives the length.
 
     >>> media_kind(b"#!AMR\\n").demuxer
     'amr'
@@ -29,6 +30,7 @@ class MediaKind:
     demuxer: str
     stamped: bool = False
     indexed: bool = False
+    headerless: bool = False
 
     @property
     def name(self) -> str:
@@ -40,21 +42,21 @@ MP4 = MediaKind("an M4A or MP4 file", "mov", stamped=True, indexed=True)
 MOV = MediaKind("a MOV file", "mov", stamped=True, indexed=True)
 GP3 = MediaKind("a 3GP file", "mov", stamped=True, indexed=True)
 AVI = MediaKind("an AVI file", "avi")
-AAC = MediaKind("an AAC file", "aac")
+AAC = MediaKind("an AAC file", "aac", headerless=True)
 TRANSPORT = MediaKind("an MPEG transport stream", "mpegts", stamped=True)
 # First bytes of media files, most of them from phones and browsers. The format is chosen here and not by
 # FFmpeg: it also knows playlists and scripts, which make it open other files and addresses.
 MEDIA = (
     (b"\x1a\x45\xdf\xa3", MediaKind("a WebM or Matroska file", "matroska", stamped=True, indexed=True)),
-    (b"#!AMR", MediaKind("an AMR file", "amr")),
+    (b"#!AMR", MediaKind("an AMR file", "amr", headerless=True)),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", MediaKind("a WMA file", "asf", stamped=True)),
     (b"FLV\x01", MediaKind("a Flash video", "flv", stamped=True)),
     (b"MAC ", MediaKind("a Monkey's Audio file", "ape")),
     (b"wvpk", MediaKind("a WavPack file", "wv")),
     (b"ADIF", AAC),
     (b"\x00\x00\x01\xba", MediaKind("an MPEG video", "mpeg", stamped=True)),
-    (b"\x0b\x77", MediaKind("an AC-3 file", "ac3")),
-    (b"\x7f\xfe\x80\x01", MediaKind("a DTS file", "dts")),
+    (b"\x0b\x77", MediaKind("an AC-3 file", "ac3", headerless=True)),
+    (b"\x7f\xfe\x80\x01", MediaKind("a DTS file", "dts", headerless=True)),
     (b"TTA1", MediaKind("a True Audio file", "tta")),
     (b"tBaK", MediaKind("a TAK file", "tak")),
     (b"MP+", MediaKind("a Musepack file", "mpc")),

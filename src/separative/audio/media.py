@@ -253,7 +253,10 @@ class MediaFile:
 
     @property
     def frames(self) -> int:
-        """Number of samples per channel, from the headers of all packets; not known for a few codecs."""
+        """Number of samples per channel, from the headers of all packets.
+
+        For some formats it is not known before the whole file was decoded once.
+        """
         return self._length().frames
 
     @property
@@ -263,16 +266,22 @@ class MediaFile:
 
     def _length(self) -> _Length:
         length = self._measured or _LENGTHS.get(self._key)
+        if length is None and self.kind.headerless:
+            return _Length(UNKNOWN_FRAMES)
         if length is None:
             with self._errors(), ExitStack() as opened:
                 container = self._open(opened)
                 length = self._measure(container, self._track(container))
-            if self._key is not None:
-                if len(_LENGTHS) >= MOST_LENGTHS:
-                    _LENGTHS.clear()
-                _LENGTHS[self._key] = length
+            self._remember(length)
         self._measured = length
         return length
+
+    def _remember(self, length: _Length) -> None:
+        self._measured = length
+        if self._key is not None:
+            if len(_LENGTHS) >= MOST_LENGTHS:
+                _LENGTHS.clear()
+            _LENGTHS[self._key] = length
 
     def _measure(self, container: Any, track: Any) -> _Length:
         base, last, clock = float(track.time_base), 0.0, TrackClock(self._origin)
@@ -300,6 +309,8 @@ class MediaFile:
         while have < count:
             part = self._rest if len(self._rest) else self._next_block(count - have)
             if part is None:
+                if self.frames >= UNKNOWN_FRAMES and self.at + have > 0:
+                    self._remember(_Length(self.at + have))
                 break
             parts.append(part[: count - have])
             self._rest = part[count - have :]
