@@ -5,6 +5,7 @@ commands of installation and commands that need a cluster are left out: ``LEFT_O
 mark them.
 """
 
+import json
 import re
 import shlex
 import shutil
@@ -101,6 +102,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (folder, folder / "answers" / "senko"):
         path.mkdir(parents=True, exist_ok=True)
         write_rttm(path / "meeting.rttm", "meeting", turns)
+    words = [{"word": f" w{i}", "start": 0.5 * i, "end": 0.5 * i + 0.4} for i in range(30)]
+    segment = {"start": 0.0, "end": 15.0, "text": "".join(word["word"] for word in words), "words": words}
+    (folder / "talk.json").write_text(json.dumps({"segments": [segment]}))
     run(
         ["separative", "train", "--corpus", "speech.csv", "--noise", "noise.csv", "--out", "runs/real"],
         folder,
