@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,25 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return folder / name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_m4a() -> Callable[[Path, np.ndarray, int], None]:
+    """Write a waveform [N] with Apple Lossless: ``write_m4a(path, waveform, rate)``."""
+    av: Any = pytest.importorskip("av", reason="needs the extra 'media': pip install 'separative[media]'")
+
+    def write(path: Path, wave: np.ndarray, rate: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w", format="mp4") as out:
+            stream = out.add_stream("alac", rate=rate, layout="mono")
+            frame = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), format="fltp", layout="mono")
+            frame.sample_rate = rate
+            fifo = av.AudioResampler(format="s16p", layout="mono", rate=rate, frame_size=4096)
+            for part in (*fifo.resample(frame), *fifo.resample(None)):
+                out.mux(stream.encode(part))
+            out.mux(stream.encode(None))
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -2,50 +2,37 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 
 from separative import audio
 from separative.corpora import check_corpus, load_corpus
 
-av: Any = pytest.importorskip("av", reason="needs the extra 'media': pip install 'separative[media]'")
 RATE = 16000
+Writer = Callable[[Path, np.ndarray, int], None]
 
 
-def write_m4a(path: Path, seed: int) -> np.ndarray:
-    """Write a second of noise with Apple Lossless; returns its samples."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    wave = (0.1 * np.random.default_rng(seed).standard_normal(RATE)).astype(np.float32)
-    with av.open(str(path), "w", format="mp4") as out:
-        stream = out.add_stream("alac", rate=RATE, layout="mono")
-        frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
-        frame.sample_rate = RATE
-        fifo = av.AudioResampler(format="s16p", layout="mono", rate=RATE, frame_size=4096)
-        for part in (*fifo.resample(frame), *fifo.resample(None)):
-            out.mux(stream.encode(part))
-        out.mux(stream.encode(None))
-    return wave
+def noise(seed: int) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal(RATE)).astype(np.float32)
 
 
-def test_m4a_files_of_a_voxceleb_tree_are_read(tmp_path: Path) -> None:
-    written = {
-        f"voxceleb/id0000{n}": write_m4a(tmp_path / "vox" / f"id0000{n}" / "video" / "00001.m4a", n)
-        for n in (1, 2)
-    }
+def test_m4a_files_of_a_voxceleb_tree_are_read(tmp_path: Path, write_m4a: Writer) -> None:
+    for number in (1, 2):
+        write_m4a(tmp_path / "vox" / f"id0000{number}" / "video" / "00001.m4a", noise(number), RATE)
     corpus = load_corpus(tmp_path / "vox", layout="voxceleb")
     assert [utterance.seconds for utterance in corpus] == [1.0, 1.0]
-    for utterance in corpus:
-        np.testing.assert_allclose(utterance.read(RATE), written[utterance.speaker], atol=1 / 32768)
+    assert corpus.speakers == ("voxceleb/id00001", "voxceleb/id00002")
+    for number, utterance in enumerate(corpus, 1):
+        np.testing.assert_allclose(utterance.read(RATE), noise(number), atol=1 / 32768)
     assert not check_corpus(corpus, min_speech=0.0).errors
 
 
-def test_a_video_next_to_its_audio_is_left_out_and_counted(tmp_path: Path) -> None:
+def test_a_video_next_to_its_audio_is_left_out_and_counted(tmp_path: Path, write_m4a: Writer) -> None:
     for number in (1, 2):
-        wave = write_m4a(tmp_path / "c" / "ann" / f"{number}.mp4", number)
-    audio.write(tmp_path / "c" / "ann" / "1.wav", wave, RATE)
+        write_m4a(tmp_path / "c" / "ann" / f"{number}.mp4", noise(number), RATE)
+    audio.write(tmp_path / "c" / "ann" / "1.wav", noise(1), RATE)
     (tmp_path / "c" / "ann" / "program.ts").write_text("const x = 1;\n")
     corpus = load_corpus(tmp_path / "c")
     assert [utterance.path.name for utterance in corpus] == ["1.wav", "2.mp4"]
@@ -53,9 +40,9 @@ def test_a_video_next_to_its_audio_is_left_out_and_counted(tmp_path: Path) -> No
     assert note == f"{tmp_path / 'c'}: 1 file left out: 1 .mp4 (next to an audio file of the same name)"
 
 
-def test_without_the_extra_media_files_are_counted_with_the_remedy(tmp_path: Path) -> None:
-    wave = write_m4a(tmp_path / "c" / "ann" / "2.m4a", 0)
-    audio.write(tmp_path / "c" / "ann" / "1.wav", wave, RATE)
+def test_without_the_extra_media_files_are_counted_with_the_remedy(tmp_path: Path, write_m4a: Writer) -> None:
+    write_m4a(tmp_path / "c" / "ann" / "2.m4a", noise(0), RATE)
+    audio.write(tmp_path / "c" / "ann" / "1.wav", noise(0), RATE)
     script = """
 import importlib.util, sys
 find = importlib.util.find_spec

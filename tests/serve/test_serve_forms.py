@@ -43,6 +43,23 @@ def test_damaged_files_of_phone_formats_are_named(server: RunningServer, name: s
         assert words in detail or "audio track" in detail
 
 
+def test_a_recording_of_a_phone_is_read_and_its_limits_hold(start_server, write_m4a, tmp_path: Path) -> None:
+    wave = 0.1 * np.random.default_rng(0).standard_normal(8 * 8000)
+    write_m4a(tmp_path / "memo.m4a", wave, 8000)
+    data = (tmp_path / "memo.m4a").read_bytes()
+    server: RunningServer = start_server(Limits(minutes=0.1))
+    too_long = server.client.post("/api/recordings?name=memo.m4a", content=data)
+    assert (
+        too_long.status_code == 413 and "memo.m4a lasts 0 minutes; at most 0.1" in too_long.json()["detail"]
+    )
+    assert server.temporary_files() == []
+    write_m4a(tmp_path / "short.m4a", wave[:24000], 8000)
+    accepted = server.client.post(
+        "/api/recordings", files={"file": ("a.m4a", (tmp_path / "short.m4a").read_bytes())}
+    )
+    assert accepted.status_code == 201 and accepted.json()["seconds"] == 3.0
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
