@@ -173,6 +173,7 @@ def test_rttm_and_csv_have_the_channel_of_each_speaker(tmp_path: Path) -> None:
 
 
 def test_times_of_hours_and_rounding() -> None:
+    assert parse_formats("json") == ()
     assert clock(36_000.9996) == "10:00:01.000" and clock(-0.2, ",") == "00:00:00,000"
     assert vtt_text("a --> b") == "a --&gt; b"
 

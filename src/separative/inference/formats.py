@@ -52,13 +52,13 @@ class TurnTable:
 
 
 def parse_formats(names: str) -> tuple[str, ...]:
-    """Return the formats of a comma-separated list, each once.
+    """Return the formats of a comma-separated list, each once; json, which is always written, is left out.
 
     Raises:
         SeparativeError: a format is unknown, or there is none.
 
     Example:
-        >>> parse_formats("rttm, srt,rttm")
+        >>> parse_formats("rttm, srt,rttm,json")
         ('rttm', 'srt')
         >>> parse_formats("str")
         Traceback (most recent call last):
@@ -66,8 +66,9 @@ def parse_formats(names: str) -> tuple[str, ...]:
     """
     wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
     if not wanted:
-        raise SeparativeError(f"no format named; valid: {', '.join(sorted(FORMATS))}")
-    return tuple(dict.fromkeys(choose(name, FORMATS, "format") for name in wanted))
+        raise SeparativeError(f"no format named; valid: {', '.join(sorted([*FORMATS, 'json']))}")
+    chosen = dict.fromkeys(choose(name, [*FORMATS, "json"], "format") for name in wanted)
+    return tuple(name for name in chosen if name != "json")
 
 
 def write_turns(table: TurnTable, folder: str | Path, stem: str, formats: Iterable[str]) -> list[Path]:
