@@ -19,6 +19,7 @@ EXTRAS = {
     "bulk": "pyarrow",
     "ray": "ray",
     "gallery": "numkong",
+    "media": "av",
     "serve": "fastapi",
 }
 
