@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.inference.cluster import Labels, mean_embedding
-from separative.inference.diarize import assign_speakers, describe_speakers
+from separative.inference.diarize import describe_speakers, label_streams
 from separative.inference.phases import adapt_activity
-from separative.inference.windows import WindowGrid, WindowOutputs
-from separative.rttm import Turn
+from separative.inference.windows import WindowGrid, WindowOutputs, attend_memory
 from separative.types import Floats
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class PastWindows:
         """
         phase_W = self.start % grid.hop
         parts = [self.take(phase_W == phase) for phase in np.unique(phase_W)]
-        first, *shifted = adapt_activity([part._phase(grid) for part in parts])
+        first, *shifted = adapt_activity([part.phase(grid) for part in parts])
         return replace(
             first,
             memory=self.segment.reshape(-1, self.segment.shape[3]),
@@ -90,11 +89,11 @@ class PastWindows:
 
     def adapted(self, grid: WindowGrid) -> Floats:
         """Return the activity of all windows [W, C, S], adapted to the levels of all."""
-        activity_WCS: Floats = adapt_activity([self._phase(grid)])[0].activity
+        activity_WCS: Floats = adapt_activity([self.phase(grid)])[0].activity
         return activity_WCS
 
-    def _phase(self, grid: WindowGrid) -> WindowOutputs:
-        """The windows as one phase, without memory."""
+    def phase(self, grid: WindowGrid) -> WindowOutputs:
+        """Return the windows as one phase, without memory."""
         no_memory = np.zeros((0, self.query.shape[2]), np.float32), np.zeros(0, np.float32)
         samples = ((len(self.start) - 1) * grid.hop + grid.window) * grid.segment - grid.lead
         return WindowOutputs(grid, self.activity, self.query, *no_memory, self.level_db, samples)
@@ -166,25 +165,32 @@ def revise(
         >>> len(revision.turns) > 1 and {k for k, _, _ in revision.turns} == set(range(len(revision.query)))
         True
     """
-    windows = past.outputs(grid)
-    speakers, found_WC = assign_speakers(model, windows)
-    # The speakers of shifted windows are not returned; these windows are only evidence.
-    on_grid_W = past.start % grid.hop == 0
-    start_W, query_WCE, before_WC = past.start[on_grid_W], past.query[on_grid_W], past.label[on_grid_W]
-    speech_WC = (windows.activity > 0.5).sum(2).astype(np.float32)
-    number_J = _keep_numbers(found_WC, before_WC, speech_WC, len(speakers), count)
+    found_WC = _labels(model, grid, past)
+    activity_WCS = past.adapted(grid)
+    speech_WC = (activity_WCS > 0.5).sum(2).astype(np.float32)
+    number_J = _keep_numbers(found_WC, past.label, speech_WC, int(found_WC.max(initial=-1)) + 1, count)
     count = max([count, *(k + 1 for k in number_J)])
     label_WC = np.array([*number_J, -1], np.int64)[found_WC]
-    query_KE, embed_KE = np.zeros((2, count, query_WCE.shape[2]), np.float32)
-    for speaker, k in zip(speakers, number_J, strict=True):
-        embed_KE[k] = speaker.embedding
-        query_KE[k] = mean_embedding(query_WCE[label_WC == k], speech_WC[label_WC == k])
-    recent_W = start_W >= first_recent
-    begin = int(start_W[recent_W][0]) * grid.segment / model.rate
-    turns = [(k, begin + t.start, begin + t.end) for k, t in _turns(model, windows, label_WC, recent_W)]
-    label = past.label.copy()
-    label[on_grid_W] = np.where(recent_W[:, None], label_WC, before_WC)
+    query_KE = np.zeros((count, past.query.shape[2]), np.float32)
+    for k in number_J:
+        query_KE[k] = mean_embedding(past.query[label_WC == k], speech_WC[label_WC == k])
+    embed_KE = np.zeros_like(query_KE)
+    memory = past.segment.reshape(-1, query_KE.shape[1]), past.segment_logit.reshape(-1)
+    embed_KE[number_J] = attend_memory(model, query_KE[number_J], *memory)
+    recent_W = past.start >= first_recent
+    recent = past.take(recent_W)
+    turns = _turns(model, grid, recent, activity_WCS[recent_W], label_WC[recent_W])
+    label = np.where(recent_W[:, None], label_WC, past.label)
     return Revision(replace(past, label=label), query_KE, embed_KE, turns)
+
+
+def _labels(model: SeparativeEncoder, grid: WindowGrid, past: PastWindows) -> Labels:
+    """Speaker of each stream [W, C] as ``diarize`` finds it; windows between those of the grid are phases."""
+    phase_W = past.start % grid.hop
+    order_W = np.argsort(phase_W, kind="stable")
+    label_WC = np.empty_like(past.label)
+    label_WC[order_W] = label_streams(model, past.outputs(grid))
+    return label_WC
 
 
 def _keep_numbers(found_WC: Labels, label_WC: Labels, speech_WC: Floats, found: int, count: int) -> list[int]:
@@ -222,19 +228,18 @@ def free_numbers(used: Labels, count: int) -> Labels:
 
 
 def _turns(
-    model: SeparativeEncoder, windows: WindowOutputs, label_WC: Labels, recent_W: NDArray[np.bool_]
-) -> list[tuple[int, Turn]]:
-    """Turns in the recent windows, with the number of the speaker; times from the first recent window on."""
-    grid, label_WC = windows.grid, label_WC[recent_W]
-    recent = replace(
-        windows,
-        samples=((len(label_WC) - 1) * grid.hop + grid.window) * grid.segment - grid.lead,
-        shifted=(),
-        **{name: getattr(windows, name)[recent_W] for name in ("activity", "query", "level_db")},
-    )
+    model: SeparativeEncoder, grid: WindowGrid, past: PastWindows, activity_WCS: Floats, label_WC: Labels
+) -> list[tuple[int, float, float]]:
+    """Turns (speaker number, start, end) in consecutive windows, in seconds of the signal."""
+    if len(past.start) > 1:
+        grid = replace(grid, hop=int(past.start[-1] - past.start[-2]))
+    windows = replace(past.phase(grid), activity=activity_WCS)
     present = np.unique(label_WC[label_WC >= 0])
     compact_WC = np.where(label_WC < 0, -1, np.searchsorted(present, label_WC))
-    speakers, rank_WC = describe_speakers(model, recent, compact_WC, attention=False)
+    speakers, rank_WC = describe_speakers(model, windows, compact_WC, attention=False)
+    begin = int(past.start[0]) * grid.segment / model.rate
     return [
-        (int(k), turn) for i, k in enumerate(present) for turn in speakers[rank_WC[compact_WC == i][0]].turns
+        (int(k), begin + turn.start, begin + turn.end)
+        for i, k in enumerate(present)
+        for turn in speakers[rank_WC[compact_WC == i][0]].turns
     ]

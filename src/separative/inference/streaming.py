@@ -186,7 +186,7 @@ class StreamingDiarizer:
         start = int(window.start[0])
         if start >= 0 and start % self._kept_hop() == 0:
             on_grid = start % self.grid.hop == 0
-            self._keep(replace(window, label=np.where(on_grid, label_C, -1)[None]))
+            self._keep(replace(window, label=label_C[None]))
             if on_grid and state.unrevised > len(state.past.start) // KEPT_PER_REVISION:
                 corrections = self._revise()
                 label_C = state.past.label[-1]
@@ -310,8 +310,7 @@ class StreamingDiarizer:
             low, high = (round(time / tick) - first for time in (begin, end))
             revised_KT[k, max(0, low) : max(0, high)] = True
         # Windows in the memory do not reach the end of the signal, when it is finished.
-        on_grid_W = state.past.start % self.grid.hop == 0
-        reach = 2 * (int(state.past.start[on_grid_W][-1]) + self.grid.window) - first
+        reach = 2 * (int(state.past.start[-1]) + self.grid.window) - first
         revised_KT[:, reach:] = state.said[:, reach:]
         if not self._horizon:
             return []
