@@ -37,6 +37,20 @@ def test_number_of_clusters_comes_from_the_data(speakers: int, each: int, spread
     assert purity == 1.0 and coverage == 1.0
 
 
+def test_groups_of_speakers_are_not_taken_for_speakers() -> None:
+    """Two corpora that differ much more than their speakers do."""
+    vectors, truth = drawn(12, 6, 0.4)
+    corpus = np.zeros((len(vectors), 32))
+    corpus[:, 0] = [2.0 if int(name[1:]) < 6 else -2.0 for name in truth]
+    joined = vectors + corpus
+    joined /= np.linalg.norm(joined, axis=1, keepdims=True)
+    two = np.sign(corpus[:, 0]).astype(int)
+    labels = cluster_vectors(joined)
+    assert mean_silhouette(joined, two) > mean_silhouette(joined, labels)
+    purity, coverage = purity_and_coverage(labels, truth)
+    assert purity > 0.95 and coverage > 0.9
+
+
 def test_vectors_that_agree_with_none_have_no_cluster() -> None:
     vectors, _ = drawn(6, 5, 0.3)
     alone = np.linalg.qr(np.random.default_rng(7).standard_normal((32, 32)))[0][:2]

@@ -28,6 +28,9 @@ SHORTEST_SECONDS = 0.5
 MOST_LINKED = 12_000
 # Distances (1 − cosine) at which the tree of clusters may be cut.
 CUTS = np.linspace(0.05, 0.95, 37)
+# The search for a cut ends where the silhouette has fallen by this much. Looser cuts may have a higher one
+# again: they divide corpora, languages or sexes, not speakers.
+PEAK_FALL = 0.03
 
 
 class GlobalVectors(NamedTuple):
@@ -125,8 +128,8 @@ def _embed_group(model: SeparativeEncoder, pieces: list[Wave]) -> Tensor:
 def cluster_vectors(vectors: Floats, smallest: int = 2) -> NDArray[np.int64]:
     """Cluster vectors of unit norm [R,E]; the number of clusters comes from the data.
 
-    Average linkage merges what agrees most. The tree is cut where the mean silhouette is highest: where
-    vectors are close to their own cluster and far from the next one.
+    Average linkage merges what agrees most. The tree is cut at the first peak of the mean silhouette, from
+    tight clusters to loose ones: where vectors are close to their own cluster and far from the next one.
 
     Args:
         vectors: [R,E].
@@ -151,6 +154,8 @@ def cluster_vectors(vectors: Floats, smallest: int = 2) -> NDArray[np.int64]:
         score = mean_silhouette(vectors[linked_R], label_R)
         if score > best_score:
             best, best_cut, best_score = label_R, cut, score
+        elif score < best_score - PEAK_FALL:
+            break
     if len(linked_R) < len(vectors):
         best = _join_nearest(vectors, vectors[linked_R], best, best_cut)
     _, number_R, count_K = np.unique(best, return_inverse=True, return_counts=True)
