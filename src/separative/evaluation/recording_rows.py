@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from separative.evaluation.bootstrap import SpeakerBootstrap, bootstrap_interval
 from separative.evaluation.meeting_rows import Scores, equal_error
-from separative.evaluation.references import FRAME, ReferenceRecording, join_turns
+from separative.evaluation.references import FRAME, ReferenceRecording
 from separative.evaluation.results import POOLED, Row
 from separative.evaluation.rows import errors_by_part
 from separative.metrics import DiarizationError, diarization_error, jaccard_error
-from separative.rttm import Turn, turns_to_frames
+from separative.rttm import Turn, join_turns, turns_to_frames
 from separative.types import Floats
 
 COLLAR = 0.25

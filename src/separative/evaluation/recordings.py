@@ -16,14 +16,14 @@ from separative.errors import AudioError, CorpusError, SeparativeError
 from separative.evaluation.lone_windows import WINDOW, LoneWindow, lone_windows, window_scores
 from separative.evaluation.oracles import with_true_speakers, with_true_speech
 from separative.evaluation.recording_rows import RecordingFigures, recording_rows, score_activity, score_turns
-from separative.evaluation.references import FRAME, ReferenceRecording, join_turns, read_references
+from separative.evaluation.references import FRAME, ReferenceRecording, read_references
 from separative.evaluation.results import Results
 from separative.evaluation.rttm_system import RttmSystem
 from separative.evaluation.usage import describe_machine, peak_memory_mb, reset_peak_memory
 from separative.inference.diarize import Diarization, assign_speakers, diarize
 from separative.inference.forward import embed_many
 from separative.inference.recording import MIN_SPEECH_SECONDS
-from separative.rttm import Turn, turns_to_frames
+from separative.rttm import Turn, join_turns, turns_to_frames
 from separative.types import Floats, Progress, Wave
 
 if TYPE_CHECKING:

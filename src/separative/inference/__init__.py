@@ -21,9 +21,9 @@ from separative.inference.recording import (
 )
 from separative.inference.separated import write_speakers
 from separative.inference.streaming import StreamingDiarizer
-from separative.inference.updates import Correction, StreamingTurns, StreamingUpdate
 from separative.inference.transcript import TranscriptSegment, TranscriptWord, add_speakers
 from separative.inference.transcript_files import read_transcript, write_transcript
+from separative.inference.updates import Correction, StreamingTurns, StreamingUpdate
 from separative.inference.verify import Candidate, Verification, identify, verify
 
 __all__ = [

@@ -134,7 +134,8 @@ def sampled_response(
     # Computing it at 256 frequencies and interpolating saves most logarithms.
     grid = _grid(rate)
     hertz_F = np.arange(size // 2 + 1) * (rate / size)
-    return np.interp(hertz_F, grid, response(grid)).astype(np.float32)
+    sampled_F: npt.NDArray[np.float32] = np.interp(hertz_F, grid, response(grid)).astype(np.float32)
+    return sampled_F
 
 
 @cache
