@@ -5,7 +5,7 @@ import pytest
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError
-from separative.inference.diarize import assign_speakers, diarize
+from separative.inference.diarize import describe_speakers, diarize
 from separative.inference.forward import forward
 from separative.inference.separated import speaker_waveforms, write_speakers
 from separative.inference.windows import (
@@ -102,7 +102,8 @@ def test_speakers_are_ordered_by_their_turns_not_by_windows(model) -> None:
         np.zeros((5, grid.window), np.float32),
         grid.hop * 6 * grid.segment - grid.lead,
     )
-    speakers, label_WC = assign_speakers(model, windows, speakers=2)
+    streams = np.where(activity_WCS.any(-1), [0, 1], -1)
+    speakers, label_WC = describe_speakers(model, windows, streams)
     assert [s.name for s in speakers] == ["speaker1", "speaker2"]
     assert speakers[0].speech_seconds > speakers[1].speech_seconds > 0
     assert speakers[0].turns[0].start == 0 and label_WC[0, 1] == 0 and label_WC[2, 0] == 1

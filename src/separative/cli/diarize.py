@@ -140,6 +140,8 @@ def diarize(
         print(f"{printable(source)}: no speech found")
     for path in paths:
         print(printable(path))
+    if (missing := sum(meeting.missing_speakers for meeting in found)) and record["speakers"]:
+        print(f"{missing} of the speakers asked for were not found; no speaker is split to reach the number")
     if damage := found[0].damage:
         raise AudioError(f"{damage}; results up to there are in {out}")
 

@@ -1,40 +1,55 @@
-"""Cluster the streams of many windows: find the number of speakers, and the speaker of each stream."""
+"""Cluster the streams of many windows: find the number of speakers, and the speaker of each stream.
+
+Too many clusters are made first. Then the two most similar ones are merged, again and again. For each merge
+there is a probability that both are one speaker, and from these follows a probability for each number of
+speakers.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from separative.inference.counting import MAX_CLUSTERS, Merging, eigengap_evidence, unit_rows
 from separative.types import Floats
 
 Labels = NDArray[np.int64]
 
-# Maximum number of embeddings that are compared pairwise, with spectral clustering and with average linkage
-# alone, which is cheaper. If there are more, the speakers are found from an evenly spaced selection.
-MAX_COMPARED, MAX_LINKED = 400, 1200
-# Minimum number of embeddings for spectral clustering. With fewer, a neighbourhood graph says little, and
-# average linkage alone finds the number of speakers.
-MIN_SPECTRAL = 20
-# Average linkage merges two clusters if the mean cosine between their embeddings is above this. The first
-# value is for speakers that spectral clustering missed, the second for linkage without spectral clustering.
-ADDED_MERGE_COSINE, FEW_SAME_COSINE = 0.25, 0.3
-# A cluster is added as a missed speaker only if the cosines of its mean to all means found are below this.
-ADDED_MAX_COSINE = 0.7
-# Minimum speech of a cluster that counts as a speaker, as a multiple of the most speech that a stream has in
-# one window. A cluster with less is an outlier.
-MIN_WINDOWS = 3.0
-# In short recordings, which are run in several phases: the same minimum in seconds per phase, and the minimum
-# speech in seconds of a stream that is used to find speakers.
-SHORT_MIN_SECONDS, SHORT_STREAM_SECONDS = 2.0, 0.5
-# Numbers of neighbours to try in spectral clustering, as shares of all embeddings, and their minimum.
-NEIGHBOUR_SHARES = np.linspace(0.05, 0.35, 10)
-MIN_NEIGHBOURS = 6
-# Maximum number of speakers that spectral clustering finds if the number is not given.
-MAX_SPEAKERS = 20
-# Maximum number of updates of the mean embeddings.
-MAX_ROUNDS = 5
+# Cosine above which `listen` takes a stream for a known speaker.
+FEW_SAME_COSINE = 0.3
+# Streams with less speech, in seconds, take no part in the mean embeddings. The weight of a stream is the
+# speech in which it is active alone; if that is too short, a share of all its speech.
+MIN_STREAM_SECONDS, OVERLAPPED_WEIGHT = 0.5, 0.3
+# Streams that must be active alone, so that others do not count: a number, and a multiple of the repeats.
+MIN_ALONE_STREAMS, MIN_ALONE_REPEATS = 8, 1.5
+# Maximum number of embeddings that are compared pairwise to make the clusters, and of updates of the means.
+MAX_COMPARED, MAX_ROUNDS = 1200, 5
+# A cluster with less speech than MIN_SECONDS, or than MIN_WINDOWS windows have, is not a speaker of its own.
+MIN_SECONDS, MIN_WINDOWS = 1.0, 1.5
+# Least seconds of speech of a stream alone, so that the eigengap counts it.
+EIGENGAP_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """The speakers of a recording; the result of :func:`cluster_speakers`.
+
+    Attributes:
+        label: speaker of each stream in each window [W, C], 0 to K - 1; -1 for silence and noise.
+        mean: mean embedding of each speaker [K, E], unit norm.
+        count_probability: probability that there are n speakers, for n = 0, 1, 2, ... to 16.
+
+    Example:
+        >>> seconds = np.ones((2, 1))
+        >>> cluster_speakers(np.ones((2, 1, 1)), seconds, seconds, same_cosine=0.5).label.tolist()
+        [[0], [0]]
+    """
+
+    label: Labels
+    mean: Floats
+    count_probability: Floats
 
 
 def cluster_speakers(
@@ -44,16 +59,17 @@ def cluster_speakers(
     *,
     same_cosine: float,
     speakers: int | None = None,
-    min_seconds: float = 1.0,
     attended: Floats | None = None,
+    evidence: Floats | None = None,
     phases: int = 1,
-) -> tuple[Labels, Floats]:
+    overlap: float = 1.0,
+) -> Clustering:
     """Assign the C streams of W windows to speakers.
 
-    Speakers are first found among the streams that are active alone for at least ``min_seconds``. If there
-    are too few, all streams with ``min_seconds`` of speech are used. Then the streams of each window are
-    matched with the speakers, see :func:`match_streams`, and the speakers' mean embeddings are updated. Both
-    steps are repeated until nothing changes, at most MAX_ROUNDS times.
+    Clusters are first made of the streams that are active alone; if there are too few, of all streams. Those
+    that are noise are removed, and the others are merged (:class:`Merging`). Then the streams of each window
+    are matched with the speakers, see :func:`match_streams`, and the speakers' mean embeddings are updated.
+    Both steps are repeated until nothing changes, at most MAX_ROUNDS times.
 
     Args:
         embedding: embedding of each stream in each window [W, C, E], unit norm.
@@ -61,229 +77,105 @@ def cluster_speakers(
         alone_seconds: seconds in which the stream is active and no other stream of the window is [W, C].
         same_cosine: cosine above which two streams of a window may belong to the same speaker.
         speakers: number of speakers; estimated if None.
-        min_seconds: minimum seconds of speech of a stream that is used to find speakers; with several phases
-            at most SHORT_STREAM_SECONDS.
         attended: attended embeddings [W, C, E]. If given, these are used to match the streams again with the
             speakers found.
-        phases: number of times that the model was run over the recording, with windows at different
-            positions; W counts the windows of all phases. Several phases are used for short recordings only.
-            Average linkage alone then finds the speakers. Spectral clustering is not used, because the
-            nearest neighbours of a window would be the same audio in the other phases.
-
-    Returns:
-        The speaker of each stream [W, C], -1 for a silent stream; and the speakers' mean embeddings [K, E].
+        evidence: evidence for speech in each stream [W, C]. A cluster in which the sum is not positive is
+            noise. None if everything is speech.
+        phases: number of times that the model was run over the recording; W counts the windows of all.
+        overlap: number of windows of one phase that contain the same speech.
 
     Example:
         >>> a, b = np.eye(2)
         >>> seconds = np.full((3, 2), 2.0)
         >>> embedding = np.array([[a, b], [b, a], [a, b]])
-        >>> label, mean = cluster_speakers(embedding, seconds, seconds, same_cosine=0.5)
-        >>> (label == label[0]).tolist(), mean.shape
-        ([[True, True], [False, False], [True, True]], (2, 2))
+        >>> found = cluster_speakers(embedding, seconds, seconds, same_cosine=0.5)
+        >>> (found.label == found.label[0]).tolist(), found.mean.shape, found.count_probability.argmax()
+        ([[True, True], [False, False], [True, True]], (2, 2), np.int64(2))
     """
-    embed_WCE, seconds_WC, alone_WC = embedding, speech_seconds, alone_seconds
-    if phases > 1:
-        min_seconds = min(min_seconds, SHORT_STREAM_SECONDS)
-    # If no stream has min_seconds of speech, those with the most are used.
-    usable_WC = seconds_WC >= min(min_seconds, float(seconds_WC.max()) if seconds_WC.size else 0.0)
+    embed_WCE, seconds_WC, repeats = embedding, speech_seconds, phases * overlap
+    usable_WC = seconds_WC >= min(MIN_STREAM_SECONDS, float(seconds_WC.max(initial=0.0)))
     usable_WC &= seconds_WC > 0
-    if not usable_WC.any():
-        return np.full(seconds_WC.shape, -1), np.zeros((0, embed_WCE.shape[2]), np.float32)
-    enough_alone_WC = alone_WC >= min_seconds
-    # With several phases, the same speech is counted once in each.
-    min_alone_streams = MIN_SPECTRAL if phases == 1 else 3 * phases
-    if enough_alone_WC.sum() >= min_alone_streams:
-        chosen_WC, weight_WC = enough_alone_WC, alone_WC
-    else:
-        chosen_WC, weight_WC = usable_WC, seconds_WC
-    if phases == 1:
-        mean_KE = _find_speakers(embed_WCE[chosen_WC], weight_WC[chosen_WC], speakers)
-    else:
-        mean_KE = _link_speakers(embed_WCE[chosen_WC], weight_WC[chosen_WC] / phases, speakers)
-    label_WC, mean_KE = _refine(embed_WCE, seconds_WC, usable_WC, mean_KE, same_cosine)
+    if evidence is None:
+        evidence = np.ones(seconds_WC.shape)
+    is_alone_WC = alone_seconds >= MIN_STREAM_SECONDS
+    weight_WC = np.where(is_alone_WC, alone_seconds, OVERLAPPED_WEIGHT * speech_seconds)
+    # Speakers are found among the streams that are active alone, if there are enough.
+    counted_WC = weight_WC
+    if is_alone_WC.sum() >= max(MIN_ALONE_STREAMS, MIN_ALONE_REPEATS * repeats):
+        counted_WC = np.where(is_alone_WC, alone_seconds, 0)
+    label_WC = np.full(seconds_WC.shape, -1)
+    if usable_WC.any():
+        mean_KE = _start(
+            embed_WCE[usable_WC & (counted_WC > 0)], counted_WC[usable_WC & (counted_WC > 0)], repeats
+        )
+        label_WC, _ = _refine(embed_WCE, weight_WC, usable_WC, mean_KE, same_cosine)
+        label_WC = _drop_clusters(label_WC, evidence)
+    if label_WC.max(initial=-1) < 0:
+        no_mean = np.zeros((0, embed_WCE.shape[2]), np.float32)
+        return Clustering(np.full(seconds_WC.shape, -1), no_mean, np.ones(1))
+    # Streams of noise are left out from here on.
+    noise_WC = usable_WC & (label_WC < 0)
+    usable_WC &= ~noise_WC
+    least = max(MIN_SECONDS, MIN_WINDOWS * float(counted_WC.max()) / repeats)
+    # Windows of other phases contain the same speech: they would all be neighbours.
+    first_WC = (label_WC >= 0) & (counted_WC >= EIGENGAP_SECONDS)
+    first_WC[len(first_WC) // phases :] = False
+    eigengap = eigengap_evidence(embed_WCE[first_WC])
+    merging = Merging(embed_WCE, label_WC, counted_WC / repeats, seconds_WC / repeats, least, eigengap)
+    mean_KE = merging.means(speakers)
+    label_WC, mean_KE = _refine(embed_WCE, weight_WC, usable_WC, mean_KE, same_cosine)
     if attended is not None:
         embed_WCE = attended
-        mean_KE = _means(embed_WCE[usable_WC], seconds_WC[usable_WC], label_WC[usable_WC])
-        label_WC, mean_KE = _refine(embed_WCE, seconds_WC, usable_WC, mean_KE, same_cosine)
+        mean_KE = _means(embed_WCE[usable_WC], weight_WC[usable_WC], label_WC[usable_WC])
+        label_WC, mean_KE = _refine(embed_WCE, weight_WC, usable_WC, mean_KE, same_cosine)
     # Streams with little speech take no part in the means, but still get the nearest speaker.
-    nearest_WC = _match_windows(embed_WCE, seconds_WC > 0, mean_KE, same_cosine)
-    return np.where(label_WC < 0, nearest_WC, label_WC), mean_KE
+    nearest_WC = _match_windows(embed_WCE, (seconds_WC > 0) & ~noise_WC, mean_KE, same_cosine)
+    return Clustering(np.where(label_WC < 0, nearest_WC, label_WC), mean_KE, merging.count_probability)
+
+
+def _start(embed_UE: Floats, weight_U: Floats, repeats: float) -> Floats:
+    """Mean embeddings [K,E] of clusters, by Ward's linkage of embeddings without the recording's mean."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    # No more clusters than seconds.
+    count = int(np.clip(weight_U.sum() / repeats, 1, min(MAX_CLUSTERS, len(embed_UE))))
+    selected = np.linspace(0, len(embed_UE) - 1, min(MAX_COMPARED, len(embed_UE))).astype(int)
+    embed_UE, weight_U = embed_UE[selected], weight_U[selected]
+    if count == 1:
+        return _means(embed_UE, weight_U, np.zeros(len(embed_UE), np.int64))
+    # Half of the mean is subtracted: speakers of one recording share its acoustics.
+    centre_E = (embed_UE * weight_U[:, None]).sum(0) / weight_U.sum()
+    tree = linkage(unit_rows(embed_UE - centre_E / 2), "ward")
+    return _means(embed_UE, weight_U, fcluster(tree, count, "maxclust").astype(np.int64))
 
 
 def _refine(
-    embed_WCE: Floats, seconds_WC: Floats, usable_WC: NDArray[np.bool_], mean_KE: Floats, same_cosine: float
+    embed_WCE: Floats, weight_WC: Floats, usable_WC: NDArray[np.bool_], mean_KE: Floats, same_cosine: float
 ) -> tuple[Labels, Floats]:
     """Alternate between assigning streams and updating means until stable; drop speakers without streams."""
-    label_WC = np.full(seconds_WC.shape, -1)
+    label_WC = np.full(weight_WC.shape, -1)
     for _ in range(MAX_ROUNDS):
         previous_WC = label_WC
         label_WC = _match_windows(embed_WCE, usable_WC, mean_KE, same_cosine)
         # Number the speakers that have streams from 0.
         label_WC[usable_WC] = np.unique(label_WC[usable_WC], return_inverse=True)[1]
-        mean_KE = _means(embed_WCE[usable_WC], seconds_WC[usable_WC], label_WC[usable_WC])
+        mean_KE = _means(embed_WCE[usable_WC], weight_WC[usable_WC], label_WC[usable_WC])
         if np.array_equal(label_WC, previous_WC):
             break
     return label_WC, mean_KE
 
 
-def _find_speakers(embed_UE: Floats, seconds_U: Floats, speakers: int | None) -> Floats:
-    """Mean embeddings [K,E] of the speakers among U unit-norm embeddings with ``seconds_U`` of speech.
-
-    Fewer than MIN_SPECTRAL embeddings are clustered by average linkage. Otherwise spectral clustering finds
-    the speakers, and their number from the eigenvalues; it works even if the embeddings of a speaker vary.
-    It may miss a speaker with little speech. Such a speaker is added if average linkage finds a cluster with
-    enough speech that is unlike all speakers found (ADDED_MAX_COSINE, MIN_WINDOWS).
-    """
-    from scipy.cluster.hierarchy import linkage
-
-    selected = np.linspace(0, len(embed_UE) - 1, min(MAX_COMPARED, len(embed_UE))).astype(int)
-    embed_UE, seconds_U = embed_UE[selected], seconds_U[selected]
-    if len(embed_UE) == 1:
-        return embed_UE
-    tree = linkage(embed_UE, "average", metric="cosine")
-    if len(embed_UE) < MIN_SPECTRAL:
-        if speakers is None:
-            label_U = _flat_clusters(tree, 1 - FEW_SAME_COSINE, "distance")
-        else:
-            label_U = _flat_clusters(tree, speakers, "maxclust")
-        return _means(embed_UE, seconds_U, label_U)
-    spectral, min_seconds = SpectralClusters(embed_UE), MIN_WINDOWS * float(seconds_U.max())
-    if speakers is not None:
-        # Spectral clustering may split a speaker with much speech instead of finding one with little. Average
-        # linkage may mistake a few unusual windows for a speaker. Of the two results, choose the one with
-        # more speakers or, if equal, the one with less similar speakers: it is more often right.
-        labelings = [spectral.labels(speakers), _cut_tree(tree, seconds_U, speakers, min_seconds)]
-        candidates = [_means(embed_UE, seconds_U, label_U) for label_U in labelings]
-        return min(candidates, key=lambda mean_KE: (-len(mean_KE), _largest_cosine(mean_KE)))
-    mean_KE = _means(embed_UE, seconds_U, spectral.labels(spectral.count()))
-    cluster_U = _flat_clusters(tree, 1 - ADDED_MERGE_COSINE, "distance")
-    # Clusters are numbered from 1.
-    mean_JE, seconds_J = _means(embed_UE, seconds_U, cluster_U), np.bincount(cluster_U, weights=seconds_U)[1:]
-    for j in np.argsort(-seconds_J, kind="stable"):
-        if seconds_J[j] >= min_seconds and (mean_KE @ mean_JE[j]).max() < ADDED_MAX_COSINE:
-            mean_KE = np.concatenate([mean_KE, mean_JE[j : j + 1]])
-    return mean_KE
+def _drop_clusters(label_WC: Labels, evidence_WC: Floats) -> Labels:
+    """Set the labels of clusters without evidence for speech to -1, and number the others from 0."""
+    found_WC = label_WC >= 0
+    speech_K = np.bincount(label_WC[found_WC], evidence_WC[found_WC]) > 0
+    return np.array([*np.where(speech_K, speech_K.cumsum() - 1, -1), -1], np.int64)[label_WC]
 
 
-def _link_speakers(embed_UE: Floats, seconds_U: Floats, speakers: int | None) -> Floats:
-    """Mean embeddings [K,E] of the speakers of a short recording, by average linkage.
-
-    Clusters with less than SHORT_MIN_SECONDS are dropped. If all have less, the largest is kept.
-    """
-    from scipy.cluster.hierarchy import linkage
-
-    selected = np.linspace(0, len(embed_UE) - 1, min(MAX_LINKED, len(embed_UE))).astype(int)
-    embed_UE, seconds_U = embed_UE[selected], seconds_U[selected]
-    if len(embed_UE) == 1:
-        return embed_UE
-    tree = linkage(embed_UE, "average", metric="cosine")
-    if speakers is not None:
-        return _means(embed_UE, seconds_U, _cut_tree(tree, seconds_U, speakers, SHORT_MIN_SECONDS))
-    label_U = _flat_clusters(tree, 1 - FEW_SAME_COSINE, "distance")
-    seconds_J = np.bincount(label_U, weights=seconds_U)
-    kept_J = seconds_J >= min(SHORT_MIN_SECONDS, seconds_J.max())
-    return _means(embed_UE, seconds_U, np.where(kept_J[label_U], label_U, -1))
-
-
-def _flat_clusters(tree: NDArray[np.float64], limit: float, criterion: str) -> Labels:
-    """Cut a linkage tree into clusters, numbered from 1; ``criterion`` as in ``scipy``'s ``fcluster``."""
-    from scipy.cluster.hierarchy import fcluster
-
-    label_U: Labels = fcluster(tree, limit, criterion).astype(np.int64)
-    return label_U
-
-
-def _cut_tree(tree: NDArray[np.float64], seconds_U: Floats, speakers: int, min_seconds: float) -> Labels:
-    """Cut the tree so that ``speakers`` clusters have at least ``min_seconds`` of speech.
-
-    Of all such cuts, the one with the fewest clusters is used, and its other clusters are labelled -1.
-    """
-    for count in range(min(speakers, len(seconds_U)), len(seconds_U) + 1):
-        label_U = _flat_clusters(tree, count, "maxclust")
-        seconds_J = np.bincount(label_U, weights=seconds_U)
-        largest = np.argsort(-seconds_J, kind="stable")[:speakers]
-        if seconds_J[largest[-1]] >= min_seconds:
-            return np.where(np.isin(label_U, largest), label_U, -1)
-    # There is no such cut: ignore ``min_seconds``.
-    return _flat_clusters(tree, speakers, "maxclust")
-
-
-def _means(embed_UE: Floats, seconds_U: Floats, label_U: Labels) -> Floats:
-    """Mean embedding [K,E] of each label except -1, weighted by seconds of speech."""
+def _means(embed_UE: Floats, weight_U: Floats, label_U: Labels) -> Floats:
+    """Mean embedding [K,E] of each label except -1, weighted."""
     members = [label_U == k for k in np.unique(label_U[label_U >= 0])]
-    return np.stack([mean_embedding(embed_UE[member_U], seconds_U[member_U]) for member_U in members])
-
-
-def _largest_cosine(mean_KE: Floats) -> float:
-    """Largest cosine between two different speakers; -1 for a single speaker."""
-    # Subtracting 2 from the diagonal excludes the cosine of each speaker with itself.
-    return float((mean_KE @ mean_KE.T - 2 * np.eye(len(mean_KE))).max())
-
-
-class SpectralClusters:
-    """Spectral clustering of embeddings [U, E] that chooses the number of neighbours and of clusters.
-
-    One graph is made for each number of neighbours to try; it connects every embedding with its most similar
-    ones. The chosen graph has few neighbours and a large gap between successive eigenvalues of its Laplacian.
-    This is the criterion "normalised maximum eigengap" (Park, Han, Kumar, Narayanan, "Auto-tuning spectral
-    clustering for speaker diarization using normalized maximum eigengap", IEEE SPL 2020).
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> speakers = np.repeat(np.eye(3, 16), 20, axis=0) + 0.05 * rng.standard_normal((60, 16))
-        >>> clusters = SpectralClusters(unit_rows(speakers))
-        >>> clusters.count(), len(set(clusters.labels(3).tolist()))
-        (3, 3)
-    """
-
-    def __init__(self, embedding: Floats) -> None:
-        size = len(embedding)
-        self._order_UU = np.argsort(-(embedding @ embedding.T), axis=1)
-        self._neighbours_P = np.unique(np.clip((NEIGHBOUR_SHARES * size).astype(int), MIN_NEIGHBOURS, size))
-        value_PU = np.stack([np.linalg.eigvalsh(self._laplacian(p)) for p in self._neighbours_P])
-        gap_PK = np.diff(value_PU[:, : MAX_SPEAKERS + 1], axis=1)
-        # Number of neighbours divided by the normalised eigengap, for each of P numbers of neighbours and K
-        # numbers of clusters. The lowest is the best.
-        self._ratio_PK = self._neighbours_P[:, None] / np.maximum(gap_PK / value_PU[:, -1:], 1e-9)
-
-    def count(self) -> int:
-        """Return the number of clusters."""
-        best = int(self._ratio_PK.min(1).argmin())
-        return int(self._ratio_PK[best].argmin()) + 1
-
-    def labels(self, count: int) -> Labels:
-        """Return the cluster of each embedding [U], for ``count`` clusters at most."""
-        from scipy.cluster.vq import kmeans, vq
-
-        if count == 1:
-            return np.zeros(len(self._order_UU), np.int64)
-        count = min(count, len(self._order_UU))
-        best = self._ratio_PK[:, min(count, self._ratio_PK.shape[1]) - 1].argmin()
-        _, vector_UU = np.linalg.eigh(self._laplacian(int(self._neighbours_P[best])))
-        point_UK = unit_rows(vector_UU[:, :count])
-        centre_KK, _ = kmeans(point_UK, count, iter=10, seed=np.random.default_rng(0))
-        label_U: Labels = vq(point_UK, centre_KK)[0].astype(np.int64)
-        return label_U
-
-    def _laplacian(self, neighbours: int) -> NDArray[np.float64]:
-        """Laplacian [U,U] of the graph with this number of neighbours."""
-        weight_UU = np.zeros(self._order_UU.shape)
-        np.put_along_axis(weight_UU, self._order_UU[:, :neighbours], 1.0, axis=1)
-        weight_UU = (weight_UU + weight_UU.T) / 2
-        laplacian_UU: NDArray[np.float64] = np.diag(weight_UU.sum(1)) - weight_UU
-        return laplacian_UU
-
-
-def unit_rows(rows: NDArray[Any]) -> NDArray[Any]:
-    """Scale rows [..., E] to unit norm; rows of zeros stay zero.
-
-    Example:
-        >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
-        array([[0.6, 0.8],
-               [0. , 0. ]])
-    """
-    unit: NDArray[Any] = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
-    return unit
+    return np.stack([mean_embedding(embed_UE[member_U], weight_U[member_U]) for member_U in members])
 
 
 def mean_embedding(embedding: Floats, weights: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError, SilentError
-from separative.inference.cluster import cluster_speakers, mean_embedding
-from separative.inference.phases import run_phases
+from separative.inference.activity import speaker_activity, talking
+from separative.inference.cluster import Clustering, cluster_speakers, mean_embedding
+from separative.inference.evidence import same_speaker_cosine
+from separative.inference.phases import run_phases, speech_evidence
 from separative.inference.recording import (
     MIN_SPEECH_SECONDS,
     Audio,
@@ -22,7 +24,6 @@ from separative.inference.recording import (
     check_channel_policy,
     check_waveform,
 )
-from separative.inference.evidence import same_speaker_cosine
 from separative.inference.windows import (
     WindowCache,
     WindowGrid,
@@ -90,6 +91,9 @@ class Diarization:
         speakers: the speakers, the one with the most speech first.
         windows: outputs of the model for every window, the input of :func:`assign_speakers`.
         window_speaker: index of the speaker of each stream in each window [W, C]; -1 for none.
+        count_probability: probability that there are n speakers, for n = 0, 1, 2, ..., 16, from the recording
+            alone. Speakers with under a second or two of speech are not counted.
+        asked_speakers: number of speakers that was given, or None.
         damage: error message if only the first part of the file could be read; empty otherwise.
 
     Example:
@@ -110,6 +114,13 @@ class Diarization:
     windows: WindowOutputs
     window_speaker: NDArray[np.int64]
     damage: str = ""
+    count_probability: Floats = field(default_factory=lambda: np.zeros(0))
+    asked_speakers: int | None = None
+
+    @property
+    def missing_speakers(self) -> int:
+        """How many speakers fewer were found than were asked for."""
+        return max(0, (self.asked_speakers or 0) - len(self.speakers))
 
     @property
     def turns(self) -> list[Turn]:
@@ -138,7 +149,8 @@ def diarize(
 
     Args:
         source: an audio file, or a waveform with its sampling rate.
-        speakers: number of speakers; estimated if None.
+        speakers: maximum number of speakers; estimated if None. If more are found, the most similar ones are
+            joined. No speaker is split to reach the number; see ``Diarization.missing_speakers``.
         attention: False skips the cross-attention over the recording, for ablations.
         channels: how to reduce several channels to one: "mean", "first", or the number of one, counted from
             0. See :func:`diarize_channels` to diarize every channel.
@@ -178,7 +190,8 @@ def diarize(
     windows = run_phases(model, blocks, grid, seconds, window_cache, progress)
     if not windows.activity.any():
         raise SilentError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
-    found_speakers, window_speaker = assign_speakers(model, windows, speakers=speakers, attention=attention)
+    clustering = _cluster_windows(model, windows, speakers, attention)
+    found_speakers, window_speaker = describe_speakers(model, windows, clustering.label, attention=attention)
     return Diarization(
         name,
         source,
@@ -191,6 +204,8 @@ def diarize(
         windows,
         window_speaker,
         blocks.damage,
+        clustering.count_probability,
+        speakers,
     )
 
 
@@ -237,6 +252,13 @@ def label_streams(
         >>> len(label_streams(model, windows)) == sum(len(phase.query) for phase in windows.phases)
         True
     """
+    return _cluster_windows(model, windows, speakers, attention).label
+
+
+def _cluster_windows(
+    model: SeparativeEncoder, windows: WindowOutputs, speakers: int | None, attention: bool
+) -> Clustering:
+    """Cluster the streams of the windows of all phases, without those of noise."""
     phases = windows.phases
     activity_WCS = np.concatenate([phase.activity for phase in phases])
     active_WCS = activity_WCS > 0.5
@@ -250,17 +272,28 @@ def label_streams(
     if attention and model.cross is not None:
         query_QE = query_WCE.reshape(-1, query_WCE.shape[2])
         attended_WCE = attend_recording(model, query_QE, windows).reshape(query_WCE.shape)
-    label_WC, _ = cluster_speakers(
+    clustering = cluster_speakers(
         query_WCE,
         speech_WC,
         alone_WC,
         same_cosine=same_speaker_cosine(model),
         speakers=speakers,
         attended=attended_WCE,
+        evidence=np.concatenate(
+            [(speech_evidence(phase) * (phase.activity > 0.5)).sum(-1) for phase in phases]
+        ),
         phases=len(phases),
+        overlap=windows.grid.window / windows.grid.hop,
     )
     rule = SpeechRule.of(model)
-    return _drop_noise(label_WC, active_WCS, activity_WCS > rule.certain, rule)
+    raw_WCS = np.concatenate([phase.raw_activity for phase in phases])
+    certain_WCS = raw_WCS > rule.certain
+    label_WC = _drop_noise(clustering.label, active_WCS, active_WCS & certain_WCS, rule)
+    # A recording of nothing but noise: the rule must also hold for everything the network calls active.
+    # Adapted activity leaves out the least certain ones.
+    if not rule.decide(np.array([(raw_WCS > 0.5).sum()]), np.array([certain_WCS.sum()])).any():
+        label_WC = np.full_like(label_WC, -1)
+    return replace(clustering, label=label_WC)
 
 
 def _drop_noise(
@@ -311,12 +344,12 @@ def describe_speakers(
     for k in range(count):
         query_KE[k] = mean_embedding(query_WCE[label_WC == k], speech_WC[label_WC == k])
     embed_KE = attend_recording(model, query_KE, windows, attention=attention) if count else query_KE
-    activity_KT = _speaker_activity(windows, label_WC, count)
+    activity_KT = speaker_activity(windows, label_WC, count)
     length, end, shift = grid.segment / model.rate, windows.samples / model.rate, grid.lead / model.rate
     turns_K = [
         [(max(0.0, t.start - shift), min(end, t.end - shift)) for t in turns]
         for turns in (
-            frames_to_turns(a_T[None] > 0.5, [""], length / len(phases), inset=INSET * length)
+            frames_to_turns(talking(a_T)[None], [""], length / len(phases), inset=INSET * length)
             for a_T in activity_KT
         )
     ]
@@ -329,45 +362,6 @@ def describe_speakers(
         speakers.append(Speaker(name, turns, embed_KE[k], activity_KT[k]))
     rank = np.array([*np.argsort(order), -1], np.int64)
     return tuple(speakers), rank[label_WC[: len(windows.query)]]
-
-
-def _speaker_activity(windows: WindowOutputs, label_WC: NDArray[np.int64], count: int) -> Floats:
-    """Probability of speech [K,T] of each speaker, the mean over all phases.
-
-    With P phases there are P values per segment: the segments of each phase begin at different samples, so
-    the mean changes P times within the length of a segment.
-    """
-    phases = windows.phases
-    step = windows.grid.segment // len(phases)
-    times = windows.grid.segments(windows.samples) * len(phases)
-    total_KT, first = np.zeros((count, times), np.float32), 0
-    for phase in phases:
-        phase_label_WC = label_WC[first : first + len(phase.query)]
-        first += len(phase.query)
-        # The segment of this phase that contains each time.
-        segment_T = (np.arange(times) * step + phase.offset) // windows.grid.segment
-        activity_KR = _phase_activity(phase, phase_label_WC, count)
-        total_KT += activity_KR[:, np.minimum(segment_T, activity_KR.shape[1] - 1)]
-    return total_KT / len(phases)
-
-
-def _phase_activity(windows: WindowOutputs, label_WC: NDArray[np.int64], count: int) -> Floats:
-    """Probability of speech [K,R] of each speaker in the R segments of the recording, for one phase.
-
-    A segment gets the weighted mean over all windows that contain it. The weight falls linearly from the
-    middle of a window to its ends.
-    """
-    grid, segments = windows.grid, windows.grid.segments(windows.samples)
-    weight_S = np.minimum(np.arange(grid.window) + 1, np.arange(grid.window, 0, -1)).astype(np.float32)
-    sum_KR = np.zeros((count, segments + grid.window), np.float32)
-    weight_R = np.zeros(segments + grid.window, np.float32)
-    for w, label_C in enumerate(label_WC):
-        inside = slice(w * grid.hop, w * grid.hop + grid.window)
-        weight_R[inside] += weight_S
-        for k in set(label_C[label_C >= 0].tolist()):
-            sum_KR[k, inside] += weight_S * windows.activity[w, label_C == k].max(0)
-    sum_KR /= np.maximum(weight_R, 1e-9)
-    return sum_KR[:, :segments]
 
 
 def _header(source: Audio) -> tuple[str, float, int]:

@@ -1,4 +1,4 @@
-"""Run the windows of a recording: once, or several times at other positions if the recording is short."""
+"""Run the windows of a recording, several times if it is short, and adapt the activity to its levels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from separative.inference.windows import (
     MAX_MEMORY_SEGMENTS,
@@ -16,31 +17,42 @@ from separative.inference.windows import (
     WindowOutputs,
     run_windows,
 )
-from separative.types import Progress, Wave
+from separative.types import Floats, Progress, Wave
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
 SHORT_SECONDS, PHASES = 90.0, 8
-"""The model runs PHASES times over a recording of up to SHORT_SECONDS.
+"""The model runs PHASES times over a recording of up to SHORT_SECONDS, half as often over one twice as long.
 
 Each run is a phase: its windows and segments begin at different samples. A short recording has few windows,
 so a single one close to a threshold could change the number of speakers. Several phases give more evidence,
-and they increase the time resolution of the activity by a factor of PHASES.
+and they increase the time resolution of the activity.
 """
 
-LEVEL_RANGE_DB = 35.0
-"""A segment is not speech if its level is this far below the 95th percentile of the recording."""
+SPEECH_SHIFT, LEVEL_WEIGHT = -0.5, 0.6
+"""Added to the log-odds of speech of the network, and the weight of the level. Both were chosen on simulated
+conversations (docs/experiments.md)."""
+
+MIN_SPREAD_DB, MAX_BEYOND_DB, LEVEL_ROUNDS = 6.0, 20.0, 8
+"""Minimum standard deviation of the levels of speech and of the background, how far beyond their means a
+level still counts, and the number of times that both are estimated."""
+
+EVIDENCE_PER_DB = 0.15
+"""Evidence for speech per dB of level, in log-odds of the network."""
 
 
 def phase_count(seconds: float) -> int:
-    """Return how often the model runs over a recording of this length.
+    """Return how often the model runs over a recording of this length: 8, 4, 2 or 1 times.
 
     Example:
-        >>> [phase_count(seconds) for seconds in (30, 90, 91)]
-        [8, 8, 1]
+        >>> [phase_count(seconds) for seconds in (30, 90, 91, 180, 360, 3600)]
+        [8, 8, 4, 4, 2, 1]
     """
-    return PHASES if seconds <= SHORT_SECONDS else 1
+    count = PHASES
+    while count > 1 and count * seconds > PHASES * SHORT_SECONDS:
+        count //= 2
+    return count
 
 
 def run_phases(
@@ -51,9 +63,9 @@ def run_phases(
     cache: WindowCache | None,
     progress: Progress | None,
 ) -> WindowOutputs:
-    """Run the model over all windows; for a short recording once per phase.
+    """Run the model over all windows, once per phase.
 
-    Arguments as in :func:`run_windows`. Segments that are too quiet to be speech have an activity of 0.
+    Arguments as in :func:`run_windows`. The activity is adapted to the levels of the recording.
 
     Example:
         >>> import separative
@@ -62,18 +74,18 @@ def run_phases(
         >>> wave, rate = audio.read("meeting.wav")
         >>> grid = WindowGrid.for_model(model, 2.0, 1.0)
         >>> windows = run_phases(model, [wave], grid, len(wave) / rate, cache=None, progress=None)
-        >>> len(windows.phases) == PHASES
-        True
+        >>> len(windows.phases)
+        8
     """
     samples = round(seconds * model.rate)
-    if phase_count(seconds) == 1:
-        windows = run_windows(model, blocks, grid, samples, cache=cache, progress=progress)
-        return adapt_activity([windows])[0]
+    count = phase_count(seconds)
+    if count == 1:
+        return adapt_activity((run_windows(model, blocks, grid, samples, cache=cache, progress=progress),))[0]
     all_blocks = list(blocks)
-    # Each phase puts more silence in front of the recording: about 1/PHASES of a hop to move the windows,
-    # plus 1/PHASES of a segment to move the segments.
-    step = grid.segment // PHASES
-    offset = grid.hop * grid.segment // PHASES // step * step + step
+    # Each phase puts more silence in front of the recording: about 1/count of a hop to move the windows,
+    # plus 1/count of a segment to move the segments.
+    step = grid.segment // count
+    offset = grid.hop * grid.segment // count // step * step + step
     outputs = [
         run_windows(
             model,
@@ -82,9 +94,9 @@ def run_phases(
             samples,
             offset=phase * offset,
             cache=None if phase else cache,
-            progress=_phase_progress(progress, phase, samples),
+            progress=_phase_progress(progress, phase, count, samples),
         )
-        for phase in range(PHASES)
+        for phase in range(count)
     ]
     # The phases share one memory, which is thinned to the usual size.
     memory = np.concatenate([output.memory for output in outputs])
@@ -94,18 +106,21 @@ def run_phases(
     return replace(first, memory=memory[thinned], memory_logit=logit[thinned], shifted=tuple(shifted))
 
 
-def _phase_progress(progress: Progress | None, phase: int, samples: int) -> Progress | None:
+def _phase_progress(progress: Progress | None, phase: int, count: int, samples: int) -> Progress | None:
     """Wrap ``progress`` for the run of one phase, so that it counts the samples of all phases."""
     if progress is None:
         return None
-    return lambda done, _: progress(phase * samples + min(done, samples), PHASES * samples)
+    return lambda done, _: progress(phase * samples + min(done, samples), count * samples)
 
 
 def adapt_activity(phases: Sequence[WindowOutputs]) -> list[WindowOutputs]:
-    """Set the activity of segments that are too quiet to be speech to 0, see LEVEL_RANGE_DB.
+    """Adapt the probability of speech in all phases to the levels of speech and background in the recording.
 
-    The model normalises the level of each window. It may report speech in a window that has only quiet
-    background, because that is then as loud as speech.
+    The model normalises the level of each window, so it may report speech in a window that has only quiet
+    background. Here the levels of speech and of the background are estimated from all segments, with the
+    probabilities of speech as weights (expectation maximisation for two Gaussians with the same variance).
+    Segments at the level of the background become less probable, in all streams. Segments at the level of
+    speech become more probable, in the most active stream only: level says little about a second speaker.
 
     Example:
         >>> import separative
@@ -113,13 +128,67 @@ def adapt_activity(phases: Sequence[WindowOutputs]) -> list[WindowOutputs]:
         >>> len(adapt_activity(windows.phases)) == len(windows.phases)
         True
     """
-    return [_mute_quiet(phase) for phase in phases]
+    activity_WCS = np.concatenate([phase.raw_activity for phase in phases])
+    level_WS = np.concatenate([phase.level_db for phase in phases])
+    logit_WCS = log_odds(activity_WCS) + SPEECH_SHIFT
+    # Digital silence does not enter the levels.
+    heard_WS = (level_WS > SILENCE_DB + 10) & (activity_WCS.max(1) > 0)
+    gain_WS = LEVEL_WEIGHT * _level_log_odds(level_WS, logit_WCS.max(1), heard_WS)
+    most_WCS = logit_WCS == logit_WCS.max(1, keepdims=True)
+    gain_WCS = np.minimum(gain_WS, 0)[:, None] + np.maximum(gain_WS, 0)[:, None] * most_WCS
+    adapted_WCS = (heard_WS[:, None] & (activity_WCS > 0)) / (1 + np.exp(-logit_WCS - gain_WCS))
+    parts = np.split(
+        adapted_WCS.astype(np.float32), np.cumsum([len(phase.activity) for phase in phases])[:-1]
+    )
+    return [
+        replace(phase, activity=part_WCS, network_activity=phase.raw_activity)
+        for phase, part_WCS in zip(phases, parts, strict=True)
+    ]
 
 
-def _mute_quiet(windows: WindowOutputs) -> WindowOutputs:
-    # Digital silence does not enter the percentile.
-    level_U = windows.level_db[windows.level_db > SILENCE_DB + 10]
+def _level_log_odds(level_WS: Floats, logit_WS: Floats, heard_WS: NDArray[np.bool_]) -> Floats:
+    """Log-odds of speech against background from the level [W,S]; 0 if they have no different levels."""
+    gain_WS = np.zeros(level_WS.shape)
+    level_U = level_WS[heard_WS]
     if not len(level_U):
-        return windows
-    loud_WS = windows.level_db >= np.percentile(level_U, 95) - LEVEL_RANGE_DB
-    return replace(windows, activity=windows.activity * loud_WS[:, None])
+        return gain_WS
+    for _ in range(LEVEL_ROUNDS):
+        speech_U = 1 / (1 + np.exp(-logit_WS[heard_WS] - LEVEL_WEIGHT * gain_WS[heard_WS]))
+        loud = (speech_U * level_U).sum() / max(speech_U.sum(), 1e-9)
+        quiet = ((1 - speech_U) * level_U).sum() / max((1 - speech_U).sum(), 1e-9)
+        if quiet > loud - 1:
+            return np.zeros(level_WS.shape)
+        variance = (speech_U * (level_U - loud) ** 2 + (1 - speech_U) * (level_U - quiet) ** 2).mean()
+        level = np.clip(level_WS, quiet - MAX_BEYOND_DB, loud + MAX_BEYOND_DB)
+        gain_WS = (loud - quiet) / max(variance, MIN_SPREAD_DB**2) * (level - (loud + quiet) / 2)
+    return gain_WS
+
+
+def speech_evidence(windows: WindowOutputs) -> Floats:
+    """Evidence for speech in each segment of one phase [W, C, S], positive or negative.
+
+    It is the log-odds of the network, and the level below the loud segments of the recording. Noise next to
+    speech is quieter and less certain, even where the network calls it active.
+
+    Example:
+        >>> import separative
+        >>> windows = separative.diarize(separative.load_model(), "meeting.wav").windows
+        >>> speech_evidence(windows)[windows.activity > 0.9].mean() > 0
+        np.True_
+    """
+    heard_U = windows.level_db[windows.level_db > SILENCE_DB + 10]
+    loud = float(np.percentile(heard_U, 95)) if len(heard_U) else 0.0
+    evidence: Floats = log_odds(windows.raw_activity) + EVIDENCE_PER_DB * (windows.level_db - loud)[:, None]
+    return evidence
+
+
+def log_odds(probability: Floats) -> Floats:
+    """Return the log-odds of probabilities, of which 0 and 1 are moved inwards by 1e-5.
+
+    Example:
+        >>> log_odds(np.array([0.5, 0.9])).round(3)
+        array([0.   , 2.197])
+    """
+    inner = np.clip(probability.astype(np.float64), 1e-5, 1 - 1e-5)
+    odds: Floats = np.log(inner / (1 - inner))
+    return odds

@@ -78,6 +78,8 @@ class WindowOutputs:
         samples: length of the recording in samples, with the silence of ``offset``.
         offset: samples of silence put in front of the recording.
         shifted: outputs for the same recording with other offsets; only for short recordings.
+        network_activity: probability of speech as the network gave it, if ``activity`` was adapted to the
+            levels of the recording.
 
     Example:
         >>> import separative
@@ -95,6 +97,12 @@ class WindowOutputs:
     samples: int
     offset: int = 0
     shifted: tuple[WindowOutputs, ...] = ()
+    network_activity: Floats | None = None
+
+    @property
+    def raw_activity(self) -> Floats:
+        """Probability of speech as the network gave it [W, C, S]."""
+        return self.activity if self.network_activity is None else self.network_activity
 
     @property
     def phases(self) -> tuple[WindowOutputs, ...]:
