@@ -35,7 +35,7 @@ ALLOWED = {
     "damaged audio": {"413", "415", "429", "job done", "job failed", "job 429"},
     "name like a path": {"201", "429", "422", "405", "404"},
     "many connections": {"200", "429", "503"},
-    "half-open connection": {"400", "408", CLOSED},
+    "half-open connection": {"400", "408", "429", CLOSED},
     "not HTTP": {"400", "421", CLOSED},
     "invalid JSON": {"400", "404", "405", "413", "422", "429"},
     "abandoned job": {"204", "429"},
