@@ -15,6 +15,7 @@ from separative.cli import (
     recordings,
     results,
     scores,
+    teach,
     transcripts,
 )
 
@@ -53,7 +54,7 @@ app.command("mix")(corpora.mix)
 app.command("converse")(meetings.converse)
 app.command("train")(models.train)
 app.command("find-identities")(label_free.find_identities)
-app.command("teach")(models.teach)
+app.command("teach")(teach.teach)
 app.command("average")(info.average)
 app.command("evaluate")(models.evaluate)
 app.command("evaluate-meetings")(meetings.evaluate_meetings)

@@ -19,7 +19,7 @@ def diarize(
     speakers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Number of speakers, if known (with --channels each, in each); by default estimated."
+            min=1, help="Maximum number of speakers, if known (of each channel, with --channels each)."
         ),
     ] = None,
     voices: Annotated[
@@ -71,16 +71,17 @@ def diarize(
     wanted = parse_formats(formats)
     enrolled = _parse_enrolled(enrol or [])
     log_odds(prior)
-    if name is not None and Path(name).name != name:
+    if name is not None and (Path(name).name != name or name == ".."):
         raise SeparativeError(f"--name '{name}' must be a file name without folders")
     stem = name or source.stem
-    check_recordings([source, *(path for paths in enrolled.values() for path in paths)], channels)
+    # Enrolled speakers come first: an error in their recordings must not cost the work on a long recording.
+    one = "mean" if channels == "each" else channels
+    check_recordings([source], channels)
+    check_recordings((path for paths in enrolled.values() for path in paths), one)
     check_output(out, folder=True)
     ways = "another folder with --out or another name with --name"
     claim = claim_outputs(out, stem, source, "diarize", force=force, ways=ways, by_channel=channels == "each")
     loaded = load_model(model)
-    # Enrolled speakers come first: an error in their recordings must not cost the work on a long recording.
-    one = "mean" if channels == "each" else channels
     known = {who: embed_speaker(loaded, paths, one) for who, paths in enrolled.items()}
     with Bars() as bars:
         # Windows that were processed before an interruption; removed when the command is done.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from separative.cli.options import ModelArgument, Split
+from separative.cli.outputs import check_output
 from separative.cli.show import Bars, exit_on_interrupt
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 LabelFree = Annotated[
     bool,
-    typer.Option("--label-free", help="Learn from any folder of recordings; recipe 'presence' by default."),
+    typer.Option(
+        "--label-free",
+        help="Train without labels on any folder of recordings, by default with recipe 'presence'.",
+    ),
 ]
 Screen = Annotated[
     str,
@@ -45,13 +49,23 @@ def load_pile(folder: Path, out: Path, screen: str, bars: Bars) -> Path:
         screen: name or folder of the model that judges pieces; ``none`` for energy alone.
         bars: shows progress.
     """
-    from separative.corpora import save_corpus
+    from separative.corpora import load_corpus, save_corpus
     from separative.corpora.pile import read_pile
+    from separative.errors import CorpusError
     from separative.model import load_model
     from separative.training.screening import PieceJudge
 
     manifest = out.with_name(f"{out.name}-pile.jsonl")
-    if not manifest.is_file():
+    if manifest.is_file():
+        made_of = load_corpus(manifest, keep_damaged=True).utterances
+        others = [u.path for u in made_of if not u.path.resolve().is_relative_to(folder.resolve())]
+        if others:
+            raise CorpusError(
+                f"{manifest} has pieces of another folder, such as {others[0]}: choose another --out, or"
+                f" remove the file to read {folder}"
+            )
+        print(f"{manifest}: pieces of an earlier call; to read {folder} again, remove this file")
+    else:
         judge = None if screen == "none" else PieceJudge(load_model(screen))
         pile = read_pile(folder, judge=judge, progress=bars.count("reading the pile"))
         manifest.parent.mkdir(parents=True, exist_ok=True)
@@ -69,21 +83,28 @@ def find_identities(
     split: Split = "train",
     identity: Annotated[
         Literal["recording", "utterance"],
-        typer.Option(help="Recording of one speaker: a file or an utterance."),
+        typer.Option(help="Unit that has one speaker: each file or each utterance."),
     ] = "recording",
-    smallest: Annotated[int, typer.Option(min=1, help="Fewest recordings of a found speaker.")] = 2,
+    smallest: Annotated[int, typer.Option(min=1, help="Minimum number of recordings of a speaker.")] = 2,
     cache: Annotated[
         Path | None, typer.Option(help="Folder for decoded audio; by default .cache next to --out.")
     ] = None,
 ) -> None:
     """Cluster recordings by speaker and write a corpus with the clusters as speakers.
 
-    Labels are not used; where there are some, purity and coverage of the clusters are printed.
+    The number of speakers is estimated. Labels are not used. If the corpus has some, purity and coverage
+    of the clusters are printed.
     """
     from separative.corpora import load_corpus, save_corpus
+    from separative.errors import CorpusError
     from separative.model import load_model
     from separative.training import identities
 
+    if not out.name.endswith((".jsonl", ".jsonl.gz")):
+        raise CorpusError(f"--out '{out}' must end in .jsonl or .jsonl.gz")
+    check_output(out, folder=False)
+    if out.exists() and (out.samefile(corpus) or (corpus.is_dir() and out.parent.samefile(corpus))):
+        raise CorpusError(f"{out} belongs to the corpus, whose speakers would be lost; choose another --out")
     with Bars() as bars, exit_on_interrupt():
         found = identities.find_identities(
             load_model(model),
@@ -94,6 +115,11 @@ def find_identities(
             cache=out.parent / ".cache" if cache is None else cache,
             progress=bars.count("embedding"),
         )
+        if not found.clusters:
+            raise CorpusError(
+                f"{corpus}: no speaker was found in {found.recordings} recordings, and nothing was written;"
+                " add recordings or lower --smallest"
+            )
         save_corpus(found.corpus, out)
     line = f"{out}: {found.clusters} speakers in {found.clustered:.0%} of {found.recordings} recordings"
     if found.purity is not None and found.coverage is not None:

@@ -32,7 +32,7 @@ def converse(
     out: Annotated[Path, typer.Option(help="Output folder for the files and recordings.csv.")],
     style: Annotated[
         Literal["plain", "meeting", "call", "interview", "broadcast", "clips"],
-        typer.Option(help="How speakers talk and are recorded."),
+        typer.Option(help="Kind of conversation and recording conditions."),
     ] = "plain",
     noise: Annotated[Path | None, typer.Option(help="Corpus of noise clips, for --snr.")] = None,
     split: Split = "dev",
@@ -63,6 +63,7 @@ def converse(
     from separative.errors import validation_message
     from separative.mixtures import STYLES, ConversationConfig, ConversationSimulator, write_recordings
 
+    check_output(out, folder=True)
     usual = 3 if style == "plain" else STYLES[style].speakers
     try:
         config = ConversationConfig(

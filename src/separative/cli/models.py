@@ -1,4 +1,4 @@
-"""Commands on models: train, teach, evaluate, calibrate, and demo, which uses synthetic speech."""
+"""Commands on models: train, evaluate, calibrate, and demo, which uses synthetic speech."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from separative.cli.show import Bars, exit_on_interrupt, print_json
 
 def train(
     corpus: Annotated[
-        Path, typer.Option(help="Corpus: the split 'train' is trained on, the split 'dev' validates.")
+        Path, typer.Option(help="Corpus: split 'train' for training, split 'dev' for validation.")
     ],
     out: Annotated[
         Path, typer.Option(help="Folder of the run: new, empty, or with --resume an existing run.")
@@ -115,65 +115,6 @@ def train(
             print(f"{run}: trained. Next: separative evaluate {run} --corpus {corpus}")
         else:
             print(f"{run}: trained on all speakers. To evaluate it, use a corpus of other speakers.")
-
-
-def teach(
-    out: Annotated[Path, typer.Option(help="File to write or continue: .npz or .parquet.")],
-    name: Annotated[str, typer.Option(help="Name and version of the teacher, for model cards.")],
-    licence: Annotated[str, typer.Option(help="Licence of the teacher's weights, for model cards.")],
-    weights: Annotated[
-        Path, typer.Option(help="File with the teacher's weights; its SHA-256 identifies the teacher.")
-    ],
-    system: Annotated[
-        str | None,
-        typer.Option(
-            help="Command that embeds the WAV files of {list} and writes {out}; see systems/README.md."
-        ),
-    ] = None,
-    corpus: Annotated[
-        list[Path] | None, typer.Option(help="Corpus to embed; repeat the option for several.")
-    ] = None,
-    split: Split = "train",
-    vectors: Annotated[
-        Path | None,
-        typer.Option(help="File with ids and vectors to use instead of a command: .npz or .parquet."),
-    ] = None,
-    rate: Annotated[int, typer.Option(help="Sample rate of the WAV files in Hz.")] = 16000,
-    piece: Annotated[
-        float, typer.Option(help="Longest piece in seconds; up to three pieces of an utterance are embedded.")
-    ] = 4.0,
-) -> None:
-    """Compute a teacher's vectors of a corpus, for `train --vectors`.
-
-    Ctrl-C stops and keeps finished vectors; the same command continues.
-    """
-    import shlex
-
-    from separative.benchmark.adapter import CommandSystem
-    from separative.benchmark.teach import teach as embed_corpora
-    from separative.corpora import load_corpus
-    from separative.errors import SeparativeError
-    from separative.model.teacher import Teacher, TeacherVectors, file_sha256
-
-    if (system is None) == (vectors is None):
-        raise SeparativeError("name one source of vectors: --system with a command, or --vectors with a file")
-    if system is not None and not corpus:
-        raise SeparativeError("--system needs a corpus to embed: add --corpus")
-    teacher = Teacher(name=name, licence=licence, sha256=file_sha256(weights))
-    if vectors is not None:
-        made = TeacherVectors.load(vectors, teacher)
-        made.save(out)
-    else:
-        with Bars() as bars, exit_on_interrupt("; run the same command to continue"):
-            made = embed_corpora(
-                CommandSystem(name, shlex.split(system or ""), rate=rate),
-                teacher,
-                [load_corpus(path, split=split, keep_damaged=True).readable for path in corpus or ()],
-                out,
-                seconds=piece,
-                progress=bars.count("embedding"),
-            )
-    print(f"{out}: {len(made.ids)} vectors of {made.dimension} values by {name} ({licence})")
 
 
 def evaluate(
@@ -348,7 +289,7 @@ def calibrate(
     enrolments: Enrolments = 2,
     tests: Tests = 3,
     prior: Annotated[
-        float, typer.Option(help="Prior probability of the same speaker that the fit is weighted for.")
+        float, typer.Option(help="Prior probability of the same speaker, which weights the fit.")
     ] = 0.5,
     folds: Annotated[int, typer.Option(min=3, help="Number of speaker folds for the held-out cost.")] = 5,
     batch: Batch = 16,

@@ -30,7 +30,8 @@ Result = TypeVar("Result")
 
 def embed(
     sources: Annotated[
-        list[Path] | None, typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3.", show_default=False)
+        list[Path] | None,
+        typer.Argument(help="Audio files, such as WAV, FLAC, MP3 or M4A.", show_default=False),
     ] = None,
     model: Model = DEFAULT_MODEL,
     corpus: Annotated[
@@ -114,7 +115,7 @@ def embed(
 
 
 def separate(
-    sources: Annotated[list[Path], typer.Argument(help="Audio files: WAV, FLAC, OGG, MP3.")],
+    sources: Annotated[list[Path], typer.Argument(help="Audio files, such as WAV, FLAC, MP3 or M4A.")],
     out: Annotated[Path, typer.Option(help="Folder for the waveforms, <name>-speaker<i>.wav.")] = Path(
         "speakers"
     ),
@@ -191,9 +192,7 @@ def verify(
     ] = None,
     cohort: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Recording of another person in the same conditions. Repeatable; eight are enough."
-        ),
+        typer.Option(help="Recording of another person in the same conditions. Repeatable; use about eight."),
     ] = None,
     channels: Channels = "mean",
     json: Json = False,
@@ -246,10 +245,10 @@ def verify(
             f"no probability: the model is not calibrated; run 'separative calibrate {model} --corpus CORPUS'"
         )
     else:
-        print(
-            f"{'the same speaker' if found.same else 'different speakers'}:"
-            f" probability {found.probability:.4g}"
-        )
+        decision = "the same speaker: probability"
+        if not found.same:
+            decision = "different speakers: probability of the same"
+        print(f"{decision} {found.probability:.4g}")
         print(
             f"log-likelihood ratio {found.llr:+.2f} nats; prior {prior:g};"
             f" calibrated on {found.calibrated_on}"

@@ -92,7 +92,7 @@ def evaluate_recordings(
     no_model: Annotated[bool, typer.Option("--no-model", help="Score only the other systems.")] = False,
     windows: Annotated[
         Path | None,
-        typer.Option(help="Only write the list of windows (CSV) that other systems embed."),
+        typer.Option(help="CSV file to write the windows to that other systems embed; nothing is measured."),
     ] = None,
     seed: Seed = 0,
     out: Annotated[
@@ -112,6 +112,8 @@ def evaluate_recordings(
 
     if windows is not None:
         check_output(windows, folder=False)
+        if windows.exists():
+            raise SeparativeError(f"{windows} exists; choose another file with --windows")
         found, failed = evaluation.read_references(recordings)
         print(f"{windows}: {evaluation.write_windows(found, windows)} windows")
         _finish(failed)

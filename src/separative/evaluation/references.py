@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative import audio
+from separative.audio.foreign import MEDIA_SUFFIXES
+from separative.corpora.folders import SUFFIXES
 from separative.corpora.layouts import require_column
 from separative.errors import CorpusError, SeparativeError
 from separative.files import read_lines
@@ -163,12 +165,16 @@ def read_uem(path: Path, recording: str) -> list[tuple[float, float]]:
 def _folder_rows(folder: Path) -> list[dict[str, str]]:
     """A row for every RTTM file of a folder."""
     rows = []
+    # Folders of results have other files of the same name, such as JSON and pictures.
+    files = {
+        path.stem: path.name
+        for suffixes in (MEDIA_SUFFIXES, SUFFIXES)
+        for path in sorted(folder.iterdir(), reverse=True)
+        if path.suffix.lower() in suffixes
+    }
     for rttm in sorted(folder.glob("*.rttm")):
-        same = sorted(
-            p for p in folder.glob("*") if p.stem == rttm.stem and p.suffix not in (".rttm", ".uem")
-        )
         # Without an audio file, the message about the missing file names what was expected.
-        path = same[0].name if same else f"{rttm.stem}.wav"
+        path = files.get(rttm.stem, f"{rttm.stem}.wav")
         uem = rttm.with_suffix(".uem")
         rows.append(
             {

@@ -93,7 +93,8 @@ class TeacherVectors:
             seen: set[str] = set()
             twin = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             raise ModelError(f"{where}: duplicate id '{twin}'; every vector needs an id of its own")
-        length_R = np.linalg.norm(row_RT.astype(np.float64), axis=1)
+        with np.errstate(over="ignore"):
+            length_R = np.linalg.norm(row_RT.astype(np.float64), axis=1)
         if not (np.isfinite(length_R).all() and length_R.all()):
             wrong = names[int(np.argmin(np.isfinite(length_R) & (length_R > 0)))]
             raise ModelError(f"{where}: the vector of '{wrong}' is zero or not finite")
@@ -148,8 +149,10 @@ class TeacherVectors:
             raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
         # A damaged file raises errors of many types, such as MemoryError for an absurd size.
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ModelError(f"{path} is not a file of vectors with ids: {reason}") from error
+            raise ModelError(
+                f"{path} is damaged or is not a file of vectors with ids: pass .npz with 'ids' and 'vectors',"
+                " or .parquet with 'id' and 'vector'"
+            ) from error
         if record is not None:
             made_by = _parse_teacher(record, path)
             if teacher is not None and made_by != teacher:
