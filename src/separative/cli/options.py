@@ -16,7 +16,7 @@ ModelArgument = Annotated[
 Model = Annotated[str, typer.Option(help="Folder of a model or a run, or the name of a shipped model.")]
 TestCorpus = Annotated[Path, typer.Option(help="Corpus of speakers the model was not trained on.")]
 Noise = Annotated[Path | None, typer.Option(help="Corpus of noise clips, for conditions with noise.")]
-Split = Annotated[str, typer.Option(help="Split of speech and noise to use, where they have splits.")]
+Split = Annotated[str, typer.Option(help="Split of the corpora to use, if they have splits.")]
 Seed = Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same result.")]
 Seconds = Annotated[float, typer.Option(min=0.5, help="Length in seconds of every enrolment and test side.")]
 Enrolments = Annotated[int, typer.Option(min=1, help="Maximum number of enrolment sides per speaker.")]
@@ -49,6 +49,8 @@ Steps = Annotated[
 ]
 Qualities = Annotated[
     str | None,
-    typer.Option(help="Conditions of the fit by quality, separated by commas; '' for no such fit."),
+    typer.Option(
+        help="Conditions for the calibration by recording quality, separated by commas; '' for none."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads; by default the recipe's.")]

@@ -20,16 +20,18 @@ def transcript(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="TRANSCRIPT", help="Transcript with times: JSON of Whisper or whisperX, SRT or WebVTT."
+            metavar="TRANSCRIPT", help="Transcript with times: SRT, WebVTT, or JSON of Whisper or whisperX."
         ),
     ],
-    recording: Annotated[Path, typer.Argument(help="Its recording, or an RTTM file with the turns.")],
+    recording: Annotated[
+        Path, typer.Argument(help="Recording of the transcript, or an RTTM file with its turns.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Output file: .json, .srt, .vtt or .txt; by default printed.")
     ] = None,
     model: Model = DEFAULT_MODEL,
     speakers: Annotated[
-        int | None, typer.Option(min=1, help="Number of speakers, if known; by default estimated.")
+        int | None, typer.Option(min=1, help="Maximum number of speakers, if known; by default estimated.")
     ] = None,
     channels: Channels = "mean",
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
