@@ -111,8 +111,8 @@ def listen(
     """Diarize a live stream from standard input.
 
     Reads raw samples (16 bit, little-endian, one channel) until the input ends. Prints a line whenever the
-    set of active speakers changes, and a line for each correction of at least half a second. --json
-    reports all corrections. Waveforms are not corrected. Ctrl-C ends the input; the waveforms and the turns are kept.
+    set of active speakers changes, and a line for each correction of at least half a second. --json reports
+    all corrections. Waveforms are not corrected. Ctrl-C ends the input; the waveforms and the turns are kept.
     """
     import sys
     from contextlib import ExitStack
