@@ -124,7 +124,8 @@ def test_an_impossible_rate_is_refused(rate: int) -> None:
     assert done.returncode == 2 and b"--rate" in done.stderr and b"Traceback" not in done.stderr
 
 
-def test_ctrl_c_keeps_the_waveforms(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_the_waveforms(run: Path, tmp_path: Path, number: signal.Signals) -> None:
     words = ["listen", "--model", str(run), "--rate", str(RATE), "--out", str(tmp_path), "--json"]
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "separative", *words]
@@ -139,13 +140,30 @@ def test_ctrl_c_keeps_the_waveforms(run: Path, tmp_path: Path) -> None:
         process.stdin.flush()
         for _ in range(20):
             assert process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         process.stdout.read()
         message = process.stderr.read().decode()
         assert process.wait() == 130
         alarm.cancel()
     assert "interrupted" in message and str(tmp_path) in message
     assert audio.info(tmp_path / "speaker1.wav").seconds > 5.0
+
+
+def test_a_reader_of_the_lines_that_ends_does_not_cost_the_results(run: Path, tmp_path: Path) -> None:
+    live = tmp_path / "live.rttm"
+    words = ["listen", "--model", str(run), "--rate", str(RATE), "--out", str(tmp_path), "--rttm", str(live)]
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "separative", *words, "--json"]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(raw(12.0))
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.stdout.close()
+        process.stdin.close()
+        assert b"Traceback" not in process.stderr.read()
+        assert process.wait(300) != 0
+    assert live.is_file() and audio.info(tmp_path / "speaker1.wav").seconds > 0
 
 
 def test_corrections_are_records_and_the_corrected_turns_are_saved(

@@ -114,7 +114,9 @@ def listen(
     set of active speakers changes, and a line for each correction of at least half a second. --json reports
     all corrections. Waveforms are not corrected. Ctrl-C ends the input; the waveforms and the turns are kept.
     """
+    import signal
     import sys
+    import threading
     from contextlib import ExitStack
 
     import numpy as np
@@ -150,8 +152,12 @@ def listen(
     change = audio.Resampler(rate, loaded.rate)
     speaking: set[str] = set()
     puts: list[Callable[[Wave], None]] = []
-    stopped: Stopped | None = None
+    ended: Stopped | BrokenPipeError | None = None
     with ExitStack() as files:
+        # Service managers and containers end a live stream with SIGTERM. Only the main thread has signals.
+        if threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            files.callback(signal.signal, signal.SIGTERM, before)
         try:
             for update in _updates(diarizer, change, head, sys.stdin.buffer, rate):
                 log.add([update])
@@ -178,12 +184,15 @@ def listen(
                     put(voice_N)
         except KeyboardInterrupt as stop:
             # A live stream usually ends like this. The files are closed, so they are kept.
-            stopped = Stopped(f"interrupted; waveforms up to there are in {out}" if puts else "interrupted")
-            stopped.__cause__ = stop
+            ended = Stopped(f"interrupted; waveforms up to there are in {out}" if puts else "interrupted")
+            ended.__cause__ = stop
+        except BrokenPipeError as error:
+            # The program that reads the lines has ended, such as `head`. The files are kept.
+            ended = error
     if rttm is not None:
         write_rttm(rttm, rttm.stem, log.turns())
-    if stopped is not None:
-        raise stopped
+    if ended is not None:
+        raise ended
 
 
 def _correction(change: Correction, names: list[str]) -> dict[str, object]:

@@ -231,6 +231,8 @@ def _turns(
     model: SeparativeEncoder, grid: WindowGrid, past: PastWindows, activity_WCS: Floats, label_WC: Labels
 ) -> list[tuple[int, float, float]]:
     """Turns (speaker number, start, end) in consecutive windows, in seconds of the signal."""
+    if not len(past.start):
+        return []
     if len(past.start) > 1:
         grid = replace(grid, hop=int(past.start[-1] - past.start[-2]))
     windows = replace(past.phase(grid), activity=activity_WCS)
