@@ -6,6 +6,7 @@ import pytest
 from cli_helpers import TINY, Done, Run, write_corpus
 
 from separative.cli import main
+from separative.corpora import synthesize_corpus
 
 
 @pytest.fixture
@@ -43,3 +44,11 @@ def run(speech: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) ->
     out = tmp_path_factory.mktemp("runs") / "tiny"
     assert main(["train", "--recipe", str(recipe), "--corpus", str(speech), "--out", str(out)]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> list[list[Path]]:
+    """Files of four synthetic voices, three utterances each."""
+    folder = tmp_path_factory.mktemp("voices")
+    corpus = synthesize_corpus(folder / "speech", speakers=4, utterances=3, dev_speakers=2, seed=0)
+    return [[Path(u.path) for u in utterances] for utterances in corpus.by_speaker.values()]

@@ -231,7 +231,7 @@ def test_a_missing_device_is_refused(cli: Run, speech: Path, recipe: Path, tmp_p
             "--overlaps '' must be numbers separated by commas",
         ),
         (
-            ("evaluate-meetings", "base", "--speakers", "9"),
+            ("evaluate-meetings", "base", "--speakers", "17"),
             "'speakers': Input should be less",
         ),
         (("evaluate-meetings", "base", "--overlaps", "0.8"), "'overlap': overlap is a share"),

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from cli_helpers import RATE, Run, hum
+from cli_helpers import RATE, Run
 
 from separative import audio
 from separative.rttm import Turn, write_rttm
@@ -43,12 +42,14 @@ def test_files_of_every_kind_are_written_and_not_overwritten(cli: Run, talk: tup
     assert cli("transcript", *talk, "--out", talk[0].with_name("out.doc")).code == 2
 
 
-def test_a_recording_is_diarized_and_late_words_are_reported(cli: Run, run: Path, tmp_path: Path) -> None:
-    audio.write(tmp_path / "talk.wav", hum(0, 0, 3.0).astype(np.float32), RATE)
+def test_a_recording_is_diarized_and_late_words_are_reported(
+    cli: Run, voices: list[list[Path]], tmp_path: Path
+) -> None:
+    audio.write(tmp_path / "talk.wav", audio.read(voices[0][0], RATE)[0], RATE)
     (tmp_path / "talk.srt").write_text(
         "1\n00:00:00,500 --> 00:00:02,500\nhello\n\n2\n00:01:00,000 --> 00:01:01,000\nlate\n"
     )
-    words = ("transcript", tmp_path / "talk.srt", tmp_path / "talk.wav", "--model", run, "--speakers", 1)
+    words = ("transcript", tmp_path / "talk.srt", tmp_path / "talk.wav", "--speakers", 1)
     done = cli(*words, "--json")
     assert done.code == 0
     first, late = json.loads(done.out)["segments"]

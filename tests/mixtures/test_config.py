@@ -39,7 +39,7 @@ def test_shares_change_linearly_and_views_in_steps() -> None:
         ({"batch": 8, "stages": ({"views": 3},)}, r"batch \(8\) must be a multiple of views \(3\)"),
         ({"streams": 1}, "mixtures of 2 speakers, but streams is 1"),
         ({"room": 0.5}, "Extra inputs are not permitted"),
-        ({"identity": "person"}, "'speaker' or 'recording'"),
+        ({"identity": "person"}, "'recording' or 'utterance'"),
     ],
 )
 def test_an_invalid_configuration_is_refused_with_the_reason(wrong: dict[str, Any], message: str) -> None:
