@@ -7,7 +7,7 @@ import separative
 from separative import audio
 from separative.corpora import load_corpus
 from separative.inference import StreamingTurns
-from separative.inference.revision import PastWindows, _keep_numbers, free_numbers
+from separative.inference.revision import PastWindows, _keep_numbers, free_numbers, revise
 from separative.inference.streaming import StreamingDiarizer
 from separative.inference.updates import Correction, StreamingUpdate, find_corrections
 from separative.metrics import diarization_error
@@ -139,3 +139,11 @@ def test_memory_is_constant(model, record, monkeypatch) -> None:
         sizes.append(sum(x.nbytes for x in (*vars(diarizer.state.past).values(), diarizer.state.said)))
     assert len(diarizer.state.past.start) <= 6 + 6
     assert max(sizes[8:]) <= max(sizes[:8])
+
+
+def test_without_a_window_in_the_horizon_there_are_no_turns(model, record) -> None:
+    wave_N, _ = audio.read(record("late.wav", seconds=8.0))
+    diarizer = StreamingDiarizer(model, same_cosine=0.9)
+    diarizer.push(wave_N)
+    past = diarizer.state.past
+    assert revise(model, diarizer.grid, past, int(past.start[-1]) + 1, 2).turns == []

@@ -106,13 +106,6 @@ def test_nan_samples_are_refused_and_not_used(model, record) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_without_a_horizon_a_stream_ends_without_corrections(model, record) -> None:
-    wave_N, _ = audio.read(record("stream.wav", seconds=20.0))
-    diarizer = StreamingDiarizer(model, same_cosine=0.9, horizon=0.0)
-    updates = diarizer.push(wave_N) + diarizer.finish()
-    assert updates[-1].end == pytest.approx(20.0) and not any(u.corrections for u in updates)
-
-
 @pytest.mark.parametrize(("name", "value"), [("latency", 0.1), ("latency", 9.0), ("horizon", -1.0)])
 def test_settings_out_of_bounds_are_refused(model, name, value) -> None:
     with pytest.raises(SeparativeError, match=f"{name} is {value}; pass"):
