@@ -257,7 +257,7 @@ CLAIMS: list[tuple[str, str, list[Source]]] = [
     ("recordings.md", rf"number of speakers known it is {N} %", [meeting("DER, %", KNOWN)]),
     (
         "recordings.md",
-        rf"it is {N} % \(12.3 to 19.7\), and {N} % with the number known",
+        rf"it is {N} % \(11.6 to 15.5\), and {N} % with the number known",
         [meeting("DER, %", FULL, SEVEN), meeting("DER, %", KNOWN, SEVEN)],
     ),
     (

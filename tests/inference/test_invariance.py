@@ -103,7 +103,7 @@ def test_leading_silence_changes_neither_speakers_nor_turns(model, name) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level_db", [-70, -40, -20])
+@pytest.mark.parametrize("level_db", [-112, -70, -40, -20])
 def test_white_noise_has_no_speakers(model, level_db) -> None:
     noise_N = np.random.default_rng(1).standard_normal(30 * RATE) * 10 ** (level_db / 20)
     assert separative.diarize(model, (noise_N.clip(-1, 1).astype(np.float32), RATE)).speakers == ()

@@ -188,7 +188,8 @@ def diarize(
     if cache is not None and not isinstance(source, tuple):
         window_cache = WindowCache(Path(cache), _cache_key(model, Path(source), channels, grid))
     windows = run_phases(model, blocks, grid, seconds, window_cache, progress)
-    if not windows.activity.any():
+    # Probabilities are 0 in digital silence only, before they are adapted to the levels of the recording.
+    if not any(phase.raw_activity.any() for phase in windows.phases):
         raise SilentError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
     clustering = _cluster_windows(model, windows, speakers, attention)
     found_speakers, window_speaker = describe_speakers(model, windows, clustering.label, attention=attention)

@@ -171,7 +171,15 @@ class StreamingDiarizer:
         if state.unrevised:
             last = updates[-1]
             corrections = (*last.corrections, *self._revise())
-            updates[-1] = replace(last, embedding=state.embedding, corrections=corrections)
+            # The last revision may find speakers that no update had.
+            count = len(state.embedding)
+            updates[-1] = replace(
+                last,
+                activity=_grow(last.activity, count),
+                waveform=_grow(last.waveform, count),
+                embedding=state.embedding,
+                corrections=corrections,
+            )
         return [_trim(update, pushed, self.model.rate) for update in updates]
 
     def _step(self, wave_N: Wave) -> StreamingUpdate:
