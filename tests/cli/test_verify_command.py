@@ -38,7 +38,8 @@ def test_calibrate_writes_the_card_that_verify_reads(
     found = verify(load_model(model), one, two, prior=0.1)
     assert found.llr == pytest.approx(record["scale"] * found.score + record["offset"])
     said = cli("verify", one, two, "--model", model, "--prior", 0.1).out
-    assert f"probability {found.probability:.4g}\n" in said
+    word = "probability" if found.same else "probability of the same"
+    assert f"{word} {found.probability:.4g}\n" in said
     assert f"{found.llr:+.2f} nats; prior 0.1; calibrated on clean, overlap0; 1 s a side; 6 speakers" in said
 
 
