@@ -13,7 +13,7 @@ import numpy as np
 
 from separative import audio
 from separative.errors import AudioError, SilentError
-from separative.inference.diarize import Diarization, diarize
+from separative.inference.diarize import Diarization, diarize, read_header
 from separative.inference.exclusive import exclusive_turns
 from separative.inference.output import describe_diarization, describe_turns
 from separative.inference.recording import Audio, check_waveform
@@ -70,7 +70,7 @@ def diarize_channels(
         >>> [speaker.name for channel in channels for speaker in channel.speakers]
         ['1-speaker1', '2-speaker1']
     """
-    name, count = _name_and_channels(source)
+    name, _, count = read_header(source)
     found: list[Diarization] = []
     for channel in range(count):
 
@@ -182,10 +182,3 @@ def _name_speakers(diarization: Diarization) -> Diarization:
         turns = tuple(turn._replace(speaker=name) for turn in speaker.turns)
         speakers.append(replace(speaker, name=name, turns=turns))
     return replace(diarization, speakers=tuple(speakers))
-
-
-def _name_and_channels(source: Audio) -> tuple[str, int]:
-    if isinstance(source, tuple):
-        wave, _ = check_waveform(source)
-        return "the waveform", 1 if wave.ndim == 1 else len(wave)
-    return str(source), audio.info(source).channels

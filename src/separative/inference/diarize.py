@@ -178,7 +178,7 @@ def diarize(
             f"speakers is {speakers}; pass at least 1, or leave it out to estimate the number"
         )
     check_channel_policy(channels)
-    name, seconds, channel_count = _header(source)
+    name, seconds, channel_count = read_header(source)
     if seconds < MIN_SPEECH_SECONDS:
         raise AudioError(
             f"{name} is {seconds:.2f} s long; an embedding needs {MIN_SPEECH_SECONDS} s of speech"
@@ -365,8 +365,16 @@ def describe_speakers(
     return tuple(speakers), rank[label_WC[: len(windows.query)]]
 
 
-def _header(source: Audio) -> tuple[str, float, int]:
-    """Return name, length in seconds and number of channels."""
+def read_header(source: Audio) -> tuple[str, float, int]:
+    """Return name, length in seconds and number of channels of a recording.
+
+    Raises:
+        AudioError: the file cannot be read, or the waveform is invalid.
+
+    Example:
+        >>> read_header((np.zeros((2, 8000), np.float32), 16000))
+        ('the waveform', 0.5, 2)
+    """
     if isinstance(source, tuple):
         wave, rate = check_waveform(source)
         return "the waveform", wave.shape[-1] / rate, 1 if wave.ndim == 1 else len(wave)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from separative.mixtures.styles import Style
-from separative.mixtures.turns import PlannedTurn
+from separative.mixtures.turns import PlannedSpan, PlannedTurn
 
 # Shortest and longest turn; a turn also takes at most this share of the speech that there is of a speaker.
 TURN_SECONDS, SPEECH_SHARE = (0.3, 90.0), 0.9
@@ -25,22 +25,14 @@ APART, RECENT = 0.05, 50
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedSound:
-    """A sound of a speaker that is not speech: number of the speaker, first sample, number of samples.
+class PlannedSound(PlannedSpan):
+    """A sound of a speaker that is not speech.
 
-    >>> PlannedSound("breath", speaker=0, start=100, samples=50).end
+    >>> PlannedSound(speaker=0, start=100, samples=50, kind="breath").end
     150
     """
 
     kind: Literal["breath", "laugh"]
-    speaker: int
-    start: int
-    samples: int
-
-    @property
-    def end(self) -> int:
-        """The sample after the last one."""
-        return self.start + self.samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +193,7 @@ class _Floor:
             if (span := cut(start, end))
         ]
         sounds = [
-            PlannedSound(kind, speaker, *span)
+            PlannedSound(speaker, *span, kind)
             for kind, speaker, start, length in self.sounds
             if (span := cut(start, start + length))
         ]

@@ -18,10 +18,10 @@ _Seconds = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedTurn:
-    """One turn of a conversation: number of the speaker, first sample and number of samples.
+class PlannedSpan:
+    """A span of one speaker in a conversation: number of the speaker, first sample and number of samples.
 
-    >>> PlannedTurn(speaker=0, start=100, samples=50).end
+    >>> PlannedSpan(speaker=0, start=100, samples=50).end
     150
     """
 
@@ -33,6 +33,16 @@ class PlannedTurn:
     def end(self) -> int:
         """The sample after the last one."""
         return self.start + self.samples
+
+
+class PlannedTurn(PlannedSpan):
+    """One turn of a conversation.
+
+    >>> PlannedTurn(speaker=0, start=100, samples=50).end
+    150
+    """
+
+    __slots__ = ()
 
 
 def plan_turns(
