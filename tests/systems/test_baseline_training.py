@@ -68,10 +68,7 @@ def run(corpus, tmp_path):
         loop.train(args, config, {"system": "small"}, build)
         return args.out
 
-    threads = torch.get_num_threads()
-    yield train
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
+    return train
 
 
 def test_stopped_and_resumed_run_equals_uninterrupted_run(run, capsys):
