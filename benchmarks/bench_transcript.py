@@ -8,9 +8,14 @@ Runs the shipped model on simulated conversations of five minutes (split dev) wi
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import Promise, Record, arguments, made_on, parsed, run_child, table, write_page
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "inference"))
+from transcript_helpers import place_words
 
 if TYPE_CHECKING:
     from separative.rttm import Turn
@@ -19,20 +24,6 @@ SECONDS, SEED, FRAME = 300.0, 17, 0.01
 KINDS = ((2, 0.0), (3, 0.0), (2, 0.2), (3, 0.2), (2, 0.4), (3, 0.4))
 WAYS = ("true turns", "turns of diarize", "longest overlap")
 HEADER = ["conversations", "words", "true turns, %", "turns of `diarize`, %", "longest overlap, %", "DER, %"]
-
-
-def place_words(turns: list[Turn], seed: int) -> list[tuple[float, float, str]]:
-    """Words of 0.15 to 0.5 s with pauses of up to 0.08 s in all turns; sorted by start."""
-    import numpy as np
-
-    rng, words = np.random.default_rng(seed), []
-    for turn in turns:
-        at = turn.start
-        while at < turn.end - 0.1:
-            end = min(turn.end, at + rng.uniform(0.15, 0.5))
-            words.append((at, end, turn.speaker))
-            at = end + rng.uniform(0, 0.08)
-    return sorted(words)
 
 
 def longest_overlap(spans: list[tuple[float, float]], turns: list[Turn]) -> list[str | None]:

@@ -239,8 +239,8 @@ class Hostile:
                 connection.sendall(self.wave[at : at + 300])
                 connection.settimeout(0.1)
                 try:
-                    if connection.recv(1, socket.MSG_PEEK) or True:
-                        break
+                    connection.recv(1, socket.MSG_PEEK)
+                    break
                 except TimeoutError:
                     pass
                 time.sleep(0.2)

@@ -172,7 +172,7 @@ def recordings(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def observe(pid: int, temporary: Path, samples: list[dict[str, Any]], stop: threading.Event) -> None:
+def observe(pid: int, samples: list[dict[str, Any]], stop: threading.Event) -> None:
     """Take a sample of the server every few seconds."""
     begun = time.monotonic()
     while not stop.is_set():
@@ -259,7 +259,7 @@ def _run(
     clients.pace.started, used = time.monotonic(), clients.pace.cpu_seconds()
     clients.pace.started -= used / share
     begun, samples = time.monotonic(), list[dict[str, Any]]()
-    threads = [threading.Thread(target=observe, args=(server.pid, folder, samples, stop))]
+    threads = [threading.Thread(target=observe, args=(server.pid, samples, stop))]
     works: list[tuple[Any, ...]] = [(clients.good, seed) for seed in (1, 2, 3)]
     works += [(clients.enrol, seed) for seed in (4, 5)]
     works += [(clients.hostile, seed, folder / f"hostile{seed}") for seed in (6, 7)]

@@ -117,6 +117,16 @@ def join_turns(turns: Iterable[Turn]) -> list[Turn]:
     return sorted((t for own in joined.values() for t in own), key=lambda turn: (turn.start, turn.speaker))
 
 
+def rttm_name(name: str) -> str:
+    """Return the form of a name in an RTTM file: white space becomes underscores.
+
+    >>> rttm_name("monday meeting")
+    'monday_meeting'
+    """
+    # The fields of a line are separated by white space.
+    return "_".join(name.split())
+
+
 def write_rttm(
     path: str | Path, recording: str, turns: Iterable[Turn], channels: Mapping[str, int] | None = None
 ) -> None:
@@ -129,10 +139,10 @@ def write_rttm(
     >>> Path("meeting.rttm").read_text()
     'SPEAKER meeting 1 0.500 1.500 <NA> <NA> ann <NA> <NA>\\n'
     """
-    name, channel_of = "_".join(recording.split()) or "recording", channels or {}
+    name, channel_of = rttm_name(recording) or "recording", channels or {}
     lines = [
         f"SPEAKER {name} {channel_of.get(turn.speaker, 1)} {turn.start:.3f} {turn.end - turn.start:.3f}"
-        f" <NA> <NA> {'_'.join(turn.speaker.split())} <NA> <NA>\n"
+        f" <NA> <NA> {rttm_name(turn.speaker)} <NA> <NA>\n"
         for turn in turns
     ]
     # A file name need not be UTF-8; RTTM is.

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from transcript_helpers import place_words
 
 from separative.corpora import load_corpus, synthesize_corpus
 from separative.errors import SeparativeError
@@ -22,18 +22,6 @@ from separative.mixtures import ConversationConfig, ConversationSimulator
 from separative.rttm import Turn
 
 TURNS = [Turn("ann", 0.0, 3.0), Turn("bob", 3.0, 6.0)]
-
-
-def place_words(turns: list[Turn], seed: int) -> list[tuple[float, float, str]]:
-    """Words of 0.15 to 0.5 s with short pauses, all the time that a speaker speaks; sorted by start."""
-    rng, words = np.random.default_rng(seed), []
-    for turn in turns:
-        at = turn.start
-        while at < turn.end - 0.1:
-            end = min(turn.end, at + rng.uniform(0.15, 0.5))
-            words.append((at, end, turn.speaker))
-            at = end + rng.uniform(0, 0.08)
-    return sorted(words)
 
 
 @pytest.fixture(scope="module")

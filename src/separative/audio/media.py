@@ -273,7 +273,8 @@ class MediaFile:
                 container = self._open(opened)
                 length = self._measure(container, self._track(container))
             self._remember(length)
-        self._measured = length
+        else:
+            self._measured = length
         return length
 
     def _remember(self, length: _Length) -> None:

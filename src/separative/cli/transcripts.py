@@ -84,12 +84,12 @@ def transcript(
 def _read_turns(path: Path, name: str) -> list[Turn]:
     """The turns of the one recording of an RTTM file, or of the one named like the transcript."""
     from separative.errors import SeparativeError
-    from separative.rttm import read_rttm
+    from separative.rttm import read_rttm, rttm_name
 
     turns = read_rttm(path)
     if len(turns) <= 1:
         return next(iter(turns.values()), [])
-    if (own := turns.get("_".join(name.split()))) is None:
+    if (own := turns.get(rttm_name(name))) is None:
         raise SeparativeError(
             f"{path} has turns of {len(turns)} recordings, but none of '{name}'; give the transcript the name"
             " of its recording"

@@ -74,9 +74,20 @@ def score_turns(recording: ReferenceRecording, turns: Iterable[Turn]) -> Recordi
     >>> figures.error.rate, figures.speech_error.rate, figures.found - figures.present
     (0.6, 0.5, -1)
     """
+    return score_activity(recording, found_activity(recording, turns))
+
+
+def found_activity(recording: ReferenceRecording, turns: Iterable[Turn]) -> Activity:
+    """Activity of the speakers that a system found in a recording, in frames of FRAME seconds [C, T].
+
+    >>> from pathlib import Path
+    >>> recording = ReferenceRecording("a", Path("a.wav"), 2.0, (), ())
+    >>> found_activity(recording, [Turn("x", 0.0, 1.0)]).sum(1)
+    array([100])
+    """
     turns = join_turns(turns)
     names = sorted({turn.speaker for turn in turns})
-    return score_activity(recording, turns_to_frames(turns, names, recording.frames, FRAME))
+    return turns_to_frames(turns, names, recording.frames, FRAME)
 
 
 def score_activity(recording: ReferenceRecording, found: Activity) -> RecordingFigures:

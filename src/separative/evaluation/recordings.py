@@ -15,7 +15,13 @@ from separative import audio
 from separative.errors import AudioError, CorpusError, SeparativeError
 from separative.evaluation.lone_windows import WINDOW, LoneWindow, lone_windows, window_scores
 from separative.evaluation.oracles import with_true_speakers, with_true_speech
-from separative.evaluation.recording_rows import RecordingFigures, recording_rows, score_activity, score_turns
+from separative.evaluation.recording_rows import (
+    RecordingFigures,
+    found_activity,
+    recording_rows,
+    score_activity,
+    score_turns,
+)
 from separative.evaluation.references import FRAME, ReferenceRecording, read_references
 from separative.evaluation.results import Results
 from separative.evaluation.rttm_system import RttmSystem
@@ -23,7 +29,7 @@ from separative.evaluation.usage import describe_machine, peak_memory_mb, reset_
 from separative.inference.diarize import Diarization, assign_speakers, diarize
 from separative.inference.forward import embed_many
 from separative.inference.recording import MIN_SPEECH_SECONDS
-from separative.rttm import Turn, join_turns, turns_to_frames
+from separative.rttm import Turn
 from separative.types import Floats, Progress, Wave
 
 if TYPE_CHECKING:
@@ -189,11 +195,8 @@ def _diarize(model: SeparativeEncoder, recording: ReferenceRecording) -> Diariza
 
 
 def _score_true_speech(recording: ReferenceRecording, turns: Sequence[Turn]) -> RecordingFigures:
-    turns = join_turns(turns)
-    names = sorted({turn.speaker for turn in turns})
-    found_CT = turns_to_frames(turns, names, recording.frames, FRAME)
     speech_T = np.asarray(recording.reference.any(0))
-    return score_activity(recording, with_true_speech(found_CT, speech_T))
+    return score_activity(recording, with_true_speech(found_activity(recording, turns), speech_T))
 
 
 def _embed_windows(

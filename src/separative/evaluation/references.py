@@ -6,6 +6,7 @@ import csv
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from separative.corpora.folders import SUFFIXES
 from separative.corpora.layouts import require_column
 from separative.errors import CorpusError, SeparativeError
 from separative.files import read_lines
-from separative.rttm import Turn, join_turns, read_rttm, read_uems, turns_to_frames
+from separative.rttm import Turn, join_turns, read_rttm, read_uems, rttm_name, turns_to_frames
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +56,12 @@ class ReferenceRecording:
     scored: tuple[tuple[float, float], ...]
     kind: str = ""
 
-    @property
+    @cached_property
     def speakers(self) -> tuple[str, ...]:
         """Names of the speakers of the reference, sorted."""
         return tuple(sorted({turn.speaker for turn in self.turns}))
 
-    @property
+    @cached_property
     def reference(self) -> Activity:
         """Activity of the K speakers of the reference in frames of FRAME seconds [K, T]."""
         return turns_to_frames(self.turns, self.speakers, self.frames, FRAME)
@@ -70,7 +71,7 @@ class ReferenceRecording:
         """Number of frames of FRAME seconds."""
         return round(self.seconds / FRAME)
 
-    @property
+    @cached_property
     def scored_frames(self) -> Activity:
         """Which frames are scored [T]."""
         turns = [Turn("", start, end) for start, end in self.scored]
@@ -132,8 +133,7 @@ def read_turns(path: Path, recording: str) -> list[Turn]:
     [Turn(speaker='ann', start=0.0, end=3.0)]
     """
     turns = read_rttm(path)
-    # RTTM separates fields with spaces, so names are written with underscores.
-    name = "_".join(recording.split())
+    name = rttm_name(recording)
     if turns and name not in turns:
         others = ", ".join(sorted(turns)[:3])
         raise SeparativeError(
@@ -155,7 +155,7 @@ def read_uem(path: Path, recording: str) -> list[tuple[float, float]]:
     >>> read_uem(Path("a.uem"), "a")
     [(0.0, 30.0)]
     """
-    name = "_".join(recording.split())
+    name = rttm_name(recording)
     spans = read_uems(path).get(name)
     if not spans:
         raise SeparativeError(f"{path} has no line about '{name}'")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from separative.errors import SeparativeError
 from separative.metrics.turns import Span, TurnScore, score_turns
-from separative.rttm import Turn, read_rttm, read_uems
+from separative.rttm import Turn, read_rttm, read_uems, rttm_name
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _read_turns(path: Path) -> dict[str, list[Turn]]:
     """The turns of all recordings of an RTTM file or folder."""
     turns: dict[str, list[Turn]] = {}
     for file in _files(path, ".rttm"):
-        own = read_rttm(file) or {"_".join(file.stem.split()): []}
+        own = read_rttm(file) or {rttm_name(file.stem): []}
         if twice := sorted(own.keys() & turns.keys()):
             raise SeparativeError(f"{file} has turns of '{twice[0]}', and so has another file of its folder")
         turns |= own

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from separative.errors import GalleryError, SeparativeError
 from separative.files import parse_json, write_json
 from separative.gallery.records import EnrolledRecording, check_name, check_recording, metadata_json
-from separative.model import SeparativeEncoder
-from separative.model.teacher import TeacherVectors
+
+if TYPE_CHECKING:
+    from separative.model import SeparativeEncoder
 
 EXPORT_FORMAT = 2
 # If recordings of the same speaker are enrolled too, a teacher's vector has the weight of 10 s of speech.
@@ -120,6 +120,11 @@ def read_voiceprints(path: str | Path, model: SeparativeEncoder) -> list[Exporte
     Traceback (most recent call last):
     separative.errors.GalleryError: voices.npz has vectors of the teacher 'mine', but the model of this ...
     """
+    # torch is slow to import, and the other functions of a gallery do not need it.
+    import torch
+
+    from separative.model.teacher import TeacherVectors
+
     voices = TeacherVectors.load(path)
     space = model.card.get("space") or {}
     taught = space.get("sha256") == voices.teacher.sha256 and space.get("dimension") == voices.dimension

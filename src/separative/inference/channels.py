@@ -13,6 +13,7 @@ import numpy as np
 
 from separative import audio
 from separative.errors import AudioError, SilentError
+from separative.inference.cluster import keep_speakers
 from separative.inference.diarize import Diarization, diarize, read_header
 from separative.inference.exclusive import exclusive_turns
 from separative.inference.output import describe_diarization, describe_turns
@@ -131,16 +132,18 @@ def describe_channels(
         [('1-speaker1', 1)]
     """
     speakers: list[dict[str, Any]] = []
+    records = []
     for number, diarization in enumerate(diarizations):
         own = None if matches is None else matches[number]
         record = describe_diarization(diarization, own, embeddings=embeddings)
+        records.append(record)
         channel = int(diarization.channel_policy) + 1
         speakers += [{"name": entry["name"], "channel": channel, **entry} for entry in record["speakers"]]
     with_speech = {entry["channel"] for entry in speakers}
     silent = [number for number in range(1, diarizations[0].channels + 1) if number not in with_speech]
     merged = {"channel_policy": "each", "channels_without_speech": silent, "speakers": speakers}
     merged["exclusive_turns"] = describe_turns(exclusive_turns(*diarizations))
-    return describe_diarization(diarizations[0]) | merged
+    return records[0] | merged
 
 
 def _frame_powers(source: Audio) -> Floats:
@@ -169,9 +172,10 @@ def _drop_crosstalk(diarization: Diarization, power_TC: Floats) -> Diarization:
     names = [speaker.name for speaker in diarization.speakers]
     active_KT = turns_to_frames(diarization.turns, names, len(louder_T), FRAME_SECONDS)
     kept_K = (active_KT & louder_T).sum(1) * 2 <= active_KT.sum(1)
-    number_K = np.append(np.where(kept_K, kept_K.cumsum() - 1, -1), -1)
     kept = [speaker for speaker, keep in zip(diarization.speakers, kept_K, strict=True) if keep]
-    return replace(diarization, speakers=tuple(kept), window_speaker=number_K[diarization.window_speaker])
+    return replace(
+        diarization, speakers=tuple(kept), window_speaker=keep_speakers(diarization.window_speaker, kept_K)
+    )
 
 
 def _name_speakers(diarization: Diarization) -> Diarization:

@@ -169,7 +169,17 @@ def _drop_clusters(label_WC: Labels, evidence_WC: Floats) -> Labels:
     """Set the labels of clusters without evidence for speech to -1, and number the others from 0."""
     found_WC = label_WC >= 0
     speech_K = np.bincount(label_WC[found_WC], evidence_WC[found_WC]) > 0
-    return np.array([*np.where(speech_K, speech_K.cumsum() - 1, -1), -1], np.int64)[label_WC]
+    return keep_speakers(label_WC, speech_K)
+
+
+def keep_speakers(labels: Labels, kept: NDArray[np.bool_]) -> Labels:
+    """Set the labels of the speakers that are not kept [K] to -1, and number the others from 0.
+
+    Example:
+        >>> keep_speakers(np.array([0, 1, 2, -1]), np.array([True, False, True]))
+        array([ 0, -1,  1, -1])
+    """
+    return np.array([*np.where(kept, kept.cumsum() - 1, -1), -1], np.int64)[labels]
 
 
 def _means(embed_UE: Floats, weight_U: Floats, label_U: Labels) -> Floats:

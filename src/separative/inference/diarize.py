@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from separative import audio
 from separative.errors import AudioError, SeparativeError, SilentError
 from separative.inference.activity import speaker_activity, talking
-from separative.inference.cluster import Clustering, cluster_speakers, mean_embedding
+from separative.inference.cluster import Clustering, cluster_speakers, keep_speakers, mean_embedding
 from separative.inference.evidence import same_speaker_cosine
 from separative.inference.phases import run_phases, speech_evidence
 from separative.inference.recording import (
@@ -309,9 +309,7 @@ def _drop_noise(
         np.array([x_WCS[label_WC == k].sum() for k in range(count)], np.int64)
         for x_WCS in (active_WCS, certain_WCS)
     )
-    speech_K = rule.decide(active_K, certain_K)
-    number_K = np.where(speech_K, speech_K.cumsum() - 1, -1)
-    return np.array([*number_K, -1], np.int64)[label_WC]
+    return keep_speakers(label_WC, rule.decide(active_K, certain_K))
 
 
 def describe_speakers(

@@ -189,8 +189,9 @@ class StreamingDiarizer:
         stop = self.grid.window - self._ahead
         step = slice(stop - self._step_segments, stop)
         corrections: list[Correction] = []
-        activity_CS = state.past.join(window).adapted(self.grid)[-1]
-        label_C = self._match(window, activity_CS)
+        joined = state.past.join(window)
+        activity_CS = joined.adapted(self.grid)[-1]
+        label_C = self._match(window, joined, activity_CS)
         start = int(window.start[0])
         if start >= 0 and start % self._kept_hop() == 0:
             on_grid = start % self.grid.hop == 0
@@ -253,8 +254,11 @@ class StreamingDiarizer:
         )
         return window, output.estimate_BCN[0].float().cpu().numpy()
 
-    def _match(self, window: PastWindows, activity_CS: Floats) -> Labels:
-        """Speaker of each stream [C], -1 for none. New speakers are added to the state."""
+    def _match(self, window: PastWindows, joined: PastWindows, activity_CS: Floats) -> Labels:
+        """Speaker of each stream [C], -1 for none. New speakers are added to the state.
+
+        ``joined``: the windows kept, and this one.
+        """
         state, query_CE = self.state, window.query[0]
         active_CS, certain_CS = activity_CS > 0.5, activity_CS > self.rule.certain
         seconds_C = active_CS.sum(1) * np.float32(self.model.segment_seconds)
@@ -273,12 +277,11 @@ class StreamingDiarizer:
         number_N = free_numbers(np.union1d(present, state.past.label), new)
         if new:
             first_N = [int(np.flatnonzero(label_C == len(present) + n)[0]) for n in range(new)]
-            memory = state.past.join(window)
             attended_NE = attend_memory(
                 self.model,
                 query_CE[first_N],
-                memory.segment.reshape(-1, query_CE.shape[1]),
-                memory.segment_logit.reshape(-1),
+                joined.segment.reshape(-1, query_CE.shape[1]),
+                joined.segment_logit.reshape(-1),
             )
             count = max(len(query_KE), int(number_N.max()) + 1)
             state.query = _grow(query_KE, count)
@@ -309,6 +312,8 @@ class StreamingDiarizer:
         state.past, state.query, state.embedding = result.past, result.query, result.embedding
         state.unrevised = 0
         state.said = _grow(state.said, len(state.query))
+        if not self._horizon:
+            return []
         # The last column of ``said`` ends where the present step begins.
         tick = self.grid.segment / self.model.rate / 2
         last = 2 * self._step_segments * state.window
@@ -320,8 +325,6 @@ class StreamingDiarizer:
         # Windows in the memory do not reach the end of the signal, when it is finished.
         reach = 2 * (int(state.past.start[-1]) + self.grid.window) - first
         revised_KT[:, reach:] = state.said[:, reach:]
-        if not self._horizon:
-            return []
         before_KT, state.said = state.said, revised_KT
         return find_corrections(before_KT, revised_KT, first * tick, tick)
 

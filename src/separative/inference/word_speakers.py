@@ -54,11 +54,12 @@ def assign_words(
     span_W2 = np.array(spans, float)
     # Words without a length are given 20 ms.
     span_W2[:, 1] = np.maximum(span_W2[:, 1], span_W2[:, 0] + 0.02)
-    inside_KW = np.stack([_inside(turns, name, span_W2) for name in names])
-    distance_KW = np.stack([_distance(turns, name, span_W2) for name in names])
+    edges = [_edges(turns, name) for name in names]
+    inside_KW = np.stack([_inside(edge, span_W2) for edge in edges])
+    distance_KW = np.stack([_distance(edge, span_W2) for edge in edges])
     cost_KW = -OUTSIDE * inside_KW + DISTANCE * np.minimum(distance_KW, NEAR)
     if exclusive:
-        cost_KW -= EXCLUSIVE * np.stack([_inside(exclusive, name, span_W2) for name in names])
+        cost_KW -= EXCLUSIVE * np.stack([_inside(_edges(exclusive, name), span_W2) for name in names])
     never = -np.inf
     # Each state is the end of the last word of each speaker; it has a cost and where it came from.
     states: dict[tuple[float, ...], tuple[float, int]] = {(never,) * len(names): (0.0, -1)}
@@ -89,9 +90,13 @@ def assign_words(
     return [names[k] if k >= 0 else None for k in found]
 
 
-def _inside(turns: Sequence[Turn], name: str, span_W2: Floats) -> Floats:
-    """Seconds of each span inside the turns of a speaker [W]."""
-    edge = np.array([turn[1:] for turn in join_turns(t for t in turns if t.speaker == name)], float)
+def _edges(turns: Sequence[Turn], name: str) -> Floats:
+    """Start and end of the turns of a speaker, without overlaps [turns, 2]."""
+    return np.array([turn[1:] for turn in join_turns(t for t in turns if t.speaker == name)], float)
+
+
+def _inside(edge: Floats, span_W2: Floats) -> Floats:
+    """Seconds of each span inside the turns of a speaker [W]; ``edge`` from :func:`_edges`."""
     if not edge.size:
         return np.zeros(len(span_W2))
     covered = np.stack([np.zeros(len(edge)), edge[:, 1] - edge[:, 0]], 1).ravel().cumsum()
@@ -100,9 +105,8 @@ def _inside(turns: Sequence[Turn], name: str, span_W2: Floats) -> Floats:
     return inside_W
 
 
-def _distance(turns: Sequence[Turn], name: str, span_W2: Floats) -> Floats:
+def _distance(edge: Floats, span_W2: Floats) -> Floats:
     """Seconds from each span to the nearest turn of a speaker [W]; 0 inside."""
-    edge = np.array([turn[1:] for turn in join_turns(t for t in turns if t.speaker == name)], float)
     # The last turn that starts before the end of the span, and the next one.
     last_W = np.searchsorted(edge[:, 0], span_W2[:, 1]) - 1
     before_W = np.where(last_W >= 0, span_W2[:, 0] - edge[np.maximum(last_W, 0), 1], np.inf)

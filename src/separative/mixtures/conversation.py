@@ -23,7 +23,6 @@ from separative.mixtures.gains import power
 from separative.mixtures.phrases import Phrase, cut_phrases, make_sound, read_phrases
 from separative.mixtures.scene import Scene
 from separative.mixtures.sources import crop_speech
-from separative.mixtures.styles import STYLES
 from separative.mixtures.turn_taking import ConversationPlan
 from separative.mixtures.turns import PlannedTurn
 from separative.mixtures.voices import even_spectra, long_term_spectrum, vary_voice
@@ -115,7 +114,11 @@ class Conversation:
         Pauses of a speaker are part of a turn if they are shorter than 0.25 s, or in a style, shorter than
         ``Style.bridge``. Breaths and laughs are not speech.
         """
-        config = self.simulator.config
+        return list(self._reference)
+
+    @cached_property
+    def _reference(self) -> tuple[Turn, ...]:
+        style = self.simulator.style
         hop = self.rate // FRAMES_PER_SECOND
         active_KT = np.zeros((len(self.speakers), self.samples // hop + 1), bool)
         for index, turn in enumerate(self.turns):
@@ -124,8 +127,8 @@ class Conversation:
                 first = (turn.start + at) // hop
                 row_T = active_KT[turn.speaker, first : first + len(frames_T)]
                 row_T |= frames_T[: len(row_T)]
-        pause = MIN_PAUSE if config.style == "plain" else STYLES[config.style].bridge
-        return frames_to_turns(active_KT, self.names, hop / self.rate, min_pause=pause)
+        pause = MIN_PAUSE if style is None else style.bridge
+        return tuple(frames_to_turns(active_KT, self.names, hop / self.rate, min_pause=pause))
 
     def render(self, start: int, stop: int) -> tuple[Wave, Wave]:
         """The mixture [N] and each speaker's part of it [K,N], for samples ``[start, stop)``.
@@ -208,8 +211,8 @@ class Conversation:
     @cached_property
     def _channels(self) -> tuple[Channel, ...]:
         """What makes the spectra of the speakers alike; empty if they stay as they are."""
-        style, simulator = self.simulator.config.style, self.simulator
-        if style == "plain" or not STYLES[style].even:
+        style, simulator = self.simulator.style, self.simulator
+        if style is None or not style.even:
             return ()
         spoken = [simulator.pool.utterances[speaker] for speaker in self.speakers]
         return even_spectra(np.array([long_term_spectrum(simulator.store, u) for u in spoken]))
@@ -238,9 +241,8 @@ class Conversation:
         simulator, turn = self.simulator, self.turns[index]
         rng = np.random.default_rng([simulator.seed, TURN, self.number, index])
         utterances = simulator.pool.utterances[self.speakers[turn.speaker]]
-        if self.scene is not None:
-            breaks = STYLES[simulator.config.style].breaks
-            phrases = cut_phrases(simulator.store, utterances, turn.samples, breaks, rng)
+        if simulator.style is not None:
+            phrases = cut_phrases(simulator.store, utterances, turn.samples, simulator.style.breaks, rng)
             return read_phrases(simulator.store, phrases, turn.samples), phrases
         order = rng.permutation(len(utterances))
         wave_N, crops = crop_speech(simulator.store, utterances, order, turn.samples, 1.0, 0.5, rng)
@@ -261,10 +263,9 @@ class Conversation:
                 wave_N = self._channels[turn.speaker].apply(wave_N, self.rate)
             gain = self.gains[turn.speaker] / max(power(wave_N) ** 0.5, 1e-9)
             wave_N = wave_N * np.float32(gain)
-            if self.scene is not None:
+            if (style := self.simulator.style) is not None:
                 rng = np.random.default_rng([self.simulator.seed, VOICE, self.number, index])
-                change_db = STYLES[self.simulator.config.style].change_db
-                wave_N = vary_voice(wave_N, self.rate, *change_db, rng)
+                wave_N = vary_voice(wave_N, self.rate, *style.change_db, rng)
             if bank is not None and self.room is not None:
                 wave_N = bank.reverberate(np.pad(wave_N, (0, self._tail)), self.room, turn.speaker)
             elif self.scene is not None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, signal
+from scipy import fft
 
 from separative.errors import SeparativeError, choose
 from separative.mixtures.channel import Channel, sampled_response
 from separative.mixtures.codecs import Codec
+from separative.mixtures.noises import FIRST_SECOND
 from separative.types import Wave
 
 FRAME_SECONDS = 0.02
@@ -22,8 +23,6 @@ CONTEXT_SECONDS = 4.0
 METER_SECONDS = 0.01
 # Noise of the electronics below the speech of a recording with gain control, which limits the gain in pauses.
 METER_FLOOR = 1e-4
-# Seconds are numbered from here, because a block may start before 0.
-FIRST_SECOND = 1 << 30
 # Share of training recordings of each kind.
 KINDS = {"close": 0.3, "distant": 0.4, "telephone": 0.18, "broadcast": 0.12}
 # Range of the level of the speech in dB relative to full scale.
@@ -216,6 +215,8 @@ class Microphone:
 
     def _gains(self, wave_N: Wave, level: float, start: int) -> Wave:
         """Gain [N] of gain control: the level of the last second or so, moved towards ``level``."""
+        from scipy.signal import lfilter
+
         hop = max(1, round(METER_SECONDS * self.rate))
         before = start % hop
         padded = -(-(before + len(wave_N)) // hop) * hop
@@ -223,7 +224,7 @@ class Microphone:
         np.square(wave_N, out=square_N[before : before + len(wave_N)])
         power_T = square_N.reshape(-1, hop).mean(axis=1)
         forget = math.exp(-METER_SECONDS / self.gain_seconds)
-        meter_T, _ = signal.lfilter([1 - forget], [1, -forget], power_T, zi=[forget * level**2])
+        meter_T, _ = lfilter([1 - forget], [1, -forget], power_T, zi=[forget * level**2])
         gain_T = ((meter_T / level**2 + METER_FLOOR) ** (-0.5 * self.gain_control)).astype(np.float32)
         # From one value of the meter to the next, the gain moves linearly.
         previous_T = np.concatenate([gain_T[:1], gain_T[:-1]])

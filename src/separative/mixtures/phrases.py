@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import signal
 
 from separative.corpora.manifest import Utterance
 from separative.corpora.store import WaveStore
@@ -129,6 +128,8 @@ def make_sound(kind: Literal["breath", "laugh"], samples: int, rate: int, rng: n
     time_N = np.arange(samples) / rate
     noise_N = rng.standard_normal(samples)
     if kind == "breath":
+        from scipy import signal
+
         band = signal.butter(2, [BREATH_HZ[0], min(BREATH_HZ[1], 0.45 * rate)], "band", fs=rate, output="sos")
         wave_N = signal.sosfilt(band, noise_N) * np.sin(np.pi * (np.arange(samples) + 0.5) / samples)
     else:

@@ -106,10 +106,7 @@ class RoomBank:
 
     def reverberate(self, waveform: Wave, room: int, position: int) -> Wave:
         """The waveform [N] as recorded by the microphone, aligned with the input and cut to its length."""
-        response_L = self.responses[room, position]
-        size = fft.next_fast_len(len(waveform) + len(response_L) - 1, real=True)
-        wet_N = fft.irfft(fft.rfft(waveform, size) * fft.rfft(response_L, size), size)
-        return np.ascontiguousarray(wet_N[LEAD : LEAD + len(waveform)])
+        return _convolve(waveform, self.responses[room, position], LEAD)
 
     def describe(self, room: int) -> dict[str, Any]:
         """Number, reverberation time and size of a room, as values that JSON can hold."""
@@ -206,10 +203,7 @@ class SyntheticRoom:
 
     def reverberate(self, waveform: Wave, position: int) -> Wave:
         """The waveform [N] as it arrives at the microphone, aligned with the input and cut to its length."""
-        response_L = self.response(position)
-        size = fft.next_fast_len(len(waveform) + len(response_L) - 1, real=True)
-        wet_N = fft.irfft(fft.rfft(waveform, size) * fft.rfft(response_L, size), size)
-        return np.ascontiguousarray(wet_N[: len(waveform)])
+        return _convolve(waveform, self.response(position))
 
     def describe(self) -> dict[str, Any]:
         """Reverberation time, volume, distances and ratios, as values that JSON can hold."""
@@ -220,6 +214,13 @@ class SyntheticRoom:
             "distances_m": list(self.distances_m),
             "drr_db": list(self.drr_db),
         }
+
+
+def _convolve(wave_N: Wave, response_L: Wave, lead: int = 0) -> Wave:
+    """Convolve, leave out the first ``lead`` samples, and cut to the length of the waveform."""
+    size = fft.next_fast_len(len(wave_N) + len(response_L) - 1, real=True)
+    wet_N = fft.irfft(fft.rfft(wave_N, size) * fft.rfft(response_L, size), size)
+    return np.ascontiguousarray(wet_N[lead : lead + len(wave_N)])
 
 
 def _is_whole(bank: RoomBank, rooms: int, positions: int) -> bool:

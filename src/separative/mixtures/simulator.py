@@ -60,6 +60,8 @@ class ConversationSimulator:
         progress: Progress | None = None,
     ) -> None:
         self.config, self.seed = config, seed
+        # None for the plain style.
+        self.style = STYLES.get(config.style)
         self.store = WaveStore(corpus, config.rate, cache, progress)
         single = MixtureConfig(
             rate=config.rate, streams=1, batch=1, unlabelled="drop", stages=(Stage(speakers=(1.0,)),)
@@ -100,21 +102,20 @@ class ConversationSimulator:
         samples_K = [sum(self.store.length(u) for u in self.pool.utterances[k]) for k in speakers]
         speech_K = np.array(samples_K) / config.rate
         room, scene = None, None
-        if config.style == "plain":
+        if self.style is None:
             plan = ConversationPlan(tuple(plan_turns(rng, config, speech_K)))
             level_db = config.level_db
         else:
-            style = STYLES[config.style]
             plan = plan_style(
                 rng,
-                style,
+                self.style,
                 speakers=config.speakers,
                 seconds=config.seconds,
                 rate=config.rate,
                 speech_seconds=speech_K,
             )
-            scene = Scene.draw(rng, config.rate, style, config.speakers)
-            level_db = style.level_db
+            scene = Scene.draw(rng, config.rate, self.style, config.speakers)
+            level_db = self.style.level_db
         gains = 10 ** ((LEVEL_DB + rng.uniform(*level_db, config.speakers)) / 20)
         if self.bank is not None:
             room = int(rng.integers(len(self.bank.responses)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, signal
+from scipy import fft
 
 from separative.corpora.manifest import Utterance
 from separative.corpora.store import WaveStore
@@ -97,6 +97,8 @@ def vary_voice(
     level_N, treble_N = (
         (10.0 ** (np.interp(time_N, np.arange(knots), row_K) / 20.0)).astype(np.float32) for row_K in drawn_XK
     )
+    from scipy import signal
+
     low_pass = signal.butter(1, min(TREBLE_HZ, 0.4 * rate), fs=rate, output="sos")
     low_N = signal.sosfilt(low_pass, waveform).astype(np.float32)
     varied_N: Wave = level_N * (low_N + treble_N * (waveform - low_N))

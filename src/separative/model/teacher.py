@@ -7,7 +7,6 @@ centred and projected on their principal axes, because a model's embedding may b
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -277,5 +276,4 @@ def space_record(teacher: Teacher, space: TeacherSpace) -> dict[str, Any]:
     >>> sorted(space_record(teacher, TeacherSpace(3, 2)))
     ['dimension', 'licence', 'name', 'projection', 'sha256']
     """
-    record: dict[str, Any] = json.loads(teacher.model_dump_json())
-    return record | {"dimension": len(space.mean_T), "projection": space.sha256}
+    return teacher.model_dump() | {"dimension": len(space.mean_T), "projection": space.sha256}

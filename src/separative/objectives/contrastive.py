@@ -53,8 +53,7 @@ class Inventory(nn.Module):
                 own = slice(first - self.rows.start, last - self.rows.start)
                 drawn_PE[own] = block_JE[first - start : last - start]
         self.row_PE = nn.Parameter(drawn_PE.mul_(0.1))
-        # The inverse of softplus(a) = α, without overflow.
-        self.a = nn.Parameter(torch.tensor(alpha + math.log(-math.expm1(-alpha))))
+        self.a = precision_parameter(alpha)
 
     @property
     def alpha(self) -> Tensor:
@@ -104,6 +103,16 @@ class Inventory(nn.Module):
         unit_PE = self.unit_rows
         cos_PP = (unit_PE @ unit_PE.T).clone().fill_diagonal_(-1.0)
         return 0.5 * (2 - 2 * cos_PP.amax(1)).clamp(min=1e-6).log().mean()
+
+
+def precision_parameter(alpha: float) -> nn.Parameter:
+    """The parameter a of a learnt precision α = softplus(a).
+
+    >>> F.softplus(precision_parameter(10.0))
+    tensor(10., grad_fn=...)
+    """
+    # The inverse of softplus, without overflow.
+    return nn.Parameter(torch.tensor(alpha + math.log(-math.expm1(-alpha))))
 
 
 def squared_distance_logits(embedding: Tensor, unit_rows: Tensor, alpha: Tensor) -> Tensor:

@@ -51,10 +51,7 @@ class MomentumObjective(SingleEmbeddingObjective):
         # The decay is small at first, so that the average soon forgets the untrained network.
         updates = float(self.updates)
         decay = min(self.momentum, updates / (updates + 10))
-        for own_weight, weight in zip(slow.parameters(), fast.parameters(), strict=True):
-            own_weight.lerp_(weight, 1 - decay)
-        for own_buffer, buffer in zip(slow.buffers(), fast.buffers(), strict=True):
-            own_buffer.copy_(buffer)
+        update_average(slow, fast, decay)
 
     @torch.no_grad()
     def embed_slowly(self, model: SeparativeEncoder, mixtures: Tensor) -> Tensor:
@@ -197,3 +194,19 @@ class SelfDistillation(MomentumObjective):
         loss_HGUV = -torch.einsum("guk,hgvk->hguv", class_BK.unflatten(0, (count, -1)), log_HGVK)
         other_UV = ~torch.eye(loss_HGUV.shape[-1], dtype=torch.bool, device=groups.device)
         return mean_loss("dino", loss_HGUV[..., other_UV])
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the running average of the weights towards the model; copy its buffers (running statistics).
+
+    >>> average, model = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    >>> update_average(average, model, decay=0.0)
+    >>> torch.equal(average.weight, model.weight)
+    True
+    """
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(model.parameters())
+    torch._foreach_lerp_(ours, theirs, 1 - decay)
+    for own, other in zip(average.buffers(), model.buffers(), strict=True):
+        own.copy_(other)

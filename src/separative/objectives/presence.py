@@ -5,7 +5,6 @@ All that is known is that the target is present in every view of its condition g
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from separative.distributed import ProcessGroup, current_process_group
-from separative.objectives.contrastive import squared_distance_logits
+from separative.objectives.contrastive import precision_parameter, squared_distance_logits
 from separative.objectives.partition import at_least_float32
 from separative.objectives.separation import reorder
 
@@ -86,7 +85,7 @@ class PresenceTerm(nn.Module):
     def __init__(self, config: PresenceConfig, embedding: int) -> None:
         super().__init__()
         self.config, self.processes = config, current_process_group()
-        self.a = nn.Parameter(torch.tensor(config.alpha + math.log(-math.expm1(-config.alpha))))
+        self.a = precision_parameter(config.alpha)
         self.register_buffer("queue_QE", torch.zeros(config.queue, embedding))
         self.register_buffer("identity_Q", torch.full((config.queue,), -1))
         self.register_buffer("next_place", torch.zeros((), dtype=torch.int64))

@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from separative import audio
 from separative.audio.foreign import foreign_file
 from separative.errors import AudioError
+from separative.inference.formats import one_line
 from separative.serve.guard import RefusedError, slow_message
 from separative.serve.limits import Limits
 
@@ -306,5 +307,4 @@ def clean_label(name: str) -> str:
     'monday .wav'
     """
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    plain = "".join(c if c.isprintable() else " " for c in last.encode("utf-8", "replace").decode())
-    return " ".join(plain.split())[:MAX_LABEL_LENGTH] or "recording"
+    return one_line(last)[:MAX_LABEL_LENGTH] or "recording"

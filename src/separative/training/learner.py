@@ -17,6 +17,7 @@ from separative.mixtures import Batch, Mixer, MixtureConfig, Stage, loader
 from separative.model import EncoderConfig, SeparativeEncoder, start_from
 from separative.model.blocks import Block
 from separative.objectives import Inventory, build_objective
+from separative.objectives.momentum import update_average
 from separative.training.optimiser import build_optimiser
 from separative.training.recipe import OptimiserConfig, Recipe
 from separative.types import Progress
@@ -183,7 +184,7 @@ class Learner:
             raise LossError(step, [info["index"] for info in batch.info])
         self.optimiser.step()
         # The decay is small at first, so that the average soon forgets the untrained network.
-        _update_average(self.average, self.model, min(recipe.optimiser.ema, (step + 1) / (step + 11)))
+        update_average(self.average, self.model, min(recipe.optimiser.ema, (step + 1) / (step + 11)))
         parts = {**losses.parts, "loss": losses.total.detach()}
         values = torch.stack([value.float() for value in parts.values()])
         means = (self.processes.sum(values) / self.processes.world_size).tolist()
@@ -221,13 +222,3 @@ def learning_rate(config: OptimiserConfig, step: int, fraction: float) -> float:
     """
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     return config.lr * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * fraction)))
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the running average of the weights towards the model; copy its buffers (running statistics)."""
-    ours: list[Tensor] = list(average.parameters())
-    theirs: list[Tensor] = list(model.parameters())
-    torch._foreach_lerp_(ours, theirs, 1 - decay)
-    for own, other in zip(average.buffers(), model.buffers(), strict=True):
-        own.copy_(other)
