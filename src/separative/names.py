@@ -32,6 +32,15 @@ def normalise_name(name: str) -> str:
     return unicodedata.normalize("NFC", _OUTER_BLANKS.sub("", name))
 
 
+def name_at_speed(name: str, speed: float) -> str:
+    """Name of a speaker or an utterance at a playback speed. At another speed it is another voice.
+
+    >>> name_at_speed("ann", 1.0), name_at_speed("ann", 0.9)
+    ('ann', 'ann@0.9')
+    """
+    return name if speed == 1.0 else f"{name}@{speed:g}"
+
+
 def twin_key(name: str) -> str:
     """Return a string that is equal for names that look the same but for capital letters and blanks.
 

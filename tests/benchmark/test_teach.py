@@ -146,3 +146,15 @@ def test_command_computes_and_converts_vectors(
     assert TeacherVectors.load(tmp_path / "named.npz").teacher.name == "mine"
     for wrong in (["--out", out], [*plain, "--system", command], ["--system", command, "--out", out]):
         assert main(["teach", *about, *wrong]) != 0
+
+
+def test_every_speed_is_embedded_once(corpus: Corpus, system: CommandSystem, tmp_path: Path) -> None:
+    out = tmp_path / "vectors.npz"
+    teach(system, TEACHER, [corpus], out, seconds=2.0)
+    made = teach(system, TEACHER, [corpus], out, seconds=2.0, speeds=(1.0, 1.25))
+    names = [u.id for u in corpus]
+    assert sorted(made.ids) == sorted([*names, *(f"{name}@1.25" for name in names)])
+    # 1 + 1 + 1 + 2 + 2 pieces of 2 s, and at speed 1.25, where speech is shorter, 1 + 1 + 1 + 1 + 2.
+    assert sum(calls(tmp_path)) == 13
+    with pytest.raises(SeparativeError, match="different factors between 0.5 and 2"):
+        teach(system, TEACHER, [corpus], out, speeds=(1.0, 1.0))

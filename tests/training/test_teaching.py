@@ -18,6 +18,7 @@ from separative.errors import CorpusError, ModelError, RecipeError
 from separative.mixtures import Mixer
 from separative.model import load_model
 from separative.model.teacher import Teacher, TeacherVectors
+from separative.names import name_at_speed
 from separative.training import Recipe, Status, machine, train
 from separative.training.learner import Learner
 from separative.training.teaching import TeacherTargets, prepare_targets, teach_inventory
@@ -137,8 +138,31 @@ def test_target_is_the_mean_of_the_crops_weighted_by_length(
             )
             assert torch.allclose(target[row, column], mean / mean.norm(), atol=CLOSE)
             source["speed"] = 0.9
-    # Speech at another speed is another voice.
+    # Speech at another speed is another voice, which has no vector here.
     assert not targets(batch).any()
+
+
+def test_speech_at_another_speed_has_a_target_of_its_own(
+    plan: Recipe, corpus: Corpus, cache: Path, learner: Learner
+) -> None:
+    speech = corpus.split("train")
+    fast = Mixer(speech, plan.mixtures.model_copy(update={"speeds": (1.0, 1.1)}), seed=0, cache=cache)
+    names = [name_at_speed(u.id, speed) for u in speech for speed in (1.0, 1.1)]
+    rows = np.random.default_rng(0).normal(size=(len(names), SIZE))
+    given = TeacherVectors.from_rows(TEACHER, names, rows)
+    targets = prepare_targets(learner, fast, given)
+    seen = set()
+    for step in range(4):
+        batch = fast.batch(step)
+        target = targets(batch)
+        for row, info in enumerate(batch.info):
+            for column, source in enumerate(info["sources"]):
+                crops = source["crops"]
+                weights = {name_at_speed(crop["utterance"], source["speed"]): 1.0 for crop in crops}
+                if len(weights) == 1:
+                    assert torch.allclose(target[row, column], targets.mean(weights), atol=CLOSE)
+                    seen.add(source["speed"])
+    assert seen == {1.0, 1.1}
 
 
 def test_utterance_without_a_vector_has_no_target(
@@ -200,8 +224,6 @@ def test_vectors_are_needed_and_must_fit(
     other = replace(vectors, ids=tuple(f"x{name}" for name in vectors.ids))
     with pytest.raises(CorpusError, match="none of the 16 training utterances has a vector"):
         run(plan, tmp_path / "run", teacher=other, steps=1)
-    with pytest.raises(RecipeError, match=r"mixtures.speeds must be \[1.0\]"):
-        recipe(loss={"objective": "teach"}, mixtures={"speeds": [0.9, 1.0]})
     with pytest.raises(RecipeError, match="is set by the teacher's vectors"):
         recipe(model={"teacher": SIZE})
     assert not (tmp_path / "run").exists()

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from separative import audio
 from separative.benchmark.adapter import CommandSystem
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import AudioError, CorpusError, ModelError, SeparativeError
 from separative.model.teacher import Teacher, TeacherVectors
+from separative.names import name_at_speed
 from separative.types import Progress, Wave
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ def teach(
     out: str | Path,
     *,
     seconds: float = 4.0,
+    speeds: Sequence[float] = (1.0,),
     progress: Progress | None = None,
 ) -> TeacherVectors:
     """Embed every utterance with a teacher, write the vectors to a file, and return them.
@@ -42,6 +45,7 @@ def teach(
         corpora: speech; ids must be unique over all of them.
         out: ``.npz`` or ``.parquet`` file to write. If it exists, only missing utterances are added.
         seconds: length of a piece.
+        speeds: playback speeds. An utterance at another speed is another voice, with the id ``name@0.9``.
         progress: called with (done, total) utterances.
 
     Raises:
@@ -65,8 +69,9 @@ def teach(
     out = Path(out)
     # The suffix says how the file is written, so it stays the last one.
     part = out.with_name(f"{out.stem}.part{out.suffix}")
-    utterances = [utterance for corpus in corpora for utterance in corpus]
-    ids = [utterance.id for utterance in utterances]
+    if not speeds or len(set(speeds)) < len(speeds) or min(speeds) < 0.5 or max(speeds) > 2:
+        raise SeparativeError("the speeds must be different factors between 0.5 and 2")
+    ids = [utterance.id for corpus in corpora for utterance in corpus]
     if len(set(ids)) < len(ids):
         twin = next(name for name in ids if ids.count(name) > 1)
         raise CorpusError(f"two utterances have the id '{twin}': ids must be unique over all corpora")
@@ -76,8 +81,9 @@ def teach(
             old = TeacherVectors.load(path, teacher)
             done |= dict(zip(old.ids, old.vectors, strict=True))
     kept = len(done)
-    left = [utterance for utterance in utterances if utterance.id not in done]
-    tried, failed = len(utterances) - len(left), 0
+    voices = [(utterance, speed) for speed in speeds for corpus in corpora for utterance in corpus]
+    left = [voice for voice in voices if name_at_speed(voice[0].id, voice[1]) not in done]
+    tried, failed = len(voices) - len(left), 0
     for call in _calls(left, seconds, system.batch):
         vectors = _embed(system, call, seconds)
         tried, failed = tried + len(call), failed + len(call) - len(vectors)
@@ -85,11 +91,11 @@ def teach(
         if done:
             TeacherVectors.from_rows(teacher, list(done), np.stack(list(done.values())), part).save(part)
         if progress is not None:
-            progress(tried, len(utterances))
+            progress(tried, len(voices))
     if not done:
         raise ModelError(f"{out}: no utterance could be read, so there are no vectors")
     if failed:
-        log.warning("%d of %d utterances have no vector: they cannot be read", failed, len(utterances))
+        log.warning("%d of %d utterances have no vector: they cannot be read", failed, len(voices))
     result = TeacherVectors.from_rows(teacher, list(done), np.stack(list(done.values())), out)
     if len(done) > kept or not out.is_file():
         result.save(out)
@@ -97,34 +103,41 @@ def teach(
     return result
 
 
-def _calls(utterances: Sequence[Utterance], seconds: float, batch: int) -> Iterator[list[Utterance]]:
+def _calls(
+    voices: Sequence[tuple[Utterance, float]], seconds: float, batch: int
+) -> Iterator[list[tuple[Utterance, float]]]:
     """Divide utterances into calls of the command of at most ``batch`` pieces, or of one utterance."""
-    call: list[Utterance] = []
+    call: list[tuple[Utterance, float]] = []
     pieces = 0
-    for utterance in utterances:
-        number = len(spans(utterance, seconds))
+    for utterance, speed in voices:
+        number = len(spans(utterance, seconds * speed))
         if call and pieces + number > batch:
             yield call
             call, pieces = [], 0
-        call.append(utterance)
+        call.append((utterance, speed))
         pieces += number
     if call:
         yield call
 
 
-def _embed(system: CommandSystem, utterances: Sequence[Utterance], seconds: float) -> dict[str, Wave]:
+def _embed(
+    system: CommandSystem, voices: Sequence[tuple[Utterance, float]], seconds: float
+) -> dict[str, Wave]:
     """Mean of the unit vectors of each utterance's pieces; without the utterances that cannot be read."""
     pieces: list[Wave] = []
     count: dict[str, int] = {}
-    for utterance in utterances:
+    for utterance, speed in voices:
         try:
             waves = [
-                utterance.read(system.rate, start, length) for start, length in spans(utterance, seconds)
+                audio.resample(
+                    utterance.read(system.rate, start, length), round(system.rate * speed), system.rate
+                )
+                for start, length in spans(utterance, seconds * speed)
             ]
         except AudioError as error:
             log.warning("skipped: %s", error)
             continue
-        count[utterance.id] = len(waves)
+        count[name_at_speed(utterance.id, speed)] = len(waves)
         pieces += waves
     outputs = iter(system(pieces) if pieces else ())
     # The adapter gives one row per command; the first candidate is the teacher's vector.

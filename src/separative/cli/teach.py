@@ -44,6 +44,14 @@ def teach(
             help="Maximum length of a piece in seconds; up to three pieces of an utterance are embedded.",
         ),
     ] = 4.0,
+    speed: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0.5,
+            max=2,
+            help="Playback speed; repeat the option for those of the recipe. [default: 1]",
+        ),
+    ] = None,
 ) -> None:
     """Compute a teacher's vectors of a corpus, for `train --vectors`.
 
@@ -88,6 +96,7 @@ def teach(
                 [load_corpus(path, split=split, keep_damaged=True).readable for path in corpus or ()],
                 out,
                 seconds=piece,
+                speeds=speed or (1.0,),
                 progress=bars.count("embedding"),
             )
     print(f"{out}: {len(made.ids)} vectors of {made.dimension} values by {name} ({licence})")

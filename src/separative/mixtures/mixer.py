@@ -21,6 +21,7 @@ from separative.mixtures.gains import mix_at, power
 from separative.mixtures.nuisances import Nuisances
 from separative.mixtures.rooms import RoomBank
 from separative.mixtures.sources import SourcePool, Span, crop_speech, crop_start, part_of_speech
+from separative.names import name_at_speed
 from separative.types import Progress, Wave
 
 # Purposes of random generators. The purpose is part of the seed, so that no two share their random numbers.
@@ -96,9 +97,7 @@ class Mixer:
         self.store = WaveStore(corpus, config.rate, cache, progress)
         self.pool = SourcePool.from_corpus(corpus, config, self.store)
         self.identities = tuple(
-            name if speed == 1.0 else f"{name}@{speed:g}"
-            for name in self.pool.names
-            for speed in config.speeds
+            name_at_speed(name, speed) for name in self.pool.names for speed in config.speeds
         )
         self._noise = None if noise is None else WaveStore(noise, config.rate, cache, progress)
         bad_clips = self._noise.bad if self._noise else {}

@@ -123,11 +123,6 @@ class Recipe(BaseModel):
                 raise ValueError(
                     f"mixtures.{key} is {ours} and model.{key} is {theirs}: they must be the same"
                 )
-        if objective.needs_teacher and self.mixtures.speeds != (1.0,):
-            raise ValueError(
-                f"mixtures.speeds must be [1.0]: the objective '{self.loss.objective}' has no vectors of"
-                " speech at other speeds"
-            )
         if self.model.teacher:
             raise ValueError("model.teacher is set by the teacher's vectors of a run: remove it")
         if objective.streams and self.mixtures.empty > 0:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from separative.corpora.manifest import Utterance
 from separative.errors import CorpusError, ModelError, RecipeError
 from separative.mixtures import Batch, Mixer
 from separative.model import Card
-from separative.model.teacher import TeacherSpace, TeacherVectors
+from separative.model.teacher import TeacherVectors
+from separative.names import name_at_speed
 from separative.objectives import Inventory, TeachObjective, objective_class
 
 if TYPE_CHECKING:
@@ -55,15 +55,16 @@ class TeacherTargets:
     def __call__(self, batch: Batch) -> Tensor:
         """Target of each source [B,C,E]: the mean over its crops, weighted by length; zeros if it has none.
 
-        Speech at another speed is another voice, which the teacher has not embedded: it has no target.
+        Speech at another speed is another voice: it has a target if the teacher has embedded it.
         """
         target_BCE = torch.zeros(*batch.identities.shape, self.rows.shape[1])
         for row, info in enumerate(batch.info):
             for column, source in enumerate(info["sources"]):
                 weights: dict[str, float] = {}
                 for crop in source["crops"]:
-                    weights[crop["utterance"]] = weights.get(crop["utterance"], 0.0) + crop["samples"]
-                mean_E = self.mean(weights) if source["speed"] == 1.0 else None
+                    name = name_at_speed(crop["utterance"], source["speed"])
+                    weights[name] = weights.get(name, 0.0) + crop["samples"]
+                mean_E = self.mean(weights)
                 if mean_E is not None:
                     target_BCE[row, column] = mean_E
         return target_BCE
@@ -148,33 +149,28 @@ def prepare_targets(
     assert space is not None and isinstance(learner.objective, TeachObjective)
     utterances = [u for source in (*mixer.pool.utterances, *mixer.pool.unlabelled) for u in source]
     place = {name: row for row, name in enumerate(teacher.ids)}
-    known = [utterance for utterance in utterances if utterance.id in place]
+    voices = {name_at_speed(u.id, speed): u.seconds for u in utterances for speed in mixer.config.speeds}
+    known = {name: seconds for name, seconds in voices.items() if name in place}
     if not known:
         raise CorpusError(
-            f"none of the {len(utterances)} training utterances has a vector of the teacher: its file has"
+            f"none of the {len(voices)} training utterances has a vector of the teacher: its file has"
             f" other ids, such as '{teacher.ids[0]}'; make it with `separative teach` from this corpus"
         )
-    if len(known) < len(utterances):
+    if len(known) < len(voices):
         log.warning(
             "%d of %d training utterances have no vector of the teacher and are not taught",
-            len(utterances) - len(known),
-            len(utterances),
+            len(voices) - len(known),
+            len(voices),
         )
-    vector_RT = teacher.vectors[[place[utterance.id] for utterance in known]]
+    vector_RT = teacher.vectors[[place[name] for name in known]]
     if fit:
-        _fit(space, learner.average.space, vector_RT, known)
+        # Weighted by length: a corpus of many short words would otherwise determine centre and axes.
+        space.fit(vector_RT, np.array(list(known.values())))
+        if learner.average.space is not None:
+            learner.average.space.load_state_dict(space.state_dict())
     row_RE = space(torch.from_numpy(vector_RT).to(space.mean_T)).cpu()
     learner.objective.set_teacher(row_RE)
-    return TeacherTargets([utterance.id for utterance in known], row_RE)
-
-
-def _fit(
-    space: TeacherSpace, average: TeacherSpace | None, vector_RT: np.ndarray, known: list[Utterance]
-) -> None:
-    # Weighted by length: a corpus of many short words would otherwise determine centre and axes.
-    space.fit(vector_RT, np.array([utterance.seconds for utterance in known]))
-    if average is not None:
-        average.load_state_dict(space.state_dict())
+    return TeacherTargets(list(known), row_RE)
 
 
 @torch.no_grad()
@@ -194,8 +190,8 @@ def teach_inventory(inventory: Inventory, mixer: Mixer, targets: TeacherTargets)
     speeds = mixer.config.speeds
     for own, identity in enumerate(inventory.rows):
         source, speed = divmod(identity, len(speeds))
-        weights = {u.id: u.seconds for u in mixer.pool.utterances[source] if u.id in targets}
-        mean_E = targets.mean(weights) if speeds[speed] == 1.0 else None
+        lengths = {name_at_speed(u.id, speeds[speed]): u.seconds for u in mixer.pool.utterances[source]}
+        mean_E = targets.mean({name: length for name, length in lengths.items() if name in targets})
         if mean_E is not None:
             row_E = inventory.row_PE[own]
             row_E.copy_(mean_E.to(row_E) * row_E.norm())
