@@ -11,7 +11,7 @@ import soundfile
 
 from separative.corpora.manifest import Corpus, Utterance
 from separative.errors import CorpusError, SeparativeError
-from separative.mixtures import Batch, Mixer, MixtureConfig, Stage, loader
+from separative.mixtures import Batch, Mixer, MixtureConfig, Stage, loader, sources
 from separative.mixtures.gains import ratio_db
 
 EXACT_DB = 0.01
@@ -302,3 +302,25 @@ def test_views_take_parts_of_all_utterances_of_a_speaker(speech: Corpus) -> None
                     span = range(crop["start"], crop["start"] + crop["samples"])
                     taken.update((crop["utterance"], n) for n in span)
             assert max(taken.values()) == 1 and taken.total() == 2 * RATE
+
+
+def test_interferers_are_similar_to_the_target_as_often_as_configured(
+    speech: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "SIMILAR", 2)
+    # The voices are on a half circle in the order of their pitch: those next to a speaker are most similar.
+    angle = {u.id: int(u.id[1]) * np.pi / 9 for u in speech if u.speaker}
+    vectors = {name: np.array([np.cos(a), np.sin(a)], np.float32) for name, a in angle.items()}
+    two = (Stage(speakers=(0.0, 1.0)),)
+    shares = {}
+    for share in (0.0, 0.5, 1.0):
+        drawn = Mixer(speech, config(similar=share, stages=two, unlabelled="drop", speeds=(1.0,)), seed=3)
+        drawn.pool = drawn.pool.with_vectors(vectors)
+        pairs = [drawn.batch(step).identities[:, :2].tolist() for step in range(25)]
+        assert all(a != b for step in pairs for a, b in step)
+        near = [b in drawn.pool.similar[a] for step in pairs for a, b in step]
+        shares[share] = np.mean(near)
+    # Of the 7 others, 2 are similar; 200 pairs have a standard deviation of up to 0.04.
+    assert shares[1.0] == 1.0
+    assert shares[0.0] == pytest.approx(2 / 7, abs=0.12)
+    assert shares[0.5] == pytest.approx(9 / 14, abs=0.12)

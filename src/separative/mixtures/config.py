@@ -148,6 +148,8 @@ class MixtureConfig(BaseModel):
             speakers and with none.
         min_speech: share of 10 ms frames with speech that a crop should have. The best of a few random crops
             is taken.
+        similar: share of the interferers with a label that are one of the speakers most similar to the
+            target, by a teacher's vectors; the others are anybody. For harder mixtures, often of one sex.
         disjoint: whether the views of a group have parts of the target's speech that do not overlap, where
             its length allows.
         nuisances: wide channels, distances, noise and microphones; see :class:`NuisanceConfig`.
@@ -183,6 +185,7 @@ class MixtureConfig(BaseModel):
     overlap: Range = (1.0, 1.0)
     turns: Share = 0.0
     min_speech: Share = 0.3
+    similar: Share = 0.0
     disjoint: bool = False
     nuisances: NuisanceConfig = NuisanceConfig()
     empty: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0

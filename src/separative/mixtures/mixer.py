@@ -160,8 +160,7 @@ class Mixer:
         noisy = rng.random(stage.views) < stage.noise
         clip_count = len(self._clips)
         # Without clips no view is noisy, and the values of ``clips`` are not used.
-        replace = clip_count < stage.views
-        clips = rng.choice(clip_count, size=stage.views, replace=replace) if clip_count else noisy
+        clips = rng.choice(clip_count, stage.views, clip_count < stage.views) if clip_count else noisy
         return _GroupPlan(
             step=step,
             number=number,
@@ -188,6 +187,9 @@ class Mixer:
             # At most one interferer is unlabelled: two unlabelled recordings could be of the same speaker.
             if chosen and rng.random() < self.pool.unlabelled_share:
                 chosen[0] = -1 - int(rng.integers(len(self.pool.unlabelled)))
+            elif chosen and self.pool.similar is not None and rng.random() < self.config.similar:
+                near = int(rng.choice(self.pool.similar[target_source]))
+                chosen[0] = chosen[0] if near in chosen else near
             interferers.append(chosen)
         return interferers
 
@@ -292,12 +294,11 @@ class Mixer:
         if nuisances.noise is not None:
             return nuisances.noise.render(0, self.config.samples)
         present = [plan.target // len(self.config.speeds), *plan.interferers[view]]
-        speakers = np.setdiff1d(np.arange(len(self.pool.names)), present)
-        babble_N = np.zeros(self.config.samples, np.float32)
-        for source in rng.permutation(speakers)[: nuisances.babble].tolist():
-            utterances = self.pool.utterances[source]
-            order = rng.permutation(len(utterances)).tolist()
-            speech_N, _ = crop_speech(self.store, utterances, order, len(babble_N), 1.0, 0.0, rng)
+        babble_N, speakers = np.zeros(self.config.samples, np.float32), range(len(self.pool.names))
+        for source in rng.permutation(np.setdiff1d(speakers, present))[: nuisances.babble].tolist():
+            own = self.pool.utterances[source]
+            order = rng.permutation(len(own)).tolist()
+            speech_N, _ = crop_speech(self.store, own, order, len(babble_N), 1.0, 0.0, rng)
             babble_N += speech_N * np.float32(max(power(speech_N), 1e-12) ** -0.5)
         return babble_N * np.float32(max(power(babble_N), 1e-12) ** -0.5)
 

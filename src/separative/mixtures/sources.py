@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from separative.mixtures.config import MixtureConfig
 from separative.types import Wave
 
 CROP_TRIES = 4
+# Number of speakers that count as most similar to a speaker.
+SIMILAR = 10
 JOIN_FADE_SECONDS = 0.005
 # Index of an utterance, first sample, and the sample after the last.
 Span = tuple[int, int, int]
@@ -38,6 +40,8 @@ class SourcePool:
         unlabelled: utterances of each unlabelled recording that only interferes.
         unlabelled_share: seconds of unlabelled speech over seconds of all speech. The same share of
             interferers is unlabelled.
+        similar: numbers of the sources most similar to each labelled source [K,N], for ``mixtures.similar``;
+            see :meth:`with_vectors`.
 
     >>> from separative import MixtureConfig, load_corpus
     >>> corpus = load_corpus("speech")
@@ -51,6 +55,7 @@ class SourcePool:
     known: int
     unlabelled: tuple[tuple[Utterance, ...], ...]
     unlabelled_share: float
+    similar: npt.NDArray[np.int64] | None = None
 
     @staticmethod
     def from_corpus(corpus: Corpus, config: MixtureConfig, store: WaveStore) -> SourcePool:
@@ -94,6 +99,31 @@ class SourcePool:
     def utterances_of(self, source: int) -> tuple[Utterance, ...]:
         """Utterances of a source, or of an unlabelled recording if the number is negative."""
         return self.utterances[source] if source >= 0 else self.unlabelled[-1 - source]
+
+    def with_vectors(self, vectors: Mapping[str, npt.NDArray[np.float32]]) -> SourcePool:
+        """The same sources, with the most similar ones of each by the mean of the vectors of its utterances.
+
+        Args:
+            vectors: unit norm vectors [T] by id of the utterance. Sources without any are similar to nobody.
+
+        >>> from separative import MixtureConfig, load_corpus
+        >>> corpus = load_corpus("speech")
+        >>> pool = SourcePool.from_corpus(corpus, MixtureConfig(batch=2), WaveStore(corpus, 16000))
+        >>> vectors = {u.id: np.eye(2, dtype=np.float32)[i % 2] for i, u in enumerate(corpus)}
+        >>> pool.with_vectors(vectors).similar.shape[0] == len(pool.names)
+        True
+        """
+        size = len(next(iter(vectors.values())))
+        mean_KT = np.zeros((len(self.names), size), np.float32)
+        for row, utterances in enumerate(self.utterances):
+            for utterance in utterances:
+                mean_KT[row] += vectors.get(utterance.id, 0.0)
+        mean_KT -= mean_KT.mean(axis=0)
+        mean_KT /= np.maximum(np.linalg.norm(mean_KT, axis=1, keepdims=True), 1e-12)
+        cosine_KK = mean_KT @ mean_KT.T
+        np.fill_diagonal(cosine_KK, -np.inf)
+        nearest_KN = np.argsort(-cosine_KK, axis=1, kind="stable")[:, : min(SIMILAR, len(self.names) - 1)]
+        return replace(self, similar=nearest_KN)
 
     def _check(self, config: MixtureConfig) -> None:
         kind = "speakers" if config.identity == "speaker" else "recordings"

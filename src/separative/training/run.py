@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from separative.corpora.manifest import Corpus
 from separative.distributed import ProcessGroup, current_process_group, is_connection_error
-from separative.errors import LossError, SeparativeError
+from separative.errors import LossError, RecipeError, SeparativeError
 from separative.files import remove_stale_files, write_json
 from separative.metrics import information_bound
 from separative.mixtures import Mixer, loader
@@ -112,6 +112,13 @@ class TrainingRun:
             cache=self.cache,
             progress=progress,
         )
+        if self.recipe.mixtures.similar > 0:
+            if self.teacher is None:
+                raise RecipeError(
+                    "mixtures.similar needs a teacher's vectors: pass --vectors, or set it to 0"
+                )
+            vectors = dict(zip(self.teacher.ids, self.teacher.vectors, strict=True))
+            self.mixer.pool = self.mixer.pool.with_vectors(vectors)
         self.data = describe_data(self.mixer, self.speech, clips, self.teacher)
         for reason in self.mixer.store.bad.values():
             log.warning("skipped: %s", reason)
