@@ -18,8 +18,8 @@ import matplotlib.pyplot as plt
 
 import separative
 from separative import audio
+from separative.drawing import COLOURS
 from separative.evaluation.references import FRAME, ReferenceRecording, read_references
-from separative.evaluation.results import COLOURS
 from separative.files import atomic_path
 from separative.metrics import diarization_error, match_speakers
 from separative.rttm import turns_to_frames

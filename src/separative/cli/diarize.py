@@ -63,10 +63,10 @@ def diarize(
     from separative.errors import AudioError, SeparativeError
     from separative.files import write_json
     from separative.inference.formats import TurnTable, parse_formats, write_turns
+    from separative.inference.timeline import write_picture, write_timeline
     from separative.inference.verify import embed_speaker, rank_enrolled
     from separative.metrics.calibration import log_odds
     from separative.model import load_model
-    from separative.report.timeline import write_picture, write_timeline
 
     wanted = parse_formats(formats)
     enrolled = _parse_enrolled(enrol or [])

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from separative.drawing import COLOURS, figure_text
 from separative.evaluation.recording_rows import ALL_RECORDINGS, BY_RECORDING
-from separative.evaluation.results import COLOURS, POOLED, UNITS, Results, Row, figure_text, markdown_table
+from separative.evaluation.results import POOLED, UNITS, Results, Row, markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from separative.drawing import COLOURS, figure_text
 from separative.errors import SeparativeError
 from separative.files import atomic_path, read_json, replace_file, write_json
 
@@ -248,17 +249,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
 
 
-def figure_text(text: str) -> str:
-    """A name for a figure: Matplotlib reads dollar signs as a formula and cannot draw bytes outside UTF-8.
-
-    >>> figure_text("A$AP")
-    'A\\\\$AP'
-    """
-    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
-
-
-# The palette of Okabe and Ito, which colour-blind readers can tell apart; darkest colours first.
-COLOURS = ("#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# One marker per system, in the order of the colours.
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 # Share of the space between two conditions over which the marks of the models are spread.
 SPREAD = 0.5

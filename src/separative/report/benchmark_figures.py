@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.evaluation.results import COLOURS, MARKERS, Row, figure_text
+from separative.drawing import COLOURS, figure_text
+from separative.evaluation.results import MARKERS, Row
 from separative.metrics import Roc
 from separative.types import Floats
 

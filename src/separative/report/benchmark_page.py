@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from separative.drawing import render_page
 from separative.evaluation.results import Results, Row, table_title
 from separative.files import atomic_path, replace_file
 from separative.report import benchmark_figures as figures
 from separative.report.benchmark_figures import Scores
 from separative.report.figures import picture
-from separative.report.page import render_page
 from separative.report.tables import (
     Cell,
     FigureTable,

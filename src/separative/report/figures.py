@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from separative.drawing import COLOURS, figure_text
 from separative.errors import SeparativeError
-from separative.evaluation.results import COLOURS, figure_text
 from separative.files import parse_json, read_lines
 from separative.types import Floats, Wave
 

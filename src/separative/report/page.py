@@ -7,12 +7,12 @@ import io
 import wave as wavefile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from separative.drawing import render_page
 from separative.evaluation.results import Results, eer_figure
 from separative.files import replace_file
 from separative.report.figures import (
@@ -25,9 +25,6 @@ from separative.report.figures import (
 )
 from separative.report.tables import results_sections
 from separative.types import Wave
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 # Key figures at the top of a report: metric, condition, description, unit.
 KEY_FIGURES = (
@@ -94,29 +91,6 @@ def write_report(
         values["curves"] = picture(curves_figure(axis, curves), "Training curves")
     replace_file(path, render_page("report.html", **values, samples=_describe_samples(samples)))
     return Path(path)
-
-
-def render_page(template: str, **values: object) -> bytes:
-    """Render a template of the folder ``templates``; text values are escaped.
-
-    >>> b"<h1>A &amp; B</h1>" in render_page("page.html", heading="A & B")
-    True
-    """
-    return _environment().get_template(template).render(values).encode(errors="replace")
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def _describe_results(results: Results) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from urllib.parse import quote
 import numpy as np
 
 from separative import audio
-from separative.evaluation.results import COLOURS, figure_text
+from separative.drawing import COLOURS, figure_text, render_page
 from separative.files import atomic_path, replace_file
-from separative.report.page import render_page
 from separative.types import Wave
 
 # Longer recordings are linked, not embedded: embedded they would make a page of tens of megabytes.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from separative import audio
-from separative.report.timeline import write_picture, write_timeline
+from separative.inference.timeline import write_picture, write_timeline
 
 RATE = 8000
 
@@ -46,7 +46,7 @@ def test_lanes_turns_and_overlap_are_drawn(diarized: tuple, tmp_path: Path) -> N
 
 
 def test_long_recordings_are_linked(diarized: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("separative.report.timeline.EMBED_SECONDS", 5.0)
+    monkeypatch.setattr("separative.inference.timeline.EMBED_SECONDS", 5.0)
     page = write_timeline(tmp_path / "page.html", *diarized).read_text()
     assert re.findall(r'<audio preload="metadata" src="([^"]+)"', page) == [
         "mix%231.wav",
