@@ -14,6 +14,8 @@ from collections.abc import Iterable
 # Characters without width: zero-width spaces and joiners, marks of writing direction, the byte order mark.
 _INVISIBLE = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
 _OUTER_BLANKS = re.compile(rf"^[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+$")
+# A file name has at most 255 bytes; the name of the recording comes before this part.
+MAX_PART_BYTES = 100
 _ALL_BLANKS = re.compile(rf"[\s{_INVISIBLE}]+")
 
 
@@ -66,3 +68,22 @@ def near_twins(names: Iterable[str]) -> list[tuple[str, ...]]:
     for name in names:
         groups.setdefault(twin_key(name), set()).add(name)
     return sorted(tuple(sorted(group)) for group in groups.values() if len(group) > 1)
+
+
+def file_part(name: str) -> str:
+    """Return a form of a name that every file system takes as a part of a file name.
+
+    Letters of all alphabets, digits, hyphens and underscores stay. Everything else, such as blanks, slashes
+    and dots, becomes an underscore. The result is cut at 100 bytes of UTF-8.
+
+    >>> file_part("Zoë / Ann  Lee"), file_part("../b.c"), file_part("speaker1")
+    ('Zoë_Ann_Lee', 'b_c', 'speaker1')
+    >>> file_part("..."), len(file_part("ä" * 1000))
+    ('speaker', 50)
+    """
+    kept = "".join(
+        character if unicodedata.category(character)[0] in "LMN" or character in "-_" else " "
+        for character in unicodedata.normalize("NFC", name)
+    )
+    cut = "_".join(kept.split()).encode()[:MAX_PART_BYTES].decode(errors="ignore")
+    return cut.strip("_") or "speaker"

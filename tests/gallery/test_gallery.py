@@ -11,9 +11,9 @@ from separative import audio
 from separative.errors import AudioError, GalleryError
 from separative.gallery import Gallery
 from separative.gallery.enrolment import EnrolmentQuality, overlap_seconds
-from separative.gallery.identify import identify_from_scores
 from separative.gallery.store import EnrolledRecording
 from separative.inference import diarize
+from separative.inference.identities import identify_from_scores
 from separative.model import SeparativeEncoder
 from separative.rttm import Turn
 

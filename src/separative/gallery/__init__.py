@@ -2,7 +2,15 @@
 
 from separative.gallery.enrolment import EnrolmentQuality
 from separative.gallery.gallery import Gallery
-from separative.gallery.identify import Identification
+from separative.gallery.known import KnownSpeakers
 from separative.gallery.records import EnrolledRecording, EnrolledSpeaker
+from separative.inference.identities import Identification
 
-__all__ = ["EnrolledRecording", "EnrolledSpeaker", "EnrolmentQuality", "Gallery", "Identification"]
+__all__ = [
+    "EnrolledRecording",
+    "EnrolledSpeaker",
+    "EnrolmentQuality",
+    "Gallery",
+    "Identification",
+    "KnownSpeakers",
+]

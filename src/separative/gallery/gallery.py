@@ -28,7 +28,6 @@ from separative.gallery.enrolment import (
     speaker_embedding,
 )
 from separative.gallery.export import ExportedSpeaker, read_export, read_voiceprints, write_export
-from separative.gallery.identify import Identification, identify_from_scores
 from separative.gallery.records import (
     EnrolledRecording,
     EnrolledSpeaker,
@@ -40,6 +39,7 @@ from separative.gallery.reembed import reembed_gallery
 from separative.gallery.search import EmbeddingIndex
 from separative.gallery.store import GalleryStore
 from separative.inference import Audio, Diarization, Speaker, diarize
+from separative.inference.identities import Identification, identify_from_scores
 from separative.inference.recording import MIN_SPEECH_SECONDS
 from separative.metrics import log_odds
 from separative.types import Floats, Progress
