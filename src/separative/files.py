@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import json
 import os
 import re
 import secrets
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from separative.errors import SeparativeError
 
@@ -116,6 +118,42 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock_file(file: IO[Any], inherited: bool = False) -> None:
+    """Lock an open file until it is closed or the process ends, however it ends. Does not wait.
+
+    Args:
+        file: a file that is open for writing.
+        inherited: child processes that inherit the open file keep the lock if this process ends first.
+            Windows has no such locks; there the lock ends with this process.
+
+    Raises:
+        BlockingIOError: another process has locked the file.
+        OSError: the system or the file system has no locks.
+
+    >>> with open("notes.txt", "w") as file, open("notes.txt", "w") as other:
+    ...     lock_file(file, inherited=True)
+    ...     lock_file(other, inherited=True)
+    Traceback (most recent call last):
+    BlockingIOError: ...
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            (fcntl.flock if inherited else fcntl.lockf)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError as error:
+        raise OSError(errno.ENOLCK, "this system has no locks") from error
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            raise BlockingIOError(error.errno, "locked by another process") from error
+        raise
 
 
 def write_json(path: str | Path, record: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from separative.benchmark.plan import RowPlan
 from separative.errors import SeparativeError, validation_message
 from separative.evaluation import CollectedOutputs
-from separative.files import read_json, write_json
+from separative.files import lock_file, read_json, write_json
+
+log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 """Content of a JSON file."""
@@ -285,15 +288,15 @@ class ResultsFolder:
         Raises:
             SeparativeError: another benchmark, or a process started by one, has the lock.
         """
-        import fcntl
-
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a") as file:
+        with (self.root / ".lock").open("a", encoding="utf-8") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                lock_file(file, inherited=True)
+            except BlockingIOError as error:
                 raise SeparativeError(
                     f"{self.root} is in use by another benchmark or by a training that one started; "
                     "wait until it ends, or stop it"
                 ) from error
+            except OSError:
+                log.warning("%s: no locks here; start only one benchmark in this folder", self.root)
             yield file.fileno()

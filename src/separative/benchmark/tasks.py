@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -147,7 +148,7 @@ def _start(task: Task, threads: int, keep_open: int) -> _Running:
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        pass_fds=(keep_open,),
+        pass_fds=() if sys.platform == "win32" else (keep_open,),
         # Unbuffered: otherwise the last line of the log would be what was printed before the error.
         env=os.environ
         | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"},
@@ -168,7 +169,7 @@ def _report_progress(one: _Running, report: ReportLine) -> None:
 
 
 def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
 
@@ -195,6 +196,9 @@ def _stop_all(running: Sequence[_Running]) -> None:
         try:
             one.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            os.killpg(one.process.pid, signal.SIGKILL)
+            if sys.platform == "win32":
+                one.process.kill()
+            else:
+                os.killpg(one.process.pid, signal.SIGKILL)
             one.process.wait()
         one.output.close()

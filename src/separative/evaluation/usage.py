@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 
-def peak_memory_mb() -> float:
+def peak_memory_mb() -> float | None:
     """Peak memory of this process in MB (10⁶ bytes), since its start or :func:`reset_peak_memory`.
+
+    None on Windows, where the library of Python has no such counter.
 
     >>> 10 < peak_memory_mb() < 100_000
     True
@@ -19,8 +21,10 @@ def peak_memory_mb() -> float:
         # On Linux, the maximum of getrusage includes memory of the parent process; VmHWM does not.
         line = next(x for x in status.read_text(encoding="ascii").splitlines() if x.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024 / 1e6
-    import resource
-
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 

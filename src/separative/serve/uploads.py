@@ -6,20 +6,19 @@ import asyncio
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from starlette.concurrency import run_in_threadpool
 
 from separative import audio
 from separative.audio.foreign import foreign_file
 from separative.errors import AudioError
+from separative.files import lock_file
 from separative.inference.formats import one_line
 from separative.serve.guard import RefusedError, slow_message
 from separative.serve.limits import Limits
@@ -47,8 +46,9 @@ class ScratchFolder:
         for stale in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
             _remove_if_unlocked(stale)
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock_file = (self.folder / "lock").open("w")
-        _lock(self._lock_file)
+        self._lock_file = (self.folder / "lock").open("w", encoding="utf-8")
+        with suppress(OSError):
+            lock_file(self._lock_file, inherited=True)
         self.recordings, self.jobs = self.folder / "recordings", self.folder / "jobs"
         self.recordings.mkdir()
         self.jobs.mkdir()
@@ -66,28 +66,19 @@ class ScratchFolder:
 
     def close(self) -> None:
         """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
         self._lock_file.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _remove_if_unlocked(folder: Path) -> None:
     try:
-        with (folder / "lock").open("r+") as file:
-            _lock(file)
-            shutil.rmtree(folder, ignore_errors=True)
+        with (folder / "lock").open("r+", encoding="utf-8") as file:
+            lock_file(file, inherited=True)
     except OSError:
-        # The folder is in use, belongs to another user, or has no lock file yet.
+        # The folder is in use, belongs to another user, has no lock file yet, or there are no locks here.
         return
-
-
-def _lock(file: IO[str]) -> None:
-    """Lock a file; raises OSError if another process has locked it."""
-    if sys.platform == "win32":
-        # Windows does not remove folders with open files, so no lock is needed.
-        return
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # After the lock file is closed: Windows does not remove open files.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

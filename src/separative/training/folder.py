@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from separative.corpora.manifest import Corpus, Utterance
 from separative.distributed import ProcessGroup
 from separative.errors import ModelError, RecipeError, validation_message
-from separative.files import new_folder, read_json
+from separative.files import lock_file, new_folder, read_json
 from separative.mixtures import Mixer
 from separative.model.teacher import TeacherVectors
 from separative.training import checkpoint
@@ -170,8 +170,13 @@ def lock_folder(out: Path, processes: ProcessGroup) -> Iterator[None]:
         _used.discard(key)
         if file is not None:
             # While it is locked: another process that opened the file before notices that it is gone.
-            (out / LOCK).unlink(missing_ok=True)
+            if sys.platform != "win32":
+                (out / LOCK).unlink(missing_ok=True)
             file.close()
+            if sys.platform == "win32":
+                # Windows does not remove open files, so this fails if another process has opened the file.
+                with suppress(OSError):
+                    (out / LOCK).unlink()
         # rmdir refuses a folder that is not empty.
         with suppress(OSError):
             for folder in created:
@@ -184,24 +189,22 @@ def _agree_on_lock(out: Path, processes: ProcessGroup, taken: bool) -> None:
         raise ModelError(f"{out} is in use by another training: wait until it ends, or choose another folder")
 
 
-def _open_locked(path: Path) -> Any:
+def _open_locked(path: Path) -> IO[str] | None:
     """Create and lock a file, also its folder. None if another process has locked it."""
-    import fcntl
-
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = path.open("a")
+            file = path.open("a", encoding="utf-8")
         except FileNotFoundError:
             continue  # the run before has just removed the folder
         try:
-            # Unlike flock, this lock is not inherited by the processes that draw mixtures. They may live for
-            # some seconds after a run is killed.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                file.close()
-                return None
+            # Not inherited by the processes that draw mixtures: they may live for some seconds after a run is
+            # killed.
+            lock_file(file)
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError:
             log.warning("%s: this file system has no locks; start only one training in this folder", path)
             return file
         # The run before may have removed the file after it was opened here.
