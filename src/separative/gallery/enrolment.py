@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from separative.errors import AudioError, NotEnrolledError
 from separative.gallery.records import EnrolledRecording
 from separative.inference import Audio, Diarization
 from separative.inference.cluster import mean_embedding
+from separative.inference.output import recording_digest
 from separative.inference.recording import MIN_SPEECH_SECONDS
 from separative.inference.windows import attend_memory
 from separative.rttm import Turn
@@ -219,6 +221,21 @@ def speaker_embedding(model: SeparativeEncoder, recordings: Sequence[EnrolledRec
     query_VE = np.stack([recording.query for recording in recordings])
     attended_VE = attend_memory(model, query_VE, memory_ME, logit_M)
     return mean_embedding(attended_VE, np.array([r.speech_seconds for r in recordings], np.float32))
+
+
+def digest_audio(source: Audio, keep: bool) -> tuple[str, bytes | None]:
+    """SHA-256 of the bytes of a recording, and these bytes if they are kept.
+
+    Raises:
+        AudioError: as for :func:`read_audio_bytes`.
+
+    >>> digest_audio("ann.wav", keep=True)[0] == digest_audio("ann.wav", keep=False)[0]
+    True
+    """
+    if not keep and not isinstance(source, tuple):
+        return recording_digest(Path(source)), None
+    content = read_audio_bytes(source)
+    return hashlib.sha256(content).hexdigest(), content if keep else None
 
 
 def read_audio_bytes(source: Audio) -> bytes:

@@ -22,9 +22,9 @@ from separative.errors import (
 from separative.gallery.enrolment import (
     EnrolmentQuality,
     check_quality,
+    digest_audio,
     extract_recording,
     measure_quality,
-    read_audio_bytes,
     speaker_embedding,
 )
 from separative.gallery.export import ExportedSpeaker, read_export, read_voiceprints, write_export
@@ -168,9 +168,8 @@ class Gallery:
             raise NotEnrolledError(diarization.name, (NO_SPEECH,))
         quality = measure_quality(diarization, 0, single_speaker=True)
         check_quality(quality, diarization.name, force)
-        content = read_audio_bytes(source)
-        hash_ = hashlib.sha256(content).hexdigest()
-        return quality, extract_recording(diarization, 0, hash_, content if keep_audio else None)
+        hash_, content = digest_audio(source, keep_audio)
+        return quality, extract_recording(diarization, 0, hash_, content)
 
     def enrol(
         self,
@@ -283,6 +282,18 @@ class Gallery:
         """Names and embeddings [N,E] (unit norm) of the first ``count`` speakers by name."""
         with self._lock():
             return self._store.first_embeddings(count)
+
+    def embedding(self, name: str) -> Floats:
+        """Embedding [E] of a speaker, unit norm.
+
+        Raises:
+            UnknownSpeakerError: the name is not in the gallery.
+        """
+        name = check_name(name)
+        with self._lock(), self._store.read_transaction():
+            self._check_model()
+            embedding_E: Floats = self._store.embeddings([self._store.known_id(name)])[1][0]
+        return embedding_E
 
     def search(self, embedding: Floats, count: int = 10) -> Sequence[tuple[str, float]]:
         """Names and cosines of the ``count`` speakers nearest to an embedding [E], the nearest first.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -18,7 +17,8 @@ from separative import audio
 from separative.errors import AudioError, MissingExtraError, SeparativeError, choose
 from separative.files import atomic_path, read_json, write_json
 from separative.inference.forward import process_batch
-from separative.inference.recording import ChannelPolicy, LoadedRecording, load
+from separative.inference.long_recordings import embed_long, is_long
+from separative.inference.recording import Audio, ChannelPolicy, LoadedRecording, Recording, load
 from separative.types import Progress
 
 if TYPE_CHECKING:
@@ -219,15 +219,23 @@ def write_part(
     model_hash = str(model.card.get("sha256", ""))
     for start in range(0, len(part), batch):
         loaded: list[tuple[Cut, LoadedRecording]] = []
+        embedded: list[tuple[Cut, Recording]] = []
         for cut in part[start : start + batch]:
             try:
-                loaded.append((cut, _load(cut, model.rate, channels)))
+                source, policy = _source(cut, model.rate, channels)
+                if is_long(source):
+                    recording, _ = embed_long(model, source, policy)
+                    embedded.append((cut, recording))
+                else:
+                    loaded.append((cut, load(source, model.rate, policy)))
             except AudioError as error:
-                rows.append({"id": cut.id, "model": model_hash, "error": str(error)})
-        if not loaded:
-            continue
-        recordings = process_batch(model, [item for _, item in loaded], separate=False)
-        for (cut, _), recording in zip(loaded, recordings, strict=True):
+                # The cut may be a part of a file.
+                message = str(error).replace("the waveform", str(cut.path))
+                rows.append({"id": cut.id, "model": model_hash, "error": message})
+        if loaded:
+            recordings = process_batch(model, [item for _, item in loaded], separate=False)
+            embedded += [(cut, item) for (cut, _), item in zip(loaded, recordings, strict=True)]
+        for cut, recording in embedded:
             rows += [
                 {
                     "id": cut.id,
@@ -294,12 +302,9 @@ def _as_text(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _load(cut: Cut, rate: int, channels: ChannelPolicy) -> LoadedRecording:
+def _source(cut: Cut, rate: int, channels: ChannelPolicy) -> tuple[Audio, ChannelPolicy]:
+    """What to embed: the file, or the waveform of a part or of a channel; and how to treat its channels."""
     if cut.seconds is None and cut.channel is None:
-        return load(cut.path, rate, channels)
+        return cut.path, channels
     policy = channels if cut.channel is None else cut.channel
-    wave_N, own_rate = audio.read(cut.path, rate, channels=policy, start=cut.start, seconds=cut.seconds)
-    try:
-        return replace(load((wave_N, own_rate), rate), name=str(cut.path))
-    except AudioError as error:
-        raise AudioError(str(error).replace("the waveform", str(cut.path))) from error
+    return audio.read(cut.path, rate, channels=policy, start=cut.start, seconds=cut.seconds), "mean"

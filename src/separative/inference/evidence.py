@@ -62,6 +62,24 @@ class MeasuredStream:
     quality: Quality
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """An enrolled speaker as a possible identity of another speaker.
+
+    ``score``: cosine of the two embeddings · ``llr``: log-likelihood ratio in nats · ``probability`` of this
+    identity, given the prior. The last two are None if the model is not calibrated.
+
+    Example:
+        >>> Candidate("ann", score=0.7, llr=5.2, probability=0.99).name
+        'ann'
+    """
+
+    name: str
+    score: float
+    llr: float | None
+    probability: float | None
+
+
 def calibrated_evidence(model: SeparativeEncoder, score: float, prior: float) -> Evidence | None:
     """Convert a cosine to evidence, whatever the qualities are; None if the model has no calibration.
 

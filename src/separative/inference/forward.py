@@ -1,4 +1,4 @@
-"""Separate and embed short recordings: one forward pass of the model over a padded batch."""
+"""Separate and embed recordings: one forward pass of the model over a padded batch of short ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
     """Separate a recording: waveform, embedding and speech activity of every stream.
 
-    Waveforms have the level of the input. Inaudible streams are included.
+    Waveforms have the level of the input. Inaudible streams are included. A recording of over
+    MAX_RECORDING_SECONDS is separated in windows and has one stream per speaker
+    (:func:`separative.inference.long_recordings.separate_long`).
 
     Raises:
         AudioError: see :func:`separative.inference.recording.load`.
@@ -39,11 +41,18 @@ def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy
         >>> [len(speaker.waveform) for speaker in recording.speakers]
         [103016, 103016]
     """
+    # This module uses `forward`.
+    from separative.inference.long_recordings import is_long, separate_long
+
+    if is_long(source):
+        return separate_long(model, source, channels)
     return process_batch(model, [load(source, model.rate, channels)])[0]
 
 
 def embed(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
     """Embed the speakers of a recording. Like :func:`separate` without waveforms, in half of the time.
+
+    Memory hardly grows with the length of a recording of over MAX_RECORDING_SECONDS.
 
     Raises:
         AudioError: see :func:`separative.inference.recording.load`; or no stream has MIN_SPEECH_SECONDS of
@@ -57,7 +66,12 @@ def embed(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = 
         >>> bool(ann @ again > ann @ bob)
         True
     """
-    recordings = process_batch(model, [load(source, model.rate, channels)], separate=False)
+    from separative.inference.long_recordings import embed_long, is_long
+
+    if is_long(source):
+        recordings = [embed_long(model, source, channels)[0]]
+    else:
+        recordings = process_batch(model, [load(source, model.rate, channels)], separate=False)
     require_speech(recordings)
     return recordings[0]
 
@@ -78,17 +92,25 @@ def embed_many(
         >>> [len(recording.speakers) for recording in recordings]
         [1, 2]
     """
+    from separative.inference.long_recordings import embed_long, is_long
+
     remaining = iter(sources)
     while some := list(islice(remaining, batch)):
-        loaded, failure = [], None
+        loaded: list[LoadedRecording | Recording] = []
+        failure = None
         for source in some:
             try:
-                loaded.append(load(source, model.rate, channels))
+                if is_long(source):
+                    loaded.append(embed_long(model, source, channels)[0])
+                else:
+                    loaded.append(load(source, model.rate, channels))
             except AudioError as error:
                 failure = error
                 break
-        if loaded:
-            yield from process_batch(model, loaded, separate=False)
+        short = [item for item in loaded if isinstance(item, LoadedRecording)]
+        embedded = iter(process_batch(model, short, separate=False) if short else ())
+        for item in loaded:
+            yield item if isinstance(item, Recording) else next(embedded)
         if failure is not None:
             raise failure
 
@@ -197,7 +219,9 @@ def require_speech(recordings: Sequence[Recording]) -> None:
     """
     if not any(recording.speakers for recording in recordings):
         names = ", ".join(recording.name for recording in recordings)
-        most = max(recording.streams[0].speech_seconds for recording in recordings)
+        most = max(
+            (stream.speech_seconds for recording in recordings for stream in recording.streams), default=0.0
+        )
         if most >= MIN_SPEECH_SECONDS:
             raise AudioError(f"{names}: no speech found, only sounds that resemble it for {most:.2f} s")
         raise AudioError(f"{names}: {most:.2f} s of speech found; an embedding needs {MIN_SPEECH_SECONDS} s")

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from separative.inference.evidence import calibrated_evidence, same_speaker_cosine
-from separative.inference.verify import Candidate
+from separative.inference.evidence import Candidate, calibrated_evidence, same_speaker_cosine
 from separative.metrics import log_odds
 from separative.names import file_part
 from separative.rttm import rttm_name

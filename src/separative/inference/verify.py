@@ -16,12 +16,14 @@ import numpy as np
 from separative.errors import SeparativeError
 from separative.inference.cluster import mean_embedding
 from separative.inference.evidence import (
+    Candidate,
     MeasuredStream,
     calibrated_evidence,
     compare_streams,
     require_quality,
 )
 from separative.inference.forward import process_batch, require_speech
+from separative.inference.long_recordings import embed_long, is_long, sample_waveform
 from separative.inference.quality import Quality, stream_qualities
 from separative.inference.recording import (
     MIN_SPEECH_SECONDS,
@@ -86,24 +88,6 @@ class Verification:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An enrolled speaker as a possible identity of another speaker.
-
-    ``score``: cosine of the two embeddings · ``llr``: log-likelihood ratio in nats · ``probability`` of this
-    identity, given the prior. The last two are None if the model is not calibrated.
-
-    Example:
-        >>> Candidate("ann", score=0.7, llr=5.2, probability=0.99).name
-        'ann'
-    """
-
-    name: str
-    score: float
-    llr: float | None
-    probability: float | None
-
-
 def verify(
     model: SeparativeEncoder,
     left: Audio | Sequence[Audio],
@@ -117,8 +101,9 @@ def verify(
     """Verify whether the same speaker is on two sides, each one recording or several of one person.
 
     Several recordings of a side form one condition group: the cross-attention of each reads the segments of
-    all (method, section 3). The two sides never share a memory. Calibrations are made with one recording per
-    side. The score is the largest cosine over all pairs of audible streams.
+    all (method, section 3). Recordings of over MAX_RECORDING_SECONDS have a memory of their own. The two
+    sides never share a memory. Calibrations are made with one recording per side. The score is the largest
+    cosine over all pairs of audible streams.
 
     Args:
         prior: probability of the same speaker before the recordings are compared.
@@ -190,9 +175,16 @@ def _embed_with_quality(
     model: SeparativeEncoder, side: Audio | Sequence[Audio], channels: ChannelPolicy
 ) -> list[tuple[Recording, dict[int, Quality]]]:
     """Every recording of a side with the qualities of its audible streams."""
-    loaded = _load_side(model, side, channels)
-    embedded = _embed_loaded(model, loaded)
-    return [(r, stream_qualities(r, item.waveform)) for r, item in zip(embedded, loaded, strict=True)]
+    sources = _sources(side)
+    embedded, loaded = _embed_side(model, sources, channels)
+    measured = []
+    for number, recording in enumerate(embedded):
+        if number in loaded:
+            wave_N = loaded[number].waveform
+        else:
+            wave_N = sample_waveform(model, sources[number], channels)
+        measured.append((recording, stream_qualities(recording, wave_N)))
+    return measured
 
 
 def _embed_cohort(
@@ -315,22 +307,31 @@ def embed_jointly(
         >>> float(alone.speakers[0].embedding @ view.speakers[0].embedding) < 0.9999
         True
     """
-    return _embed_loaded(model, _load_side(model, recordings, channels))
+    return _embed_side(model, _sources(recordings), channels)[0]
 
 
-def _load_side(
-    model: SeparativeEncoder, recordings: Audio | Sequence[Audio], channels: ChannelPolicy
-) -> list[LoadedRecording]:
-    sources = _sources(recordings)
+def _embed_side(
+    model: SeparativeEncoder, sources: list[Audio], channels: ChannelPolicy
+) -> tuple[list[Recording], dict[int, LoadedRecording]]:
+    """The recordings of a side, embedded, and those that were loaded as a whole, by their number.
+
+    Long recordings are embedded one by one, each with its own memory.
+    """
     if not sources:
         raise SeparativeError("a side of a verification needs at least one recording")
-    return [load(source, model.rate, channels) for source in sources]
-
-
-def _embed_loaded(model: SeparativeEncoder, loaded: list[LoadedRecording]) -> list[Recording]:
-    embedded = process_batch(model, loaded, shared=True, separate=False)
-    require_speech(embedded)
-    return embedded
+    embedded: dict[int, Recording] = {}
+    loaded: dict[int, LoadedRecording] = {}
+    for number, source in enumerate(sources):
+        if is_long(source):
+            embedded[number] = embed_long(model, source, channels)[0]
+        else:
+            loaded[number] = load(source, model.rate, channels)
+    if loaded:
+        together = process_batch(model, list(loaded.values()), shared=True, separate=False)
+        embedded |= dict(zip(loaded, together, strict=True))
+    recordings = [embedded[number] for number in range(len(sources))]
+    require_speech(recordings)
+    return recordings, loaded
 
 
 def _sources(recordings: Any) -> list[Audio]:
