@@ -24,6 +24,7 @@ from separative.inference.recording import (
     check_channel_policy,
     check_waveform,
 )
+from separative.inference.views import DiarizationView
 from separative.inference.windows import (
     WindowCache,
     WindowGrid,
@@ -47,7 +48,7 @@ first segment of a turn and the second half of its last segment are silent.
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Speaker:
     """A speaker of a diarized recording.
 
@@ -74,9 +75,12 @@ class Speaker:
         """Total length of the turns."""
         return sum(turn.end - turn.start for turn in self.turns)
 
+    def __repr__(self) -> str:
+        return f"Speaker({self.name!r}, {self.speech_seconds:.1f} s in {len(self.turns)} turns)"
 
-@dataclass(frozen=True)
-class Diarization:
+
+@dataclass(frozen=True, repr=False)
+class Diarization(DiarizationView):
     """Who spoke when in a recording; the result of :func:`diarize`.
 
     Attributes:

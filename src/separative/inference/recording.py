@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, ModelError, SilentError, choose
+from separative.inference.views import RecordingView
 from separative.types import Wave
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class SpeechRule(NamedTuple):
         return best_K | (share_K >= self.other)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stream:
     """One output stream of the model for one recording.
 
@@ -120,9 +121,12 @@ class Stream:
         """Level of the waveform in dB full scale."""
         return audio.level_db(self.waveform)
 
+    def __repr__(self) -> str:
+        return f"Stream({self.stream}, {self.speech_seconds:.1f} s of speech, audible={self.audible})"
 
-@dataclass(frozen=True)
-class Recording:
+
+@dataclass(frozen=True, repr=False)
+class Recording(RecordingView):
     """The streams that the model found in one recording.
 
     Attributes:

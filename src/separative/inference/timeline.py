@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import base64
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
 
 from separative import audio
 from separative.drawing import COLOURS, figure_text, render_page
+from separative.errors import AudioError
 from separative.files import atomic_path, replace_file
+from separative.inference.recording import Audio, BlockReader
 from separative.types import Wave
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Longer recordings are linked, not embedded: embedded they would make a page of tens of megabytes.
 EMBED_SECONDS = 900.0
@@ -52,25 +57,33 @@ def write_timeline(
     2
     """
     path = Path(path)
-    seconds, speakers = float(record["seconds"]), record["speakers"]
-    overlaps, speech = _spans(speakers, 2), _spans(speakers, 1)
-    share = _total(overlaps) / max(_total(speech), 1e-9)
-    lanes = [_lane("mixture", f"{len(speakers)} speakers", [], "var(--soft)", mixture, path, seconds)]
-    for number, (speaker, stream) in enumerate(zip(speakers, streams, strict=True)):
-        colour = LANE_COLOURS[number % len(LANE_COLOURS)]
-        lanes.append(
-            _lane(speaker["name"], _description(speaker), speaker["turns"], colour, stream, path, seconds)
-        )
-    page = render_page(
-        "timeline.html",
-        heading=Path(record["recording"]).name,
-        summary=f"{len(speakers)} speakers · {seconds / 60:.1f} minutes · {share:.0%} of the speech overlaps",
-        seconds=seconds,
-        overlaps=overlaps,
-        lanes=lanes,
-    )
-    replace_file(path, page)
+    sounds = (mixture, *streams)
+    outlines = [_outline(sound, float(record["seconds"])) for sound in sounds]
+    urls = [_audio_url(sound, path.parent, float(record["seconds"])) for sound in sounds]
+    replace_file(path, _page(record, list(zip(outlines, urls, strict=True)), with_mixture=True))
     return path
+
+
+def timeline_page(record: dict[str, Any], mixture: Audio | None, streams: Sequence[Audio | None]) -> bytes:
+    """Make an HTML page about a recording, for a notebook; audio of up to ``EMBED_SECONDS`` is embedded.
+
+    Args:
+        record: as for :func:`write_timeline`.
+        mixture: the recording, which has a lane of its own; None for no such lane. If it cannot be read any
+            more, the lane has no player.
+        streams: the waveform of each speaker, or None for a lane without a player.
+
+    >>> speaker = {"name": "ann", "speech_seconds": 1.0, "turns": [[0.0, 1.0]]}
+    >>> record = {"recording": "mixture.wav", "seconds": 6.4, "speakers": [speaker]}
+    >>> page = timeline_page(record, "mixture.wav", [None])
+    >>> page.count(b"<svg"), page.count(b"<audio")
+    (2, 1)
+    """
+    seconds = float(record["seconds"])
+    lanes = [_sound(sound, seconds) for sound in streams]
+    if mixture is not None:
+        lanes.insert(0, _sound(mixture, seconds))
+    return _page(record, lanes, with_mixture=mixture is not None)
 
 
 def write_picture(path: str | Path, record: dict[str, Any]) -> Path:
@@ -89,42 +102,72 @@ def write_picture(path: str | Path, record: dict[str, Any]) -> Path:
     """
     from matplotlib.figure import Figure
 
-    path, speakers, seconds = Path(path), record["speakers"], float(record["seconds"])
-    unit, label = (60.0, "minutes") if seconds > 120 else (1.0, "seconds")
+    path, speakers = Path(path), record["speakers"]
     figure = Figure(figsize=(9.0, 1.0 + 0.38 * len(speakers)), layout="constrained")
-    axes = figure.add_subplot()
-    for number, speaker in enumerate(speakers):
-        spans = [(a / unit, (b - a) / unit) for a, b in speaker["turns"]]
-        axes.broken_barh(spans, (number - 0.35, 0.7), color=LANE_COLOURS[number % len(LANE_COLOURS)])
-    for a, b in _spans(speakers, 2):
-        axes.axvspan(a / unit, b / unit, color="0.5", alpha=0.25, linewidth=0)
-    axes.set_yticks(range(len(speakers)), [figure_text(str(speaker["name"])) for speaker in speakers])
-    axes.set(xlim=(0, seconds / unit), ylim=(max(len(speakers), 1) - 0.5, -0.5), xlabel=label)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(left=False)
+    turns = {str(speaker["name"]): speaker["turns"] for speaker in speakers}
+    draw_turns(figure.add_subplot(), turns, float(record["seconds"]))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150, format=path.suffix[1:].lower())
     return path
 
 
-def _lane(
-    name: str,
-    description: str,
-    turns: Sequence[Sequence[float]],
-    colour: str,
-    recording: str | Path,
-    page: Path,
-    seconds: float,
-) -> dict[str, Any]:
-    """One lane as the template shows it."""
-    return {
-        "name": name,
-        "description": description,
-        "turns": turns,
-        "colour": colour,
-        "outline": _outline(recording, seconds),
-        "audio_url": _audio_url(recording, page.parent, seconds),
-    }
+def draw_turns(axes: Axes, turns: Mapping[str, Sequence[Sequence[float]]], seconds: float) -> Axes:
+    """Draw a lane of turns per speaker on axes of Matplotlib, with overlapped speech shaded.
+
+    Args:
+        axes: the axes.
+        turns: spans (begin, end) in seconds, by name of the speaker.
+        seconds: length of the recording. From two minutes on, the axis is in minutes.
+
+    Returns:
+        ``axes``.
+
+    >>> from matplotlib.figure import Figure
+    >>> draw_turns(Figure().add_subplot(), {"ann": [(0.0, 1.0)]}, 2.0).get_xlabel()
+    'seconds'
+    """
+    unit, label = (60.0, "minutes") if seconds > 120 else (1.0, "seconds")
+    for number, spans in enumerate(turns.values()):
+        bars = [(a / unit, (b - a) / unit) for a, b in spans]
+        axes.broken_barh(bars, (number - 0.35, 0.7), color=LANE_COLOURS[number % len(LANE_COLOURS)])
+    for a, b in _spans(turns.values(), 2):
+        axes.axvspan(a / unit, b / unit, color="0.5", alpha=0.25, linewidth=0)
+    axes.set_yticks(range(len(turns)), [figure_text(name) for name in turns])
+    axes.set(xlim=(0, seconds / unit), ylim=(max(len(turns), 1) - 0.5, -0.5), xlabel=label)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+    return axes
+
+
+def _page(record: dict[str, Any], sounds: Sequence[tuple[str, str]], *, with_mixture: bool) -> bytes:
+    """The page of a record; ``sounds`` has outline and URL of the audio of each lane, or empty texts."""
+    seconds, speakers = float(record["seconds"]), record["speakers"]
+    turns = [speaker["turns"] for speaker in speakers]
+    overlaps, speech = _spans(turns, 2), _spans(turns, 1)
+    share = _total(overlaps) / max(_total(speech), 1e-9)
+    count = f"{len(speakers)} speakers" if len(speakers) != 1 else "1 speaker"
+    lanes: list[dict[str, Any]] = [
+        {
+            "name": speaker["name"],
+            "description": _description(speaker),
+            "turns": speaker["turns"],
+            "colour": LANE_COLOURS[number % len(LANE_COLOURS)],
+        }
+        for number, speaker in enumerate(speakers)
+    ]
+    if with_mixture:
+        lanes.insert(0, {"name": "mixture", "description": count, "turns": [], "colour": "var(--soft)"})
+    return render_page(
+        "timeline.html",
+        heading=Path(record["recording"]).name,
+        summary=f"{count} · {seconds / 60:.1f} minutes · {share:.0%} of the speech overlaps",
+        seconds=seconds,
+        overlaps=overlaps,
+        lanes=[
+            lane | {"outline": outline, "audio_url": url}
+            for lane, (outline, url) in zip(lanes, sounds, strict=True)
+        ],
+    )
 
 
 def _description(speaker: dict[str, Any]) -> str:
@@ -137,13 +180,10 @@ def _description(speaker: dict[str, Any]) -> str:
     return text
 
 
-def _spans(speakers: Sequence[dict[str, Any]], least: int) -> list[tuple[float, float]]:
+def _spans(turns: Iterable[Sequence[Sequence[float]]], least: int) -> list[tuple[float, float]]:
     """Spans (begin, end) in seconds in which at least ``least`` speakers have a turn."""
     steps = sorted(
-        (time, change)
-        for speaker in speakers
-        for begin, end in speaker["turns"]
-        for time, change in ((begin, 1), (end, -1))
+        (time, change) for own in turns for begin, end in own for time, change in ((begin, 1), (end, -1))
     )
     spans, count, begun = [], 0, 0.0
     for time, change in steps:
@@ -159,17 +199,36 @@ def _total(spans: Sequence[tuple[float, float]]) -> float:
     return sum(end - begin for begin, end in spans)
 
 
+def _sound(source: Audio | None, seconds: float) -> tuple[str, str]:
+    """Outline and URL of a recording for a notebook: empty texts if it is None, long or cannot be read."""
+    if source is None or seconds > EMBED_SECONDS:
+        return "", ""
+    try:
+        wave_N = np.concatenate(list(BlockReader(source, MP3_RATE, "mean")))
+    except AudioError:
+        return "", ""
+    size = max(1, round(seconds * MP3_RATE / PEAKS))
+    return _polygon(_peaks(wave_N, size), size / MP3_RATE), _embedded(wave_N)
+
+
 def _outline(recording: str | Path, seconds: float) -> str:
     """Points of the polygon around the waveform: its peak level in each of ``PEAKS`` parts, up and down."""
     rate = audio.info(recording).rate
     size = max(1, round(seconds * rate / PEAKS))
-    peaks: list[Wave] = []
-    for block_N in audio.stream(recording, seconds=size * 64 / rate):
-        padded = np.pad(block_N, (0, -len(block_N) % size)).reshape(-1, size)
-        peaks.append(np.abs(padded).max(1))
-    peak_P = np.concatenate(peaks)
+    blocks = audio.stream(recording, seconds=size * 64 / rate)
+    return _polygon(np.concatenate([_peaks(block_N, size) for block_N in blocks]), size / rate)
+
+
+def _peaks(wave_N: Wave, size: int) -> Wave:
+    """Peak level in each part of ``size`` samples."""
+    peak_P: Wave = np.abs(np.pad(wave_N, (0, -len(wave_N) % size)).reshape(-1, size)).max(1)
+    return peak_P
+
+
+def _polygon(peak_P: Wave, step: float) -> str:
+    """Points of the polygon around peaks that are ``step`` seconds apart, up and down."""
     peak_P = 46 * peak_P / max(float(peak_P.max()), 1e-9)
-    place_P = (np.arange(len(peak_P)) + 0.5) * size / rate
+    place_P = (np.arange(len(peak_P)) + 0.5) * step
     up = " ".join(f"{x:.2f},{50 - y:.1f}" for x, y in zip(place_P, peak_P, strict=True))
     down = " ".join(f"{x:.2f},{50 + y:.1f}" for x, y in zip(place_P[::-1], peak_P[::-1], strict=True))
     return f"{up} {down}"
@@ -180,7 +239,11 @@ def _audio_url(recording: str | Path, folder: Path, seconds: float) -> str:
     path = Path(recording).resolve()
     if seconds > EMBED_SECONDS:
         return quote(path.name) if path.parent == folder.resolve() else path.as_uri()
-    wave_N, _ = audio.read(recording, MP3_RATE)
+    return _embedded(audio.read(recording, MP3_RATE)[0])
+
+
+def _embedded(wave_N: Wave) -> str:
+    """URL that holds a waveform at MP3_RATE as MP3."""
     with tempfile.TemporaryDirectory() as temporary:
         small = Path(temporary) / "recording.mp3"
         audio.write(small, wave_N / max(1.0, float(np.abs(wave_N).max())), MP3_RATE)

@@ -1,4 +1,5 @@
-// The player of a timeline: one audio element per lane, all at the same position.
+// The player of a timeline: one audio element per lane that can be played, all at the same position. A page
+// may have no audio at all.
 const data = JSON.parse(document.getElementById('data').textContent);
 const players = [...document.querySelectorAll('audio')];
 const laneButtons = [...document.querySelectorAll('.name button')];
@@ -25,12 +26,13 @@ function choose(number) {
 
 function seek(seconds) {
   position = Math.min(Math.max(0, seconds), data.seconds);
-  players[lane].currentTime = position;
+  if (players[lane]) players[lane].currentTime = position;
   show();
 }
 
 function toggle() {
   const player = players[lane];
+  if (!player) return;
   if (player.paused) { player.currentTime = position; player.play(); } else player.pause();
 }
 
@@ -62,7 +64,8 @@ tracks.addEventListener('click', e => {
   const box = tracks.getBoundingClientRect();
   seek((e.clientX - box.left) / box.width * data.seconds);
 });
-play.addEventListener('click', toggle);
+play?.addEventListener('click', toggle);
+laneButtons[0]?.setAttribute('aria-pressed', true);
 document.getElementById('zoom-in').addEventListener('click', () => magnify(2));
 document.getElementById('zoom-out').addEventListener('click', () => magnify(0.5));
 document.addEventListener('keydown', e => {
