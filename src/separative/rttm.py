@@ -27,6 +27,9 @@ OTHER_LINES = {
 class Turn(NamedTuple):
     """A span of time in which one speaker speaks, from ``start`` to ``end`` in seconds.
 
+    ``confidence`` is the probability that the turn is right, if it is known: that in at least half of it, its
+    speaker speaks.
+
     >>> turn = Turn("ann", 0.5, 2.0)
     >>> turn.end - turn.start
     1.5
@@ -35,6 +38,12 @@ class Turn(NamedTuple):
     speaker: str
     start: float
     end: float
+    confidence: float | None = None
+
+    def __repr__(self) -> str:
+        # Most turns have no confidence.
+        known = "" if self.confidence is None else f", confidence={self.confidence:.3g}"
+        return f"Turn(speaker={self.speaker!r}, start={self.start!r}, end={self.end!r}{known})"
 
 
 def frames_to_turns(

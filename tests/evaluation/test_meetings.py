@@ -21,7 +21,8 @@ from separative.evaluation.meetings import (
     _window_speakers,
     evaluate_meetings,
 )
-from separative.inference.diarize import Diarization, Speaker
+from separative.inference.diarize import Diarization
+from separative.inference.speakers import Speaker
 from separative.inference.windows import WindowGrid, WindowOutputs
 from separative.metrics import DiarizationError, si_sdr
 from separative.rttm import Turn

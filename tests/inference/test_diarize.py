@@ -5,9 +5,10 @@ import pytest
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError
-from separative.inference.diarize import describe_speakers, diarize
+from separative.inference.diarize import diarize
 from separative.inference.forward import forward
 from separative.inference.separated import speaker_waveforms, write_speakers
+from separative.inference.speakers import describe_speakers
 from separative.inference.windows import (
     WindowGrid,
     WindowOutputs,

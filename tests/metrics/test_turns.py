@@ -77,7 +77,7 @@ def test_errors_of_1000_cases_equal_those_of_pyannote():
 
 def slow_errors(reference, hypothesis, scored, collar):
     """Errors counted in milliseconds, for the best of all ways to match speakers."""
-    borders = [border for turn in joined(reference) for border in turn[1:]]
+    borders = [border for turn in joined(reference) for border in turn[1:3]]
     middle = (np.arange(-1000, round(1000 * LENGTH) + 1000) + 0.5) / 1000
     counted = np.array(
         [
@@ -91,7 +91,7 @@ def slow_errors(reference, hypothesis, scored, collar):
         names = sorted({turn.speaker for turn in turns})
         return {
             name: counted
-            & np.any([(s < middle) & (middle < e) for who, s, e in turns if who == name], axis=0)
+            & np.any([(s < middle) & (middle < e) for who, s, e, *_ in turns if who == name], axis=0)
             for name in names
         }
 
@@ -112,7 +112,7 @@ def joined(turns):
     result = []
     for name in {turn.speaker for turn in turns}:
         inside = np.zeros(round(1000 * LENGTH) + 2, int)
-        for who, start, end in turns:
+        for who, start, end, *_ in turns:
             inside[round(1000 * start) : round(1000 * end)] |= who == name
         edges = np.flatnonzero(np.diff(inside, prepend=0, append=0)) / 1000
         result += [Turn(name, *pair) for pair in edges.reshape(-1, 2)]

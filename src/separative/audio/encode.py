@@ -80,15 +80,16 @@ def write(path: str | Path, wave: Wave, rate: int, *, subtype: str | None = None
 
 
 @contextmanager
-def writer(path: str | Path, rate: int) -> Iterator[Callable[[Wave], None]]:
-    """Write an audio file of one channel and 16 bits block by block.
+def writer(path: str | Path, rate: int, channels: int = 1) -> Iterator[Callable[[Wave], None]]:
+    """Write an audio file of 16 bits block by block.
 
-    Yields a function that takes the next samples ``[N]``. Samples beyond ±1 are clipped, because the blocks
-    before them cannot be scaled down any more; a warning reports their number.
+    Yields a function that takes the next samples, ``[N]`` or ``[channels, N]``. Samples beyond ±1 are
+    clipped, because the blocks before them cannot be scaled down any more; a warning reports their number.
 
     Args:
         path: ends in .wav or .flac.
         rate: hertz.
+        channels: number of channels.
 
     Raises:
         AudioError: unknown suffix, NaN or infinite samples.
@@ -110,12 +111,14 @@ def writer(path: str | Path, rate: int) -> Iterator[Callable[[Wave], None]]:
         nonlocal clipped
         _check_finite(path, wave_N)
         clipped += int((np.abs(wave_N) > 1).sum())
-        file.write(np.clip(wave_N, -1, 1))
+        file.write(np.clip(wave_N, -1, 1).T)
 
     try:
         with (
             atomic_path(path) as temporary,
-            soundfile.SoundFile(native_name(temporary), "w", rate, 1, subtype, format=container) as file,
+            soundfile.SoundFile(
+                native_name(temporary), "w", rate, channels, subtype, format=container
+            ) as file,
         ):
             yield write_block
     except soundfile.LibsndfileError as error:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.evaluation.references import FRAME
-from separative.inference.diarize import describe_speakers
+from separative.inference.speakers import describe_speakers
 from separative.inference.windows import WindowOutputs
 from separative.rttm import Turn
 from separative.types import Floats

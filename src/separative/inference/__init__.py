@@ -2,7 +2,8 @@
 
 from separative.inference.bulk import Cut, embed_corpus
 from separative.inference.channels import channel_cache, describe_channels, diarize_channels
-from separative.inference.diarize import Diarization, Speaker, diarize
+from separative.inference.diarize import Diarization, diarize
+from separative.inference.evidence import Candidate
 from separative.inference.exclusive import exclusive_turns
 from separative.inference.forward import embed, embed_many, separate
 from separative.inference.output import (
@@ -20,11 +21,12 @@ from separative.inference.recording import (
     Stream,
 )
 from separative.inference.separated import write_speakers
+from separative.inference.speakers import Speaker
 from separative.inference.streaming import StreamingDiarizer
 from separative.inference.transcript import TranscriptSegment, TranscriptWord, add_speakers
 from separative.inference.transcript_files import read_transcript, write_transcript
 from separative.inference.updates import Correction, StreamingTurns, StreamingUpdate
-from separative.inference.verify import Candidate, Verification, identify, verify
+from separative.inference.verify import Verification, identify, verify
 
 __all__ = [
     "MAX_RECORDING_SECONDS",

@@ -15,10 +15,10 @@ from separative import audio
 from separative.errors import AudioError, SilentError
 from separative.inference.cluster import keep_speakers
 from separative.inference.diarize import Diarization, diarize, read_header
+from separative.inference.evidence import Candidate
 from separative.inference.exclusive import exclusive_turns
 from separative.inference.output import describe_diarization, describe_turns
 from separative.inference.recording import Audio, check_waveform
-from separative.inference.verify import Candidate
 from separative.rttm import turns_to_frames
 from separative.types import Floats, Progress, Wave
 
@@ -118,7 +118,8 @@ def describe_channels(
     """Convert the diarizations of the channels of a recording to one record for JSON.
 
     It has the keys of :func:`describe_diarization`. Each speaker also has the number of their channel, from
-    1, under ``channel``. ``channels_without_speech`` lists the numbers of the other channels.
+    1, under ``channel``. ``channels_without_speech`` lists the numbers of the other channels, and
+    ``count_probability`` has one list for each channel with speech.
 
     Args:
         diarizations: a result of :func:`diarize_channels`.
@@ -142,6 +143,12 @@ def describe_channels(
     with_speech = {entry["channel"] for entry in speakers}
     silent = [number for number in range(1, diarizations[0].channels + 1) if number not in with_speech]
     merged = {"channel_policy": "each", "channels_without_speech": silent, "speakers": speakers}
+    merged["count_probability"] = [record["count_probability"] for record in records]
+    merged["unlike_training"] = [
+        f"channel {int(one.channel_policy) + 1}: {sentence}"
+        for one in diarizations
+        for sentence in one.unlike_training
+    ]
     merged["exclusive_turns"] = describe_turns(exclusive_turns(*diarizations))
     return records[0] | merged
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from separative import audio
 from separative.errors import AudioError, SeparativeError, SilentError
-from separative.inference.activity import speaker_activity, talking
-from separative.inference.cluster import Clustering, cluster_speakers, keep_speakers, mean_embedding
+from separative.inference.cluster import Clustering, cluster_speakers, keep_speakers
+from separative.inference.confidence import rate_turns
 from separative.inference.evidence import same_speaker_cosine
+from separative.inference.likeness import MeasuredBlocks, unlike_training
 from separative.inference.phases import run_phases, speech_evidence
 from separative.inference.recording import (
     MIN_SPEECH_SECONDS,
@@ -24,6 +25,7 @@ from separative.inference.recording import (
     check_channel_policy,
     check_waveform,
 )
+from separative.inference.speakers import Speaker, describe_speakers
 from separative.inference.views import DiarizationView
 from separative.inference.windows import (
     WindowCache,
@@ -31,52 +33,14 @@ from separative.inference.windows import (
     WindowOutputs,
     attend_recording,
 )
-from separative.rttm import Turn, frames_to_turns
-from separative.types import Floats, Progress, Wave
+from separative.rttm import Turn
+from separative.types import Floats, Progress
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
 WINDOW, HOP = 2.0, 1.0
 """Length of a window and distance from one to the next, in seconds."""
-
-INSET = 0.5
-"""How much a turn is shortened at each end, in segments.
-
-The model reports speech for a segment even if only a part of it has speech. On average, the first half of the
-first segment of a turn and the second half of its last segment are silent.
-"""
-
-
-@dataclass(frozen=True, repr=False)
-class Speaker:
-    """A speaker of a diarized recording.
-
-    Attributes:
-        name: "speaker1", "speaker2", ...
-        turns: when the speaker talks, in seconds.
-        embedding: embedding over the whole recording [E], unit norm.
-        activity: probability of speech [T], one value every ``Diarization.segment_seconds``.
-
-    Example:
-        >>> import separative
-        >>> speaker = separative.diarize(separative.load_model(), "meeting.wav").speakers[0]
-        >>> speaker.name, speaker.embedding.shape, speaker.activity.shape
-        ('speaker1', (128,), (2464,))
-    """
-
-    name: str
-    turns: tuple[Turn, ...]
-    embedding: Wave
-    activity: Wave
-
-    @property
-    def speech_seconds(self) -> float:
-        """Total length of the turns."""
-        return sum(turn.end - turn.start for turn in self.turns)
-
-    def __repr__(self) -> str:
-        return f"Speaker({self.name!r}, {self.speech_seconds:.1f} s in {len(self.turns)} turns)"
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,10 +59,11 @@ class Diarization(DiarizationView):
         speakers: the speakers, the one with the most speech first.
         windows: outputs of the model for every window, the input of :func:`assign_speakers`.
         window_speaker: index of the speaker of each stream in each window [W, C]; -1 for none.
-        count_probability: probability that there are n speakers, for n = 0, 1, 2, ..., 16, from the recording
-            alone. Speakers with under a second or two of speech are not counted.
+        count_probability: calibrated probability that there are n speakers, for n = 0, 1, 2, ..., 16, from
+            the recording alone. Speakers with under a second or two of speech are not counted.
         asked_speakers: number of speakers that was given, or None.
         damage: error message if only the first part of the file could be read; empty otherwise.
+        unlike_training: how the recording differs from those of the training, in plain sentences.
 
     Example:
         >>> import separative
@@ -120,6 +85,7 @@ class Diarization(DiarizationView):
     damage: str = ""
     count_probability: Floats = field(default_factory=lambda: np.zeros(0))
     asked_speakers: int | None = None
+    unlike_training: tuple[str, ...] = ()
 
     @property
     def missing_speakers(self) -> int:
@@ -191,13 +157,14 @@ def diarize(
     blocks, window_cache = BlockReader(source, model.rate, channels), None
     if cache is not None and not isinstance(source, tuple):
         window_cache = WindowCache(Path(cache), _cache_key(model, Path(source), channels, grid))
-    windows = run_phases(model, blocks, grid, seconds, window_cache, progress)
+    measured = MeasuredBlocks(blocks, model.rate, seconds)
+    windows = run_phases(model, measured, grid, seconds, window_cache, progress)
     # Probabilities are 0 in digital silence only, before they are adapted to the levels of the recording.
     if not any(phase.raw_activity.any() for phase in windows.phases):
         raise SilentError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
     clustering = _cluster_windows(model, windows, speakers, attention)
     found_speakers, window_speaker = describe_speakers(model, windows, clustering.label, attention=attention)
-    return Diarization(
+    found = Diarization(
         name,
         source,
         model.rate,
@@ -212,6 +179,9 @@ def diarize(
         clustering.count_probability,
         speakers,
     )
+    found = rate_turns(model, found)
+    warnings = unlike_training(found.speakers, measured.snr_db, measured.treble_db)
+    return replace(found, unlike_training=warnings)
 
 
 def assign_speakers(
@@ -314,57 +284,6 @@ def _drop_noise(
         for x_WCS in (active_WCS, certain_WCS)
     )
     return keep_speakers(label_WC, rule.decide(active_K, certain_K))
-
-
-def describe_speakers(
-    model: SeparativeEncoder, windows: WindowOutputs, labels: NDArray[np.int64], *, attention: bool = True
-) -> tuple[tuple[Speaker, ...], NDArray[np.int64]]:
-    """Make a :class:`Speaker` of the streams with the same label, the one with the most speech first.
-
-    Args:
-        windows: outputs of the model for every window.
-        labels: label of each stream in each window [W, C], 0 to K - 1, or -1 for none. W counts the windows
-            of all phases, one phase after the other.
-        attention: as in :func:`diarize`.
-
-    Returns:
-        the K speakers, and the index of the speaker of each stream in the windows of the first phase [W, C].
-
-    Example:
-        >>> import separative
-        >>> model = separative.load_model()
-        >>> windows = separative.diarize(model, "meeting.wav").windows
-        >>> labels = np.zeros((sum(len(phase.query) for phase in windows.phases), 2), int)
-        >>> speakers, _ = describe_speakers(model, windows, labels)
-        >>> len(speakers)
-        1
-    """
-    label_WC, grid, phases = labels, windows.grid, windows.phases
-    count = int(label_WC.max(initial=-1)) + 1
-    query_WCE = np.concatenate([phase.query for phase in phases])
-    speech_WC = np.concatenate([(phase.activity > 0.5).sum(-1, dtype=np.float32) for phase in phases])
-    query_KE = np.zeros((count, query_WCE.shape[2]), np.float32)
-    for k in range(count):
-        query_KE[k] = mean_embedding(query_WCE[label_WC == k], speech_WC[label_WC == k])
-    embed_KE = attend_recording(model, query_KE, windows, attention=attention) if count else query_KE
-    activity_KT = speaker_activity(windows, label_WC, count)
-    length, end, shift = grid.segment / model.rate, windows.samples / model.rate, grid.lead / model.rate
-    turns_K = [
-        [(max(0.0, t.start - shift), min(end, t.end - shift)) for t in turns]
-        for turns in (
-            frames_to_turns(talking(a_T)[None], [""], length / len(phases), inset=INSET * length)
-            for a_T in activity_KT
-        )
-    ]
-    # start - stop is negative, so that the speaker with the most speech is first.
-    order = sorted(range(count), key=lambda k: sum(start - stop for start, stop in turns_K[k]))
-    speakers: list[Speaker] = []
-    for k in order:
-        name = f"speaker{len(speakers) + 1}"
-        turns = tuple(Turn(name, start, stop) for start, stop in turns_K[k])
-        speakers.append(Speaker(name, turns, embed_KE[k], activity_KT[k]))
-    rank = np.array([*np.argsort(order), -1], np.int64)
-    return tuple(speakers), rank[label_WC[: len(windows.query)]]
 
 
 def read_header(source: Audio) -> tuple[str, float, int]:

@@ -65,12 +65,16 @@ def resolve_overlaps(
 Turn(speaker='ann', start=4.0, end=5.0)]
     """
     turns = [turn for turn in join_turns(turns) if turn.end > turn.start]
-    changes = sorted((time, sign, t.speaker) for t in turns for time, sign in ((t.start, 1), (t.end, -1)))
+    changes = sorted(
+        (time, sign, turn.speaker, number)
+        for number, turn in enumerate(turns)
+        for time, sign in ((turn.start, 1), (turn.end, -1))
+    )
     pieces: list[Turn] = []
-    active: dict[str, None] = {}
-    for (start, sign, name), following in pairwise(changes):
+    active: dict[str, Turn] = {}
+    for (start, sign, name, number), following in pairwise(changes):
         if sign > 0:
-            active[name] = None
+            active[name] = turns[number]
         else:
             del active[name]
         end = following[0]
@@ -83,5 +87,5 @@ Turn(speaker='ann', start=4.0, end=5.0)]
                 best = before.speaker
             else:
                 best = max(sorted(active), key=lambda one: strength(one, start, end))
-        pieces.append(Turn(best, start, end))
+        pieces.append(active[best]._replace(start=start, end=end))
     return join_turns(pieces)

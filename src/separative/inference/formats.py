@@ -177,17 +177,17 @@ def _write_rttm(path: Path, table: TurnTable) -> None:
 
 
 def _write_csv(path: Path, table: TurnTable) -> None:
-    """Columns recording, channel, speaker, start, end; ``exclusive`` tells the two kinds of turns apart."""
+    """One row per turn; ``exclusive`` tells the two kinds of turns apart."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("recording", "channel", "speaker", "start", "end", "exclusive"))
+    rows.writerow(("recording", "channel", "speaker", "start", "end", "exclusive", "confidence"))
     for exclusive, turns in ((0, table.turns), (1, table.exclusive)):
         for turn in turns:
             name = one_line(turn.speaker)
             channel = table.channels.get(turn.speaker, 1)
-            rows.writerow(
-                (one_line(table.recording), channel, name, f"{turn.start:.3f}", f"{turn.end:.3f}", exclusive)
-            )
+            confidence = "" if turn.confidence is None else f"{turn.confidence:.3f}"
+            times = f"{turn.start:.3f}", f"{turn.end:.3f}"
+            rows.writerow((one_line(table.recording), channel, name, *times, exclusive, confidence))
     replace_file(path, text.getvalue().encode())
 
 

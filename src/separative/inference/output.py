@@ -15,16 +15,20 @@ from separative import audio
 from separative.errors import SeparativeError, choose
 from separative.files import atomic_path, write_json
 from separative.inference.exclusive import exclusive_turns
-from separative.inference.recording import Recording
+from separative.inference.full_band import read_own_format, restore_band
+from separative.inference.recording import Audio, BlockReader, Recording
+from separative.types import Floats, Wave
 
 if TYPE_CHECKING:
     from separative.inference.diarize import Diarization
-    from separative.inference.verify import Candidate
+    from separative.inference.evidence import Candidate
     from separative.model import SeparativeEncoder
     from separative.rttm import Turn
 
 
-def write_waveforms(recording: Recording, folder: str | Path, stem: str | None = None) -> list[Path]:
+def write_waveforms(
+    recording: Recording, folder: str | Path, stem: str | None = None, *, source: Audio | None = None
+) -> list[Path]:
     """Write every audible speaker as ``<folder>/<stem>-speaker<i>.wav``, 16 bit; returns the paths.
 
     If any waveform would clip, all are scaled down by the same factor, so their relative levels stay.
@@ -32,9 +36,12 @@ def write_waveforms(recording: Recording, folder: str | Path, stem: str | None =
     Args:
         recording: a result of :func:`separative.separate`.
         stem: beginning of the file names; by default the stem of the recording's name.
+        source: the recording itself. If given, the files have its sampling rate and its channels
+            (:func:`separative.inference.full_band.restore_band`).
 
     Raises:
         SeparativeError: the recording has no waveforms.
+        AudioError: ``source`` cannot be read.
 
     Example:
         >>> import separative
@@ -45,13 +52,38 @@ def write_waveforms(recording: Recording, folder: str | Path, stem: str | None =
     if not all(speaker.waveform.size for speaker in recording.speakers):
         raise SeparativeError(f"{recording.name} was embedded without waveforms; use separate")
     stem = stem or Path(recording.name).stem
-    peak = max((float(np.abs(speaker.waveform).max()) for speaker in recording.speakers), default=0.0)
+    rate, waves = recording.rate, [speaker.waveform for speaker in recording.speakers]
+    if source is not None and waves:
+        rate, waves = _own_waveforms(recording, source)
+    peak = max((float(np.abs(wave).max()) for wave in waves), default=0.0)
     paths = []
-    for number, speaker in enumerate(recording.speakers, 1):
+    for number, wave in enumerate(waves, 1):
         path = Path(folder) / f"{stem}-speaker{number}.wav"
-        audio.write(path, speaker.waveform / np.float32(max(1.0, peak)), recording.rate)
+        audio.write(path, wave / np.float32(max(1.0, peak)), rate)
         paths.append(path)
     return paths
+
+
+def _own_waveforms(recording: Recording, source: Audio) -> tuple[int, list[Wave]]:
+    """The rate of the recording itself, and the waveforms of the speakers [channels, N] at this rate."""
+    speakers, policy = recording.speakers, recording.channel_policy
+    size = len(speakers[0].waveform)
+    mixture_N = np.concatenate(list(BlockReader(source, recording.rate, policy)))[:size]
+    rows_JN = np.zeros((len(speakers) + 1, size), np.float32)
+    for row_N, wave_N in zip(rows_JN, [*(s.waveform for s in speakers), mixture_N], strict=True):
+        row_N[: len(wave_N)] = wave_N
+
+    def gate(second_T: Floats) -> Floats:
+        return np.stack(
+            [
+                s.activity[np.minimum((second_T / s.segment_seconds).astype(int), len(s.activity) - 1)] > 0.5
+                for s in speakers
+            ]
+        ).astype(np.float32)
+
+    pieces = restore_band([rows_JN], recording.rate, source, policy, gate)
+    restored_KHN = np.concatenate(list(pieces), axis=-1)
+    return read_own_format(source, policy)[0], list(restored_KHN)
 
 
 def write_embeddings(recordings: Sequence[Recording], path: str | Path) -> Path:
@@ -174,6 +206,7 @@ def describe_diarization(
                 "name": speaker.name,
                 "speech_seconds": round(speaker.speech_seconds, 3),
                 "turns": [[round(turn.start, 3), round(turn.end, 3)] for turn in speaker.turns],
+                "confidence": [_rounded(turn.confidence) for turn in speaker.turns],
                 **({"embedding": [float(x) for x in speaker.embedding]} if embeddings else {}),
                 **({"matches": [asdict(match) for match in matches[number]]} if matches else {}),
             }
@@ -184,13 +217,15 @@ def describe_diarization(
         "seconds": round(diarization.seconds, 3),
         "channels": diarization.channels,
         "channel_policy": diarization.channel_policy,
+        "count_probability": [round(float(p), 4) for p in diarization.count_probability],
+        "unlike_training": list(diarization.unlike_training),
         "speakers": speakers,
         "exclusive_turns": describe_turns(exclusive_turns(diarization)),
     }
 
 
 def describe_turns(turns: Iterable[Turn]) -> list[dict[str, Any]]:
-    """Convert turns to records for JSON, rounded to milliseconds.
+    """Convert turns to records for JSON, rounded to milliseconds; with the confidence, if it is known.
 
     Example:
         >>> from separative.rttm import Turn
@@ -198,8 +233,18 @@ def describe_turns(turns: Iterable[Turn]) -> list[dict[str, Any]]:
         [{'speaker': 'ann', 'start': 0.5, 'end': 2.0}]
     """
     return [
-        {"speaker": turn.speaker, "start": round(turn.start, 3), "end": round(turn.end, 3)} for turn in turns
+        {
+            "speaker": turn.speaker,
+            "start": round(turn.start, 3),
+            "end": round(turn.end, 3),
+            **({} if turn.confidence is None else {"confidence": _rounded(turn.confidence)}),
+        }
+        for turn in turns
     ]
+
+
+def _rounded(confidence: float | None) -> float | None:
+    return None if confidence is None else round(confidence, 3)
 
 
 def describe_run(model: SeparativeEncoder, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.inference.cluster import Labels, mean_embedding
-from separative.inference.diarize import describe_speakers, label_streams
+from separative.inference.diarize import label_streams
 from separative.inference.phases import adapt_activity
+from separative.inference.speakers import describe_speakers
 from separative.inference.windows import WindowGrid, WindowOutputs, attend_memory
 from separative.types import Floats
 

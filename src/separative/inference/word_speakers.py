@@ -92,7 +92,7 @@ def assign_words(
 
 def _edges(turns: Sequence[Turn], name: str) -> Floats:
     """Start and end of the turns of a speaker, without overlaps [turns, 2]."""
-    return np.array([turn[1:] for turn in join_turns(t for t in turns if t.speaker == name)], float)
+    return np.array([turn[1:3] for turn in join_turns(t for t in turns if t.speaker == name)], float)
 
 
 def _inside(edge: Floats, span_W2: Floats) -> Floats:

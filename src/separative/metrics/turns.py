@@ -88,7 +88,7 @@ def score_turns(
     ]
     borders = {time for turn in sides[0] for time in (turn.start, turn.end)}
     unscored = [(time - collar, time + collar) for time in borders] if collar else []
-    spans = [turn[1:] for side in sides for turn in side]
+    spans = [turn[1:3] for side in sides for turn in side]
     cut_I = np.unique([time for span in (*spans, *unscored, *(scored or ())) for time in span])
     # Between two neighbouring cuts nothing changes, so each of these intervals is one segment.
     keep_I = ~_covered(cut_I, unscored)
@@ -118,5 +118,5 @@ def _covered(cut_I: Floats, spans: Iterable[Span]) -> NDArray[np.bool_]:
 def _activity(turns: Sequence[Turn], cut_I: Floats) -> NDArray[np.bool_]:
     """Who speaks in the intervals between the cuts [K, I]."""
     names = sorted({turn.speaker for turn in turns})
-    rows = [_covered(cut_I, [turn[1:] for turn in turns if turn.speaker == name]) for name in names]
+    rows = [_covered(cut_I, [turn[1:3] for turn in turns if turn.speaker == name]) for name in names]
     return np.array(rows, bool).reshape(len(names), max(0, len(cut_I) - 1))
