@@ -24,12 +24,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from separative.cli.show import Stopped, use_safe_output
 
     use_safe_output()
+    log = logging.getLogger("separative")
+    level = log.level
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("separative: %(message)s"))
-    logging.getLogger("separative").addHandler(handler)
+    log.addHandler(handler)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="separative")
+        app(
+            args=_common_options_first(sys.argv[1:] if arguments is None else arguments),
+            prog_name="separative",
+        )
     except SeparativeError as error:
+        log.debug("the error occurred here:", exc_info=error)
         return _print_error(str(error), NOT_DONE)
     except Stopped as stop:
         return _print_error(str(stop), INTERRUPTED)
@@ -40,8 +46,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = end.code if isinstance(end.code, int) else 0
         return _print_error("interrupted", code) if code == INTERRUPTED else code
     finally:
-        logging.getLogger("separative").removeHandler(handler)
+        log.removeHandler(handler)
+        log.setLevel(level)
     return 0
+
+
+def _common_options_first(arguments: Sequence[str]) -> list[str]:
+    """Move the options of all commands in front of the command, where the parser expects them."""
+    first: list[str] = []
+    rest = list(arguments)
+    end = rest.index("--") if "--" in rest else len(rest)
+    place = 0
+    while place < end:
+        count = 2 if rest[place] == "--plugin" else 1
+        if rest[place] in ("--plugin", "--quiet", "--verbose", "--version") or rest[place].startswith(
+            "--plugin="
+        ):
+            first += rest[place : place + count]
+            del rest[place : place + count]
+            end -= count
+        else:
+            place += 1
+    return [*first, *rest]
 
 
 def _print_error(sentence: str, code: int) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from separative.cli import (
@@ -12,6 +16,7 @@ from separative.cli import (
     label_free,
     meetings,
     models,
+    plugin,
     recordings,
     results,
     scores,
@@ -22,11 +27,46 @@ from separative.cli import (
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
     no_args_is_help=True,
-    add_completion=False,
     # Rich formatting would double the run time of --help.
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"separative {version('separative')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _prepare(
+    plugins: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--plugin",
+            metavar="FILE.py",
+            help="Python file that registers an objective, a corpus layout or a condition. Repeatable.",
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print results and errors only: no progress, no warnings.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Also print what is loaded, and where an error occurred.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Read the options of all commands, which may also follow the command."""
+    if quiet or verbose:
+        logging.getLogger("separative").setLevel(logging.DEBUG if verbose else logging.ERROR)
+    for path in plugins or ():
+        plugin.load_plugin(path)
+
 
 corpus = typer.Typer(
     help="Check, import, pack or synthesize a corpus.", no_args_is_help=True, rich_markup_mode=None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,13 +128,17 @@ def find(
 ) -> None:
     """Identify the speakers of a recording among the enrolled speakers."""
     from separative import inference
+    from separative.gallery import KnownSpeakers
     from separative.metrics.calibration import log_odds
 
     log_odds(prior)
     check_recordings([source], "mean")
     with Bars() as bars, _opened(gallery, model) as opened:
-        meeting = inference.diarize(opened.model, source, progress=bars.count("processing"))
-        found = [opened.identify_speaker(s, count=count, prior=prior) for s in meeting.speakers]
+        meeting = inference.diarize(
+            opened.model, source, progress=bars.minutes("processing", opened.model.rate)
+        )
+        known = KnownSpeakers(opened.model, gallery=opened, prior=prior)
+        found = [replace(who, candidates=who.candidates[:count]) for who in known.identify_in(meeting)]
     if json:
         voices = zip(meeting.speakers, found, strict=True)
         print_json(

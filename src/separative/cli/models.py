@@ -26,6 +26,7 @@ from separative.cli.options import (
     TestCorpus,
     Tests,
     Threads,
+    parse_share,
 )
 from separative.cli.show import Bars, exit_on_interrupt, print_json
 
@@ -43,7 +44,14 @@ def train(
     ] = None,
     set_: Set = None,
     noise: Annotated[
-        Path | None, typer.Option(help="Corpus of noise clips, needed if the recipe adds noise.")
+        Path | None, typer.Option(help="Corpus of noise clips; without it, training has no noise clips.")
+    ] = None,
+    holdout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the speakers of a corpus without splits to hold out for validation, such as 10%.",
+        ),
     ] = None,
     vectors: Annotated[
         Path | None,
@@ -76,11 +84,17 @@ def train(
     Ctrl-C saves a checkpoint and stops; the same command with --resume continues.
     """
     from separative import training
-    from separative.corpora import load_corpus
+    from separative.corpora import hold_out_speakers, load_corpus, save_corpus
     from separative.distributed import current_process_group
+    from separative.errors import SeparativeError
     from separative.model import load_model
     from separative.model.teacher import TeacherVectors
 
+    share = None if holdout is None else parse_share(holdout, "--holdout")
+    if share is not None and label_free:
+        raise SeparativeError(
+            "--holdout needs speaker labels and cannot be used with --label-free; leave it out"
+        )
     chosen = choose_recipe(recipe, set_ or (), out if resume else None, label_free)
     start = None if from_ is None else load_model(from_)
     teacher = None if vectors is None else TeacherVectors.load(vectors)
@@ -88,6 +102,8 @@ def train(
         if label_free:
             corpus = load_pile(corpus, out, screen, bars)
         speech = load_corpus(corpus, keep_damaged=True, progress=bars.count("reading headers"))
+        if share is not None:
+            speech = hold_out_speakers(speech, share, seed=chosen.seed)
         clips = None if noise is None else load_corpus(noise)
         with exit_on_interrupt():
             run = training.train(
@@ -111,6 +127,10 @@ def train(
                 inventory_progress=bars.count("initialising the inventory"),
             )
     if current_process_group().rank == 0:
+        if share is not None:
+            # So that an evaluation uses the speakers that were held out.
+            corpus = out.with_name(f"{out.name}-corpus.jsonl")
+            save_corpus(speech.readable, corpus)
         if "dev" in {u.split for u in speech}:
             print(f"{run}: trained. Next: separative evaluate {run} --corpus {corpus}")
         else:

@@ -54,3 +54,20 @@ Qualities = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads; by default the recipe's.")]
+
+
+def parse_share(text: str, option: str) -> float:
+    """Read a share between 0 and 1, such as 5% or 0.05.
+
+    Raises:
+        SeparativeError: it is something else; the message names the option.
+    """
+    from separative.errors import SeparativeError
+
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise SeparativeError(f"{option} '{text}' must be a rate such as 5% or 0.05")
+    return share

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from separative.cli.options import DEFAULT_MODEL, Channels, Force, Json, Model, Strict
+from separative.cli.options import (
+    DEFAULT_MODEL,
+    Channels,
+    Force,
+    Json,
+    Model,
+    Strict,
+    parse_share,
+)
 from separative.cli.outputs import SOURCE, check_output, claim_outputs, remove_stale_waveforms
 from separative.cli.show import (
     Bars,
@@ -213,7 +221,7 @@ def verify(
     left, right = (two[:1], two[1:]) if two else (left, right)
     if mixed or not left or not right:
         raise SeparativeError("pass two recordings to verify, or at least one --left and one --right")
-    rate = None if false_alarms is None else _parse_rate(false_alarms)
+    rate = None if false_alarms is None else parse_share(false_alarms, "--false-alarms")
     check_recordings([*left, *right, *(cohort or ())], channels)
     found = inference.verify(
         load_model(model),
@@ -260,18 +268,6 @@ def verify(
         print(
             f"different speakers score as high in {100 * found.false_alarm_rate:.2g} % of comparisons ({how})"
         )
-
-
-def _parse_rate(text: str) -> float:
-    from separative.errors import SeparativeError
-
-    try:
-        rate = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < 1:
-        raise SeparativeError(f"--false-alarms '{text}' must be a rate such as 5% or 0.05")
-    return rate
 
 
 class _Batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 60.0
 """Interval of the progress lines that replace the bars if standard error is not a terminal."""
+
+FIRST_LINE_SECONDS = 10.0
+"""Seconds until the first of these lines."""
+
+log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):  # noqa: N818 (not an error)
@@ -82,7 +88,7 @@ def check_recordings(paths: Iterable[Path], channels: str) -> None:
         count = info(path).channels
         if count > 1:
             used = f"each of its {count}" if channels == "each" else f"the {channels} of {count}"
-            print(f"separative: {printable(path)}: using {used} channels", file=sys.stderr)
+            log.warning("%s: using %s channels", printable(path), used)
 
 
 def stream_rows(recording: Recording) -> list[tuple[object, ...]]:
@@ -131,7 +137,10 @@ class Bars(AbstractContextManager["Bars"]):
         )
         console = Console(stderr=True)
         self._progress = Progress(*columns, console=console, transient=True)
-        self._terminal, self._reported = console.is_terminal, time.monotonic()
+        # With --quiet, only errors are logged.
+        self._quiet = not log.isEnabledFor(logging.WARNING)
+        self._terminal = console.is_terminal and not self._quiet
+        self._reported = time.monotonic() - LINE_SECONDS + FIRST_LINE_SECONDS
 
     def __enter__(self) -> Bars:
         # Without a terminal, rich would still print an empty line.
@@ -143,8 +152,18 @@ class Bars(AbstractContextManager["Bars"]):
         if self._terminal:
             self._progress.stop()
 
-    def count(self, words: str) -> Callable[[int, int], None]:
-        """Callback for work that reports (done, total); shows the rate and the expected time of the end."""
+    def minutes(self, words: str, rate: int) -> Callable[[int, int], None]:
+        """Callback for work that reports (done, total) samples at ``rate`` hertz; shows minutes of audio."""
+        return self.count(words, "min", 60 * rate)
+
+    def count(self, words: str, unit: str = "", per_unit: int = 1) -> Callable[[int, int], None]:
+        """Callback for work that reports (done, total); shows the rate and the expected time of the end.
+
+        Args:
+            words: what is done.
+            unit: unit in which the work is shown; by default, parts are counted.
+            per_unit: number of parts in a unit.
+        """
         report = self._report(words)
         first: tuple[float, int] | None = None
 
@@ -155,9 +174,12 @@ class Bars(AbstractContextManager["Bars"]):
             first = first or (time.monotonic(), done)
             seconds, parts = time.monotonic() - first[0], done - first[1]
             note = f"{done}/{total}"
+            if unit:
+                note = f"{done / per_unit:.1f}/{total / per_unit:.1f} {unit}"
             if seconds > 1 and parts > 0 and done < total:
                 rate = parts / seconds
-                note += f" · {rate:.3g}/s · ends {_clock((total - done) / rate)}"
+                shown = f"{rate * 60 / per_unit:.3g} {unit}/min" if unit else f"{rate:.3g}/s"
+                note += f" · {shown} · ends {_clock((total - done) / rate)}"
             report(done / max(total, 1), note)
 
         return update
@@ -190,7 +212,7 @@ class Bars(AbstractContextManager["Bars"]):
             if not self._progress.tasks[task].started:
                 self._progress.start_task(task)
             self._progress.update(task, completed=share, note=note, visible=True)
-            if not self._terminal and time.monotonic() - self._reported > LINE_SECONDS:
+            if not self._terminal and not self._quiet and time.monotonic() - self._reported > LINE_SECONDS:
                 self._reported = time.monotonic()
                 print(f"{words}: {note}", file=sys.stderr, flush=True)
 

@@ -66,8 +66,9 @@ def transcript(
         check_recordings([recording], channels)
         loaded = load_model(model)
         with Bars() as bars:
+            report = bars.minutes("processing", loaded.rate)
             found = inference.diarize(
-                loaded, recording, speakers=speakers, channels=channels, progress=bars.count("processing")
+                loaded, recording, speakers=speakers, channels=channels, progress=report
             )
         turns, exclusive, seconds = found.turns, inference.exclusive_turns(found), found.seconds
     segments = inference.add_speakers(segments, turns, exclusive=exclusive, seconds=seconds)

@@ -2,6 +2,7 @@
 
 from separative.corpora.check import CorpusProblem, CorpusReport, check_corpus
 from separative.corpora.cuts import save_corpus
+from separative.corpora.holdout import hold_out_speakers
 from separative.corpora.layouts import LAYOUTS, load_corpus
 from separative.corpora.manifest import Corpus, IdentityKind, Utterance
 from separative.corpora.shards import pack_corpus
@@ -15,6 +16,7 @@ __all__ = [
     "IdentityKind",
     "Utterance",
     "check_corpus",
+    "hold_out_speakers",
     "load_corpus",
     "pack_corpus",
     "save_corpus",

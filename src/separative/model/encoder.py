@@ -9,6 +9,7 @@ values of a frame · K size of the features or of the front end's representation
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -133,6 +134,18 @@ class SeparativeEncoder(nn.Module):
     def training_speakers(self) -> frozenset[str]:
         """Names of the speakers in the training data, from the card; empty if the card has none."""
         return frozenset(self.card.get("data", {}).get("speakers", ()))
+
+    def save(self, folder: str | Path, *, half: bool = False) -> Path:
+        """Write weights and card into a folder, and return it; see :func:`separative.save_model`."""
+        from separative.model.files import save_model
+
+        return save_model(self, folder, half=half, **self.card)
+
+    def push(self, repo: str, *, private: bool = True) -> str:
+        """Upload the model to the Hugging Face Hub; see :func:`separative.model.hub.push_model`."""
+        from separative.model.hub import push_model
+
+        return push_model(self, repo, private=private)
 
     @property
     def segment_seconds(self) -> float:

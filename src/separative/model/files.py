@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from separative.model.card import FORMAT, check_card, read_card, write_card
 from separative.model.encoder import SeparativeEncoder
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
+
+log = logging.getLogger(__name__)
 
 # The models that come with the package, one folder each, and the one that is loaded by default.
 SHIPPED = Path(__file__).parent / "shipped"
@@ -41,8 +44,10 @@ def load_model(name: str | Path = DEFAULT) -> SeparativeEncoder:
     Args:
         name: the name of a model that comes with the package (see :func:`model_names`), or the path of a
             model folder or of the folder of a training run. A text that contains a slash or starts with a dot
-            is always a path. Any other text is the name of a model of the package if there is one, else a
-            folder of the working directory: ``./base`` is the folder ``base``. Default: the model ``base``.
+            is always a path, except ``hf://owner/repo`` and ``hf://owner/repo@revision``, a model of the
+            Hugging Face Hub (:func:`separative.model.hub.fetch_model`, extra ``hub``). Any other text is the
+            name of a model of the package if there is one, else a folder of the working directory: ``./base``
+            is the folder ``base``. Default: the model ``base``.
 
     Raises:
         ModelError: there is no such model, a file is changed or damaged, a weight is not finite, or the
@@ -80,6 +85,7 @@ def load_model(name: str | Path = DEFAULT) -> SeparativeEncoder:
     _load_weights(model, tensors, str(weights_path))
     require_finite_weights(tensors, str(weights_path))
     model.card = card
+    log.info("loaded the model in %s (%s)", folder, str(card["sha256"])[:12])
     return model.eval()
 
 
@@ -139,6 +145,8 @@ def update_card(name: str | Path, /, **entries: Any) -> Path:
     >>> load_model("copy").card["licence"]
     'Apache-2.0'
     """
+    if str(name).startswith("hf://"):
+        raise ModelError(f"{name}: the cache of the hub is not changed; save the model in a folder first")
     path = find_model(name) / CARD
     card, _ = read_card(path)
     for key in ("format", "architecture", "sha256"):
@@ -238,11 +246,16 @@ def find_model(name: str | Path) -> Path:
 
     Raises:
         ModelError: there is no such model.
+        MissingExtraError: a model of the hub without the extra ``hub``.
 
     >>> find_model("base").name
     'base'
     """
     text = str(name)
+    if isinstance(name, str) and text.startswith("hf://"):
+        from separative.model.hub import fetch_model
+
+        return fetch_model(text)
     if not is_path(name) and text in model_names():
         return SHIPPED / text
     for folder in (Path(name), Path(name) / "model"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -12,12 +13,14 @@ from separative.errors import CorpusError, RecipeError, SeparativeError
 from separative.model import Card, SeparativeEncoder
 from separative.model.teacher import TeacherVectors
 from separative.training import machine
-from separative.training.folder import check_folder, lock_folder
-from separative.training.recipe import Recipe
+from separative.training.folder import RECIPE, check_folder, lock_folder
+from separative.training.recipe import Recipe, load_recipe, without_noise
 from separative.training.run import TrainingRun
 from separative.training.run_log import StatusCallback
 from separative.training.teaching import check_space, check_teacher
 from separative.types import Progress
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -43,14 +46,15 @@ def train(
 ) -> Path:
     """Train a model on the split ``train``, validate it on the split ``dev``, and return the run's folder.
 
-    The folder gets ``recipe.json``, ``log.jsonl``, TensorBoard events, a checkpoint, and the model (the
-    running average of the weights), which :func:`separative.load_model` loads. Files that cannot be read are
-    skipped with a warning.
+    The folder gets ``recipe.json``, ``log.jsonl``, a checkpoint, and the model (the running average of the
+    weights), which :func:`separative.load_model` loads. With the extra ``tensorboard`` it also gets
+    TensorBoard events. Files that cannot be read are skipped with a warning.
 
     Args:
         recipe: see :func:`load_recipe`.
         corpus: speech with speaker labels. Without splits, all of it is trained on and nothing is validated.
-        noise: noise clips, if the recipe adds noise.
+        noise: noise clips. Without them, the noise of the recipe is set to 0, unless the run to resume was
+            trained with noise.
         teacher: vectors of the utterances of the split ``train``, for the objective ``teach``.
         out: folder of the run: new, empty, or the folder of the run to ``resume``.
         minutes, steps: stop after either. By default, stop after the steps of the recipe.
@@ -89,6 +93,10 @@ def train(
     if (minutes is not None and minutes <= 0) or (steps is not None and steps < 1):
         raise SeparativeError("training needs a positive number of minutes, or at least 1 step")
     out = Path(out)
+    if noise is None and not (resume and _has_noise(out)):
+        if any(stage.noise > 0 for stage in recipe.mixtures.stages):
+            log.info("training without noise clips, because no corpus of noise is given")
+        recipe = without_noise(recipe)
     check_teacher(recipe, teacher)
     check_folder(out, recipe, resume)
     if resume and start is not None:
@@ -139,6 +147,13 @@ def check_groups(recipe: Recipe, processes: ProcessGroup) -> None:
                 f"{processes.world_size} processes cannot divide evenly: change mixtures.batch or the number "
                 "of processes"
             )
+
+
+def _has_noise(run: Path) -> bool:
+    """Whether the recipe in the folder of a run adds noise clips; False if there is no such file."""
+    if not (run / RECIPE).is_file():
+        return False
+    return any(stage.noise > 0 for stage in load_recipe(run / RECIPE).mixtures.stages)
 
 
 def _origin(start: SeparativeEncoder, corpus: Corpus) -> Card:

@@ -325,6 +325,16 @@ def parse_recipe(content: dict[str, Any], where: str, overrides: Sequence[str] =
         raise RecipeError(f"{origin}: {validation_message(error, kind)}") from error
 
 
+def without_noise(recipe: Recipe) -> Recipe:
+    """Return the recipe with the noise of every stage of the mixtures set to 0.
+
+    >>> max(stage.noise for stage in without_noise(load_recipe("small")).mixtures.stages)
+    0.0
+    """
+    stages = tuple(stage.model_copy(update={"noise": 0.0}) for stage in recipe.mixtures.stages)
+    return recipe.model_copy(update={"mixtures": recipe.mixtures.model_copy(update={"stages": stages})})
+
+
 def _origin(key: str, where: str, overrides: Sequence[str]) -> str:
     """The last override that sets the key or its section; ``where`` if there is none."""
     for override in reversed(overrides):

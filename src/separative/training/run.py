@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Steps after which the log has a line although `log_every` is higher, so that a new run soon has figures.
+FIRST_LINES = (1, 10)
 # Averages over training steps that the progress bar may show.
 SHOWN = ("loss", "csc_attended", "separation_db", "speed")
 
@@ -227,6 +229,8 @@ class TrainingRun:
                 self.step += 1
                 if self.step % self.recipe.run.log_every == 0:
                     self.log_averages()
+                elif self.step in FIRST_LINES:
+                    self.run_log.write(self.step, {"minutes": self.clock.elapsed, **self.run_log.means()})
                 if progress is not None:
                     progress(self.clock.status(self.step, self.metrics))
             # Save before the validation, so that nothing of the run is lost if it fails.
@@ -295,6 +299,9 @@ class TrainingRun:
             figures = self.validation(self.learner.average)
             self.metrics.update(figures)
             self.run_log.write(self.step, {"minutes": self.clock.elapsed, **figures})
+            if self.run_log.events is not None:
+                view = self.validation.view(self.learner.average)
+                self.run_log.events.add_validation(self.step, view)
 
     def save(self) -> None:
         """Save the checkpoint, and the model with averaged weights."""

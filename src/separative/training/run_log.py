@@ -7,19 +7,21 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from separative.errors import SeparativeError
 from separative.files import parse_json, replace_file
+from separative.training.events import EventLog
 
 
 class RunLog:
-    """Averages values over steps and writes them to ``log.jsonl`` and as TensorBoard events.
+    """Averages values over steps and writes them to ``log.jsonl`` and, with the extra, as TensorBoard events.
+
+    ``events`` is None without the extra ``tensorboard``.
 
     When a run resumes, lines after ``first_step`` are removed: they were written after the last checkpoint.
 
@@ -46,7 +48,9 @@ class RunLog:
                     kept.append(line + b"\n")
         replace_file(self.path, b"".join(kept))
         self.file = self.path.open("a", encoding="utf-8")
-        self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
+        self.events: EventLog | None = None
+        with suppress(ImportError):
+            self.events = EventLog(folder / "tensorboard", first_step or None)
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: dict[str, int] = defaultdict(int)
 
@@ -56,9 +60,13 @@ class RunLog:
             self.sums[name] += value
             self.counts[name] += 1
 
+    def means(self) -> dict[str, float]:
+        """Return the averages since the last call of :meth:`averages`."""
+        return {name: self.sums[name] / self.counts[name] for name in self.sums}
+
     def averages(self) -> dict[str, float]:
         """Return the averages since the last call, and start new ones."""
-        means = {name: self.sums[name] / self.counts[name] for name in self.sums}
+        means = self.means()
         self.sums.clear()
         self.counts.clear()
         return means
@@ -68,14 +76,14 @@ class RunLog:
         rounded = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()}
         self.file.write(json.dumps({"step": step, **rounded}) + "\n")
         self.file.flush()
-        for name, value in rounded.items():
-            if isinstance(value, int | float) and name != "minutes":
-                self.events.add_scalar(name, value, step)
+        if self.events is not None:
+            self.events.add_scalars(step, rounded)
 
     def close(self) -> None:
         """Close the files."""
         self.file.close()
-        self.events.close()
+        if self.events is not None:
+            self.events.close()
 
 
 class NullLog(RunLog):

@@ -27,6 +27,7 @@ from separative.metrics import (
 from separative.mixtures import Mixer, MixtureConfig, Stage
 from separative.model import SeparativeEncoder
 from separative.objectives import best_permutation, separation_costs
+from separative.training.events import ValidationView
 from separative.types import Floats
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,9 @@ class Validation:
         self.enrol = Mixer(enrol, single, seed=seed, cache=cache)
         self.clean = Mixer(test, single, seed=seed + 1, cache=cache)
         self.mixed = Mixer(test, pairs, seed=seed + 2, cache=cache) if config.streams > 1 else None
+        self._speakers: tuple[str, ...] = ()
+        self._inventory_PE: Floats = np.zeros((0, 0))
+        self._scores: dict[str, tuple[Floats, NDArray[np.bool_]]] = {}
 
     @torch.inference_mode()
     def __call__(self, model: SeparativeEncoder) -> dict[str, float]:
@@ -125,14 +129,16 @@ class Validation:
         known_P = np.unique(enrolled.speaker[:, 0])
         inventory_PE = np.stack([first_IE[enrolled.speaker[:, 0] == p].sum(0) for p in known_P])
         inventory_PE /= np.linalg.norm(inventory_PE, axis=1, keepdims=True) + 1e-9
+        self._speakers = tuple(self.enrol.identities[p] for p in known_P)
+        self._inventory_PE, self._scores = inventory_PE, {}
         report = {"valid/mi_ceiling": float(np.log(len(known_P)))}
         for kind, mixer in (("clean", self.clean), ("mixed", self.mixed)):
             if mixer is None:
                 continue
             output, improvement = self._embed(model, mixer)
             output = _select_enrolled(output, known_P, len(self.enrol.identities))
-            rate = self._eer(inventory_PE, known_P, output)
-            if rate is None:
+            score_N, target_N = self._trials(inventory_PE, known_P, output)
+            if not target_N.any() or target_N.all():
                 log.warning(
                     "validation on %s crops has no EER: %d speakers of the split 'dev' leave no non-target"
                     " trials; use at least 3 speakers",
@@ -140,7 +146,8 @@ class Validation:
                     len(known_P),
                 )
             else:
-                report[f"valid/eer_{kind}"] = rate
+                self._scores[kind] = score_N, target_N
+                report[f"valid/eer_{kind}"] = 100 * eer(score_N, target_N)
             if len(output.speaker):
                 report |= _information(inventory_PE, output, kind)
             if len(improvement):
@@ -179,13 +186,12 @@ class Validation:
         output = ValidationOutput(*(torch.cat(x).numpy() for x in (embeds, actives, speakers, streams)))
         return output, gains
 
-    def _eer(
+    def _trials(
         self, inventory_PE: Floats, known_P: NDArray[np.int64], output: ValidationOutput
-    ) -> float | None:
-        """EER (%) of every enrolled speaker against every crop of its corpus, by the best active stream.
+    ) -> tuple[Floats, NDArray[np.bool_]]:
+        """Scores of every enrolled speaker and every crop of its corpus, by the best active stream.
 
-        Speakers who interfere in a crop have no trial with it. None if there are no target or no non-target
-        trials.
+        Speakers who interfere in a crop have no trial with it. Also returns which are target trials.
         """
         cos_IPC = np.einsum("pe,ice->ipc", inventory_PE, output.embedding)
         score_IP = np.where(output.active[:, None, :], cos_IPC, -2.0).max(-1)
@@ -193,10 +199,26 @@ class Validation:
         target_IP = output.speaker[:, :1] == np.arange(len(label))
         interferer_IP = (output.speaker[:, 1:, None] == np.arange(len(label))).any(1)
         keep_IP = (label[output.speaker[:, 0]][:, None] == label[None]) & ~interferer_IP
-        target_N = target_IP[keep_IP]
-        if not target_N.any() or target_N.all():
-            return None
-        return 100 * eer(score_IP[keep_IP], target_N)
+        return score_IP[keep_IP], target_IP[keep_IP]
+
+    @torch.inference_mode()
+    def view(self, model: SeparativeEncoder) -> ValidationView:
+        """One mixture with its separated streams, and embeddings and scores of the last validation."""
+        training = model.training
+        model.eval()
+        mixer = self.mixed or self.clean
+        mix_BN = mixer.batch(0).mixtures[:1].to(next(model.parameters()).device)
+        separate = model.streams > 1
+        estimate_CN = model(mix_BN, separate=separate).estimate_BCN[0].float().cpu().numpy()
+        model.train(training)
+        return ValidationView(
+            mixer.config.rate,
+            mix_BN[0].cpu().numpy(),
+            estimate_CN if separate else np.zeros((0, 0), np.float32),
+            self._speakers,
+            self._inventory_PE,
+            self._scores,
+        )
 
 
 def _information(inventory_PE: Floats, output: ValidationOutput, kind: str) -> dict[str, float]:
