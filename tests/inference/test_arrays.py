@@ -56,7 +56,7 @@ WRONG: list[tuple[Any, str]] = [
     ((np.where(np.arange(2 * RATE) == 7, np.nan, NOISE), RATE), "NaN or infinite"),
     ((np.where(np.arange(2 * RATE) == 7, np.inf, NOISE), RATE), "NaN or infinite"),
     ((NOISE.astype(np.float64) * 1e300, RATE), "holds a sample of"),
-    (NOISE, "cannot read a recording from ndarray; pass a file, or a waveform with its sampling rate"),
+    (NOISE, "the sampling rate of the ndarray is missing; pass rate=16000"),
     (None, "cannot read a recording from NoneType"),
     (b"a.wav", "cannot read a recording from bytes"),
     (5, "cannot read a recording from int"),

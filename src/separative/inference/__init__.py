@@ -21,6 +21,7 @@ from separative.inference.recording import (
     Stream,
 )
 from separative.inference.separated import write_speakers
+from separative.inference.sources import Waveform, load_audio
 from separative.inference.speakers import Speaker
 from separative.inference.streaming import StreamingDiarizer
 from separative.inference.transcript import TranscriptSegment, TranscriptWord, add_speakers
@@ -45,6 +46,7 @@ __all__ = [
     "TranscriptSegment",
     "TranscriptWord",
     "Verification",
+    "Waveform",
     "add_speakers",
     "channel_cache",
     "describe_channels",
@@ -58,6 +60,7 @@ __all__ = [
     "embed_many",
     "exclusive_turns",
     "identify",
+    "load_audio",
     "read_transcript",
     "separate",
     "verify",

@@ -25,6 +25,7 @@ from separative.inference.recording import (
     check_channel_policy,
     check_waveform,
 )
+from separative.inference.sources import open_source
 from separative.inference.speakers import Speaker, describe_speakers
 from separative.inference.views import DiarizationView
 from separative.inference.windows import (
@@ -37,6 +38,7 @@ from separative.rttm import Turn
 from separative.types import Floats, Progress
 
 if TYPE_CHECKING:
+    from separative.inference.sources import AnyAudio
     from separative.model import SeparativeEncoder
 
 WINDOW, HOP = 2.0, 1.0
@@ -100,8 +102,11 @@ class Diarization(DiarizationView):
 
 def diarize(
     model: SeparativeEncoder,
-    source: Audio,
+    source: AnyAudio,
     *,
+    rate: int | None = None,
+    start: float = 0.0,
+    end: float | None = None,
     speakers: int | None = None,
     attention: bool = True,
     channels: ChannelPolicy = "mean",
@@ -118,7 +123,8 @@ def diarize(
     recording (method, section 3).
 
     Args:
-        source: an audio file, or a waveform with its sampling rate.
+        source: an audio file, an open file, an array or a tensor.
+        rate, start, end: as for :func:`separative.load_audio`; times of turns count from ``start``.
         speakers: maximum number of speakers; estimated if None. If more are found, the most similar ones are
             joined. No speaker is split to reach the number; see ``Diarization.missing_speakers``.
         attention: False skips the cross-attention over the recording, for ablations.
@@ -148,6 +154,7 @@ def diarize(
             f"speakers is {speakers}; pass at least 1, or leave it out to estimate the number"
         )
     check_channel_policy(channels)
+    source = open_source(source, rate, start, end)
     name, seconds, channel_count = read_header(source)
     if seconds < MIN_SPEECH_SECONDS:
         raise AudioError(
@@ -298,7 +305,8 @@ def read_header(source: Audio) -> tuple[str, float, int]:
     """
     if isinstance(source, tuple):
         wave, rate = check_waveform(source)
-        return "the waveform", wave.shape[-1] / rate, 1 if wave.ndim == 1 else len(wave)
+        name = getattr(source, "name", "the waveform")
+        return name, wave.shape[-1] / rate, 1 if wave.ndim == 1 else len(wave)
     header = audio.info(source)
     return str(source), header.seconds, header.channels
 

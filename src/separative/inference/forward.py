@@ -11,7 +11,6 @@ import numpy as np
 from separative.errors import AudioError
 from separative.inference.recording import (
     MIN_SPEECH_SECONDS,
-    Audio,
     ChannelPolicy,
     LoadedRecording,
     Recording,
@@ -19,18 +18,33 @@ from separative.inference.recording import (
     Stream,
     load,
 )
+from separative.inference.sources import open_source
 from separative.types import Wave
 
 if TYPE_CHECKING:
+    from separative.inference.sources import AnyAudio
     from separative.model import EncoderOutput, SeparativeEncoder
 
 
-def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
+def separate(
+    model: SeparativeEncoder,
+    source: AnyAudio,
+    *,
+    rate: int | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    channels: ChannelPolicy = "mean",
+) -> Recording:
     """Separate a recording: waveform, embedding and speech activity of every stream.
 
     Waveforms have the level of the input. Inaudible streams are included. A recording of over
     MAX_RECORDING_SECONDS is separated in windows and has one stream per speaker
     (:func:`separative.inference.long_recordings.separate_long`).
+
+    Args:
+        source: an audio file, an open file, an array or a tensor.
+        rate, start, end: as for :func:`separative.load_audio`.
+        channels: how several channels become one.
 
     Raises:
         AudioError: see :func:`separative.inference.recording.load`.
@@ -44,15 +58,25 @@ def separate(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy
     # This module uses `forward`.
     from separative.inference.long_recordings import is_long, separate_long
 
+    source = open_source(source, rate, start, end)
     if is_long(source):
         return separate_long(model, source, channels)
     return process_batch(model, [load(source, model.rate, channels)])[0]
 
 
-def embed(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = "mean") -> Recording:
+def embed(
+    model: SeparativeEncoder,
+    source: AnyAudio,
+    *,
+    rate: int | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    channels: ChannelPolicy = "mean",
+) -> Recording:
     """Embed the speakers of a recording. Like :func:`separate` without waveforms, in half of the time.
 
-    Memory hardly grows with the length of a recording of over MAX_RECORDING_SECONDS.
+    Memory hardly grows with the length of a recording of over MAX_RECORDING_SECONDS. Arguments are those of
+    :func:`separate`.
 
     Raises:
         AudioError: see :func:`separative.inference.recording.load`; or no stream has MIN_SPEECH_SECONDS of
@@ -68,6 +92,7 @@ def embed(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = 
     """
     from separative.inference.long_recordings import embed_long, is_long
 
+    source = open_source(source, rate, start, end)
     if is_long(source):
         recordings = [embed_long(model, source, channels)[0]]
     else:
@@ -77,11 +102,24 @@ def embed(model: SeparativeEncoder, source: Audio, *, channels: ChannelPolicy = 
 
 
 def embed_many(
-    model: SeparativeEncoder, sources: Iterable[Audio], *, batch: int = 8, channels: ChannelPolicy = "mean"
+    model: SeparativeEncoder,
+    sources: Iterable[AnyAudio],
+    *,
+    rate: int | None = None,
+    batch: int = 8,
+    channels: ChannelPolicy = "mean",
 ) -> Iterator[Recording]:
     """Embed many recordings, ``batch`` at a time, and yield the results in order.
 
     Results equal those of :func:`embed`, except that a recording without an audible speaker is not refused.
+    Recordings are loaded when their batch is reached, so ``sources`` may be a generator, for example of a
+    folder: ``Path("speech").rglob("*.wav")``.
+
+    Args:
+        sources: recordings as for :func:`embed`.
+        rate: sampling rate of arrays and tensors in hertz.
+        batch: number of recordings in a forward pass.
+        channels: how several channels become one.
 
     Raises:
         AudioError: when a recording is reached that cannot be loaded, after the results before it.
@@ -98,8 +136,9 @@ def embed_many(
     while some := list(islice(remaining, batch)):
         loaded: list[LoadedRecording | Recording] = []
         failure = None
-        for source in some:
+        for given in some:
             try:
+                source = open_source(given, rate, 0.0, None)
                 if is_long(source):
                     loaded.append(embed_long(model, source, channels)[0])
                 else:

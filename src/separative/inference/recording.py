@@ -284,7 +284,7 @@ def load(
     """
     check_channel_policy(channels)
     if isinstance(source, tuple):
-        name, (wave, own_rate) = "the waveform", check_waveform(source)
+        name, (wave, own_rate) = getattr(source, "name", "the waveform"), check_waveform(source)
         count = 1 if wave.ndim == 1 else len(wave)
         seconds = wave.shape[-1] / own_rate
     elif not isinstance(source, str | Path):

@@ -33,11 +33,13 @@ from separative.inference.recording import (
     Recording,
     load,
 )
+from separative.inference.sources import open_source
 from separative.metrics import log_odds
 from separative.types import Wave
 
 if TYPE_CHECKING:
     from separative.inference.diarize import Diarization
+    from separative.inference.sources import AnyAudio
     from separative.model import SeparativeEncoder
 
 
@@ -90,12 +92,13 @@ class Verification:
 
 def verify(
     model: SeparativeEncoder,
-    left: Audio | Sequence[Audio],
-    right: Audio | Sequence[Audio],
+    left: AnyAudio | Sequence[AnyAudio],
+    right: AnyAudio | Sequence[AnyAudio],
     *,
+    rate: int | None = None,
     prior: float = 0.5,
     false_alarms: float | None = None,
-    cohort: Sequence[Audio] = (),
+    cohort: Sequence[AnyAudio] = (),
     channels: ChannelPolicy = "mean",
 ) -> Verification:
     """Verify whether the same speaker is on two sides, each one recording or several of one person.
@@ -106,6 +109,8 @@ def verify(
     cosine over all pairs of audible streams.
 
     Args:
+        left, right: files, open files, arrays, tensors, or excerpts from :func:`separative.load_audio`.
+        rate: sampling rate of arrays and tensors in hertz.
         prior: probability of the same speaker before the recordings are compared.
         false_alarms: decide by this false-alarm rate, for example 0.05, and not by the prior.
         cohort: recordings of other people in the same conditions, one speaker each; about eight are enough.
@@ -131,7 +136,7 @@ def verify(
         )
     if false_alarms is not None or cohort:
         require_quality(model)
-    sides = [_embed_with_quality(model, side, channels) for side in (left, right)]
+    sides = [_embed_with_quality(model, _sources(side, rate), channels) for side in (left, right)]
     pairs = [
         (float(np.dot(a.embedding, b.embedding)), i, a, j, b)
         for i, (one, _) in enumerate(sides[0])
@@ -145,15 +150,15 @@ def verify(
         MeasuredStream(stream.embedding, quality[stream.stream])
         for stream, quality in ((a, sides[0][i][1]), (b, sides[1][j][1]))
     ]
-    others = _embed_cohort(model, cohort, channels)
+    others = _embed_cohort(model, _sources(list(cohort), rate), channels)
     qualities = (compared[0].quality, compared[1].quality)
     evidence = compare_streams(model, compared[0], compared[1], prior, others)
     if evidence is None:
         return Verification(score, None, None, prior, None, None, *where, None, *qualities)
-    llr, rate = evidence.llr, evidence.false_alarm_rate
+    llr, measured = evidence.llr, evidence.false_alarm_rate
     same: bool | None = None
     if false_alarms is not None:
-        same = None if rate is None else rate <= false_alarms
+        same = None if measured is None else measured <= false_alarms
     elif llr is not None:
         same = llr > -odds
     return Verification(
@@ -164,7 +169,7 @@ def verify(
         same,
         None if llr is None else evidence.calibrated_on,
         *where,
-        rate,
+        measured,
         *qualities,
         len(others),
         evidence.note,
@@ -172,10 +177,9 @@ def verify(
 
 
 def _embed_with_quality(
-    model: SeparativeEncoder, side: Audio | Sequence[Audio], channels: ChannelPolicy
+    model: SeparativeEncoder, sources: list[Audio], channels: ChannelPolicy
 ) -> list[tuple[Recording, dict[int, Quality]]]:
     """Every recording of a side with the qualities of its audible streams."""
-    sources = _sources(side)
     embedded, loaded = _embed_side(model, sources, channels)
     measured = []
     for number, recording in enumerate(embedded):
@@ -202,8 +206,9 @@ def _embed_cohort(
 def identify(
     model: SeparativeEncoder,
     diarization: Diarization,
-    enrolled: Mapping[str, Audio | Sequence[Audio]],
+    enrolled: Mapping[str, AnyAudio | Sequence[AnyAudio]],
     *,
+    rate: int | None = None,
     prior: float = 0.5,
     channels: ChannelPolicy = "mean",
 ) -> list[list[Candidate]]:
@@ -215,6 +220,7 @@ def identify(
 
     Args:
         enrolled: by name, one recording or several; the speaker with most speech in each recording counts.
+        rate: sampling rate of arrays and tensors in hertz.
         prior: probability that an enrolled speaker is a given speaker of the recording.
 
     Raises:
@@ -230,7 +236,10 @@ def identify(
         ['ann', 'bob']
     """
     log_odds(prior)
-    embeddings = {name: embed_speaker(model, recordings, channels) for name, recordings in enrolled.items()}
+    embeddings = {
+        name: embed_speaker(model, _sources(recordings, rate), channels)
+        for name, recordings in enrolled.items()
+    }
     return rank_enrolled(model, diarization, embeddings, prior=prior)
 
 
@@ -334,11 +343,16 @@ def _embed_side(
     return recordings, loaded
 
 
-def _sources(recordings: Any) -> list[Audio]:
-    """The recordings of a side: a file or a waveform with its rate is one; anything else is several."""
+def _sources(recordings: Any, rate: int | None = None) -> list[Audio]:
+    """The recordings of a side: a file, an array or a waveform with its rate is one; others are several.
+
+    ``rate`` is that of arrays.
+    """
     if isinstance(recordings, tuple):
         # A tuple of recordings begins with a recording, a waveform with its rate does not.
         several = not recordings or isinstance(recordings[0], str | Path | tuple)
     else:
-        several = isinstance(recordings, Iterable) and not isinstance(recordings, str | bytes | np.ndarray)
-    return list(recordings) if several else [recordings]
+        # Open files and tensors can be iterated over too.
+        single = isinstance(recordings, str | bytes | np.ndarray) or hasattr(recordings, "read")
+        several = isinstance(recordings, Iterable) and not single and not hasattr(recordings, "detach")
+    return [open_source(source, rate, 0.0, None) for source in (recordings if several else [recordings])]
