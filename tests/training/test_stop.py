@@ -49,9 +49,11 @@ def start(recipe: Callable[..., Recipe], corpus: Corpus, cache: Path, tmp_path: 
             "out": str(out),
             "cache": str(cache),
             "speech": [(u.id, str(u.path), u.speaker) for u in speech],
+            "workers": 1,
         }
         words = [sys.executable, "-c", SCRIPT, json.dumps(settings)]
-        return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=os.environ), out, plan, speech
+        child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        return child, out, plan, speech
 
     return start_run
 
@@ -75,7 +77,8 @@ def test_run_can_resume_after_its_process_is_stopped_or_killed(
     # With a checkpoint after every step, a kill is likely to happen while one is written.
     child, out, plan, speech = start(1e-9 if number == signal.SIGKILL else 60.0)
     wait_for_steps(child, out, 4)
-    child.send_signal(number)
+    # A batch system signals all processes of a job: the run and those that draw its mixtures.
+    os.killpg(child.pid, number)
     _, err = child.communicate(timeout=HANG)
     if number == signal.SIGTERM:
         assert "KeyboardInterrupt: stopped at step" in err and "resume the run to continue" in err

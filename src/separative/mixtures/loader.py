@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Batches that each worker draws ahead, so that training continues during a slow read. They take a few tens of
 # megabytes.
 PREFETCH_STEPS = 3
+# A worker that is told to end goes on for so long, which is more than a batch takes.
+GRACE_SECONDS = 10
 
 
 def loader(
@@ -53,7 +55,7 @@ def loader(
         # Without this, each new iterator would draw a seed from the global generator, so that a resumed run
         # would have other random numbers.
         generator=torch.Generator(),
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_outlive_signals,
     )
 
 
@@ -70,7 +72,9 @@ class _StepDataset:
         return self.mixer.batch(self.first_step + position, self.processes)
 
 
-def _ignore_interrupts(_worker: int) -> None:
-    # Ctrl-C reaches the training process and its workers. The training process needs the workers until it has
-    # finished its step and saved.
+def _outlive_signals(_worker: int) -> None:
+    # Ctrl-C, and a batch system that ends a job, reach the training process and its workers. The training
+    # process still needs the workers: it finishes its step and saves. Then it ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

@@ -238,6 +238,8 @@ class TrainingRun:
             if not stopped:
                 self.validate()
                 self.save_model()
+            # At the end of the program the workers would be told to end, and would go on for a while.
+            del batches
             if stopped:
                 raise KeyboardInterrupt(f"stopped at step {self.step} and saved; resume the run to continue")
 
