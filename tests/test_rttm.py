@@ -33,8 +33,8 @@ def test_inset_removes_the_bias_of_frames_that_are_partly_speech() -> None:
         edge_T = np.arange(80) * frame
         active_1T = ((edge_T + frame > start) & (edge_T < end))[None]
         true.append((start, end))
-        plain.append(frames_to_turns(active_1T, ["a"], frame)[0][1:])
-        inset.append(frames_to_turns(active_1T, ["a"], frame, inset=frame / 2)[0][1:])
+        plain.append(frames_to_turns(active_1T, ["a"], frame)[0][1:3])
+        inset.append(frames_to_turns(active_1T, ["a"], frame, inset=frame / 2)[0][1:3])
     bias, inset_bias = (np.mean(np.array(x) - np.array(true), axis=0) for x in (plain, inset))
     assert bias == pytest.approx([-frame / 2, frame / 2], abs=0.005)
     assert inset_bias == pytest.approx([0, 0], abs=0.005)

@@ -15,7 +15,8 @@ NOT_DONE, INTERRUPTED = 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0: done. 1: a check found errors. 2: not done, one sentence on standard error says why. 130: interrupted.
+    0: done. 1: a check found errors, or `extract` did not find the person. 2: not done, one sentence on
+    standard error says why. 130: interrupted.
     """
     # Torch reads this when it is imported. By default OpenMP's threads spin while they wait, which makes a
     # busy machine very slow.

@@ -11,6 +11,7 @@ import typer
 from separative.cli import (
     corpora,
     diarize,
+    extract,
     gallery,
     info,
     label_free,
@@ -105,6 +106,7 @@ app.command("calibrate")(models.calibrate)
 app.command("embed")(recordings.embed)
 app.command("separate")(recordings.separate)
 app.command("diarize")(diarize.diarize)
+app.command("extract")(extract.extract)
 app.command("transcript")(transcripts.transcript)
 app.command("listen")(meetings.listen)
 app.command("verify")(recordings.verify)

@@ -11,12 +11,11 @@ import typer
 
 from separative.cli.options import DEFAULT_MODEL, Model, ModelArgument, Seed, Split, TestCorpus
 from separative.cli.outputs import check_output
-from separative.cli.raw_input import name_format, read_head
+from separative.cli.raw_input import interrupt_on_terminate, open_raw_input, raw_blocks
 from separative.cli.show import Bars, Stopped
 from separative.errors import SeparativeError
 
 if TYPE_CHECKING:
-    from separative.audio import Resampler
     from separative.inference import Correction, StreamingDiarizer, StreamingUpdate
     from separative.types import Wave
 
@@ -114,9 +113,6 @@ def listen(
     set of active speakers changes, and a line for each correction of at least half a second. --json reports
     all corrections. Waveforms are not corrected. Ctrl-C ends the input; the waveforms and the turns are kept.
     """
-    import signal
-    import sys
-    import threading
     from contextlib import ExitStack
 
     import numpy as np
@@ -139,27 +135,16 @@ def listen(
                 f"{earlier[0]} exists; choose another folder with --out, or replace it with --force"
             )
     loaded = load_model(model)
-    if sys.stdin is None:
-        raise SeparativeError("standard input is closed; pipe raw samples into this command")
-    head = read_head(sys.stdin.buffer)
-    if name := name_format(head):
-        raise SeparativeError(
-            f"standard input is {name}, not raw samples; pipe it through"
-            f" 'ffmpeg -i - -f s16le -ac 1 -ar {rate} -' first"
-        )
+    source, head = open_raw_input(rate)
     diarizer = StreamingDiarizer(loaded, latency=latency, horizon=horizon)
     log = StreamingTurns(loaded.segment_seconds)
-    change = audio.Resampler(rate, loaded.rate)
     speaking: set[str] = set()
     puts: list[Callable[[Wave], None]] = []
     ended: Stopped | BrokenPipeError | None = None
     with ExitStack() as files:
-        # Service managers and containers end a live stream with SIGTERM. Only the main thread has signals.
-        if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-            files.callback(signal.signal, signal.SIGTERM, before)
+        files.enter_context(interrupt_on_terminate())
         try:
-            for update in _updates(diarizer, change, head, sys.stdin.buffer, rate):
+            for update in _updates(diarizer, source, head, rate):
                 log.add([update])
                 names = [f"speaker{k + 1}" for k in range(len(update.embedding))]
                 shares = dict(zip(names, update.activity.mean(1).round(3).tolist(), strict=True))
@@ -220,23 +205,11 @@ def _correction_lines(update: StreamingUpdate, names: list[str]) -> list[str]:
 
 
 def _updates(
-    diarizer: StreamingDiarizer, change: Resampler, head: bytes, source: BinaryIO, rate: int
+    diarizer: StreamingDiarizer, source: BinaryIO, head: bytes, rate: int
 ) -> Iterator[StreamingUpdate]:
-    """Feed raw samples to the diarizer in blocks of about a tenth of a second, and yield its updates.
-
-    ``head``: the first bytes, which were already read.
-    """
-    import numpy as np
-
-    odd = b""
-    while block := head or source.read1(rate // 5):  # type: ignore[attr-defined]
-        head = b""
-        block, odd = odd + block, b""
-        if len(block) % 2:
-            block, odd = block[:-1], block[-1:]
-        wave_N = np.frombuffer(block, "<i2").astype(np.float32) / np.float32(32768)
-        yield from diarizer.push(change(wave_N))
-    yield from diarizer.push(change(np.zeros(0, np.float32), last=True))
+    """Feed raw samples to the diarizer, and yield its updates; ``head``: the bytes that were already read."""
+    for wave_N in raw_blocks(source, head, rate, diarizer.model.rate):
+        yield from diarizer.push(wave_N)
     yield from diarizer.finish()
 
 

@@ -36,6 +36,12 @@ ChannelsOrEach = Annotated[
         help="How to handle multichannel audio: average the channels, use the first, or diarize each."
     ),
 ]
+OriginalRate = Annotated[
+    bool,
+    typer.Option(
+        "--original-rate", help="Write waveforms at the rate and with the channels of the recording."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace results of other recordings and other files.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first recording that fails, and write nothing.")

@@ -1,10 +1,19 @@
-"""Find out whether bytes that should be raw samples are a file in some format instead."""
+"""Raw samples from standard input, and whether they are a file in some format instead."""
 
 from __future__ import annotations
 
+import signal
 import struct
-from collections.abc import Callable
-from typing import BinaryIO
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from separative.errors import SeparativeError
+
+if TYPE_CHECKING:
+    from separative.types import Wave
 
 HEAD_BYTES = 4608
 """Bytes to look at: enough for three frames of MP3, and 0.14 s of raw samples at 16 kHz."""
@@ -41,6 +50,58 @@ MPEG_KBITS = {
 SEARCH_BYTES = 1500
 MIN_TEXT_BYTES = 64
 TEXT = frozenset({9, 10, 13, *range(32, 127)})
+
+
+def open_raw_input(rate: int) -> tuple[BinaryIO, bytes]:
+    """Return standard input, and its first bytes, which were read to check that they may be raw samples.
+
+    Raises:
+        SeparativeError: standard input is closed, or it is a file in some format.
+    """
+    if sys.stdin is None:
+        raise SeparativeError("standard input is closed; pipe raw samples into this command")
+    head = read_head(sys.stdin.buffer)
+    if name := name_format(head):
+        raise SeparativeError(
+            f"standard input is {name}, not raw samples; pipe it through"
+            f" 'ffmpeg -i - -f s16le -ac 1 -ar {rate} -' first"
+        )
+    return sys.stdin.buffer, head
+
+
+def raw_blocks(source: BinaryIO, head: bytes, rate: int, to_rate: int) -> Iterator[Wave]:
+    """Yield raw samples (16 bit, one channel) in blocks of about a tenth of a second, resampled.
+
+    Args:
+        head: the first bytes, which were already read.
+        rate, to_rate: of the samples and of the blocks, in hertz.
+    """
+    import numpy as np
+
+    from separative.audio import Resampler
+
+    change, odd = Resampler(rate, to_rate), b""
+    while block := head or source.read1(rate // 5):  # type: ignore[attr-defined]
+        head = b""
+        block, odd = odd + block, b""
+        if len(block) % 2:
+            block, odd = block[:-1], block[-1:]
+        yield change(np.frombuffer(block, "<i2").astype(np.float32) / np.float32(32768))
+    yield change(np.zeros(0, np.float32), last=True)
+
+
+@contextmanager
+def interrupt_on_terminate() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C: service managers and containers end a live stream with it."""
+    # Only the main thread has signals.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def read_head(source: BinaryIO) -> bytes:

@@ -283,18 +283,6 @@ class Gallery:
         with self._lock():
             return self._store.first_embeddings(count)
 
-    def embedding(self, name: str) -> Floats:
-        """Embedding [E] of a speaker, unit norm.
-
-        Raises:
-            UnknownSpeakerError: the name is not in the gallery.
-        """
-        name = check_name(name)
-        with self._lock(), self._store.read_transaction():
-            self._check_model()
-            embedding_E: Floats = self._store.embeddings([self._store.known_id(name)])[1][0]
-        return embedding_E
-
     def search(self, embedding: Floats, count: int = 10) -> Sequence[tuple[str, float]]:
         """Names and cosines of the ``count`` speakers nearest to an embedding [E], the nearest first.
 

@@ -167,7 +167,7 @@ class GalleryStore(Database):
         Raises:
             UnknownSpeakerError: no speaker has this name.
         """
-        return self.recordings(self.known_id(name))
+        return self.recordings(self._known_id(name))
 
     def recording_hashes(self, speaker: int) -> set[str]:
         """Hashes of all recordings of a speaker."""
@@ -253,7 +253,7 @@ class GalleryStore(Database):
         """
         with self.write_transaction():
             for name in names:
-                known = self.known_id(name)
+                known = self._known_id(name)
                 self.delete_recordings(known)
                 row, facts = self._known_row(known), self._open_facts
                 self.connection.execute("DELETE FROM speaker WHERE id = ?", [known])
@@ -270,7 +270,7 @@ class GalleryStore(Database):
             GalleryError: another speaker has the new name.
         """
         with self.write_transaction():
-            known = self.known_id(old)
+            known = self._known_id(old)
             if new != old:
                 row, change = self._known_row(known), self._next_change()
                 try:
@@ -354,12 +354,7 @@ class GalleryStore(Database):
                     raise self._damaged("checksum mismatch in a speaker")
                 yield id_, SpeakerRow(*columns), digest
 
-    def known_id(self, name: str) -> int:
-        """Id of a speaker.
-
-        Raises:
-            UnknownSpeakerError: no speaker has this name.
-        """
+    def _known_id(self, name: str) -> int:
         known = self.speaker_id(name)
         if known is None:
             raise UnknownSpeakerError(f"no speaker '{name}' in {self.path.parent}")
