@@ -69,3 +69,9 @@ def test_picture_shows_lanes_and_overlap(diarized: tuple, tmp_path: Path) -> Non
     assert "<svg" in text
     empty = write_picture(tmp_path / "none.png", record | {"speakers": []})
     assert empty.stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["李小龙 😀", "A$AP $x$", "n" * 300])
+def test_a_picture_takes_any_name(tmp_path: Path, name: str) -> None:
+    record = {"seconds": 2.0, "speakers": [{"name": name, "turns": [[0.0, 1.0]]}]}
+    assert write_picture(tmp_path / "names.png", record).stat().st_size > 1000

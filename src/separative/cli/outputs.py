@@ -15,7 +15,7 @@ from separative.files import read_json
 SOURCE = "source"
 SUFFIXES = (
     *(".json", ".rttm", ".png", ".html"),
-    *(".csv", ".srt", ".vtt", "-labels.txt", ".TextGrid", ".eaf"),
+    *(".csv", ".srt", ".vtt", "-labels.txt", ".TextGrid", ".eaf", "-cuts.csv"),
 )
 
 
@@ -63,7 +63,7 @@ def claim_outputs(
     if not existing or force:
         return source
     owner = existing[0]
-    if (record := _record(folder / f"{name}.json")) is not None:
+    if (record := read_record(folder / f"{name}.json")) is not None:
         if record.get(SOURCE) == source:
             return source
         owner = folder / f"{name}.json"
@@ -119,7 +119,7 @@ def _waveforms(folder: Path, name: str) -> list[Path]:
     return sorted(found)
 
 
-def _record(path: Path) -> dict[str, object] | None:
+def read_record(path: Path) -> dict[str, object] | None:
     """The JSON object in a file; None if there is none."""
     try:
         record = read_json(path, limit=256 << 20)

@@ -16,6 +16,7 @@ from separative.cli.options import (
     Force,
     Json,
     Model,
+    OriginalRate,
     Strict,
     parse_share,
 )
@@ -31,7 +32,7 @@ from separative.cli.show import (
 )
 
 if TYPE_CHECKING:
-    from separative.inference import Recording
+    from separative.inference import Diarization, Recording
 
 Result = TypeVar("Result")
 
@@ -84,7 +85,7 @@ def embed(
             utterances = load_corpus(
                 corpus, split=split, keep_damaged=True, progress=bars.count("reading headers")
             )
-            cuts = [inference.Cut(u.id, u.path, u.start, u.seconds, u.channel) for u in utterances]
+            cuts = [inference.Cut(u.id, u.path, u.start, u.seconds, u.channel, u.speaker) for u in utterances]
             inference.embed_corpus(
                 loaded,
                 cuts,
@@ -129,18 +130,22 @@ def separate(
     ),
     model: Model = DEFAULT_MODEL,
     channels: Channels = "mean",
+    original_rate: OriginalRate = False,
     force: Force = False,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
     """Separate recordings into one waveform per speaker.
 
-    Writes OUT/<name>-speaker<i>.wav and OUT/<name>.json. A recording that fails is named and the others are
-    processed; the exit code is then 2. Results of other recordings are kept, unless --force is given.
+    Writes OUT/<name>-speaker<i>.wav and OUT/<name>.json. A recording of over a minute is separated in
+    windows, so it may have more speakers than the model has streams. A recording that fails is named and the
+    others are processed; the exit code is then 2. Results of other recordings are kept, unless --force is
+    given.
     """
     from separative import inference
     from separative.errors import SeparativeError
     from separative.files import write_json
+    from separative.inference.long_recordings import embed_long, is_long
     from separative.inference.output import describe_recording
     from separative.model import load_model
 
@@ -155,16 +160,23 @@ def separate(
     rows: list[tuple[object, ...]] = []
     records: list[dict[str, Any]] = []
 
-    def work(source: Path) -> tuple[Recording, dict[str, str]]:
+    def work(source: Path) -> tuple[Recording, Diarization | None, dict[str, str]]:
         ways = "another folder with --out"
         claim = claim_outputs(out, source.stem, source, "separate", force=force, ways=ways)
-        return inference.separate(loaded, source, channels=channels), claim
+        if is_long(source):
+            # The waveforms are separated when they are written, so that they need not be in memory.
+            return *embed_long(loaded, source, channels), claim
+        return inference.separate(loaded, source, channels=channels), None, claim
 
-    def write(recording: Recording, claim: dict[str, str]) -> None:
+    def write(recording: Recording, diarization: Diarization | None, claim: dict[str, str]) -> None:
         record = describe_recording(recording) | {SOURCE: claim}
         # The record comes first: it tells a later call that the waveforms are of this recording.
         write_json(out / f"{Path(recording.name).stem}.json", record)
-        written = inference.write_waveforms(recording, out)
+        if diarization is None:
+            original = recording.name if original_rate else None
+            written = inference.write_waveforms(recording, out, source=original)
+        else:
+            written = inference.write_speakers(loaded, diarization, out, original_rate=original_rate)
         remove_stale_waveforms(out, Path(recording.name).stem, written)
         records.append(record | {"files": [str(path) for path in written]})
         rows.extend(stream_rows(recording))

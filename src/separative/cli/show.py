@@ -109,7 +109,10 @@ def stream_rows(recording: Recording) -> list[tuple[object, ...]]:
 def print_streams(rows: list[tuple[object, ...]]) -> None:
     """Print a table of streams, one row each."""
     if rows:
-        level = ["level, dB"] if len(rows[0]) == 5 else []
+        # Levels of long recordings are not known: their waveforms are not in memory.
+        most = max(map(len, rows))
+        level = ["level, dB"] if most == 5 else []
+        rows = [row if len(row) == most else (*row[:3], "", *row[3:]) for row in rows]
         print_table(("recording", "stream", "speech, s", *level, "speaker"), rows)
 
 

@@ -29,8 +29,8 @@ from separative.types import Floats, Wave
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-# An unknown speaker needs this much speech to be enrolled. It is more than for `Gallery.add`, because nobody
-# has checked that the recording has such a speaker.
+# An unknown speaker needs this much speech to be enrolled. It is more than for `Gallery.add`, because the
+# speaker may be an error of the diarization.
 MIN_UNKNOWN_SECONDS = 5.0
 
 
@@ -116,8 +116,8 @@ class KnownSpeakers:
         """Enrol the unknown speakers of a recording in the gallery, so that they are known from then on.
 
         A speaker is enrolled with MIN_UNKNOWN_SECONDS of speech or more, if the quality suffices
-        (:meth:`Gallery.add_from_diarization`). A speaker who is probably enrolled, but whose name another
-        speaker of the recording has, is left out.
+        (:meth:`Gallery.add_from_diarization`). A speaker who is probably enrolled is left out, also if
+        another speaker of the recording has the name.
 
         Args:
             found: the identity of each speaker, from :meth:`identify`.

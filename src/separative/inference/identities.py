@@ -130,8 +130,7 @@ def name_speakers(
 def speaker_labels(labels: Sequence[str], names: Sequence[str | None]) -> list[str]:
     """Return what each speaker of a recording is called in the results: the name, or else the label.
 
-    The results are distinct, also in files of formats that replace blanks: a number is added where two are
-    alike.
+    No two are the same, also in formats that replace blanks: one of them gets a number.
 
     Args:
         labels: "speaker1" and so on, which unknown speakers keep.
@@ -188,7 +187,7 @@ def unique_name(name: str, taken: Collection[str], key: Callable[[str], str] = s
 
 
 def rename_speakers(diarization: Diarization, names: Sequence[str]) -> Diarization:
-    """Return a diarization whose speakers and turns have other names, in the order of its speakers.
+    """Return the same diarization with other names of the speakers, in their order.
 
     Example:
         >>> import separative

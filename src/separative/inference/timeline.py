@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Longer recordings are linked, not embedded: embedded they would make a page of tens of megabytes.
 EMBED_SECONDS = 900.0
 MP3_RATE = 16000
+# Characters of a name beside a lane of a picture.
+LONGEST_NAME = 40
 # Points of a waveform outline.
 PEAKS = 1600
 # The common palette without black, which a dark page would hide, and two more colours.
@@ -106,7 +109,9 @@ def write_picture(path: str | Path, record: dict[str, Any]) -> Path:
     figure = Figure(figsize=(9.0, 1.0 + 0.38 * len(speakers)), layout="constrained")
     turns = {str(speaker["name"]): speaker["turns"] for speaker in speakers}
     draw_turns(figure.add_subplot(), turns, float(record["seconds"]))
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(temporary, dpi=150, format=path.suffix[1:].lower())
     return path
 
@@ -132,7 +137,8 @@ def draw_turns(axes: Axes, turns: Mapping[str, Sequence[Sequence[float]]], secon
         axes.broken_barh(bars, (number - 0.35, 0.7), color=LANE_COLOURS[number % len(LANE_COLOURS)])
     for a, b in _spans(turns.values(), 2):
         axes.axvspan(a / unit, b / unit, color="0.5", alpha=0.25, linewidth=0)
-    axes.set_yticks(range(len(turns)), [figure_text(name) for name in turns])
+    short = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in turns]
+    axes.set_yticks(range(len(turns)), [figure_text(name) for name in short])
     axes.set(xlim=(0, seconds / unit), ylim=(max(len(turns), 1) - 0.5, -0.5), xlabel=label)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
