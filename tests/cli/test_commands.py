@@ -170,7 +170,9 @@ def test_embed_writes_a_whole_corpus(cli: Run, run: Path, speech: Path, tmp_path
     done = cli("embed", "--corpus", speech, "--model", run, "--out", tmp_path / "out")
     assert (done.code, done.out) == (0, f"{tmp_path / 'out'}: 24 recordings in 1 files\n")
     table = parquet.read_table(tmp_path / "out" / "part-000000.parquet")
-    assert set(table["id"].to_pylist()) <= {u.id for u in load_corpus(speech)}
+    speaker_of = {u.id: u.speaker for u in load_corpus(speech)}
+    found = zip(table["id"].to_pylist(), table["speaker"].to_pylist(), strict=True)
+    assert all(speaker_of[name] == speaker for name, speaker in found)
     assert cli("embed", "--corpus", speech, "--model", run).err == (
         "separative: embed --corpus needs --out FOLDER for the Parquet files\n"
     )

@@ -31,7 +31,7 @@ def cuts(record, tmp_path: Path) -> list[Cut]:
     made = [Cut(f"cut{n}", path) for n, path in enumerate(paths)]
     (tmp_path / "bad.wav").write_bytes(b"nothing")
     made.insert(3, Cut("bad", tmp_path / "bad.wav"))
-    made.append(Cut("piece", paths[6], 0.5, 1.25))
+    made.append(Cut("piece", paths[6], 0.5, 1.25, speaker="ann"))
     return made
 
 
@@ -55,6 +55,8 @@ def test_rows_equal_the_embeddings_of_single_recordings(saved, cuts: list[Cut], 
             np.testing.assert_allclose(row["activity"], speaker.activity, atol=1e-5)
             assert row["model"] == saved.card["sha256"] and row["error"] is None
     [bad] = [row for row in found if row["id"] == "bad"]
+    assert {row["speaker"] for row in found if row["id"] == "piece"} == {"ann"}
+    assert {row["speaker"] for row in found if row["id"] != "piece"} == {None}
     assert "bad.wav" in bad["error"] and bad["embedding"] is None
     assert [row["id"] for row in found] == sorted(
         (row["id"] for row in found), key=[cut.id for cut in cuts].index

@@ -31,7 +31,8 @@ Engine = Literal["local", "ray"]
 class Cut(NamedTuple):
     """A part of an audio file: ``start`` and length in seconds, or the whole file if ``seconds`` is None.
 
-    ``channel`` is counted from 0; None leaves the channels to the policy of the call.
+    ``channel`` is counted from 0; None leaves the channels to the policy of the call. ``speaker`` is the
+    label of the recording, if there is one.
 
     Example:
         >>> Cut("ann-1", Path("ann.wav"), start=1.0, seconds=2.5).seconds
@@ -43,6 +44,7 @@ class Cut(NamedTuple):
     start: float = 0.0
     seconds: float | None = None
     channel: int | None = None
+    speaker: str | None = None
 
 
 def embed_corpus(
@@ -59,10 +61,10 @@ def embed_corpus(
 ) -> Path:
     """Embed all speakers of many recordings; returns the folder, with ``part-<n>.parquet`` and ``plan.json``.
 
-    A row is a speaker: ``id`` and ``seconds`` of the recording, ``stream``, ``speech_seconds``,
-    ``embedding``, ``activity`` with ``segment_seconds``, ``model`` (hash of the weights), ``error``. A
-    recording without an audible speaker has no row. A recording that cannot be read has one row, with its
-    ``error``.
+    A row is a speaker that was found: ``id``, ``speaker`` (the label) and ``seconds`` of the recording,
+    ``stream``, ``speech_seconds``, ``embedding``, ``activity`` with ``segment_seconds``, ``model`` (hash of
+    the weights), ``error``. A recording without an audible speaker has no row. A recording that cannot be
+    read has one row, with its ``error``.
 
     Args:
         folder: a new folder, or the folder of an earlier call with the same recordings, model and settings,
@@ -165,7 +167,8 @@ def plan_parts(
     digest = hashlib.sha256()
     for cut in cuts:
         channel = "" if cut.channel is None else f"{cut.channel}\n"
-        described = f"{cut.id}\n{cut.path}\n{cut.start}\n{cut.seconds}\n{channel}"
+        speaker = "" if cut.speaker is None else f"{cut.speaker}\n"
+        described = f"{cut.id}\n{cut.path}\n{cut.start}\n{cut.seconds}\n{channel}{speaker}"
         # A file name need not be UTF-8.
         digest.update(described.encode(errors="surrogateescape"))
     plan = {
@@ -231,7 +234,7 @@ def write_part(
             except AudioError as error:
                 # The cut may be a part of a file.
                 message = str(error).replace("the waveform", str(cut.path))
-                rows.append({"id": cut.id, "model": model_hash, "error": message})
+                rows.append({"id": cut.id, "speaker": cut.speaker, "model": model_hash, "error": message})
         if loaded:
             recordings = process_batch(model, [item for _, item in loaded], separate=False)
             embedded += [(cut, item) for (cut, _), item in zip(loaded, recordings, strict=True)]
@@ -239,6 +242,7 @@ def write_part(
             rows += [
                 {
                     "id": cut.id,
+                    "speaker": cut.speaker,
                     "stream": speaker.stream,
                     "seconds": recording.seconds,
                     "speech_seconds": speaker.speech_seconds,
@@ -252,6 +256,7 @@ def write_part(
     schema = pyarrow.schema(
         [
             ("id", pyarrow.string()),
+            ("speaker", pyarrow.string()),
             ("stream", pyarrow.int32()),
             ("seconds", pyarrow.float64()),
             ("speech_seconds", pyarrow.float64()),
@@ -269,6 +274,7 @@ def write_part(
     rows.sort(key=lambda row: (order[row["id"]], -row.get("speech_seconds", 0.0)))
     for row in rows:
         row["id"] = names[row["id"]]
+        row["speaker"] = None if row["speaker"] is None else _as_text(row["speaker"])
     with atomic_path(path) as temporary:
         parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), temporary)
     return len(part)
