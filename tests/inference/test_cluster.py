@@ -1,15 +1,18 @@
 """Clustering of the streams of many windows, on simulated embeddings of known speakers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from separative.errors import ModelError, SeparativeError
 from separative.inference.cluster import cluster_speakers
-from separative.inference.counting import Merging, eigengap_evidence
+from separative.inference.counting import CountingRule, Merging, SpeakerLimits, eigengap_evidence
 
 
-def cluster(*args, **options) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and mean embeddings that :func:`cluster_speakers` finds."""
-    found = cluster_speakers(*args, **options)
+def cluster(*args, speakers: int | None = None, **options) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and mean embeddings that :func:`cluster_speakers` finds, with the number of speakers given."""
+    found = cluster_speakers(*args, limits=SpeakerLimits.of(speakers), **options)
     return found.label, found.mean
 
 
@@ -186,7 +189,12 @@ def test_noise_takes_no_place_of_a_speaker(known: bool) -> None:
     seconds[:] = 3.0
     evidence = np.where(true == 2, -1.0, 1.0)
     found = cluster_speakers(
-        embed, seconds, seconds, same_cosine=0.5, speakers=2 if known else None, evidence=evidence
+        embed,
+        seconds,
+        seconds,
+        same_cosine=0.5,
+        limits=SpeakerLimits.of(2 if known else None),
+        evidence=evidence,
     )
     assert len(found.mean) == 2 and found.count_probability.argmax() == 2
     assert (found.label[true == 2] == -1).all() and (found.label[true < 2] >= 0).all()
@@ -204,7 +212,8 @@ def test_the_number_of_speakers_has_a_probability(speakers: int) -> None:
     assert found.count_probability.sum() == pytest.approx(1)
     assert found.count_probability.argmax() == speakers == len(found.mean)
     assert found.count_probability[speakers] > 0.5
-    given = cluster_speakers(embed, seconds, seconds, same_cosine=0.5, speakers=speakers)
+    limits = SpeakerLimits.of(speakers)
+    given = cluster_speakers(embed, seconds, seconds, same_cosine=0.5, limits=limits)
     np.testing.assert_array_equal(given.label, found.label)
 
 
@@ -220,10 +229,79 @@ def test_two_clusters_in_one_window_are_less_likely_one_speaker() -> None:
     assert scores[0] < scores[1]
 
 
-def test_a_given_number_limits_but_splits_no_speaker() -> None:
-    embed, seconds, _ = simulate(3, 120, 0.08)
+def test_a_given_number_limits_and_splits_no_speaker_of_a_short_recording() -> None:
+    embed, seconds, _ = simulate(3, 12, 0.08)
     found = {k: len(cluster(embed, seconds, seconds, same_cosine=0.5, speakers=k)[1]) for k in (1, 2, 3, 6)}
     assert found == {1: 1, 2: 2, 3: 3, 6: 3}
+
+
+@pytest.mark.parametrize(("windows", "found"), [(15, 2), (240, 3)])
+def test_a_least_number_counts_more_in_long_recordings(windows: int, found: int) -> None:
+    """The last two of three speakers are so similar that two are found. The number three helps if there is
+    much speech."""
+    rng = np.random.default_rng(2)
+    speaker_KE = np.eye(3, 32)
+    speaker_KE[2, 1] = 1.5
+    speaker_KE /= np.linalg.norm(speaker_KE, axis=1, keepdims=True)
+    true = np.arange(windows)[:, None] % 3
+    embed = speaker_KE[true] + 0.15 * rng.standard_normal((windows, 1, 32))
+    embed = (embed / np.linalg.norm(embed, axis=2, keepdims=True)).astype(np.float32)
+    seconds = np.full((windows, 1), 2.0, np.float32)
+    for limits, count in (
+        (SpeakerLimits(), 2),
+        (SpeakerLimits(least=3), found),
+        (SpeakerLimits(3, 3), found),
+    ):
+        result = cluster_speakers(embed, seconds, seconds, same_cosine=0.5, limits=limits)
+        assert len(result.mean) == count
+
+
+def test_a_cluster_that_mixes_speakers_is_left_out_instead_of_merging_two_speakers() -> None:
+    """The fifth cluster is similar to no speaker, the first two are similar to each other."""
+    rng = np.random.default_rng(4)
+    centre_KE = np.eye(5, 32)
+    centre_KE[1, 0] = 0.5
+    centre_KE /= np.linalg.norm(centre_KE, axis=1, keepdims=True)
+    label = np.r_[np.repeat(np.arange(4), 40), np.full(12, 4)][:, None]
+    embed = centre_KE[label] + 0.1 * rng.standard_normal((172, 1, 32))
+    embed /= np.linalg.norm(embed, axis=2, keepdims=True)
+    ones = np.ones(label.shape)
+    mean_KE = Merging(embed, label, ones, ones, 1.0).means(SpeakerLimits.of(4))
+    assert len(mean_KE) == 4 and (mean_KE @ centre_KE[:4].T).max(0).min() > 0.98
+
+
+def test_few_speakers_are_more_likely_in_short_recordings() -> None:
+    rule = CountingRule()
+    assert rule.prior_log_odds(20) < rule.prior_log_odds(200) < rule.prior_log_odds(2000)
+
+
+def test_limits_of_the_number_of_speakers() -> None:
+    assert SpeakerLimits.of(3) == SpeakerLimits(3, 3) == SpeakerLimits.of(3, 2, 5)
+    assert SpeakerLimits.of(None, 2) == SpeakerLimits(2, None)
+    assert SpeakerLimits.of(None, None, 5) == SpeakerLimits(1, 5)
+    for given, words in (
+        ((0,), "speakers is 0; pass at least 1"),
+        ((None, -1), "min_speakers is -1"),
+        ((None, 4, 3), "min_speakers is 4 but max_speakers is 3; raise max_speakers or lower min_speakers"),
+        ((5, None, 3), "speakers is 5 but max_speakers is 3"),
+        ((2, 3), "min_speakers is 3 but speakers is 2"),
+    ):
+        with pytest.raises(SeparativeError, match=words):
+            SpeakerLimits.of(*given)
+
+
+def test_constants_of_counting_come_from_the_card(model) -> None:
+    assert CountingRule.of(model) == CountingRule()
+    for entry, words in (
+        ({"merge_scale": -1}, "counting.*merge_scale"),
+        ({"scale": 1}, "counting.*scale"),
+        ([], "counting"),
+    ):
+        changed = SimpleNamespace(card={"counting": entry})
+        with pytest.raises(ModelError, match=words):
+            CountingRule.of(changed)
+    own = SimpleNamespace(card={"counting": {"prior_odds": 0.2}})
+    assert CountingRule.of(own) == CountingRule(prior_odds=0.2)
 
 
 def test_the_eigengap_needs_more_than_a_few_embeddings() -> None:

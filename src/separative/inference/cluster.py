@@ -12,7 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from separative.inference.counting import MAX_CLUSTERS, Merging, eigengap_evidence, unit_rows
+from separative.inference.counting import (
+    ANY_NUMBER,
+    DEFAULT_RULE,
+    MAX_CLUSTERS,
+    CountingRule,
+    Merging,
+    SpeakerLimits,
+    eigengap_evidence,
+    unit_rows,
+)
 from separative.types import Floats
 
 Labels = NDArray[np.int64]
@@ -58,7 +67,8 @@ def cluster_speakers(
     alone_seconds: Floats,
     *,
     same_cosine: float,
-    speakers: int | None = None,
+    limits: SpeakerLimits = ANY_NUMBER,
+    rule: CountingRule = DEFAULT_RULE,
     attended: Floats | None = None,
     evidence: Floats | None = None,
     phases: int = 1,
@@ -76,7 +86,8 @@ def cluster_speakers(
         speech_seconds: seconds of speech of each stream in each window [W, C].
         alone_seconds: seconds in which the stream is active and no other stream of the window is [W, C].
         same_cosine: cosine above which two streams of a window may belong to the same speaker.
-        speakers: number of speakers; estimated if None.
+        limits: what is known of the number of speakers.
+        rule: how the number is estimated.
         attended: attended embeddings [W, C, E]. If given, these are used to match the streams again with the
             speakers found.
         evidence: evidence for speech in each stream [W, C]. A cluster in which the sum is not positive is
@@ -92,6 +103,85 @@ def cluster_speakers(
         >>> (found.label == found.label[0]).tolist(), found.mean.shape, found.count_probability.argmax()
         ([[True, True], [False, False], [True, True]], (2, 2), np.int64(2))
     """
+    first = first_clusters(
+        embedding,
+        speech_seconds,
+        alone_seconds,
+        same_cosine=same_cosine,
+        evidence=evidence,
+        phases=phases,
+        overlap=overlap,
+    )
+    if first.label.max(initial=-1) < 0:
+        no_mean = np.zeros((0, embedding.shape[2]), np.float32)
+        return Clustering(first.label, no_mean, np.ones(1))
+    embed_WCE, weight_WC, usable_WC = embedding, first.weight, first.label >= 0
+    merging = first.merging(embedding, rule)
+    mean_KE = merging.means(limits)
+    label_WC, mean_KE = _refine(embed_WCE, weight_WC, usable_WC, mean_KE, same_cosine)
+    if attended is not None:
+        embed_WCE = attended
+        mean_KE = _means(embed_WCE[usable_WC], weight_WC[usable_WC], label_WC[usable_WC])
+        label_WC, mean_KE = _refine(embed_WCE, weight_WC, usable_WC, mean_KE, same_cosine)
+    # Streams with little speech take no part in the means, but still get the nearest speaker.
+    nearest_WC = _match_windows(embed_WCE, (speech_seconds > 0) & ~first.noise, mean_KE, same_cosine)
+    return Clustering(np.where(label_WC < 0, nearest_WC, label_WC), mean_KE, merging.count_probability)
+
+
+@dataclass(frozen=True)
+class FirstClusters:
+    """Clusters before they are merged; too many, without those of noise. W windows with C streams.
+
+    Attributes:
+        label: cluster of each stream [W, C]; -1 for streams with little speech and for noise.
+        noise: streams of noise [W, C].
+        weight: weight of each stream in the mean of a speaker [W, C].
+        counted: seconds of speech of each stream that count [W, C].
+        compared: streams that the eigengap compares [W, C].
+        seconds: seconds of speech of each stream [W, C]. Like ``counted``, speech that is in several windows
+            counts once.
+        least: seconds of ``counted`` that a speaker needs.
+
+    Example:
+        >>> seconds = np.ones((2, 1))
+        >>> first_clusters(np.ones((2, 1, 1)), seconds, seconds, same_cosine=0.5).counted.tolist()
+        [[1.0], [1.0]]
+    """
+
+    label: Labels
+    noise: NDArray[np.bool_]
+    weight: Floats
+    counted: Floats
+    compared: NDArray[np.bool_]
+    seconds: Floats
+    least: float
+
+    def merging(self, embedding: Floats, rule: CountingRule) -> Merging:
+        """Merge the clusters of these embeddings [W, C, E]."""
+        eigengap = eigengap_evidence(embedding[self.compared])
+        return Merging(embedding, self.label, self.counted, self.seconds, self.least, eigengap, rule)
+
+
+def first_clusters(
+    embedding: Floats,
+    speech_seconds: Floats,
+    alone_seconds: Floats,
+    *,
+    same_cosine: float,
+    evidence: Floats | None = None,
+    phases: int = 1,
+    overlap: float = 1.0,
+) -> FirstClusters:
+    """Make clusters of the streams that are active alone; of all streams if those are too few.
+
+    Arguments are as for :func:`cluster_speakers`.
+
+    Example:
+        >>> seconds = np.full((2, 2), 2.0)
+        >>> embedding = np.tile(np.eye(2), (2, 1, 1))
+        >>> first_clusters(embedding, seconds, seconds, same_cosine=0.5).label.tolist()
+        [[0, 1], [0, 1]]
+    """
     embed_WCE, seconds_WC, repeats = embedding, speech_seconds, phases * overlap
     usable_WC = seconds_WC >= min(MIN_STREAM_SECONDS, float(seconds_WC.max(initial=0.0)))
     usable_WC &= seconds_WC > 0
@@ -105,32 +195,22 @@ def cluster_speakers(
         counted_WC = np.where(is_alone_WC, alone_seconds, 0)
     label_WC = np.full(seconds_WC.shape, -1)
     if usable_WC.any():
-        mean_KE = _start(
-            embed_WCE[usable_WC & (counted_WC > 0)], counted_WC[usable_WC & (counted_WC > 0)], repeats
-        )
+        start_WC = usable_WC & (counted_WC > 0)
+        mean_KE = _start(embed_WCE[start_WC], counted_WC[start_WC], repeats)
         label_WC, _ = _refine(embed_WCE, weight_WC, usable_WC, mean_KE, same_cosine)
         label_WC = _drop_clusters(label_WC, evidence)
-    if label_WC.max(initial=-1) < 0:
-        no_mean = np.zeros((0, embed_WCE.shape[2]), np.float32)
-        return Clustering(np.full(seconds_WC.shape, -1), no_mean, np.ones(1))
-    # Streams of noise are left out from here on.
-    noise_WC = usable_WC & (label_WC < 0)
-    usable_WC &= ~noise_WC
-    least = max(MIN_SECONDS, MIN_WINDOWS * float(counted_WC.max()) / repeats)
     # Windows of other phases contain the same speech: they would all be neighbours.
-    first_WC = (label_WC >= 0) & (counted_WC >= EIGENGAP_SECONDS)
-    first_WC[len(first_WC) // phases :] = False
-    eigengap = eigengap_evidence(embed_WCE[first_WC])
-    merging = Merging(embed_WCE, label_WC, counted_WC / repeats, seconds_WC / repeats, least, eigengap)
-    mean_KE = merging.means(speakers)
-    label_WC, mean_KE = _refine(embed_WCE, weight_WC, usable_WC, mean_KE, same_cosine)
-    if attended is not None:
-        embed_WCE = attended
-        mean_KE = _means(embed_WCE[usable_WC], weight_WC[usable_WC], label_WC[usable_WC])
-        label_WC, mean_KE = _refine(embed_WCE, weight_WC, usable_WC, mean_KE, same_cosine)
-    # Streams with little speech take no part in the means, but still get the nearest speaker.
-    nearest_WC = _match_windows(embed_WCE, (seconds_WC > 0) & ~noise_WC, mean_KE, same_cosine)
-    return Clustering(np.where(label_WC < 0, nearest_WC, label_WC), mean_KE, merging.count_probability)
+    compared_WC = (label_WC >= 0) & (counted_WC >= EIGENGAP_SECONDS)
+    compared_WC[len(compared_WC) // phases :] = False
+    return FirstClusters(
+        label_WC,
+        usable_WC & (label_WC < 0),
+        weight_WC,
+        counted_WC / repeats,
+        compared_WC,
+        seconds_WC / repeats,
+        max(MIN_SECONDS, MIN_WINDOWS * float(counted_WC.max(initial=0.0)) / repeats),
+    )
 
 
 def _start(embed_UE: Floats, weight_U: Floats, repeats: float) -> Floats:

@@ -7,26 +7,22 @@ and its weight grows with their number.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from separative.errors import ModelError, SeparativeError, validation_message
 from separative.types import Floats
+
+if TYPE_CHECKING:
+    from separative.model import SeparativeEncoder
 
 Labels = NDArray[np.int64]
 
-# The next constants were fitted on simulated conversations (docs/experiments.md).
-# Log-odds that two clusters are one speaker: weights of their cosine, of their cosine relative to the cosine
-# within each of them, of the logarithm of the shorter one's seconds, and of the share of time in which both
-# are active in the same window; and the constant.
-SAME_WEIGHTS, SAME_CONSTANT = np.array([3.25, 7.43, -0.86, -2.01]), -5.89
-# Each merge is the most likely one of many, so its log-odds are scaled and shifted. The shift was raised from
-# the fitted -0.11, with which leading silence changed the number in real recordings (docs/experiments.md).
-MERGE_SCALE, MERGE_SHIFT = 0.41, 0.15
-# Weight of the logarithm of the eigengap criterion, per factor e in the number of embeddings.
-EIGENGAP_WEIGHT = 0.52
-# More seconds than this do not change the log-odds.
+# More seconds than this do not change the log-odds that two clusters are one speaker.
 ENOUGH_SECONDS = 15.0
 # Numbers of embeddings that are compared: at least and at most. With fewer, the eigengap is not used.
 MIN_SPECTRAL, MAX_SPECTRAL = 20, 400
@@ -36,13 +32,102 @@ MIN_NEIGHBOURS = 6
 MAX_CLUSTERS = 16
 
 
+class CountingRule(BaseModel):
+    """How evidence becomes a number of speakers.
+
+    The constants depend on the embeddings of a model, so a card may have its own, under ``counting``. The
+    defaults belong to the shipped model ``base``; ``benchmarks/fit_counting.py`` fits them on simulated
+    conversations.
+
+    Attributes:
+        same_weights: log-odds that two clusters are one speaker: weights of their cosine, of their cosine
+            relative to the cosine within each of them, of the logarithm of the shorter one's seconds, and of
+            the share of time in which both are active in the same window.
+        same_constant: constant of these log-odds.
+        merge_scale: scale of these log-odds at each merge, which is the most likely one of many.
+        prior_odds, prior_growth: prior odds of one more speaker, ``prior_odds * seconds**prior_growth`` in a
+            recording with these seconds of speech. Few speakers are likely in short recordings.
+        eigengap_weight: weight of the logarithm of the eigengap criterion, per factor e in the number of
+            embeddings.
+
+    Example:
+        >>> rule = CountingRule(prior_odds=0.5, prior_growth=0.1)
+        >>> [round(rule.prior_log_odds(seconds), 2) for seconds in (10, 600)]
+        [-0.46, -0.05]
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    same_weights: tuple[float, float, float, float] = (3.25, 7.43, -0.86, -2.01)
+    same_constant: float = -5.89
+    merge_scale: float = Field(default=0.7, gt=0, le=100)
+    prior_odds: float = Field(default=0.286, gt=0, le=100)
+    prior_growth: float = Field(default=0.12, ge=0, le=10)
+    eigengap_weight: float = Field(default=0.3, ge=0, le=100)
+
+    @staticmethod
+    def of(model: SeparativeEncoder) -> CountingRule:
+        """Return the rule in the card of a model, or the defaults.
+
+        Raises:
+            ModelError: the entry of the card is damaged.
+        """
+        try:
+            return CountingRule.model_validate(model.card.get("counting", {}))
+        except ValidationError as error:
+            raise ModelError(f"model card: 'counting': {validation_message(error, CountingRule)}") from error
+
+    def prior_log_odds(self, seconds: float) -> float:
+        """Return the prior log-odds of one more speaker in a recording with these seconds of speech."""
+        return float(np.log(self.prior_odds) + self.prior_growth * np.log(max(seconds, 1.0)))
+
+
+@dataclass(frozen=True)
+class SpeakerLimits:
+    """What a user knows of the number of speakers: the least and the greatest; ``most`` None if unknown.
+
+    Example:
+        >>> SpeakerLimits.of(least=2, most=4)
+        SpeakerLimits(least=2, most=4)
+    """
+
+    least: int = 1
+    most: int | None = None
+
+    @staticmethod
+    def of(speakers: int | None = None, least: int | None = None, most: int | None = None) -> SpeakerLimits:
+        """Return the limits of a known number ``speakers``, and of a minimum and a maximum.
+
+        Raises:
+            SeparativeError: a number is less than one, or they contradict each other.
+        """
+        given = {"speakers": speakers, "min_speakers": least, "max_speakers": most}
+        for name, value in given.items():
+            if value is not None and value < 1:
+                raise SeparativeError(
+                    f"{name} is {value}; pass at least 1, or leave it out to estimate the number"
+                )
+        lower = {name: value for name in ("speakers", "min_speakers") if (value := given[name])}
+        upper = {name: value for name in ("speakers", "max_speakers") if (value := given[name])}
+        if lower and upper:
+            low, high = max(lower, key=lower.__getitem__), min(upper, key=upper.__getitem__)
+            if lower[low] > upper[high]:
+                raise SeparativeError(
+                    f"{low} is {lower[low]} but {high} is {upper[high]}; raise {high} or lower {low}"
+                )
+        return SpeakerLimits(max(lower.values(), default=1), min(upper.values(), default=None))
+
+
+DEFAULT_RULE, ANY_NUMBER = CountingRule(), SpeakerLimits()
+
+
 class Merging:
     """Merges the two most similar of K clusters, again and again, until one is left.
 
     The last merge that joins different speakers is unknown. With the probability of each merge that both
     clusters are one speaker, there is a probability for each number of clusters at which to stop. Clusters
     with little speech are not counted. With the evidence of ``eigengap``, this gives the probability of each
-    number of speakers. A given number is a limit.
+    number of speakers.
 
     Args:
         embed_WCE: embeddings of all streams.
@@ -50,13 +135,14 @@ class Merging:
         alone_WC: seconds that count, in which the stream is active alone; also the weights.
         seconds_WC: all seconds in which it is active. Both count speech that is in two windows once.
         least: minimum of ``alone_WC`` of a speaker.
-        eigengap: log-odds of each number of clusters, from :func:`eigengap_evidence`.
+        eigengap: evidence for each number of clusters, from :func:`eigengap_evidence`; none by default.
+        rule: constants of the decision.
 
     Example:
         >>> embedding, label = np.eye(2)[[[0], [0], [1]]], np.array([[0], [1], [2]])
         >>> seconds = np.full((3, 1), 5.0)
         >>> merging = Merging(embedding, label, seconds, seconds, least=1.0)
-        >>> merging.count_probability.argmax(), merging.means(2).tolist()
+        >>> merging.count_probability.argmax(), merging.means().tolist()
         (np.int64(2), [[1.0, 0.0], [0.0, 1.0]])
     """
 
@@ -68,16 +154,15 @@ class Merging:
         seconds_WC: Floats,
         least: float,
         eigengap: Floats | None = None,
+        rule: CountingRule = DEFAULT_RULE,
     ) -> None:
-        count = int(label_WC.max()) + 1
         self.score: list[float] = []
         # Sum of embeddings and seconds of each cluster, once per number of clusters.
-        sum_KE = np.stack([(embed_WCE * alone_WC[..., None])[label_WC == k].sum(0) for k in range(count)])
-        seconds_K = np.bincount(label_WC[label_WC >= 0], alone_WC[label_WC >= 0]).astype(np.float64)
-        together_KK = _seconds_together(label_WC, seconds_WC, count)
+        sum_KE, seconds_K, together_KK = describe_clusters(embed_WCE, label_WC, alone_WC, seconds_WC)
         self._cuts = [(sum_KE, seconds_K)]
         while len(seconds_K) > 1:
-            score_KK = _same_log_odds(sum_KE, seconds_K, together_KK)
+            score_KK = same_features(sum_KE, seconds_K, together_KK) @ rule.same_weights + rule.same_constant
+            np.fill_diagonal(score_KK, -np.inf)
             i, j = divmod(int(score_KK.argmax()), len(seconds_K))
             self.score.append(float(score_KK[i, j]))
             # Row k of the matrix says which of the clusters become the new cluster k.
@@ -88,39 +173,97 @@ class Merging:
             self._cuts.append((sum_KE, seconds_K))
         self._cuts.reverse()
         self._least = least
+        self._seconds = float(self._cuts[0][1].sum())
         # How many of the clusters are speakers.
         self._speakers = np.array([max(1, int((s_K >= least).sum())) for _, s_K in self._cuts])
-        log_K = _cut_log_probabilities(MERGE_SCALE * np.array(self.score[::-1]) + MERGE_SHIFT)
-        if eigengap is not None:
-            log_K = log_K + eigengap[self._speakers]
-        self._cut_probability = np.exp(log_K - np.logaddexp.reduce(log_K))
+        self._eigengap = np.zeros(MAX_CLUSTERS + 1) if eigengap is None else eigengap
+        self._rule = rule
+        # The embeddings that count, to compare clusters with them.
+        counted_WC = (label_WC >= 0) & (alone_WC > 0)
+        self._embed_UE, self._weight_U = embed_WCE[counted_WC], alone_WC[counted_WC]
 
     @property
     def count_probability(self) -> Floats:
         """Probability that there are n speakers [MAX_CLUSTERS + 1], for n = 0, 1, 2, ..."""
-        return np.bincount(self._speakers, self._cut_probability, MAX_CLUSTERS + 1).astype(np.float64)
+        return self.weigh(self._rule)
 
-    def means(self, speakers: int | None = None) -> Floats:
-        """Mean embedding of each speaker [K, E], of the most probable number.
+    def weigh(self, rule: CountingRule) -> Floats:
+        """Return ``count_probability`` with other constants, for the same merges."""
+        return self._count_probability(self._log_cuts(rule))
 
-        If ``speakers`` is given, the most probable number up to that. Speakers of meetings that are split
-        to reach the number have more errors (docs/experiments.md).
+    def _log_cuts(self, rule: CountingRule) -> Floats:
+        """Log-odds [K] of stopping at 1, 2, ..., K clusters, against stopping at 1."""
+        # One more cluster: both parts of a merge are different speakers after all.
+        one_more = rule.prior_log_odds(self._seconds) - rule.merge_scale * np.array(self.score[::-1])
+        log_K: Floats = np.r_[0.0, one_more.cumsum()] + rule.eigengap_weight * self._eigengap[self._speakers]
+        return log_K
+
+    def _count_probability(self, log_K: Floats) -> Floats:
+        """Probability of each number of speakers from the log-odds of each number of clusters."""
+        probability_K = np.exp(log_K - np.logaddexp.reduce(log_K))
+        return np.bincount(self._speakers, probability_K, MAX_CLUSTERS + 1).astype(np.float64)
+
+    def means(self, limits: SpeakerLimits = ANY_NUMBER) -> Floats:
+        """Mean embedding of each speaker [K, E], of the median number within the limits.
+
+        The median has the smallest expected difference to the true number; the most probable one is often an
+        extreme number if many are about as probable.
+
+        The greatest number is a limit. The least number is evidence: each speaker fewer costs log-odds that
+        grow with the recording. They are 0 as long as the speakers asked for have up to ENOUGH_SECONDS of
+        speech each: in short recordings, some of them have too little speech to be found, and others would
+        be split (docs/experiments.md).
         """
-        count_probability = self.count_probability
-        if speakers is not None:
-            count_probability[speakers + 1 :] = 0
-        chosen = self._speakers == count_probability.argmax()
-        sum_KE, seconds_K = self._cuts[int(np.where(chosen, self._cut_probability, -1).argmax())]
+        log_K = self._log_cuts(self._rule)
+        if limits.least > 1:
+            log_odds = max(0.0, self._seconds / (limits.least * ENOUGH_SECONDS) - 1)
+            log_K = log_K - log_odds * np.maximum(limits.least - self._speakers, 0)
+        if limits.most is not None:
+            log_K = np.where(self._speakers > limits.most, -np.inf, log_K)
+        number = int((self._count_probability(log_K).cumsum() >= 0.5).argmax())
+        chosen = self._speakers == number
+        return self._clearest(int(np.where(chosen, log_K, -np.inf).argmax()))
+
+    def _clearest(self, cut: int) -> Floats:
+        """Means of the clusters of a cut, or of the next finer cut without one cluster.
+
+        A cluster of streams that mix speakers is similar to no speaker, so that two speakers would be merged
+        before it. The embeddings decide: the means to which they are more similar are used.
+        """
+        tried = [self._means(cut)]
+        if cut + 1 < len(self._cuts):
+            finer_KE = self._means(cut + 1)
+            if len(finer_KE) == len(tried[0]) + 1:
+                tried += [np.delete(finer_KE, k, 0) for k in range(len(finer_KE))]
+        similarity = [float(self._weight_U @ (self._embed_UE @ mean_KE.T).max(1)) for mean_KE in tried]
+        return tried[int(np.argmax(similarity))]
+
+    def _means(self, cut: int) -> Floats:
+        """Mean embeddings [K, E] of the clusters that are speakers."""
+        sum_KE, seconds_K = self._cuts[cut]
         mean_KE: Floats = unit_rows(sum_KE[seconds_K >= min(self._least, seconds_K.max())])
         return mean_KE.astype(np.float32)
 
 
-def _cut_log_probabilities(score: Floats) -> Floats:
-    """Log-probability [K] of stopping at 1, 2, ..., K clusters; ``score`` [K-1]: of merging to 1, 2, ..."""
-    same, different = np.logaddexp(0, -score), np.logaddexp(0, score)
-    # All merges to fewer clusters than at the stop join different speakers, all others the same speaker.
-    log_K: Floats = -np.r_[0.0, different.cumsum()] - np.r_[same[::-1].cumsum()[::-1], 0.0]
-    return log_K
+def describe_clusters(
+    embedding: Floats, labels: Labels, alone_seconds: Floats, speech_seconds: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return what the log-odds of merging K clusters need; arguments as for :class:`Merging`.
+
+    Returns:
+        sum of the embeddings [K, E], weighted by their seconds alone; these seconds [K]; and the seconds in
+        which two clusters are active in the same window [K, K].
+
+    Example:
+        >>> ones = np.ones((2, 2))
+        >>> labels = np.array([[0, 1], [0, -1]])
+        >>> [x.tolist() for x in describe_clusters(np.ones((2, 2, 1)), labels, ones, ones)]
+        [[[2.0], [1.0]], [2.0, 1.0], [[0.0, 1.0], [1.0, 0.0]]]
+    """
+    count = int(labels.max()) + 1
+    sum_KE = np.stack([(embedding * alone_seconds[..., None])[labels == k].sum(0) for k in range(count)])
+    seconds_K = np.bincount(labels[labels >= 0], alone_seconds[labels >= 0]).astype(np.float64)
+    return sum_KE, seconds_K, _seconds_together(labels, speech_seconds, count)
 
 
 def _seconds_together(label_WC: Labels, seconds_WC: Floats, count: int) -> Floats:
@@ -135,12 +278,19 @@ def _seconds_together(label_WC: Labels, seconds_WC: Floats, count: int) -> Float
     return together_KK + together_KK.T
 
 
-def _same_log_odds(sum_KE: Floats, seconds_K: Floats, together_KK: Floats) -> Floats:
-    """Log-odds [K,K] that two clusters are one speaker; -inf on the diagonal.
+def same_features(sums: Floats, seconds: Floats, together: Floats) -> Floats:
+    """Return what the log-odds that two clusters are one speaker depend on [K, K, 4].
 
-    The mean cosine between two clusters is compared with the mean cosine within them. The latter comes from
-    the length of the mean embedding, without each second's cosine with itself.
+    These are the cosine of the clusters, the cosine relative to that within them, the logarithm of the
+    shorter one's seconds, and the share of time in the same window. The cosine within a cluster comes from
+    the length of its mean embedding, without each second's cosine with itself. Arguments are those of
+    :func:`describe_clusters`.
+
+    Example:
+        >>> same_features(np.array([[5.0, 0.0], [0.0, 5.0]]), np.full(2, 5.0), np.zeros((2, 2))).shape
+        (2, 2, 4)
     """
+    sum_KE, seconds_K, together_KK = sums, seconds, together
     length_K = np.linalg.norm(sum_KE, axis=1) / np.maximum(seconds_K, 1e-9)
     cos_KK = unit_rows(sum_KE) @ unit_rows(sum_KE).T
     independent_K = np.maximum(seconds_K, 0.5) + 0.5
@@ -150,7 +300,7 @@ def _same_log_odds(sum_KE: Floats, seconds_K: Floats, together_KK: Floats) -> Fl
     within_KK = (within_K * seconds_K + (within_K * seconds_K)[:, None]) / pair_KK
     ratio_KK = length_K * length_K[:, None] * cos_KK / np.maximum(within_KK, 0.1)
     shorter_KK = np.minimum(seconds_K, seconds_K[:, None])
-    feature_KKF = np.stack(
+    features: Floats = np.stack(
         [
             cos_KK,
             ratio_KK,
@@ -159,13 +309,11 @@ def _same_log_odds(sum_KE: Floats, seconds_K: Floats, together_KK: Floats) -> Fl
         ],
         -1,
     )
-    score_KK: Floats = feature_KKF @ SAME_WEIGHTS + SAME_CONSTANT
-    np.fill_diagonal(score_KK, -np.inf)
-    return score_KK
+    return features
 
 
 def eigengap_evidence(embedding: Floats) -> Floats:
-    """Log-odds [MAX_CLUSTERS + 1] of the number of clusters of embeddings [U, E], for 0, 1, 2, ...
+    """Evidence [MAX_CLUSTERS + 1] for the number of clusters of embeddings [U, E], for 0, 1, 2, ...
 
     One graph is made for each number of neighbours to try; it connects every embedding with its most similar
     ones. The chosen graph has few neighbours and a large gap between successive eigenvalues of its Laplacian.
@@ -191,8 +339,7 @@ def eigengap_evidence(embedding: Floats) -> Floats:
     # numbers of clusters. The graph with the highest is used.
     log_PK = np.log(np.maximum(gap_PK, 1e-9) / neighbours_P[:, None])
     log_K = log_PK[log_PK.max(1).argmax()]
-    weight = EIGENGAP_WEIGHT * np.log(size / MIN_SPECTRAL)
-    evidence: Floats = weight * (np.r_[log_K.min(), log_K] - log_K.max())
+    evidence: Floats = np.log(size / MIN_SPECTRAL) * (np.r_[log_K.min(), log_K] - log_K.max())
     return evidence
 
 

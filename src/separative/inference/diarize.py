@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from separative import audio
-from separative.errors import AudioError, SeparativeError, SilentError
+from separative.errors import AudioError, SilentError
 from separative.inference.cluster import Clustering, cluster_speakers, keep_speakers
 from separative.inference.confidence import rate_turns
+from separative.inference.counting import ANY_NUMBER, CountingRule, SpeakerLimits
 from separative.inference.evidence import same_speaker_cosine
 from separative.inference.likeness import MeasuredBlocks, unlike_training
 from separative.inference.phases import run_phases, speech_evidence
@@ -25,7 +26,6 @@ from separative.inference.recording import (
     check_channel_policy,
     check_waveform,
 )
-from separative.inference.sources import open_source
 from separative.inference.speakers import Speaker, describe_speakers
 from separative.inference.views import DiarizationView
 from separative.inference.windows import (
@@ -38,7 +38,6 @@ from separative.rttm import Turn
 from separative.types import Floats, Progress
 
 if TYPE_CHECKING:
-    from separative.inference.sources import AnyAudio
     from separative.model import SeparativeEncoder
 
 WINDOW, HOP = 2.0, 1.0
@@ -102,12 +101,11 @@ class Diarization(DiarizationView):
 
 def diarize(
     model: SeparativeEncoder,
-    source: AnyAudio,
+    source: Audio,
     *,
-    rate: int | None = None,
-    start: float = 0.0,
-    end: float | None = None,
     speakers: int | None = None,
+    min_speakers: int | None = None,
+    max_speakers: int | None = None,
     attention: bool = True,
     channels: ChannelPolicy = "mean",
     window: float = WINDOW,
@@ -123,10 +121,12 @@ def diarize(
     recording (method, section 3).
 
     Args:
-        source: an audio file, an open file, an array or a tensor.
-        rate, start, end: as for :func:`separative.load_audio`; times of turns count from ``start``.
-        speakers: maximum number of speakers; estimated if None. If more are found, the most similar ones are
-            joined. No speaker is split to reach the number; see ``Diarization.missing_speakers``.
+        source: an audio file, or a waveform with its sampling rate.
+        speakers: number of speakers, if known; the same as both limits.
+        min_speakers: least number. It counts more, the more speech there is, and nothing in recordings with
+            under 15 s of speech per speaker: fewer speakers may be found, see
+            ``Diarization.missing_speakers``.
+        max_speakers: greatest number. If more speakers are found, the most similar ones are joined.
         attention: False skips the cross-attention over the recording, for ablations.
         channels: how to reduce several channels to one: "mean", "first", or the number of one, counted from
             0. See :func:`diarize_channels` to diarize every channel.
@@ -140,7 +140,7 @@ def diarize(
         AudioError: the recording is unreadable, too short or silent, or has NaN samples. If only the first
             part of a file can be read, no error is raised: that part is diarized, and ``damage`` holds the
             error message.
-        SeparativeError: ``speakers`` is less than one.
+        SeparativeError: a number of speakers is less than one, or the limits contradict each other.
 
     Example:
         >>> import separative
@@ -149,12 +149,8 @@ def diarize(
         >>> 0 <= first.start < first.end <= diarization.seconds
         True
     """
-    if speakers is not None and speakers < 1:
-        raise SeparativeError(
-            f"speakers is {speakers}; pass at least 1, or leave it out to estimate the number"
-        )
+    limits = SpeakerLimits.of(speakers, min_speakers, max_speakers)
     check_channel_policy(channels)
-    source = open_source(source, rate, start, end)
     name, seconds, channel_count = read_header(source)
     if seconds < MIN_SPEECH_SECONDS:
         raise AudioError(
@@ -169,7 +165,7 @@ def diarize(
     # Probabilities are 0 in digital silence only, before they are adapted to the levels of the recording.
     if not any(phase.raw_activity.any() for phase in windows.phases):
         raise SilentError(f"{name} is silent throughout; an embedding needs {MIN_SPEECH_SECONDS} s of speech")
-    clustering = _cluster_windows(model, windows, speakers, attention)
+    clustering = _cluster_windows(model, windows, limits, attention)
     found_speakers, window_speaker = describe_speakers(model, windows, clustering.label, attention=attention)
     found = Diarization(
         name,
@@ -184,7 +180,7 @@ def diarize(
         window_speaker,
         blocks.damage,
         clustering.count_probability,
-        speakers,
+        limits.least if limits != ANY_NUMBER else None,
     )
     found = rate_turns(model, found)
     warnings = unlike_training(found.speakers, measured.snr_db, measured.treble_db)
@@ -234,39 +230,22 @@ def label_streams(
         >>> len(label_streams(model, windows)) == sum(len(phase.query) for phase in windows.phases)
         True
     """
-    return _cluster_windows(model, windows, speakers, attention).label
+    return _cluster_windows(model, windows, SpeakerLimits.of(speakers), attention).label
 
 
 def _cluster_windows(
-    model: SeparativeEncoder, windows: WindowOutputs, speakers: int | None, attention: bool
+    model: SeparativeEncoder, windows: WindowOutputs, limits: SpeakerLimits, attention: bool
 ) -> Clustering:
     """Cluster the streams of the windows of all phases, without those of noise."""
     phases = windows.phases
-    activity_WCS = np.concatenate([phase.activity for phase in phases])
-    active_WCS = activity_WCS > 0.5
-    alone_WCS = active_WCS & (active_WCS.sum(1, keepdims=True) == 1)
-    speech_WC, alone_WC = (x.sum(-1) * np.float32(model.segment_seconds) for x in (active_WCS, alone_WCS))
-    # Queries are clustered to find the speakers: attended embeddings of one recording are less suitable,
-    # because attention to the same memory makes them more similar. Attended embeddings are then used to match
-    # the streams with these speakers, where they are more accurate (docs/experiments.md).
-    query_WCE = np.concatenate([phase.query for phase in phases])
+    inputs = cluster_inputs(model, windows)
+    query_WCE = inputs["embedding"]
     attended_WCE = None
     if attention and model.cross is not None:
         query_QE = query_WCE.reshape(-1, query_WCE.shape[2])
         attended_WCE = attend_recording(model, query_QE, windows).reshape(query_WCE.shape)
-    clustering = cluster_speakers(
-        query_WCE,
-        speech_WC,
-        alone_WC,
-        same_cosine=same_speaker_cosine(model),
-        speakers=speakers,
-        attended=attended_WCE,
-        evidence=np.concatenate(
-            [(speech_evidence(phase) * (phase.activity > 0.5)).sum(-1) for phase in phases]
-        ),
-        phases=len(phases),
-        overlap=windows.grid.window / windows.grid.hop,
-    )
+    clustering = cluster_speakers(**inputs, limits=limits, rule=CountingRule.of(model), attended=attended_WCE)
+    active_WCS = np.concatenate([phase.activity > 0.5 for phase in phases])
     rule = SpeechRule.of(model)
     raw_WCS = np.concatenate([phase.raw_activity for phase in phases])
     certain_WCS = raw_WCS > rule.certain
@@ -276,6 +255,36 @@ def _cluster_windows(
     if not rule.decide(np.array([(raw_WCS > 0.5).sum()]), np.array([certain_WCS.sum()])).any():
         label_WC = np.full_like(label_WC, -1)
     return replace(clustering, label=label_WC)
+
+
+def cluster_inputs(model: SeparativeEncoder, windows: WindowOutputs) -> dict[str, Any]:
+    """Return the arguments of :func:`cluster_speakers` that come from the windows of all phases.
+
+    Queries are clustered to find the speakers: attended embeddings of one recording are less suitable,
+    because attention to the same memory makes them more similar. Attended embeddings are then used to match
+    the streams with these speakers, where they are more accurate (docs/experiments.md).
+
+    Example:
+        >>> import separative
+        >>> model = separative.load_model()
+        >>> inputs = cluster_inputs(model, separative.diarize(model, "meeting.wav").windows)
+        >>> inputs["embedding"].shape[:2] == inputs["speech_seconds"].shape
+        True
+    """
+    phases = windows.phases
+    active_WCS = np.concatenate([phase.activity > 0.5 for phase in phases])
+    alone_WCS = active_WCS & (active_WCS.sum(1, keepdims=True) == 1)
+    speech_WC, alone_WC = (x.sum(-1) * np.float32(model.segment_seconds) for x in (active_WCS, alone_WCS))
+    evidence = [(speech_evidence(phase) * (phase.activity > 0.5)).sum(-1) for phase in phases]
+    return {
+        "embedding": np.concatenate([phase.query for phase in phases]),
+        "speech_seconds": speech_WC,
+        "alone_seconds": alone_WC,
+        "same_cosine": same_speaker_cosine(model),
+        "evidence": np.concatenate(evidence),
+        "phases": len(phases),
+        "overlap": windows.grid.window / windows.grid.hop,
+    }
 
 
 def _drop_noise(
@@ -305,8 +314,7 @@ def read_header(source: Audio) -> tuple[str, float, int]:
     """
     if isinstance(source, tuple):
         wave, rate = check_waveform(source)
-        name = getattr(source, "name", "the waveform")
-        return name, wave.shape[-1] / rate, 1 if wave.ndim == 1 else len(wave)
+        return "the waveform", wave.shape[-1] / rate, 1 if wave.ndim == 1 else len(wave)
     header = audio.info(source)
     return str(source), header.seconds, header.channels
 
