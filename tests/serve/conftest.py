@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serve_helpers import RunningServer
+from serve_helpers import RunningServer, Visitor, launch
 
 from separative.model import SeparativeEncoder, load_model, save_model
 from separative.serve import Limits
@@ -40,3 +40,32 @@ def server(saved: SeparativeEncoder, tmp_path_factory: pytest.TempPathFactory) -
     running = RunningServer(saved, tmp_path_factory.mktemp("serve") / "gallery")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[object]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def browser(playwright) -> Iterator[object]:
+    opened = launch(playwright)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Callable[..., Visitor]]:
+    visitors: list[Visitor] = []
+
+    def open_page(url: str, **options: object) -> Visitor:
+        visitors.append(Visitor(browser, url, **options))
+        return visitors[-1]
+
+    yield open_page
+    for visitor in visitors:
+        visitor.context.close()
+        assert visitor.foreign_requests == []

@@ -1,18 +1,35 @@
 """A server on a free port with an HTTP client, and a browser page."""
 
 import json
+import os
+import shutil
 import socket
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 
 from separative.model import SeparativeEncoder
 from separative.serve import Limits, create_app
 from separative.serve.protocol import Connection
+
+CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None or find_spec("playwright") is None,
+    reason="needs Chromium (apt-get install chromium) and the package playwright (extra browser)",
+)
+# Screenshots of the page, to look at; git ignores the folder.
+SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
+
+
+def launch(playwright, *arguments: str):
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=[*root, *arguments])
 
 
 class RunningServer:
@@ -99,12 +116,23 @@ class Visitor:
             self.foreign_requests.append(request.url)
 
     def diarize(self, path: Path) -> None:
-        # The page hides the tracks of an earlier recording first.
+        """Upload a recording and wait until its result is shown."""
+        results = self.page.locator(".queued .open:visible")
+        count = results.count()
         self.page.set_input_files("#file", path)
+        results.nth(count).wait_for()
         self.page.locator("#diarization").wait_for()
 
-    def audible_tracks(self) -> list[int]:
-        """Numbers of the tracks that play and are not muted."""
+    def enrol(self, lane: str, name: str) -> None:
+        """Enrol the speaker of a lane in the dialog."""
+        self.page.get_by_role("button", name=f"Edit {lane}", exact=True).click()
+        self.page.fill("#speaker-name", name)
+        self.page.click("#speaker-enrol")
+        self.page.locator("#speaker-message").filter(has_text="enrolled").wait_for()
+        self.page.click("#speaker-close")
+
+    def audible(self) -> list[int]:
+        """Numbers of the audio elements that play and are not muted; 0 is the recording."""
         return self.page.evaluate(
             "() => audioElements.flatMap((e, i) => !e.paused && !e.muted && e.currentTime > 0 ? [i] : [])"
         )

@@ -1,61 +1,19 @@
 """The page in a real browser with a real server: mouse, keyboard, narrow screens, dark theme."""
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from serve_helpers import RunningServer, Visitor, until
+from serve_helpers import SCREENSHOTS, RunningServer, Visitor, launch, needs_browser, until
 
 from separative import audio
 from separative.corpora import load_corpus
 from separative.model import load_model
 from separative.model.files import model_names
 
-api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright (extra dev)")
-CHROMIUM = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
-]
-# Screenshots of the page, to look at; git ignores the folder.
-SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
+pytestmark = [pytest.mark.slow, needs_browser]
 WIDTHS = {1280: 900, 390: 844}
-
-
-def launch(playwright, *arguments: str):
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    return playwright.chromium.launch(executable_path=CHROMIUM, args=[*root, *arguments])
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[object]:
-    with api.sync_playwright() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def browser(playwright) -> Iterator[object]:
-    opened = launch(playwright)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def visit(browser) -> Iterator[object]:
-    visitors: list[Visitor] = []
-
-    def open_page(url: str, **options: object) -> Visitor:
-        visitors.append(Visitor(browser, url, **options))
-        return visitors[-1]
-
-    yield open_page
-    for visitor in visitors:
-        visitor.context.close()
-        assert visitor.foreign_requests == []
 
 
 def test_a_speaker_is_diarized_enrolled_identified_and_deleted(start_server, visit, record) -> None:
@@ -65,48 +23,60 @@ def test_a_speaker_is_diarized_enrolled_identified_and_deleted(start_server, vis
     page.select_option("#speaker-count", "1")  # the model is untrained
     visitor.diarize(record("page-talk.wav", 12.0, 80))
     assert visitor.text("#diarization-title") == "page-talk.wav"
-    tracks = page.locator(".track")
-    assert visitor.text(".track .track-name") == "Mixture" and tracks.count() >= 2
-    assert page.locator(".track .outline").count() == tracks.count() and page.locator(".turn").count() > 0
+    lanes = page.locator(".lane")
+    assert page.locator(".lane-name").all_inner_texts() == ["Recording", "Speaker 1"]
+    assert page.locator(".lane .outline").count() == 2 and page.locator(".turn").count() > 0
 
-    # Play the mixture, then one speaker only, then mute all.
-    page.click("#play")
-    page.locator("#clock").filter(has_text=re.compile(r"^0:0[1-9] / 0:12")).wait_for()
-    assert visitor.text("#play") == "Pause" and visitor.audible_tracks() == [0]
-    tracks.nth(1).get_by_role("button", name="Speaker 1 solo").click()
-    until(lambda: visitor.audible_tracks() == [1])
+    # Play the recording, then the speaker only, then nothing.
+    page.click(".play")
+    page.locator(".clock").filter(has_text=re.compile(r"^0:0[1-9] / 0:12")).wait_for()
+    assert visitor.text(".play") == "Pause" and visitor.audible() == [0]
+    lanes.nth(1).get_by_role("button", name="Solo Speaker 1").click()
+    until(lambda: visitor.audible() == [1])
     apart = "() => Math.abs(audioElements[0].currentTime - audioElements[1].currentTime)"
     until(lambda: page.evaluate(apart) < 0.1)
-    assert tracks.nth(1).locator(".solo").get_attribute("aria-pressed") == "true"
-    assert tracks.nth(0).locator(".mute").get_attribute("aria-pressed") == "true"
-    tracks.nth(1).locator(".mute").click()
-    assert tracks.nth(1).locator(".solo").get_attribute("aria-pressed") == "false"
-    until(lambda: visitor.audible_tracks() == [])
-    page.click("#play")
+    assert lanes.nth(1).locator(".solo").get_attribute("aria-pressed") == "true"
+    lanes.nth(1).locator(".mute").click()
+    until(lambda: visitor.audible() == [])
+    lanes.nth(1).locator(".solo").click()
+    assert visitor.audible() == []
+    lanes.nth(1).locator(".mute").click()
+    until(lambda: visitor.audible() == [0])
+    page.locator(".controls select").select_option("2")
+    page.locator(".volume").fill("0.5")
+    assert page.evaluate("() => [audioElements[0].playbackRate, audioElements[1].volume]") == [2, 0.5]
+    page.click(".play")
 
-    # Jump to a position and zoom in.
-    box = tracks.nth(1).locator(".viewport").bounding_box()
+    # Jump to a position and zoom in. The outline then has peaks of its own.
+    box = lanes.nth(1).locator(".viewport").bounding_box()
     page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 10)
-    assert visitor.text("#clock") in ("0:08 / 0:12", "0:09 / 0:12")
-    page.click("#zoom-in")
-    wide = tracks.nth(1).locator(".waveform").bounding_box()["width"]
-    assert wide == pytest.approx(2 * box["width"], rel=0.01)
-    until(lambda: tracks.nth(1).locator(".viewport").evaluate("v => v.scrollLeft") > 0)
+    assert visitor.text(".clock") in ("0:08 / 0:12", "0:09 / 0:12")
+    page.click(".zoom-in")
+    page.click(".zoom-in")
+    wide = lanes.nth(1).locator(".waveform").bounding_box()["width"]
+    assert wide == pytest.approx(4 * box["width"], rel=0.01)
+    until(lambda: lanes.nth(1).locator(".viewport").evaluate("v => v.scrollLeft") > 0)
+    dense = "e => e.dataset.peaks / parseFloat(e.style.width) * 100 / 12"
+    until(lambda: lanes.nth(1).locator(".visible-part").evaluate(dense) > 0.6 * wide / 12)
 
     # Enrol under a name that looks like HTML and must stay text.
     name = "Ada <img src=x>"
-    tracks.nth(1).get_by_label("Name of speaker 1").fill(name)
-    tracks.nth(1).get_by_role("button", name="Enrol speaker 1").click()
-    tracks.nth(1).locator(".message").filter(has_text="nrolled").wait_for()
+    visitor.enrol("Speaker 1", name)
     page.locator("#speaker-list b").filter(has_text=name).wait_for()
     assert page.locator("main img").count() == 0
+    assert page.locator(".lane-name").all_inner_texts() == ["Recording", name]
+    colour = lanes.nth(1).locator(".outline").get_attribute("fill")
 
-    # The speaker is identified in a second upload.
+    # The speaker is identified in a second upload, and has the same colour.
     visitor.diarize(record("page-talk.wav", 12.0, 80))
-    page.locator(".track .identity b").filter(has_text=name).first.wait_for()
-    assert re.search(r"\d\s*%", visitor.text(".track:nth-child(2) .identity"))
+    page.locator(".lane-name").filter(has_text=name).wait_for()
+    assert re.search(r"Identified, .*\d\s*%", visitor.text(".lane:nth-child(2) .identity"))
+    assert lanes.nth(1).locator(".outline").get_attribute("fill") == colour
+    page.get_by_role("button", name=f"Edit {name}").click()
+    assert visitor.text("#speaker-enrol") == f"Add this recording to {name}"
+    page.click("#speaker-close")
 
-    # Delete the speaker, after a question.
+    # Delete the speaker, after a question. The lane is then unknown again.
     page.get_by_role("button", name=f"Delete {name}").click()
     page.locator("#confirm").wait_for()
     page.keyboard.press("Escape")
@@ -114,12 +84,17 @@ def test_a_speaker_is_diarized_enrolled_identified_and_deleted(start_server, vis
     page.get_by_role("button", name=f"Delete {name}").click()
     page.click("#confirm-yes")
     page.locator("#no-speakers").wait_for()
-    assert visitor.console_errors == []
+    page.locator(".lane-name").filter(has_text="Speaker 1").wait_for()
 
-    # Closing the tab removes everything from the server.
-    assert server.temporary_files()
-    page.close(run_before_unload=False)
-    until(lambda: not server.temporary_files(), seconds=20)
+    # A reload loses nothing. Removing the recordings removes everything from the server.
+    page.reload()
+    page.locator("#diarization").wait_for()
+    assert page.locator(".queued").count() == 2 and server.temporary_files()
+    for _ in range(2):
+        page.locator(".queued .remove").first.click()
+    page.locator("#queue").wait_for(state="hidden")
+    until(lambda: not server.temporary_files())
+    assert visitor.console_errors == [] and page.locator("#diarization").is_hidden()
 
 
 @pytest.mark.skipif("base" not in model_names(), reason="this version has no shipped model")
@@ -141,20 +116,19 @@ def test_the_shipped_model_separates_and_identifies_real_speakers(visit, data: P
         visitor = visit(running.url)
         visitor.page.select_option("#speaker-count", "2")  # the speakers are similar, so the number is given
         visitor.diarize(tmp_path / "turns.wav")
-        tracks = visitor.page.locator(".track")
-        assert tracks.count() == 3, "the mixture and two speakers"
+        lanes = visitor.page.locator(".lane")
+        assert lanes.count() == 3, "the recording and two speakers"
         for number, name in ((1, "Ada"), (2, "Grace")):
-            tracks.nth(number).get_by_label(f"Name of speaker {number}").fill(name)
-            tracks.nth(number).get_by_role("button", name=f"Enrol speaker {number}").click()
+            visitor.enrol(f"Speaker {number}", name)
             visitor.page.locator("#speaker-list b").filter(has_text=name).wait_for()
         visitor.page.screenshot(path=SCREENSHOTS / "real-turns.png", full_page=True)
 
         visitor.diarize(tmp_path / "over.wav")
-        # Both speak for about the same time, so the order of tracks may vary. Ada speaks first.
-        by_start = sorted((1, 2), key=lambda n: tracks.nth(n).locator(".turn").first.bounding_box()["x"])
-        best = [tracks.nth(number).locator(".identity b").first.inner_text() for number in by_start]
+        # Both speak for about the same time, so the order of lanes may vary. Ada speaks first.
+        by_start = sorted((1, 2), key=lambda n: lanes.nth(n).locator(".turn").first.bounding_box()["x"])
+        best = [lanes.nth(number).locator(".lane-name").inner_text() for number in by_start]
         visitor.page.screenshot(path=SCREENSHOTS / "real-over.png", full_page=True)
-        assert tracks.count() == 3 and best == ["Ada", "Grace"] and visitor.console_errors == []
+        assert lanes.count() == 3 and best == ["Ada", "Grace"] and visitor.console_errors == []
     finally:
         running.stop()
 
@@ -164,16 +138,22 @@ def test_downloads_have_the_right_names_and_content(
 ) -> None:
     visitor = visit(server.url)
     visitor.diarize(record("page-save.wav", 6.0, 81))
+    visitor.page.click("summary")
     for link, name in {
-        "#get-wav": "page-save-mixture.wav",
-        "#get-rttm": "page-save-meeting.rttm",
-        "#get-json": "page-save-meeting.json",
-        ".track:nth-child(2) .wav": "page-save-speaker1.wav",
+        "WAV: the recording": "page-save-mixture.wav",
+        "RTTM: diarization tools": "page-save-meeting.rttm",
+        "JSON: everything": "page-save-meeting.json",
+        "TextGrid: Praat": "page-save-meeting.TextGrid",
     }.items():
         with visitor.page.expect_download() as download:
-            visitor.page.click(link)
+            visitor.page.get_by_role("link", name=link).click()
         assert download.value.suggested_filename == name
-        download.value.save_as(tmp_path / name)
+    visitor.page.get_by_role("button", name="Edit Speaker 1").click()
+    name = "page-save-speaker1.wav"
+    with visitor.page.expect_download() as download:
+        visitor.page.click("#speaker-wav")
+    assert download.value.suggested_filename == name
+    download.value.save_as(tmp_path / name)
     assert audio.info(tmp_path / "page-save-speaker1.wav").seconds == pytest.approx(6.0)
 
 
@@ -206,16 +186,16 @@ def test_the_page_works_with_the_keyboard_only(server: RunningServer, visit, rec
     page.locator("#diarization-title:focus").wait_for()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert visitor.text("#clock") == "0:10 / 0:20"
+    assert visitor.text(".clock") == "0:10 / 0:20"
     page.keyboard.press("+")
-    assert page.locator("#zoom-out").is_enabled()
+    assert page.locator(".zoom-out").is_enabled()
     page.keyboard.press("Space")
-    page.locator("#clock").filter(has_text=re.compile(r"^0:1[1-9]")).wait_for()
+    page.locator(".clock").filter(has_text=re.compile(r"^0:1[1-9]")).wait_for()
     page.keyboard.press("Space")
-    assert visitor.text("#play") == "Play"
+    assert visitor.text(".play") == "Play"
     # The Tab key reaches every control, and the focus is visible.
     reached = []
-    for _ in range(60):
+    for _ in range(80):
         page.keyboard.press("Tab")
         found = page.evaluate(
             "() => { const e = document.activeElement;"
@@ -226,7 +206,10 @@ def test_the_page_works_with_the_keyboard_only(server: RunningServer, visit, rec
             break
         assert found[1] != "none" and found[2] >= 2, found
         reached.append(found[0])
-    for wanted in ("play", "zoom-in", "get-rttm", "solo small", "mute small", "position", "left", "right"):
+    for wanted in (
+        *("main play", "zoom-in", "solo small", "mute small", "small edit", "position", "turn-row"),
+        *("recount", "transcript", "SUMMARY", "left", "right"),
+    ):
         assert wanted in reached, (wanted, reached)
 
 
@@ -248,9 +231,10 @@ def test_a_recording_from_the_microphone(playwright, start_server, record, tmp_p
         page.click("#stop")
         page.locator("#diarization").wait_for()
         assert visitor.text("#diarization-title").startswith("Recording at ")
-        assert re.search(r"0:0[3-9]", visitor.text("#clock").partition("/")[2])
+        assert re.search(r"0:0[3-9]", visitor.text(".clock").partition("/")[2])
+        page.click("summary")
         with page.expect_download() as download:
-            page.click("#get-wav")
+            page.get_by_role("link", name="WAV: the recording").click()
         download.value.save_as(tmp_path / "mixture.wav")
         wave_N, _ = audio.read(tmp_path / "mixture.wav")
         assert float(abs(wave_N).max()) > 0.02
@@ -277,49 +261,44 @@ def test_invalid_files_give_a_message(start_server, visit, record, tmp_path: Pat
         (record("page-long.wav", 20.0, 84), "at most 0.2 minutes are allowed"),
     ):
         visitor.page.set_input_files("#file", path)
-        visitor.page.locator("#error").filter(has_text=words).wait_for()
-        assert visitor.page.locator("#job").is_hidden()
+        visitor.page.locator(".queued .error").filter(has_text=words).wait_for()
     visitor.diarize(record("page-good.wav", 3.0, 85))
-    assert visitor.page.locator("#error").is_hidden()
+    # A message can be removed, and is gone after a reload.
+    visitor.page.get_by_role("button", name="Remove large.wav").click()
+    assert visitor.page.locator(".queued").count() == 3
+    visitor.page.reload()
+    visitor.page.locator("#diarization").wait_for()
+    assert visitor.page.locator(".queued").count() == 1
     visitor.page.set_input_files("#left", tmp_path / "<b>text.wav")
     visitor.page.set_input_files("#right", tmp_path / "<b>text.wav")
     visitor.page.click("#compare")
     visitor.page.locator("#compare-error").filter(has_text="not readable").wait_for()
 
 
-def test_a_file_can_be_dropped(server: RunningServer, visit, record) -> None:
-    visitor = visit(server.url)
-    data = list(record("page-drop.flac", 3.0, 88).read_bytes())
-    dropped = visitor.page.evaluate_handle(
-        "data => { const all = new DataTransfer();"
-        " all.items.add(new File([new Uint8Array(data)], 'dropped.flac')); return all; }",
-        data,
-    )
-    visitor.page.dispatch_event("#drop", "dragover", {"dataTransfer": dropped})
-    assert "over" in visitor.page.locator("#drop").get_attribute("class")
-    visitor.page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
-    visitor.page.locator("#diarization-title").filter(has_text="dropped.flac").wait_for()
-
-
 def test_a_recording_that_the_server_removed_gives_a_message(start_server, visit, record) -> None:
     server: RunningServer = start_server()
     visitor = visit(server.url)
     visitor.diarize(record("page-lost.wav", 3.0, 79))
-    path = visitor.page.locator("#get-rttm").get_attribute("href").rpartition("/")[0]
-    server.client.delete(f"/{path}")
+    path = visitor.page.evaluate("() => new URL(audioElements[0].src).pathname").rpartition("/")[0]
+    server.client.delete(path)
     # Load the audio again, as a browser does if it has cached only a part.
     visitor.page.evaluate("() => { audioElements[0].src += '?'; }")
-    visitor.page.locator("#error").filter(has_text="Diarize it again").wait_for()
+    visitor.page.locator("#result-error").filter(has_text="Upload it again").wait_for()
+    # After a reload it is not listed any more.
+    visitor.page.reload()
+    visitor.page.locator("#about").filter(has_text="model").wait_for()
+    until(lambda: visitor.page.locator(".queued").count() == 0)
 
 
 def test_cancel_stops_the_job(start_server, visit, record) -> None:
     server: RunningServer = start_server()
     visitor = visit(server.url)
     visitor.page.set_input_files("#file", record("page-cancel.wav", 300.0, 86))
-    visitor.page.locator("#stage").filter(has_text=re.compile("Diarizing|Separating")).wait_for()
+    visitor.page.locator(".stage").filter(has_text=re.compile("Diarizing|Separating")).wait_for()
     visitor.page.screenshot(path=SCREENSHOTS / "progress.png")
-    visitor.page.click("#cancel")
+    visitor.page.get_by_role("button", name="Cancel page-cancel.wav").click()
     visitor.page.locator("#status").filter(has_text="Cancelled").wait_for()
+    assert visitor.page.locator(".queued").count() == 0
     assert visitor.page.locator("#diarization").is_hidden()
     until(lambda: not server.temporary_files())
 
@@ -328,10 +307,9 @@ def test_a_stopped_server_gives_a_message(start_server, visit, record) -> None:
     server: RunningServer = start_server()
     visitor = visit(server.url)
     visitor.page.set_input_files("#file", record("page-gone.wav", 300.0, 87))
-    visitor.page.locator("#stage").filter(has_text=re.compile("Diarizing|Separating")).wait_for()
+    visitor.page.locator(".stage").filter(has_text=re.compile("Diarizing|Separating")).wait_for()
     server.stop()
-    visitor.page.locator("#error").filter(has_text="the server cannot be reached").wait_for()
-    assert visitor.page.locator("#cancel").is_hidden()
+    visitor.page.locator(".queued .error").filter(has_text="the server cannot be reached").wait_for()
 
 
 def test_two_recordings_are_compared(server: RunningServer, visit, record) -> None:
@@ -365,8 +343,8 @@ def test_axe_finds_no_accessibility_violation(start_server, visit, record) -> No
     def check(state: str) -> None:
         for width, height in WIDTHS.items():
             page.set_viewport_size({"width": width, "height": height})
-            # All four combinations for the tracks, two for the other states.
-            for scheme in ("light", "dark") if state == "tracks" else ("light" if width > 1000 else "dark",):
+            # All four combinations for the result, two for the other states.
+            for scheme in ("light", "dark") if state == "result" else ("light" if width > 1000 else "dark",):
                 page.emulate_media(color_scheme=scheme)
                 page.screenshot(path=SCREENSHOTS / f"{state}-{scheme}-{width}.png", full_page=True)
                 assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), state
@@ -379,12 +357,17 @@ def test_axe_finds_no_accessibility_violation(start_server, visit, record) -> No
 
     check("start")
     visitor.diarize(record("page-look.wav", 15.0, 95))
-    page.locator("#position").fill("5")
+    page.locator(".position").fill("5")
+    page.locator(".turn-row").first.click()
+    page.click("summary")
     page.set_input_files("#left", record("page-look0.wav", 4.0, 90))
     page.set_input_files("#right", record("page-look1.wav", 4.0, 91))
     page.click("#compare")
     page.locator("#comparison b").wait_for()
-    check("tracks")
+    check("result")
+    page.get_by_role("button", name="Edit Speaker 1").click()
+    check("speaker")
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Delete Ada").click()
     check("confirmation")
     page.keyboard.press("Escape")
@@ -395,6 +378,6 @@ def test_axe_finds_no_accessibility_violation(start_server, visit, record) -> No
     check("rename")
     page.keyboard.press("Escape")
     page.set_input_files("#file", {"name": "notes.wav", "mimeType": "audio/wav", "buffer": b"not a sound"})
-    page.locator("#error").wait_for()
+    page.locator(".queued .error").wait_for()
     check("error")
     assert violations == {}

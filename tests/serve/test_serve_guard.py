@@ -2,14 +2,13 @@
 
 import re
 import socket
-from pathlib import Path
 
 import pytest
 from serve_helpers import RunningServer
 
 from separative.errors import SeparativeError
 from separative.serve.guard import HEADERS
-from separative.serve.routes import PAGE
+from separative.serve.routes import FOLDERS
 
 ROUTES = [
     ("GET", "/", 200),
@@ -133,7 +132,7 @@ def test_a_program_sends_the_token_in_a_header(start_server) -> None:
 
 def test_the_page_refers_to_no_other_server(server: RunningServer) -> None:
     # No URL of another server, and nothing that the content security policy would block.
-    for path in PAGE.iterdir():
+    for path in (path for folder in FOLDERS for path in folder.iterdir() if path.suffix != ".ogg"):
         text = path.read_text(encoding="utf-8")
         assert not re.findall(r"(?:https?:)?//(?!www\.w3\.org/)[a-z0-9-]+\.[a-z]", text), path.name
         assert "innerHTML" not in text and " style=" not in text and "onclick=" not in text
@@ -144,6 +143,6 @@ def test_the_page_refers_to_no_other_server(server: RunningServer) -> None:
 def test_every_file_of_the_page_is_served(server: RunningServer) -> None:
     page = server.client.get("/").text
     names = set(re.findall(r'(?:src|href)="([\w.-]+)"', page))
-    for path in Path(PAGE).glob("*.js"):
+    for path in (path for folder in FOLDERS for path in folder.glob("*.js")):
         names |= set(re.findall(r"from '\./([\w.-]+)'", path.read_text(encoding="utf-8")))
     assert {server.client.get(f"/{name}").status_code for name in names} <= {200}

@@ -22,6 +22,7 @@ from separative.serve.job_routes import job_routes, start_routes
 from separative.serve.jobs import JobQueue, Service
 from separative.serve.limits import Limits
 from separative.serve.responses import ErrorOut
+from separative.serve.result_routes import result_routes
 from separative.serve.routes import gallery_routes, page_routes, recording_routes
 from separative.serve.uploads import ScratchFolder, Uploads
 
@@ -116,7 +117,7 @@ def create_app(
         },
     )
     app.state.service = service
-    for routes in (recording_routes, start_routes, job_routes, gallery_routes, page_routes):
+    for routes in (recording_routes, start_routes, job_routes, result_routes, gallery_routes, page_routes):
         app.include_router(routes(service))
 
     @app.exception_handler(SeparativeError)

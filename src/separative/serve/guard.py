@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COOKIE = "separative"
-UPLOAD_PATH = "/api/recordings"
+UPLOAD_PATH, TRANSCRIPT_PATH = "/api/recordings", "/transcript"
 # Seconds after which a client may repeat a request that found the gallery in use.
 RETRY_BUSY_SECONDS = 2
 
@@ -229,10 +229,10 @@ class Guard:
             if scope["path"] != UPLOAD_PATH:
                 if "transfer-encoding" in headers:
                     return _refusal(411, "the header Content-Length is missing; send it with this request")
-                if _content_length(headers.get("content-length", "0")) > Limits.body_bytes:
-                    return _refusal(
-                        413, f"the request is too large; at most {Limits.body_bytes} bytes are allowed"
-                    )
+                transcript = scope["path"].endswith(TRANSCRIPT_PATH)
+                most = Limits.transcript_bytes if transcript else Limits.body_bytes
+                if _content_length(headers.get("content-length", "0")) > most:
+                    return _refusal(413, f"the request is too large; at most {most} bytes are allowed")
         return None
 
     def _is_own(self, origin: str, host: str) -> bool:

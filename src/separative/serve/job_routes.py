@@ -1,21 +1,16 @@
-"""Routes that start jobs (/api/diarize and others), and routes for their state and output (/api/jobs)."""
+"""Routes that start jobs (/api/diarize and others), and routes for their state (/api/jobs)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
-from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
 
 from separative.serve import requests, responses, work
-from separative.serve.guard import RefusedError
 from separative.serve.jobs import Job, Service, Work
 
 START_ERRORS: dict[int | str, dict[str, Any]] = {
@@ -33,9 +28,6 @@ JOB_ERRORS: dict[int | str, dict[str, Any]] = {
 # Seconds between two looks at a job, and between two comments that keep the event stream alive.
 POLL_SECONDS, KEEP_ALIVE_SECONDS = 0.2, 15.0
 
-SpeakerNumber = Annotated[int, PathParameter(ge=1, le=1000, description="Number of a speaker, from 1.")]
-Save = Annotated[bool, Query(description="Make browsers save the file instead of showing it.")]
-
 
 def start_job(service: Service, kind: str, recordings: Sequence[str], work: Work) -> responses.JobOut:
     """Queue a job on uploaded recordings, given by id.
@@ -52,7 +44,7 @@ def start_job(service: Service, kind: str, recordings: Sequence[str], work: Work
     """
     uploaded = [service.uploads.get(id_) for id_ in recordings]
     service.uploads.check_space()
-    return _job_out(service, service.jobs.submit(kind, uploaded, work))
+    return job_out(service, service.jobs.submit(kind, uploaded, work))
 
 
 def start_routes(service: Service) -> APIRouter:
@@ -100,7 +92,7 @@ def start_routes(service: Service) -> APIRouter:
 
 
 def job_routes(service: Service) -> APIRouter:
-    """Routes for the state and the output of jobs.
+    """Routes for the state of jobs.
 
     >>> from separative import load_model
     >>> from separative.serve import create_app
@@ -112,9 +104,9 @@ def job_routes(service: Service) -> APIRouter:
     router = APIRouter(prefix="/api/jobs", tags=["jobs"], responses=JOB_ERRORS)
 
     @router.get("/{id}")
-    async def job(id: str) -> responses.JobOut:
+    def job(id: str) -> responses.JobOut:
         """Get the state of a job, and its result once it is done."""
-        return _job_out(service, service.jobs.get(id))
+        return job_out(service, service.jobs.get(id))
 
     @router.delete("/{id}", status_code=204)
     def cancel(id: str) -> Response:
@@ -131,62 +123,22 @@ def job_routes(service: Service) -> APIRouter:
         """Follow a job by server-sent events: one for each change of its state, until it is finished."""
         return StreamingResponse(_events(service, service.jobs.get(id)), media_type="text/event-stream")
 
-    @router.post(
-        "/{id}/speakers/{number}/enrol",
-        status_code=201,
-        responses={
-            409: {
-                "model": responses.ErrorOut,
-                "description": "The speaker is already enrolled with this recording, or the job is not done.",
-            },
-            507: {"model": responses.ErrorOut, "description": "The gallery cannot be written."},
-        },
-    )
-    def enrol(id: str, number: SpeakerNumber, request: requests.EnrolIn) -> responses.QualityOut:
-        """Enrol a speaker of a diarized recording.
-
-        The recording is refused, with reasons, if it has too little speech, too much speech of others, or
-        clipping.
-        """
-        job = service.jobs.get(id)
-        if job.diarization is None:
-            raise RefusedError(
-                409, "the job has no speakers to enrol; start a diarize job and wait until it is done"
-            )
-        count = len(job.diarization.speakers)
-        if count == 0:
-            raise RefusedError(404, "no speech was found in the recording, so it has no speaker to enrol")
-        if number > count:
-            raise RefusedError(404, f"no speaker {number}; the recording has {count} speakers")
-        quality = service.gallery.add_from_diarization(
-            request.name, job.diarization, number - 1, metadata=request.metadata, force=request.force
-        )
-        return responses.QualityOut(**asdict(quality))
-
-    @router.get("/{id}/mixture.wav", response_class=FileResponse, responses=_content("audio/wav"))
-    def mixture(id: str, save: Save = False) -> FileResponse:
-        """Get the processed mixture: one channel, synchronous with the speakers' waveforms."""
-        return _file(service.jobs.get(id), work.MIXTURE_FILE, "audio/wav", save)
-
-    @router.get("/{id}/speakers/{number}.wav", response_class=FileResponse, responses=_content("audio/wav"))
-    def speaker(id: str, number: SpeakerNumber, save: Save = False) -> FileResponse:
-        """Get the waveform of one speaker."""
-        return _file(service.jobs.get(id), f"{work.SEPARATED}-speaker{number}.wav", "audio/wav", save)
-
-    @router.get("/{id}/meeting.rttm", response_class=FileResponse, responses=_content("text/plain"))
-    def rttm(id: str, save: Save = False) -> FileResponse:
-        """Get the turns as RTTM."""
-        return _file(service.jobs.get(id), work.RTTM_FILE, "text/plain", save)
-
-    @router.get("/{id}/meeting.json", response_class=FileResponse, responses=_content("application/json"))
-    def record(id: str, save: Save = False) -> FileResponse:
-        """Get turns, embeddings and identities as JSON, as ``separative diarize`` writes them."""
-        return _file(service.jobs.get(id), work.RECORD_FILE, "application/json", save)
-
     return router
 
 
-def _job_out(service: Service, job: Job) -> responses.JobOut:
+def job_out(service: Service, job: Job, *, result: bool = True) -> responses.JobOut:
+    """State of a job, with its result if it is done.
+
+    >>> from separative import load_model
+    >>> from separative.serve import create_app
+    >>> service = create_app(load_model(), "gallery").state.service
+    >>> job_out(service, Job("embed", service.scratch.jobs / "3f2a", [], 60)).state
+    'waiting'
+    >>> service.close()
+    """
+    content = None
+    if result and job.state == "done":
+        content = job.result if job.diarized is None else job.diarized.out()
     return responses.JobOut.model_validate(
         {
             "id": job.id,
@@ -197,7 +149,7 @@ def _job_out(service: Service, job: Job) -> responses.JobOut:
             "jobs_ahead": service.jobs.jobs_ahead(job),
             "detail": None if job.detail is None else service.hide_paths(job.detail),
             "status": job.status,
-            "result": job.result if job.state == "done" else None,
+            "result": content,
         }
     )
 
@@ -209,7 +161,7 @@ async def _events(service: Service, job: Job) -> AsyncIterator[bytes]:
         # Read this before the state: the job may finish in between, and its last state must still be sent.
         finished = job.finished or job.cancelled
         # The result may be large. Clients fetch it once, from the job.
-        state = _job_out(service, job).model_dump_json(exclude={"result"})
+        state = job_out(service, job, result=False).model_dump_json(exclude={"result"})
         if state != sent:
             sent, sent_at = state, now
             yield f"data: {state}\n\n".encode()
@@ -219,26 +171,3 @@ async def _events(service: Service, job: Job) -> AsyncIterator[bytes]:
         if finished:
             return
         await asyncio.sleep(POLL_SECONDS)
-
-
-def _content(media_type: str) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI description of a response that is a file."""
-    media_schemas: dict[str, dict[str, str]] = {
-        "audio/wav": {"type": "string", "format": "binary"},
-        "text/plain": {"type": "string"},
-        "application/json": {"type": "object"},
-    }
-    return {200: {"content": {media_type: {"schema": media_schemas[media_type]}}}}
-
-
-def _file(job: Job, name: str, media_type: str, save: bool) -> FileResponse:
-    """Response with a file of a job, named after the recording. It supports range requests."""
-    path = job.folder / name
-    if job.state != "done" or not path.is_file():
-        raise RefusedError(404, "the job has no such file; only finished jobs have files")
-    stem = Path(job.labels[0]).stem or "recording"
-    shown = f"{stem}-{name.removeprefix(f'{work.SEPARATED}-')}"
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_. ") else "_" for c in shown)
-    kind = "attachment" if save else "inline"
-    disposition = f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(shown, safe='')}"
-    return FileResponse(path, media_type=media_type, headers={"Content-Disposition": disposition})

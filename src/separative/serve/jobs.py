@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from separative.errors import SeparativeError
 from separative.gallery import Gallery
-from separative.inference import Diarization
+from separative.serve.diarized import DiarizedRecording
 from separative.serve.guard import RefusedError, error_message, http_status
 from separative.serve.limits import Limits
 from separative.serve.uploads import ScratchFolder, UploadedRecording, Uploads
@@ -48,7 +48,7 @@ class Job:
     Attributes:
         sources: links to the recordings.
         labels: names of the recordings.
-        diarization: result of a job that diarizes, kept for enrolling its speakers.
+        diarized: result of a job that diarizes, kept for corrections and for enrolling its speakers.
 
     >>> from pathlib import Path
     >>> from separative import audio
@@ -70,7 +70,7 @@ class Job:
         self.detail: str | None = None
         self.status: int | None = None
         self.result: BaseModel | None = None
-        self.diarization: Diarization | None = None
+        self.diarized: DiarizedRecording | None = None
         self.used = time.monotonic()
         self.cancelled = False
         self.deadline = float("inf")
@@ -265,7 +265,7 @@ class JobQueue:
                 log.exception("job %s failed", job.kind)
         if end != "done":
             shutil.rmtree(job.folder, ignore_errors=True)
-        elif job.diarization is None:
+        elif job.diarized is None:
             for link in job.sources:
                 link.unlink(missing_ok=True)
         return end

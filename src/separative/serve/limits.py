@@ -48,6 +48,8 @@ class Limits:
     upload_seconds = 900.0
     # Size of the body of any other request.
     body_bytes = 1 << 18
+    # Size of a transcript: that of an hour with times of words has about 1 MB.
+    transcript_bytes = 8 << 20
     # Number of finished jobs that are kept; the oldest are removed first.
     results = 100
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from separative.gallery.records import check_name
-from separative.serve.responses import remove_example
+from separative.serve.results import remove_example
 
 ChannelChoice = Annotated[
     Literal["mean", "first"], Field(description="How to handle multichannel audio: mean or first channel.")
@@ -144,3 +144,50 @@ class EnrolIn(_Request):
     name: Name
     metadata: Metadata | None = None
     force: Force = False
+
+
+class CorrectIn(_Request):
+    """Request to correct the speakers or turns of a diarized recording.
+
+    >>> CorrectIn(action="merge", revision=0, speaker=2, to=1).turn is None
+    True
+    >>> CorrectIn(action="split", revision=0, speaker=2)
+    Traceback (most recent call last):
+    pydantic_core._pydantic_core.ValidationError: ... split needs turn and at...
+    """
+
+    action: Literal["rename", "merge", "split", "assign", "undo"]
+    """``rename`` needs ``name``; ``merge`` needs ``to``; ``split`` needs ``turn`` and ``at``; ``assign``
+    needs ``turn``, and ``to`` unless the turn belongs to a new speaker; ``undo`` takes back the last one."""
+    revision: int
+    """Revision of the result that the correction is for."""
+    speaker: Annotated[int | None, Field(ge=1, le=1000)] = None
+    """Number of the speaker to correct."""
+    turn: Annotated[int | None, Field(ge=1)] = None
+    """Number of a turn of the speaker, from 1."""
+    to: Annotated[int | None, Field(ge=1, le=1000)] = None
+    """Number of the speaker who gets the turn, or all turns."""
+    at: float | None = None
+    """Time in seconds at which to split the turn."""
+    name: Name | None = None
+    """New name of the speaker; null removes it."""
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> CorrectIn:
+        needed = {"merge": ("speaker", "to"), "split": ("speaker", "turn", "at"), "undo": ()}
+        fields = needed.get(self.action, ("speaker", "turn") if self.action == "assign" else ("speaker",))
+        if any(getattr(self, field) is None for field in fields):
+            raise ValueError(f"{self.action} needs {' and '.join(fields[1:] or fields)}")
+        return self
+
+
+class RecountIn(_Request):
+    """Request to diarize a recording again with another number of speakers.
+
+    >>> RecountIn(speakers=3).prior
+    0.5
+    """
+
+    speakers: Annotated[int | None, Field(ge=1, le=100)] = None
+    """Number of speakers; null to estimate it."""
+    prior: Prior = 0.5

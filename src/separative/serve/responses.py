@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from separative.serve.jobs import JobState
+from separative.serve.results import DiarizeOut, IdentityOut, ResponseBody
 
 JobKind = Literal["diarize", "separate", "embed", "verify", "add", "find"]
 
 
-def remove_example(schema: dict[str, Any]) -> None:
-    """Remove the example of a docstring from a JSON schema.
-
-    >>> schema = {"description": "A name.\\n\\n>>> example()"}
-    >>> remove_example(schema)
-    >>> schema
-    {'description': 'A name.'}
-    """
-    if "description" in schema:
-        schema["description"] = schema["description"].partition("\n\n>>>")[0]
-
-
-class _Response(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra=remove_example)
-
-
-class ErrorOut(_Response):
+class ErrorOut(ResponseBody):
     """An error.
 
     >>> ErrorOut(detail="no such recording").reasons is None
@@ -40,7 +25,7 @@ class ErrorOut(_Response):
     """Why a recording is not good enough for enrolment."""
 
 
-class RecordingOut(_Response):
+class RecordingOut(ResponseBody):
     """An uploaded recording.
 
     >>> RecordingOut(id="3f2a", name="ann.wav", seconds=3, rate=16000, channels=1, format="WAV").seconds
@@ -56,76 +41,7 @@ class RecordingOut(_Response):
     format: str
 
 
-class CandidateOut(_Response):
-    """An enrolled speaker as a candidate.
-
-    >>> CandidateOut(name="ann", score=0.8, llr=None, probability=None).score
-    0.8
-    """
-
-    name: str
-    score: float
-    """Cosine of the embeddings."""
-    llr: float | None
-    """Log-likelihood ratio in nats; null if the model is not calibrated."""
-    probability: float | None
-    """Probability among all candidates and an unknown speaker; null if the model is not calibrated."""
-
-
-class IdentityOut(_Response):
-    """Identity of a speaker among the enrolled speakers.
-
-    >>> IdentityOut(name=None, unknown_probability=0.9, candidates=[]).name is None
-    True
-    """
-
-    name: str | None
-    """Name of the most probable speaker; null for an unknown speaker."""
-    unknown_probability: float | None
-    """Probability that the speaker is not enrolled; null if the model is not calibrated."""
-    candidates: list[CandidateOut]
-    """Enrolled speakers, the best score first."""
-
-
-class SpeakerOut(_Response):
-    """A speaker of a diarized recording.
-
-    >>> unknown = IdentityOut(name=None, unknown_probability=None, candidates=[])
-    >>> SpeakerOut(name="speaker1", speech_seconds=2, turns=[(0, 2)], identity=unknown, peaks=[0.5]).turns
-    [(0.0, 2.0)]
-    """
-
-    name: str
-    speech_seconds: float
-    turns: list[tuple[float, float]]
-    """Start and end of each turn in seconds."""
-    identity: IdentityOut
-    peaks: list[float]
-    """Peaks of the speaker's waveform in intervals of equal length."""
-
-
-class DiarizeOut(_Response):
-    """Result of a job that diarizes.
-
-    >>> fields = dict(recording="ann.wav", seconds=2, rate=16000, channels=1, damage="", peaks=[])
-    >>> DiarizeOut(speakers=[], **fields).damage
-    ''
-    """
-
-    recording: str
-    seconds: float
-    rate: int
-    """Sample rate of the mixture and of the speakers' waveforms in Hz."""
-    channels: int
-    """Number of channels of the recording."""
-    damage: str
-    """Why the recording could not be read to the end; empty if it could."""
-    peaks: list[float]
-    """Peaks of the mixture's waveform in intervals of equal length."""
-    speakers: list[SpeakerOut]
-
-
-class StreamsOut(_Response):
+class StreamsOut(ResponseBody):
     """Audible streams of a recording, as ``separative embed --json`` and ``separate --json`` describe them.
 
     >>> fields = dict(recording="ann.wav", rate=16000, seconds=2, channels=1, note="")
@@ -145,7 +61,7 @@ class StreamsOut(_Response):
     inaudible_streams: int
 
 
-class VerifyOut(_Response):
+class VerifyOut(ResponseBody):
     """Result of a job that verifies.
 
     >>> sides = dict(left_recording=0, left_stream=0, right_recording=0, right_stream=1)
@@ -176,7 +92,7 @@ class VerifyOut(_Response):
     """Index of the matching stream in this recording."""
 
 
-class QualityOut(_Response):
+class QualityOut(ResponseBody):
     """Quality of a recording for enrolment.
 
     >>> QualityOut(speech_seconds=12.5, other_speech=0, clipped=0).speech_seconds
@@ -189,11 +105,11 @@ class QualityOut(_Response):
     """Speech of other speakers, as a share of the speaker's."""
     clipped: float
     """Share of clipped samples."""
-    warnings: list[str] = []
+    warnings: list[str] = Field(default_factory=list)
     """What to check after the enrolment: another speaker has nearly the same name, or the same recording."""
 
 
-class AddOut(_Response):
+class AddOut(ResponseBody):
     """Result of a job that enrols a speaker.
 
     >>> AddOut(name="Ada", recordings=[]).name
@@ -202,11 +118,11 @@ class AddOut(_Response):
 
     name: str
     recordings: list[QualityOut]
-    warnings: list[str] = []
+    warnings: list[str] = Field(default_factory=list)
     """What to check after the enrolment: another speaker has nearly the same name, or the same recording."""
 
 
-class RenameOut(_Response):
+class RenameOut(ResponseBody):
     """A renamed speaker.
 
     >>> RenameOut(name="Ada", warnings=[]).name
@@ -219,7 +135,7 @@ class RenameOut(_Response):
     """What to check: another speaker has nearly the same name."""
 
 
-class FoundSpeakerOut(_Response):
+class FoundSpeakerOut(ResponseBody):
     """A speaker of a recording with their identity.
 
     >>> unknown = IdentityOut(name=None, unknown_probability=None, candidates=[])
@@ -232,7 +148,7 @@ class FoundSpeakerOut(_Response):
     identity: IdentityOut
 
 
-class FindOut(_Response):
+class FindOut(ResponseBody):
     """Result of a job that identifies the speakers of a recording.
 
     >>> FindOut(recording="meeting.wav", speakers=[]).speakers
@@ -243,7 +159,7 @@ class FindOut(_Response):
     speakers: list[FoundSpeakerOut]
 
 
-class JobOut(_Response):
+class JobOut(ResponseBody):
     """State of a job.
 
     >>> fields = dict(id="3f2a", kind="embed", stage="", progress=0, detail=None, status=None, result=None)
@@ -268,7 +184,7 @@ class JobOut(_Response):
     """Result of a job that is done."""
 
 
-class EnrolledSpeakerOut(_Response):
+class EnrolledSpeakerOut(ResponseBody):
     """An enrolled speaker.
 
     >>> fields = dict(recordings=1, speech_seconds=12, added="2026-05-01T12:00:00+00:00", metadata={})
@@ -290,7 +206,7 @@ class EnrolledSpeakerOut(_Response):
     """Vertical position on the map; null if the speaker is not on it."""
 
 
-class GalleryOut(_Response):
+class GalleryOut(ResponseBody):
     """Enrolled speakers.
 
     >>> GalleryOut(count=0, speakers=[], explained_variance=0).count
@@ -305,7 +221,7 @@ class GalleryOut(_Response):
     """Share of the embeddings' variance that the map shows."""
 
 
-class ModelOut(_Response):
+class ModelOut(ResponseBody):
     """The model of the server.
 
     >>> ModelOut(sha256="3f2a", parameters=10, rate=16000, streams=2, calibrated_on=None).rate
@@ -323,7 +239,7 @@ class ModelOut(_Response):
     """Data of the calibration; null if the model is not calibrated."""
 
 
-class LimitsOut(_Response):
+class LimitsOut(ResponseBody):
     """Limits of the server.
 
     >>> limits = LimitsOut(megabytes=200, minutes=60, channels=8, waiting=8, job_minutes=30, keep_minutes=30)
@@ -345,7 +261,7 @@ class LimitsOut(_Response):
     """Time from the last use of a recording or result until it is removed."""
 
 
-class AboutOut(_Response):
+class AboutOut(ResponseBody):
     """The server's version, model and limits.
 
     >>> sorted(AboutOut.model_fields)

@@ -20,9 +20,16 @@ from separative.serve.jobs import Service
 from separative.serve.uploads import UploadedRecording
 from separative.types import Floats
 
-PAGE = Path(__file__).parent / "page"
+# The page, and the player that it shares with the pages of ``separative diarize``.
+FOLDERS = (Path(__file__).parent / "page", Path(__file__).parents[1] / "templates" / "player")
 # The MIME types of the operating system may be wrong, above all for .js.
-MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+MEDIA_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".ogg": "audio/ogg",
+}
 # Speakers that a request can list.
 MAX_LISTED = 1000
 
@@ -193,7 +200,7 @@ def page_routes(service: Service) -> APIRouter:
     >>> service.close()
     """
     router = APIRouter()
-    files = {path.name: path for path in PAGE.iterdir() if path.suffix in MEDIA_TYPES}
+    files = {path.name: path for folder in FOLDERS for path in folder.iterdir() if path.suffix in MEDIA_TYPES}
     about_server = _about(service)
 
     @router.get("/api/about", tags=["about"])

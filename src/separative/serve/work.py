@@ -6,34 +6,29 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from separative import audio, inference
-from separative.files import write_json
 from separative.gallery import Gallery, Identification
+from separative.inference import Diarization
+from separative.inference.diarize import assign_speakers
+from separative.inference.long_recordings import embed_long, is_long
 from separative.inference.output import describe_recording
 from separative.inference.recording import BlockReader
-from separative.rttm import write_rttm
 from separative.serve import requests, responses
+from separative.serve.diarized import MIXTURE_FILE, SEPARATED, DiarizedRecording
 from separative.serve.jobs import Job, Service
-from separative.types import Wave
+from separative.serve.results import DiarizeOut, IdentityOut
 
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-# Resolution of the waveforms on the page: peaks per second, and the least and largest number of peaks.
-PEAKS_PER_SECOND = 20
-MIN_PEAKS, MAX_PEAKS = 1600, 8000
-# Candidates for each speaker of a diarized recording.
-CANDIDATES = 3
 
-# Files that a job writes to its folder.
-MIXTURE_FILE, RTTM_FILE, RECORD_FILE = "mixture.wav", "meeting.rttm", "meeting.json"
-SEPARATED = "separated"
-
-
-def diarize(job: Job, service: Service, request: requests.DiarizeIn) -> responses.DiarizeOut:
+def diarize(
+    job: Job, service: Service, request: requests.DiarizeIn, earlier: Diarization | None = None
+) -> DiarizeOut:
     """Diarize a recording, identify its speakers, and write the mixture and each speaker's waveform to files.
+
+    Args:
+        earlier: diarization of the same recording; the outputs of the network are taken from it.
 
     >>> from pathlib import Path
     >>> from separative import audio, load_model
@@ -49,17 +44,29 @@ def diarize(job: Job, service: Service, request: requests.DiarizeIn) -> response
     >>> service.close()
     """
     gallery, source = service.gallery, job.sources[0]
-    diarization = inference.diarize(
-        gallery.model,
-        source,
-        speakers=request.speakers,
-        channels=request.channels,
-        progress=job.report("diarizing", 0.0, 0.5),
-    )
+    progress = job.report("diarizing", 0.0, 0.5)
+    if earlier is None:
+        diarization = inference.diarize(
+            gallery.model,
+            source,
+            speakers=request.speakers,
+            channels=request.channels,
+            progress=progress,
+        )
+    else:
+        speakers, window_speaker = assign_speakers(gallery.model, earlier.windows, speakers=request.speakers)
+        diarization = replace(
+            earlier,
+            name=str(source),
+            source=source,
+            speakers=speakers,
+            window_speaker=window_speaker,
+            asked_speakers=request.speakers,
+        )
     # The mixture and the waveform of each speaker, with 16 bits per sample.
     waveform_bytes = round(2 * diarization.seconds * diarization.rate)
     service.uploads.check_space(waveform_bytes * (1 + len(diarization.speakers)))
-    paths = inference.write_speakers(
+    inference.write_speakers(
         gallery.model,
         diarization,
         job.folder,
@@ -69,35 +76,8 @@ def diarize(job: Job, service: Service, request: requests.DiarizeIn) -> response
     )
     job.report("finishing")
     _write_mixture(job, diarization, job.folder / MIXTURE_FILE)
-    diarization = replace(diarization, name=job.labels[0])
-    identities = [
-        gallery.identify_speaker(speaker, count=CANDIDATES, prior=request.prior)
-        for speaker in diarization.speakers
-    ]
-    record = inference.describe_diarization(diarization)
-    for speaker, identity in zip(record["speakers"], identities, strict=True):
-        speaker["identity"] = asdict(identity)
-    write_json(job.folder / RECORD_FILE, record)
-    write_rttm(job.folder / RTTM_FILE, Path(diarization.name).stem, diarization.turns)
-    job.diarization = diarization
-    return responses.DiarizeOut(
-        recording=diarization.name,
-        seconds=diarization.seconds,
-        rate=diarization.rate,
-        channels=diarization.channels,
-        damage=job.hide_paths(diarization.damage),
-        peaks=_waveform_peaks(job, job.folder / MIXTURE_FILE),
-        speakers=[
-            responses.SpeakerOut(
-                name=speaker.name,
-                speech_seconds=speaker.speech_seconds,
-                turns=[(turn.start, turn.end) for turn in speaker.turns],
-                identity=_identity(identity),
-                peaks=_waveform_peaks(job, path),
-            )
-            for speaker, identity, path in zip(diarization.speakers, identities, paths, strict=True)
-        ],
-    )
+    job.diarized = DiarizedRecording(job.folder, job.labels[0], gallery, diarization, request.prior)
+    return job.diarized.out()
 
 
 def separate(job: Job, model: SeparativeEncoder, request: requests.RecordingIn) -> responses.StreamsOut:
@@ -114,8 +94,14 @@ def separate(job: Job, model: SeparativeEncoder, request: requests.RecordingIn) 
     True
     """
     job.report("separating")
-    recording = inference.separate(model, job.sources[0], channels=request.channels)
-    inference.write_waveforms(recording, job.folder, SEPARATED)
+    source, channels = job.sources[0], request.channels
+    if is_long(source):
+        # The waveforms of a long recording need not be in memory together.
+        recording, diarization = embed_long(model, source, channels)
+        inference.write_speakers(model, diarization, job.folder, SEPARATED)
+    else:
+        recording = inference.separate(model, source, channels=channels)
+        inference.write_waveforms(recording, job.folder, SEPARATED)
     return responses.StreamsOut(**describe_recording(replace(recording, name=job.labels[0])))
 
 
@@ -207,8 +193,8 @@ def find(job: Job, gallery: Gallery, request: requests.FindIn) -> responses.Find
     return responses.FindOut(recording=job.labels[0], speakers=speakers)
 
 
-def _identity(found: Identification) -> responses.IdentityOut:
-    return responses.IdentityOut(**asdict(found))
+def _identity(found: Identification) -> IdentityOut:
+    return IdentityOut(**asdict(found))
 
 
 def _write_mixture(job: Job, diarization: inference.Diarization, path: Path) -> None:
@@ -221,15 +207,3 @@ def _write_mixture(job: Job, diarization: inference.Diarization, path: Path) -> 
         for block_N in blocks:
             job.check()
             write(block_N)
-
-
-def _waveform_peaks(job: Job, path: Path) -> list[float]:
-    """Peak magnitudes of an audio file in intervals of equal length, enough of them to zoom in."""
-    header = audio.info(path)
-    count = min(max(MIN_PEAKS, round(PEAKS_PER_SECOND * header.seconds)), MAX_PEAKS)
-    size = max(1, -(-header.frames // count))
-    peaks: list[Wave] = []
-    for block_N in audio.stream(path, seconds=size * 64 / header.rate):
-        job.check()
-        peaks.append(np.abs(np.pad(block_N, (0, -len(block_N) % size))).reshape(-1, size).max(1))
-    return [round(float(peak), 4) for peak in np.concatenate(peaks)]

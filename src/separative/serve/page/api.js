@@ -13,12 +13,7 @@ const UNREACHABLE = 'The server cannot be reached. Check that it is running and 
 
 const aborted = () => new DOMException('cancelled', 'AbortError');
 
-export async function request(method, path, body, signal) {
-  const options = { method, signal };
-  if (body !== undefined) {
-    options.body = JSON.stringify(body);
-    options.headers = { 'Content-Type': 'application/json' };
-  }
+async function send(path, options) {
   let response;
   try {
     response = await fetch(path, options);
@@ -31,8 +26,21 @@ export async function request(method, path, body, signal) {
   return content;
 }
 
+export function request(method, path, body, signal) {
+  const options = { method, signal };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers = { 'Content-Type': 'application/json' };
+  }
+  return send(path, options);
+}
+
+// Sends a small file.
+export const sendFile = (path, file) =>
+  send(path, { method: 'POST', body: file, headers: { 'Content-Type': 'application/octet-stream' } });
+
 // Uses XMLHttpRequest, because fetch does not report the progress of uploads.
-function sendFile(file, name, signal, report) {
+function sendRecording(file, name, signal, report) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     xhr.open('POST', `api/recordings?name=${encodeURIComponent(name)}`);
@@ -61,6 +69,7 @@ function wait(seconds, signal) {
 // Repeats an action while the server responds with 429 or 503 and a delay, after this delay.
 async function retryWhileBusy(action, signal, report) {
   for (;;) {
+    signal?.throwIfAborted();
     try {
       return await action();
     } catch (error) {
@@ -71,54 +80,45 @@ async function retryWhileBusy(action, signal, report) {
   }
 }
 
-// Paths of the recordings and jobs that this page has created on the server and will remove.
-const created = new Set();
-
-export function remove(...paths) {
-  for (const path of paths) {
-    if (created.delete(path)) request('DELETE', path).catch(() => {});
-  }
-}
-
-addEventListener('pagehide', event => {
-  if (event.persisted) return;
-  for (const path of created) fetch(path, { method: 'DELETE', keepalive: true });
-});
+// Removes recordings and jobs from the server. What is gone already needs no message.
+export const remove = (...paths) => Promise.all(paths.map(path => request('DELETE', path).catch(() => {})));
 
 export async function upload(file, name, limits, signal, report) {
   if (limits && file.size > limits.megabytes * 1e6) {
     throw new RequestError(413, { detail: `${name} is too large. At most ${limits.megabytes} MB are allowed.` });
   }
   const reportShare = share => report('Uploading', share);
-  const recording = await retryWhileBusy(() => sendFile(file, name, signal, reportShare), signal, report);
-  created.add(`api/recordings/${recording.id}`);
-  return recording;
+  return retryWhileBusy(() => sendRecording(file, name, signal, reportShare), signal, report);
 }
 
 const STAGES = {
   diarizing: 'Diarizing', separating: 'Separating speakers', finishing: 'Preparing waveforms', comparing: 'Comparing',
 };
 
-// Starts a job and follows it; resolves to the job with its result.
-export async function runJob(kind, body, signal, report) {
-  const job = await retryWhileBusy(() => request('POST', `api/${kind}`, body, signal), signal, report);
-  const path = `api/jobs/${job.id}`;
-  created.add(path);
+// Starts a job; resolves to its id.
+export async function startJob(path, body, signal, report) {
+  return (await retryWhileBusy(() => request('POST', path, body, signal), signal, report)).id;
+}
+
+// Follows a job until it is done; resolves to the job with its result. A cancelled job is removed.
+export async function finishJob(id, signal, report) {
+  const path = `api/jobs/${id}`;
   try {
     await follow(path, signal, report);
     const finished = await request('GET', path, undefined, signal);
     if (finished.state !== 'done') {
       throw new RequestError(finished.status, { detail: finished.detail ?? 'The job was cancelled. Start it again.' });
     }
-    return { ...finished, path };
+    return finished;
   } catch (error) {
-    remove(path);
+    if (error.name === 'AbortError') remove(path);
     throw error;
   }
 }
 
 function follow(path, signal, report) {
   return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
     const events = new EventSource(`${path}/events`);
     let failures = 0;
     const end = (settle, value) => { events.close(); settle(value); };

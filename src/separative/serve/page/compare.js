@@ -1,6 +1,6 @@
 // Compares the speakers of two recordings.
 
-import { remove, runJob, upload } from './api.js';
+import { finishJob, remove, startJob, upload } from './api.js';
 import { $, make, percent, setEnabled, showText, signed } from './dom.js';
 
 export function setUpComparison(limits) {
@@ -29,9 +29,10 @@ export function setUpComparison(limits) {
       }
       report('Comparing');
       const [left, right] = recordings.map(recording => [recording.id]);
-      const job = await runJob('verify', { left, right }, undefined, report);
-      output.replaceChildren(...describe(job.result));
-      remove(job.path);
+      const job = await startJob('api/verify', { left, right }, undefined, report);
+      const { result } = await finishJob(job, undefined, report);
+      output.replaceChildren(...describe(result));
+      remove(`api/jobs/${job}`);
     } catch (error) {
       output.replaceChildren();
       showText($('compare-error'), error.message);

@@ -3,8 +3,16 @@
 import { request } from './api.js';
 import { $, confirmAction, count, make, makeSvg, percent, showText } from './dom.js';
 
-// Size and margin of the map, and the largest number of speakers with a label.
-const WIDTH = 400, HEIGHT = 300, MARGIN = 36, MAX_LABELS = 40;
+// Size and margin of the map, the least number of speakers on it, and the largest number of speakers with a label.
+const WIDTH = 400, HEIGHT = 300, MARGIN = 36, MIN_ON_MAP = 4, MAX_LABELS = 40;
+
+// Called after a speaker was renamed or deleted.
+let onChange = () => {};
+
+export const setOnChange = callback => { onChange = callback; };
+
+// Names of the enrolled speakers that are listed.
+export let enrolled = new Set();
 
 export async function showGallery() {
   let gallery;
@@ -16,6 +24,7 @@ export async function showGallery() {
   }
   showText($('gallery-error'), '');
   const speakers = gallery.speakers.sort((a, b) => a.name.localeCompare(b.name));
+  enrolled = new Set(speakers.map(speaker => speaker.name));
   $('no-speakers').hidden = speakers.length > 0;
   showText($('more'), gallery.count > speakers.length ? `and ${gallery.count - speakers.length} more` : '');
   $('speaker-list').replaceChildren(...speakers.map(makeRow));
@@ -53,6 +62,7 @@ async function deleteSpeaker(name, button) {
     return;
   }
   await showGallery();
+  onChange();
   $('status').textContent = `${name} was deleted`;
   ($('speaker-list').querySelector('button') ?? $('file')).focus();
 }
@@ -72,6 +82,7 @@ function renameSpeaker(name, button) {
       dialog.onclose = null;
       dialog.close();
       await showGallery();
+      onChange();
       const words = [`${name} was renamed to ${renamed.name}`, ...renamed.warnings];
       $('status').textContent = words.join('. ');
       $('speaker-list').querySelector(`[aria-label=${CSS.escape(`Rename ${renamed.name}`)}]`)?.focus();
@@ -104,7 +115,8 @@ function placeLabels(points) {
 
 function drawMap(speakers, explainedVariance) {
   const figure = $('map'), svg = figure.querySelector('svg');
-  figure.hidden = speakers.length < 2;
+  // With two or three points, a map says nothing that the list does not.
+  figure.hidden = speakers.length < MIN_ON_MAP;
   const xs = speakers.map(speaker => speaker.x), ys = speakers.map(speaker => speaker.y);
   // Both axes have the same scale, so that distances can be compared.
   const range = values => Math.max(...values) - Math.min(...values);

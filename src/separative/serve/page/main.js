@@ -1,66 +1,56 @@
-// The page: choose, drop or record a recording, diarize it on the server, and show the result.
+// The page: choose, drop or record recordings, diarize them on the server, and show the results.
 
-import { remove, request, runJob, upload } from './api.js';
+import { request } from './api.js';
 import { setUpComparison } from './compare.js';
-import { $, clock, count, percent, setEnabled, showText } from './dom.js';
-import { showGallery } from './gallery.js';
+import { $, clock, setEnabled, showText } from './dom.js';
+import { setOnChange, showGallery } from './gallery.js';
+import { Queue } from './queue.js';
 import { record } from './recorder.js';
-import { Timeline } from './timeline.js';
+import { Result } from './result.js';
 
-const CONTROLS = ['file', 'record', 'speaker-count'];
+const TRANSCRIPT = /\.(srt|vtt|json)$/i;
+const EXAMPLE = 'example.ogg';
 
-const timeline = new Timeline();
-// The server's limits, the AbortController of the running job, the paths of the recording and job that are shown,
-// and the running microphone recording.
-let limits = null, running = null, shown = [], recording = null;
+// The server's limits, and the running microphone recording.
+let limits = null, recording = null;
 
-function report(stage, share) {
-  $('stage').textContent = share === undefined ? stage : `${stage} ${percent(share)}`;
-  if (share === undefined) $('progress').removeAttribute('value');
-  else $('progress').value = share;
-}
+const result = new Result({
+  onChange: item => queue.describe(item),
+  recount: (item, speakers) => queue.recount(item, speakers),
+});
+const queue = new Queue({
+  show: item => result.show(item),
+  hide: () => result.hide(),
+  limits: () => limits,
+  isIdle: () => !result.view.player?.playing,
+});
 
-function setBusy(busy) {
-  $('job').hidden = !busy;
-  setEnabled(!busy, CONTROLS);
-}
-
-async function diarize(file, name) {
-  if (running) return;
-  running = new AbortController();
+// Queues recordings. A transcript among them goes to the recording of its name when that is shown, or to the one shown.
+function addFiles(files) {
   showText($('error'), '');
-  timeline.close();
-  remove(...shown);
-  shown = [];
-  setBusy(true);
-  report('Uploading', 0);
-  $('status').textContent = 'Processing the recording';
-  try {
-    const uploaded = await upload(file, name, limits, running.signal, report);
-    shown.push(`api/recordings/${uploaded.id}`);
-    report('Waiting');
-    const speakers = $('speaker-count').value ? Number($('speaker-count').value) : null;
-    const job = await runJob('diarize', { recording: uploaded.id, speakers }, running.signal, report);
-    shown.push(job.path);
-    timeline.show(job, showGallery);
-    $('status').textContent = `Done: ${count(job.result.speakers.length, 'speaker', 'speakers')}`;
-    $('diarization-title').focus({ preventScroll: true });
-    $('diarization').scrollIntoView({ block: 'nearest' });
-  } catch (error) {
-    remove(...shown);
-    if (error.name === 'AbortError') $('status').textContent = 'Cancelled';
-    else showText($('error'), error.message);
-  } finally {
-    running = null;
-    setBusy(false);
-    $('file').value = '';
+  const transcripts = files.filter(file => TRANSCRIPT.test(file.name));
+  const speakers = $('speaker-count').value ? Number($('speaker-count').value) : null;
+  const stem = name => name.replace(/\.[^.]*$/, '').toLowerCase();
+  for (const file of files.filter(file => !transcripts.includes(file))) {
+    const own = transcripts.find(transcript => stem(transcript.name) === stem(file.name))
+      ?? (files.length === 2 ? transcripts[0] : undefined);
+    if (own) transcripts.splice(transcripts.indexOf(own), 1);
+    queue.add(file, file.name, speakers, own);
+  }
+  for (const transcript of transcripts) {
+    const item = queue.items.find(one => one.state === 'done' && stem(one.name) === stem(transcript.name)) ?? queue.shown;
+    if (!item) showText($('error'), `Drop ${transcript.name} together with its recording, or show the recording first.`);
+    else {
+      if (item !== queue.shown) queue.show(item);
+      result.addTranscript(transcript);
+    }
   }
 }
 
 async function startRecording() {
   showText($('error'), '');
-  // Disabled at once, so that nothing else starts while the browser asks for permission.
-  setEnabled(false, CONTROLS);
+  // Disabled at once, so that no second recording starts while the browser asks for permission.
+  setEnabled(false, ['record']);
   try {
     recording = await record((seconds, level, bytes) => {
       $('recorded').textContent = clock(seconds);
@@ -70,7 +60,7 @@ async function startRecording() {
     $('microphone').hidden = false;
     $('stop').focus();
   } catch (error) {
-    setEnabled(true, CONTROLS);
+    setEnabled(true, ['record']);
     showText($('error'), error.message);
   }
 }
@@ -81,14 +71,25 @@ async function endRecording(keep) {
   if (!ended) return;
   $('microphone').hidden = true;
   $('recorded').textContent = '0:00';
-  setEnabled(true, CONTROLS);
+  setEnabled(true, ['record']);
   if (!keep) {
     await ended.discard();
     $('record').focus();
     return;
   }
   const time = new Date().toTimeString().slice(0, 5).replace(':', '.');
-  diarize(await ended.stop(), `Recording at ${time}.wav`);
+  addFiles([new File([await ended.stop()], `Recording at ${time}.wav`)]);
+}
+
+async function tryExample() {
+  showText($('error'), '');
+  try {
+    const response = await fetch(EXAMPLE);
+    if (!response.ok) throw new Error(`The example cannot be loaded (status ${response.status}). Reload the page.`);
+    queue.add(await response.blob(), 'Example conversation.ogg', null);
+  } catch (error) {
+    showText($('error'), error.message);
+  }
 }
 
 function setUpDrop() {
@@ -103,34 +104,41 @@ function setUpDrop() {
     if (!drop.contains(event.relatedTarget)) drop.classList.remove('over');
   });
   // A file that is dropped elsewhere on the page would replace the page.
-  for (const type of ['dragover', 'drop']) addEventListener(type, event => event.preventDefault());
-  drop.addEventListener('drop', event => {
+  addEventListener('dragover', event => event.preventDefault());
+  addEventListener('drop', event => {
+    event.preventDefault();
     drop.classList.remove('over');
-    const [file] = event.dataTransfer.files;
-    if (file && !$('file').disabled) diarize(file, file.name);
+    addFiles([...event.dataTransfer.files]);
   });
 }
 
 async function showAbout() {
   const about = await request('GET', 'api/about'), { version, model } = about;
   limits = about.limits;
+  const local = ['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
+  const server = local ? 'the server on this computer' : `the server ${location.hostname}`;
+  $('what-happens').textContent = `A file goes to ${server} and nowhere else. There it is diarized, and each speaker is`
+    + ` separated. The recording and the results stay there until ${limits.keep_minutes} minutes after their last use,`
+    + ' or until you remove them. Nothing about a voice is kept unless you enrol the speaker.';
   $('limits').textContent =
-    `WAV, FLAC, OGG or MP3, up to ${limits.minutes} minutes and ${limits.megabytes} MB. The server removes a recording`
-    + ` ${limits.keep_minutes} minutes after its last use, or when you close this page.`;
+    `WAV, FLAC, OGG, MP3, M4A and others, up to ${limits.minutes} minutes and ${limits.megabytes} MB each.`
+    + ' A transcript (SRT, WebVTT or JSON of Whisper) can come with its recording.';
   const calibration = model.calibrated_on ? `calibrated on ${model.calibrated_on}` : 'not calibrated (no probabilities)';
   $('about').textContent = `separative ${version} · model ${model.sha256.slice(0, 12)}, `
     + `${(model.parameters / 1e6).toFixed(2)} million parameters, ${model.rate / 1000} kHz, ${calibration}`;
 }
 
 $('file').addEventListener('change', () => {
-  const [file] = $('file').files;
-  if (file) diarize(file, file.name);
+  addFiles([...$('file').files]);
+  $('file').value = '';
 });
-$('cancel').addEventListener('click', () => running?.abort());
 $('record').addEventListener('click', startRecording);
+$('example').addEventListener('click', tryExample);
 $('stop').addEventListener('click', () => endRecording(true));
 $('discard').addEventListener('click', () => endRecording(false));
 setUpDrop();
 setUpComparison(() => limits);
+setOnChange(() => result.identify());
 showAbout().catch(error => showText($('error'), error.message));
 showGallery();
+queue.restore();
