@@ -12,6 +12,7 @@ from separative.evaluation.lone_windows import (
     WINDOW,
     LoneWindow,
     lone_windows,
+    scores_between,
     window_scores,
 )
 from separative.evaluation.references import ReferenceRecording
@@ -75,3 +76,18 @@ def test_scores_are_cosines_and_failed_windows_score_lowest() -> None:
     (same, target), *others = window_scores(windows, embedding)
     assert same == pytest.approx(np.sqrt(0.5)) and target
     assert others == [(-1.0, False), (-1.0, False)]
+
+
+def test_windows_of_different_recordings_are_compared_if_the_names_differ() -> None:
+    first = [LoneWindow("a", 0.0, "ann"), LoneWindow("a", 2.0, "bob")]
+    second = [LoneWindow("b", 0.0, "ann"), LoneWindow("b", 2.0, "cid")]
+    third = [LoneWindow("c", 0.0, "dan")]
+    one, two = np.array([[3.0, 0.0], [0.0, 2.0]]), np.array([[1.0, 1.0], [0.0, -5.0]])
+    silent = np.full((1, 2), np.nan)
+    root = 2**-0.5
+    # ann and cid, bob and ann, bob and cid; everybody with dan, whose window has no embedding.
+    expected = [0.0, root, -1.0, -1.0, -1.0, -1.0, -1.0]
+    found = scores_between([first, second, third], [one, two, silent])
+    assert [score for score, _ in found] == pytest.approx(expected)
+    assert not any(same for _, same in found)
+    assert scores_between([first], [one]) == [] == scores_between([first, []], [one, np.zeros((0, 2))])

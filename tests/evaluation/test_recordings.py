@@ -160,6 +160,7 @@ def test_embeddings_of_windows_and_costs_are_read_from_the_folder(folder: Path, 
     (tmp_path / "cost.json").write_text(json.dumps(costs))
     results = evaluate_recordings(None, folder / "list.csv", systems={"other": tmp_path}, resamples=5)
     assert results.find("window EER", "all recordings").value == 0
+    assert results.find("window EER, all pairs", "all recordings").value == 0
     assert results.find("real-time factor", "all recordings").value == pytest.approx(4.2 / 20)
     assert results.find("peak memory", "all recordings").value == 300
     np.savez(tmp_path / "windows.npz", window=np.array(names[1:]), embedding=embedding[1:])

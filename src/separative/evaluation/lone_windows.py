@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,13 +92,33 @@ def window_scores(windows: Sequence[LoneWindow], embeddings: Floats) -> Scores:
     left_N, right_N = np.triu_indices(len(windows), 1)
     apart_N = np.abs(start_W[left_N] - start_W[right_N]) >= WINDOW - FRAME / 2
     left_N, right_N = left_N[apart_N], right_N[apart_N]
-    norm_W = np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
-    unit_WE = np.nan_to_num(embeddings / norm_W)
+    unit_WE = _unit(embeddings)
     score_N = (unit_WE[left_N] * unit_WE[right_N]).sum(-1)
     failed_W = np.asarray(np.isnan(embeddings).any(axis=1))
     score_N[failed_W[left_N] | failed_W[right_N]] = -1.0
     same_N = speaker_W[left_N] == speaker_W[right_N]
     return list(zip(score_N.tolist(), same_N.tolist(), strict=True))
+
+
+def scores_between(windows: Sequence[Sequence[LoneWindow]], embeddings: Sequence[Floats]) -> Scores:
+    """Score the pairs of windows of two recordings whose speakers have different names.
+
+    They are taken for different speakers. Pairs of one name are left out: in many corpora each recording
+    numbers its own speakers. Arguments are as in :func:`window_scores`, for each recording.
+
+    >>> ann, bob = [LoneWindow("a", 0.0, "ann")], [LoneWindow("b", 0.0, "bob"), LoneWindow("b", 2.0, "ann")]
+    >>> scores_between([ann, bob], [np.eye(2)[:1], np.eye(2)])
+    [(1.0, False)]
+    """
+    scores: Scores = []
+    unit = [_unit(embedding_WE) for embedding_WE in embeddings]
+    failed = [np.isnan(embedding_WE).any(axis=1) for embedding_WE in embeddings]
+    for left, right in combinations(range(len(windows)), 2):
+        left_W, right_W = (np.array([w.speaker for w in windows[i]], np.str_) for i in (left, right))
+        other_WW = np.asarray(np.not_equal.outer(left_W, right_W))
+        cosine_WW = np.where(failed[left][:, None] | failed[right][None, :], -1.0, unit[left] @ unit[right].T)
+        scores += [(score, False) for score in cosine_WW[other_WW].tolist()]
+    return scores
 
 
 def write_windows(recordings: Iterable[ReferenceRecording], path: str | Path) -> int:
@@ -123,6 +144,13 @@ def write_windows(recordings: Iterable[ReferenceRecording], path: str | Path) ->
             count += 1
     replace_file(path, text.getvalue().encode())
     return count
+
+
+def _unit(embedding_WE: Floats) -> Floats:
+    """Embeddings of unit norm; zeros where an embedding has a NaN."""
+    norm_W = np.maximum(np.linalg.norm(embedding_WE, axis=-1, keepdims=True), 1e-12)
+    unit_WE: Floats = np.nan_to_num(embedding_WE / norm_W)
+    return unit_WE
 
 
 def _sums(active_T: NDArray[np.bool_], start_W: NDArray[np.int64], size: int) -> NDArray[np.int64]:

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative.evaluation.bootstrap import SpeakerBootstrap, bootstrap_interval
+from separative.evaluation.lone_windows import LoneWindow, scores_between, window_scores
 from separative.evaluation.meeting_rows import Scores, equal_error
 from separative.evaluation.references import FRAME, ReferenceRecording
 from separative.evaluation.results import POOLED, Row
 from separative.evaluation.rows import errors_by_part
 from separative.metrics import DiarizationError, diarization_error, jaccard_error
+from separative.metrics import eer as equal_error_rate
 from separative.rttm import Turn, join_turns, turns_to_frames
 from separative.types import Floats
 
@@ -40,7 +42,7 @@ class RecordingFigures:
         overlap_found, overlap: seconds in which two or more speakers speak; in ``overlap_found`` the system
             finds two or more as well.
         seconds: length of the recording.
-        window_scores: trials between lone-speaker windows; empty if not measured.
+        windows, embeddings: the lone-speaker windows, and the embedding of each [W,E]; empty if not measured.
         run_seconds, peak_memory_mb: cost of the diarization; None if not known.
 
     >>> recording_turns = (Turn("ann", 0.0, 1.0),)
@@ -59,9 +61,15 @@ class RecordingFigures:
     overlap_found: float
     overlap: float
     seconds: float
-    window_scores: Scores = field(default_factory=list)
+    windows: Sequence[LoneWindow] = ()
+    embeddings: Floats = field(default_factory=lambda: np.zeros((0, 1)))
     run_seconds: float | None = None
     peak_memory_mb: float | None = None
+
+    @property
+    def window_scores(self) -> Scores:
+        """Trials between the lone-speaker windows."""
+        return window_scores(self.windows, self.embeddings)
 
 
 def score_turns(recording: ReferenceRecording, turns: Iterable[Turn]) -> RecordingFigures:
@@ -219,6 +227,12 @@ def _measure(scored: Sequence[RecordingFigures], bootstrap: SpeakerBootstrap) ->
     _add_ratio(measured, "overlap found", [100 * f.overlap_found for f in scored], overlap, bootstrap)
     if (eer := equal_error([f.window_scores for f in scored], bootstrap)) is not None:
         measured["window EER"] = (eer[0], *bootstrap_interval(eer[1], eer[0]))
+    within = [trial for f in scored for trial in f.window_scores]
+    between = scores_between([f.windows for f in scored], [f.embeddings for f in scored])
+    if between and any(same for _, same in within):
+        score_N, same_N = (np.array(column) for column in zip(*within, *between, strict=True))
+        value = 100 * equal_error_rate(score_N, same_N)
+        measured["window EER, all pairs"] = (value, value, value)
     run = [f.run_seconds for f in scored if f.run_seconds is not None]
     if len(run) == len(scored):
         _add_ratio(measured, "real-time factor", run, [f.seconds for f in scored], bootstrap)

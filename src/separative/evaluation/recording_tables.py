@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Columns of the tables of systems, and of recordings.
 COLUMNS = (
     *("DER", "missed", "false alarm", "confusion", "DER collar", "JER", "DER speech", "overlap found"),
-    *("count right", "count error", "window EER", "real-time factor", "peak memory"),
+    *("count right", "count error", "window EER", "window EER, all pairs", "real-time factor", "peak memory"),
 )
 RECORDING_COLUMNS = ("DER", "missed", "false alarm", "confusion", "DER speech", "overlap found", "window EER")
 # Metrics with intervals in the tables; all intervals are in results.json.
@@ -30,10 +30,11 @@ NOTES = """\
 Overlap is scored, and there is no collar; *DER collar* leaves out 0.25 s around the start and end of every
 turn. *DER speech* compares speech with silence, whoever speaks. *Overlap found* is the share of overlapped
 time in which two or more speakers were found. *Count error* is the number of speakers found minus the true
-one. *Window EER* compares windows of 2 s in which one speaker speaks, within each recording. *Real-time
-factor* is seconds of computing per second of audio; *peak memory* is that of the process, the largest of all
-recordings. Rows with a comma know a part of the reference. 95 % intervals are over recordings, if there are
-several."""
+one. *Window EER* compares windows of 2 s in which one speaker speaks, within each recording; *all pairs* adds
+those of different recordings whose speakers have different names, which the recordings help to tell apart.
+*Real-time factor* is seconds of computing per second of audio; *peak memory* is that of the process, the
+largest of all recordings. Rows with a comma know a part of the reference. 95 % intervals are over recordings,
+if there are several."""
 
 
 def recordings_page(results: Results, *, figure: str | None = None) -> str:

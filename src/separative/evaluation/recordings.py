@@ -13,7 +13,7 @@ import numpy as np
 
 from separative import audio
 from separative.errors import AudioError, CorpusError, SeparativeError
-from separative.evaluation.lone_windows import WINDOW, LoneWindow, lone_windows, window_scores
+from separative.evaluation.lone_windows import WINDOW, LoneWindow, lone_windows
 from separative.evaluation.oracles import with_true_speakers, with_true_speech
 from separative.evaluation.recording_rows import (
     RecordingFigures,
@@ -59,7 +59,8 @@ def evaluate_recordings(
     Recordings are scored as a whole or in the spans of their UEM file. Overlap is scored, and there is no
     collar; the metrics that end in "collar" leave out 0.25 s around the start and end of every turn. Those
     that end in "speech" compare speech with silence, whoever speaks. ``window EER`` compares windows of 2 s
-    in which one speaker speaks, within each recording. Intervals are over recordings.
+    in which one speaker speaks, within each recording; ``window EER, all pairs`` adds pairs of different
+    recordings, see :func:`~.lone_windows.scores_between`. Intervals are over recordings.
 
     Three rows of the model know a part of the reference: the number of speakers, where there is speech, or
     who speaks in each stream of each window. The second is made for the other systems too.
@@ -163,7 +164,7 @@ def _measure_model(
     figures = score_turns(recording, turns)
     figures.run_seconds, figures.peak_memory_mb = seconds, peak
     windows = lone_windows(recording)
-    figures.window_scores = window_scores(windows, _embed_windows(model, recording, windows))
+    figures.windows, figures.embeddings = windows, _embed_windows(model, recording, windows)
     known: list[Turn] = []
     true: list[Turn] = []
     if diarization is not None and figures.present:

@@ -20,6 +20,7 @@ UNITS = {
     "EER": "%",
     "EER difference": "%",
     "window EER": "%",
+    "window EER, all pairs": "%",
     "window EER difference": "%",
     "minDCF0.01": "",
     "minDCF0.05": "",
@@ -58,7 +59,8 @@ UNITS = {
     "stream cosine": "",
 }
 LOWER_IS_BETTER = frozenset(
-    {"EER", "EER difference", "window EER", "window EER difference", "DER difference"}
+    {"EER", "EER difference", "window EER", "window EER, all pairs", "window EER difference"}
+    | {"DER difference"}
     | {"minDCF0.01", "minDCF0.05", "Cllr", "minCllr"}
     | {"DER", "missed", "false alarm", "confusion", "JER", "swaps", "miscounted", "stream cosine"}
     | {"DER collar", "missed collar", "false alarm collar", "confusion collar"}

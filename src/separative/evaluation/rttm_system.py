@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from separative.errors import SeparativeError
-from separative.evaluation.lone_windows import lone_windows, window_scores
+from separative.evaluation.lone_windows import lone_windows
 from separative.evaluation.recording_rows import RecordingFigures, score_turns
 from separative.evaluation.references import ReferenceRecording, cut_turns, read_turns
 from separative.files import read_json
@@ -73,9 +73,8 @@ class RttmSystem:
                     f"{self.folder / WINDOWS}: no embedding of window '{missing}'; write the list of windows"
                     " again with --windows, and embed all of them"
                 )
-            figures.window_scores = window_scores(
-                windows, np.stack([self._embeddings[w.id] for w in windows])
-            )
+            figures.windows = windows
+            figures.embeddings = np.stack([self._embeddings[w.id] for w in windows])
         return turns, figures
 
 
