@@ -90,4 +90,4 @@ def test_windows_of_different_recordings_are_compared_if_the_names_differ() -> N
     found = scores_between([first, second, third], [one, two, silent])
     assert [score for score, _ in found] == pytest.approx(expected)
     assert not any(same for _, same in found)
-    assert scores_between([first], [one]) == [] == scores_between([first, []], [one, np.zeros((0, 2))])
+    assert scores_between([first], [one]) == [] == scores_between([first, []], [one, np.zeros((0, 1))])

@@ -112,10 +112,10 @@ def scores_between(windows: Sequence[Sequence[LoneWindow]], embeddings: Sequence
     """
     scores: Scores = []
     unit = [_unit(embedding_WE) for embedding_WE in embeddings]
-    failed = [np.isnan(embedding_WE).any(axis=1) for embedding_WE in embeddings]
-    for left, right in combinations(range(len(windows)), 2):
-        left_W, right_W = (np.array([w.speaker for w in windows[i]], np.str_) for i in (left, right))
-        other_WW = np.asarray(np.not_equal.outer(left_W, right_W))
+    failed = [np.asarray(np.isnan(embedding_WE).any(axis=1)) for embedding_WE in embeddings]
+    for left, right in combinations([i for i, some in enumerate(windows) if some], 2):
+        left_W, right_W = (np.array([w.speaker for w in windows[i]]) for i in (left, right))
+        other_WW = np.not_equal.outer(left_W, right_W)
         cosine_WW = np.where(failed[left][:, None] | failed[right][None, :], -1.0, unit[left] @ unit[right].T)
         scores += [(score, False) for score in cosine_WW[other_WW].tolist()]
     return scores
