@@ -1,4 +1,4 @@
-"""The table of formats in docs/recordings.md: every command reads every format that the table names."""
+"""The table in docs/formats.md: every command reads every format that the table names."""
 
 import re
 from collections.abc import Callable
@@ -18,15 +18,14 @@ from separative.model import SeparativeEncoder, load_model, save_model
 from separative.serve.limits import Limits
 from separative.serve.uploads import check_recording
 
-PAGE = Path(__file__).parents[2] / "docs" / "recordings.md"
+PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 SECONDS = 2.5
 LIBSNDFILE = {"WAV": ".wav", "FLAC": ".flac", "Ogg, Vorbis": ".ogg", "Ogg, Opus": ".opus", "MP3": ".mp3"}
 
 
 def table() -> dict[str, dict[str, str]]:
     """The cells of each row of the table by the name of the column."""
-    section = PAGE.read_text().partition("\n## Formats\n")[2].partition("\n## ")[0]
-    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    lines = [line.strip("| ").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("|")]
     head = [cell.strip("` ") for cell in lines[0]]
     return {row[0].strip(): dict(zip(head, (c.strip() for c in row), strict=True)) for row in lines[2:]}
 
