@@ -8,6 +8,8 @@ import pytest
 from cli_helpers import RATE, Run, hum
 
 from separative import audio, inference
+from separative.cli.many_recordings import find_targets
+from separative.errors import SeparativeError
 
 
 @pytest.fixture
@@ -37,10 +39,10 @@ def test_a_folder_is_done_but_for_the_bad_file_and_a_second_call_does_the_rest(
     assert [line.split(":")[0] for line in lines[:-1]] == ["2 of 4", "3 of 4", "4 of 4"]
     assert lines[-1] == f"results are in {out}"
     before = contents(out)
-    for stem in ("mon/call", "tue/call", "tue/late/b"):
+    for stem in ("week/mon/call", "week/tue/call", "week/tue/late/b"):
         assert {f"{stem}.json", f"{stem}.rttm", f"{stem}.srt", f"{stem}-speaker1.wav"} <= set(before)
         record = json.loads(before[f"{stem}.json"])
-        assert Path(record["recording"]).with_suffix("") == week / stem
+        assert Path(record["recording"]).with_suffix("") == tmp_path / stem
         assert {str(Path(stem).parent / name) for name in record["files"]} <= set(before)
     assert not [name for name in before if "bad" in name or Path(name).name.startswith(".")]
 
@@ -61,7 +63,7 @@ def test_a_folder_is_done_but_for_the_bad_file_and_a_second_call_does_the_rest(
 
     # Other settings, another content and a lost file are reasons to process a recording again.
     calls.clear()
-    (out / "tue" / "call.srt").unlink()
+    (out / "week" / "tue" / "call.srt").unlink()
     assert cli(*words).code == 0 and calls == [week / "tue" / "call.wav"]
     calls.clear()
     audio.write(week / "mon" / "call.wav", hum(7, 0, 2.5), RATE)
@@ -88,20 +90,27 @@ def test_results_of_an_earlier_call_are_not_recordings(
     assert f"{empty}: no recordings in this folder" in done.err and not (tmp_path / "out").exists()
 
 
-def test_files_of_one_name_keep_their_results_apart(cli: Run, run: Path, tmp_path: Path) -> None:
-    sources = [tmp_path / place for place in ("a/call.wav", "a/call.flac", "b/call.wav")]
-    for number, source in enumerate(sources):
-        audio.write(source, hum(number, 0, 2.5), RATE)
+def test_every_recording_has_results_in_a_place_of_its_own(tmp_path: Path) -> None:
+    """Only the names count: the files are empty."""
+    names = ("a/call.wav", "a/call.flac", "b/call.wav", "c/a/call.wav", "c/x.wav")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
     out = tmp_path / "out"
-    # A file that is named twice is processed once.
-    words = ("diarize", *sources, tmp_path / "a" / ".." / "a" / "call.wav", "--model", run, "--no-voices")
-    done = cli(*words, "--out", out)
-    assert done.code == 0 and "3 of 3" in done.out, done.err
-    assert {str(path.relative_to(out).with_suffix("")) for path in out.rglob("*.rttm")} == {
-        "a/call-wav",
-        "a/call-flac",
-        "b/call",
-    }
+
+    def places(*sources: str) -> list[str]:
+        targets = find_targets([tmp_path / source for source in sources], out)
+        return [str((target.folder / target.stem).relative_to(out)) for target in targets]
+
+    assert places("b", "c") == ["b/call", "c/x", "c/a/call"]
+    # Another folder does not move the results of the first, and a file that is named twice is processed once.
+    assert places("b", "b/../b/call.wav") == places("b") == ["b/call"]
+    assert places("a") == ["a/call-flac", "a/call-wav"]
+    assert places("b/call.wav", "c/x.wav") == ["call", "x"]
+    assert places("a/call.wav", "b/call.wav", "c/x.wav") == ["a/call", "b/call", "x"]
+    assert places("a/call.wav", "a/call.flac", "b/call.wav") == ["a/call-wav", "a/call-flac", "b/call"]
+    with pytest.raises(SeparativeError, match=r"the results of 2 recordings would be .*a.call; .*--out"):
+        places("a/call.wav", "c/a/call.wav")
 
 
 def test_an_interruption_keeps_what_is_done(
@@ -117,7 +126,7 @@ def test_an_interruption_keeps_what_is_done(
     monkeypatch.setattr(inference, "diarize", third_is_interrupted)
     done = cli("diarize", week, "--model", run, "--out", tmp_path / "out", "--no-voices")
     assert done.code == 130 and "2 of 4 are in" in done.err and "the same command continues" in done.err
-    assert (tmp_path / "out" / "tue" / "call.rttm").is_file()
+    assert (tmp_path / "out" / "week" / "tue" / "call.rttm").is_file()
 
 
 def test_a_damaged_recording_is_named_in_every_call(
@@ -130,7 +139,7 @@ def test_a_damaged_recording_is_named_in_every_call(
     for _ in range(2):
         done = cli("diarize", tmp_path / "rec", "--model", run, "--out", tmp_path / "out", "--no-voices")
         assert done.code == 2 and "results up to there are in" in done.err and "1 of 2 not done" in done.err
-        assert {path.stem for path in (tmp_path / "out").glob("*.rttm")} == {"cut", "good"}
+        assert {path.stem for path in (tmp_path / "out" / "rec").glob("*.rttm")} == {"cut", "good"}
         monkeypatch.setattr(inference, "diarize", None)
 
 
@@ -156,4 +165,4 @@ def test_silence_in_a_folder_does_not_end_the_rest(cli: Run, run: Path, tmp_path
     audio.write(tmp_path / "rec" / "b.wav", hum(2, 0, 2.5), RATE)
     done = cli("diarize", tmp_path / "rec", "--model", run, "--out", tmp_path / "out", "--no-voices")
     assert done.code == 2 and "a.wav is silent throughout" in done.err
-    assert [path.name for path in (tmp_path / "out").glob("*.rttm")] == ["b.rttm"]
+    assert [path.name for path in (tmp_path / "out" / "rec").glob("*.rttm")] == ["b.rttm"]

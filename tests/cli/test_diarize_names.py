@@ -64,8 +64,8 @@ def test_nobody_is_asked_twice(cli: Run, voices: list[list[Path]], days: Path, t
     assert set(record_of(out, "tuesday")) == {"Ann Groß", "Bob"}
     assert {"tuesday-Ann_Groß.wav", "tuesday-Bob.wav"} == {path.name for path in out.glob("tuesday*.wav")}
 
-    # So has Monday, when all are processed again; Tuesday is not.
-    done = cli("diarize", days, *words)
+    # So has Monday, when both are processed again; Tuesday is not.
+    done = cli("diarize", days / "monday.wav", days / "tuesday.wav", *words)
     assert done.code == 0, done.err
     assert "monday.wav" in done.out.splitlines()[0] and "Bob" in done.out.splitlines()[0]
     assert "done before" not in done.out.splitlines()[0] and "done before" in done.out.splitlines()[1]

@@ -59,6 +59,24 @@ def test_separate_keeps_the_recordings_that_can_be_read(
     assert str(tmp_path / "out" / "b-speaker1.wav") in done.out
 
 
+def test_recordings_of_over_a_minute_are_separated_and_embedded_beside_short_ones(
+    cli: Run, run: Path, sources: list[Path], tmp_path: Path
+) -> None:
+    long = tmp_path / "long.wav"
+    audio.write(long, hum(2, 0, 61.0), RATE)
+    done = cli("separate", long, sources[0], "--model", run, "--out", tmp_path / "out", "--strict", "--json")
+    assert done.code == 0, done.err
+    records = {Path(record["recording"]).stem: record for record in json.loads(done.out)}
+    for stem, seconds in (("long", 61.0), ("a", 3.0)):
+        assert records[stem]["speakers"] and records[stem]["files"]
+        for path in records[stem]["files"]:
+            assert audio.info(path).seconds == pytest.approx(seconds, abs=0.01)
+    done = cli("embed", sources[0], long, "--model", run, "--out", tmp_path / "e.npz")
+    assert done.code == 0 and str(long) in done.out, done.err
+    with np.load(tmp_path / "e.npz") as stored:
+        assert set(stored["recording"].tolist()) == {str(sources[0]), str(long)}
+
+
 def test_separate_writes_each_result_before_the_next_recording(
     cli: Run, run: Path, sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,32 +24,41 @@ from separative.errors import SeparativeError
 def find_targets(sources: Sequence[Path], out: Path) -> list[DiarizeTarget]:
     """Find all recordings of files and folders, and a place for the results of each.
 
-    Results keep the folders below the deepest folder that contains all recordings. If the
-    names of two recordings in a folder differ in the suffix only, both keep it: ``call-wav``, ``call-mp3``.
+    Results of a folder are in a folder of its name, with its sub-folders. Results of files are directly in
+    ``out``; files of one name are in folders named like theirs. If the names of two recordings in a folder
+    differ in the suffix only, both keep it: ``call-wav``, ``call-mp3``.
 
     Raises:
-        SeparativeError: a folder has no recordings or is the output folder, or there is no common folder.
+        SeparativeError: a folder has no recordings or is the output folder, or two results would be in one
+            place.
     """
-    roots: list[Path] = []
-    found: dict[Path, Path] = {}
+    places: dict[Path, tuple[Path, Path]] = {}
     for source in sources:
-        inside = source.is_dir()
-        roots.append(_absolute(source) if inside else _absolute(source).parent)
-        for path in _recordings_in(source, out) if inside else [source]:
-            found.setdefault(_absolute(path), path)
-    try:
-        base = Path(os.path.commonpath(roots))
-    except ValueError as error:
-        raise SeparativeError(
-            "the recordings are on different drives; diarize those of each drive into a folder of its own"
-        ) from error
-    places = {path: out / path.parent.relative_to(base) for path in found}
-    count = Counter((places[path], path.stem.casefold()) for path in found)
+        root = _absolute(source)
+        if source.is_dir():
+            for path in _recordings_in(source, out):
+                inside = _absolute(path)
+                places.setdefault(inside, (path, out / root.name / inside.parent.relative_to(root)))
+        else:
+            places.setdefault(root, (source, out))
+    twins: dict[tuple[Path, str], list[Path]] = {}
+    for path, (_, place) in places.items():
+        twins.setdefault((place, path.stem.casefold()), []).append(path)
     targets = []
-    for path, source in found.items():
-        twins = count[places[path], path.stem.casefold()] > 1
-        stem = f"{path.stem}-{path.suffix[1:].lower()}" if twins and path.suffix else path.stem
-        targets.append(DiarizeTarget(source, places[path], stem))
+    for path, (source, place) in places.items():
+        parents = [twin.parent for twin in twins[place, path.stem.casefold()]]
+        suffix = f"-{path.suffix[1:].lower()}" if parents.count(path.parent) > 1 and path.suffix else ""
+        apart = len(set(parents)) > 1
+        targets.append(
+            DiarizeTarget(source, place / path.parent.name if apart else place, path.stem + suffix)
+        )
+    count = Counter((target.folder, target.stem.casefold()) for target in targets)
+    (folder, stem), most = count.most_common(1)[0]
+    if most > 1:
+        raise SeparativeError(
+            f"the results of {most} recordings would be {folder / stem}; process them with different folders"
+            " for --out"
+        )
     return targets
 
 
