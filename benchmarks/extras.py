@@ -51,6 +51,18 @@ JOBS = {
         "x = audio.read('speech/a/a.wav', 16000)[0]; assert pesq(x, x, 16000) > 4 and stoi(x, x, 16000) > 0.9"
     ],
     "bulk": ["embed --corpus speech --out embedded"],
+    # A model in a cache folder of the hub; no network.
+    "hub": [
+        "import os; os.environ['HF_HUB_CACHE'] = 'cache'; from pathlib import Path; import separative;"
+        "repo = Path('cache/models--ann--mine'); (repo / 'refs').mkdir(parents=True);"
+        "(repo / 'refs' / 'main').write_text(40 * '0');"
+        "separative.load_model().save(repo / 'snapshots' / (40 * '0')); separative.load_model('hf://ann/mine')"
+    ],
+    "tensorboard": [
+        "from pathlib import Path; from separative.training.events import EventLog;"
+        "log = EventLog(Path('events'), None); log.add_scalars(1, {'loss': 1.0}); log.close();"
+        "assert list(Path('events').iterdir())"
+    ],
     "export": ["export base exported.onnx"],
     "gallery": ["gallery add voices ann speech/a/a.wav --force", "gallery list voices"],
     "serve": [

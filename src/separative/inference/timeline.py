@@ -178,7 +178,8 @@ def _page(record: dict[str, Any], sounds: Sequence[tuple[str, str]], *, with_mix
 
 def _description(speaker: dict[str, Any]) -> str:
     """Amount of speech, and the best match in a gallery if there is one."""
-    text = f"{speaker['speech_seconds']:.1f} s in {len(speaker['turns'])} turns"
+    count = len(speaker["turns"])
+    text = f"{speaker['speech_seconds']:.1f} s in {count} turn{'' if count == 1 else 's'}"
     if speaker.get("matches"):
         best = speaker["matches"][0]
         probability = "" if best["probability"] is None else f", {best['probability']:.0%}"

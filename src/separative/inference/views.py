@@ -70,9 +70,9 @@ class DiarizationView:
 
         Example:
             >>> import separative
-            >>> diarization = separative.diarize(separative.load_model(), "mixture.wav", speakers=2)
+            >>> diarization = separative.diarize(separative.load_model(), "ann.wav")
             >>> [label.get_text() for label in diarization.plot().get_yticklabels()]
-            ['speaker1', 'speaker2']
+            ['speaker1']
         """
         turns = {s.name: [(turn.start, turn.end) for turn in s.turns] for s in self.speakers}
         return _draw(turns, self.seconds, axes)
@@ -88,10 +88,10 @@ class DiarizationView:
 
         Example:
             >>> import separative
-            >>> diarization = separative.diarize(separative.load_model(), "mixture.wav", speakers=2)
+            >>> diarization = separative.diarize(separative.load_model(), "ann.wav")
             >>> annotation = diarization.to_annotation()
             >>> annotation.uri, annotation.labels()
-            ("mixture", ["speaker1", "speaker2"])
+            ('ann', ['speaker1'])
         """
         core = _require("pyannote.core")
         annotation: Annotation = core.Annotation(uri=Path(self.name).stem)
@@ -110,9 +110,9 @@ class DiarizationView:
 
         Example:
             >>> import separative
-            >>> table = separative.diarize(separative.load_model(), "mixture.wav", speakers=2).to_pandas()
+            >>> table = separative.diarize(separative.load_model(), "ann.wav").to_pandas()
             >>> list(table), sorted(set(table["speaker"]))
-            (['recording', 'speaker', 'start', 'end'], ['speaker1', 'speaker2'])
+            (['recording', 'speaker', 'start', 'end'], ['speaker1'])
         """
         rows = [(self.name, turn.speaker, turn.start, turn.end) for turn in self._select(exclusive)]
         table: DataFrame = _require("pandas").DataFrame(
@@ -131,7 +131,7 @@ class DiarizationView:
 
         Example:
             >>> import separative
-            >>> diarization = separative.diarize(separative.load_model(), "mixture.wav", speakers=2)
+            >>> diarization = separative.diarize(separative.load_model(), "ann.wav")
             >>> supervisions = diarization.to_supervisions()
             >>> len(supervisions) == len(diarization.turns)
             True
