@@ -378,6 +378,6 @@ def test_axe_finds_no_accessibility_violation(start_server, visit, record) -> No
     check("rename")
     page.keyboard.press("Escape")
     page.set_input_files("#file", {"name": "notes.wav", "mimeType": "audio/wav", "buffer": b"not a sound"})
-    page.locator(".queued .error").wait_for()
+    page.locator(".queued .error:visible").wait_for()
     check("error")
     assert violations == {}

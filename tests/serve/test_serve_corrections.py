@@ -18,18 +18,22 @@ from separative.serve.corrections import Corrections, Piece, gain, sources
 FOUND = Corrections((0, 1), ("", ""), (Piece(0, 0.0, 2.0, 0), Piece(1, 1.0, 4.0, 1), Piece(0, 5.0, 9.0, 0)))
 
 
+def spans(corrections: Corrections, speaker: int) -> list[tuple[float, float]]:
+    return [(turn.start, turn.end) for turn in corrections.turns(speaker)]
+
+
 def test_a_merged_speaker_has_the_turns_and_the_name_of_both() -> None:
     merged = FOUND.rename(1, "Ann").merge(1, 0)
     assert merged.speakers == (0,) and merged.names == ("Ann", "")
     # Turns that overlap become one.
-    assert merged.turns(0) == [(0.0, 4.0), (5.0, 9.0)] and sources(merged, 0) == [0, 1]
+    assert spans(merged, 0) == [(0.0, 4.0), (5.0, 9.0)] and sources(merged, 0) == [0, 1]
 
 
 def test_a_split_turn_can_be_given_to_a_new_speaker() -> None:
     split = FOUND.split(0, 1, 7.0)
-    assert split.turns(0) == [(0.0, 2.0), (5.0, 7.0), (7.0, 9.0)]
+    assert spans(split, 0) == [(0.0, 2.0), (5.0, 7.0), (7.0, 9.0)]
     given = split.assign(0, 2, None)
-    assert given.speakers == (0, 1, 2) and given.turns(2) == [(7.0, 9.0)]
+    assert given.speakers == (0, 1, 2) and spans(given, 2) == [(7.0, 9.0)]
     # All of the speech that was found belongs to someone, with a fade at the split.
     time = np.linspace(0, 12, 500)
     total = sum(np.interp(time, *gain(given, 0, speaker)) for speaker in range(3))
@@ -105,6 +109,7 @@ def test_waveforms_files_and_voiceprints_follow_the_corrections(start_server, re
     result = correct(action="split", turn=1, at=(start + end) / 2)
     result = correct(action="assign", turn=2)
     assert [speaker["number"] for speaker in result["speakers"]] == [1, 2] and result["corrections"] == 2
+    assert result["speakers"][1]["confidence"] == [None]
     after = waveforms(server, job, result)
     assert np.allclose(sum(after), before[0], atol=1e-4) and np.abs(after[1]).max() > 0.001
     assert not np.abs(after[1])[: int(8000 * ((start + end) / 2 - 0.05))].any()

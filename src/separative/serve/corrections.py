@@ -29,6 +29,8 @@ FADE = 0.02
 class Piece(NamedTuple):
     """A turn, or a part of one: who was found to speak, when, and who really speaks.
 
+    ``confidence`` is the probability that the turn is right; None where a person has corrected it.
+
     >>> Piece(found=0, start=0.5, end=2.0, speaker=1).speaker
     1
     """
@@ -37,6 +39,7 @@ class Piece(NamedTuple):
     start: float
     end: float
     speaker: int
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Corrections:
         """The speakers and turns as they were found."""
         count = len(diarization.speakers)
         pieces = [
-            Piece(k, turn.start, turn.end, k)
+            Piece(k, turn.start, turn.end, k, turn.confidence)
             for k, speaker in enumerate(diarization.speakers)
             for turn in speaker.turns
         ]
@@ -78,9 +81,18 @@ class Corrections:
         """Numbers of the speakers who have a turn."""
         return tuple(sorted({piece.speaker for piece in self.pieces}))
 
-    def turns(self, speaker: int) -> list[tuple[float, float]]:
-        """Start and end of the turns of a speaker. Pieces that overlap are one turn."""
-        return [(group[0].start, max(piece.end for piece in group)) for group in self._groups(speaker)]
+    def turns(self, speaker: int) -> list[Turn]:
+        """The turns of a speaker. Pieces that overlap are one turn."""
+        name = f"speaker{speaker + 1}"
+        return [
+            Turn(
+                name,
+                group[0].start,
+                max(p.end for p in group),
+                group[0].confidence if len(group) == 1 else None,
+            )
+            for group in self._groups(speaker)
+        ]
 
     def rename(self, speaker: int, name: str) -> Corrections:
         """Give a speaker a name; an empty one removes it.
@@ -110,7 +122,9 @@ class Corrections:
         return Corrections(
             tuple(into if owner == speaker else owner for owner in self.owner),
             tuple(names),
-            _sorted(p._replace(speaker=into) if p.speaker == speaker else p for p in self.pieces),
+            _sorted(
+                p._replace(speaker=into, confidence=None) if p.speaker == speaker else p for p in self.pieces
+            ),
         )
 
     def split(self, speaker: int, turn: int, at: float) -> Corrections:
@@ -128,6 +142,7 @@ class Corrections:
         parts: list[Piece] = []
         for piece in group:
             if piece.start < at < piece.end:
+                piece = piece._replace(confidence=None)
                 parts += [piece._replace(end=at), piece._replace(start=at)]
             else:
                 parts.append(piece)
@@ -144,7 +159,7 @@ class Corrections:
             to, names = len(names), (*names, "")
         else:
             self._check(to)
-        moved = [piece._replace(speaker=to) for piece in group]
+        moved = [piece._replace(speaker=to, confidence=None) for piece in group]
         kept = [piece for piece in self.pieces if piece not in group]
         return Corrections(self.owner, names, _sorted([*kept, *moved]))
 
@@ -196,7 +211,7 @@ def correct(
 
     The speakers are those of ``corrections.speakers``, in this order. Speakers who were not changed keep
     their embeddings. The embedding of any other speaker is computed from the windows of this speaker. Names
-    are "speaker1" and so on; see :func:`with_names`.
+    are "speaker1" and so on.
 
     >>> from separative import diarize, load_model
     >>> model = load_model()
@@ -218,27 +233,13 @@ def correct(
             replace(
                 template,
                 name=f"speaker{k + 1}",
-                turns=tuple(Turn(f"speaker{k + 1}", start, end) for start, end in corrections.turns(k)),
+                turns=tuple(corrections.turns(k)),
                 embedding=attended.get(k, template.embedding),
                 activity=_activity(diarization, corrections, k),
             )
         )
     place_WC = np.array([[rank.get(k, -1) for k in row] for row in owner_WC.tolist()], np.int64)
     return replace(diarization, speakers=tuple(speakers), window_speaker=place_WC.reshape(owner_WC.shape))
-
-
-def with_names(diarization: Diarization, names: Sequence[str]) -> Diarization:
-    """Give the speakers of a diarization other names, in their order.
-
-    >>> from separative import diarize, load_model
-    >>> with_names(diarize(load_model(), "ann.wav"), ["Ann"]).turns[0].speaker
-    'Ann'
-    """
-    speakers = [
-        replace(speaker, name=name, turns=tuple(turn._replace(speaker=name) for turn in speaker.turns))
-        for speaker, name in zip(diarization.speakers, names, strict=True)
-    ]
-    return replace(diarization, speakers=tuple(speakers))
 
 
 def gain(corrections: Corrections, found: int, speaker: int) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Lock
@@ -17,9 +17,10 @@ from separative.files import write_json
 from separative.gallery import Gallery, Identification
 from separative.inference import Diarization
 from separative.inference.formats import FORMATS, TurnTable, write_turns
+from separative.inference.identities import name_speakers, rename_speakers
 from separative.inference.transcript import TranscriptSegment, add_speakers
 from separative.inference.transcript_files import describe_segment, read_transcript, write_transcript
-from separative.serve.corrections import Corrections, correct, gain, sources, with_names
+from separative.serve.corrections import Corrections, correct, gain, sources
 from separative.serve.guard import RefusedError
 from separative.serve.requests import CorrectIn
 from separative.serve.results import DiarizeOut, IdentityOut, PeaksOut, SegmentOut, SpeakerOut
@@ -206,12 +207,14 @@ class DiarizedRecording:
         corrections = self.corrections
         corrected = correct(self.gallery.model, self.found, corrections)
         self._files = [self._waveform_file(number) for number in corrections.speakers]
-        self._identities = [
+        alone = [
             self.gallery.identify_speaker(speaker, count=CANDIDATES, prior=self.prior)
             for speaker in corrected.speakers
         ]
         given = [corrections.names[k] for k in corrections.speakers]
-        identified = choose_names(self._identities, set(given))
+        # A person is one speaker: the one with the name that a person gave, or the most probable one.
+        self._identities = name_speakers(self.gallery.model, alone, max(1, len(self.gallery)), self.prior)
+        identified = [sure_name(identity, given) for identity in self._identities]
         names = [
             one or other or speaker.name
             for one, other, speaker in zip(given, identified, corrected.speakers, strict=True)
@@ -220,7 +223,7 @@ class DiarizedRecording:
             "given" if one else "identified" if other else ""
             for one, other in zip(given, identified, strict=True)
         ]
-        self.diarization = replace(with_names(corrected, names), name=self.label)
+        self.diarization = replace(rename_speakers(corrected, names), name=self.label)
         for path in self.folder.glob("corrected-*.wav"):
             if path not in self._files:
                 path.unlink(missing_ok=True)
@@ -264,6 +267,7 @@ class DiarizedRecording:
             channels=diarization.channels,
             damage=diarization.damage.replace(str(self.found.source), self.label),
             asked=diarization.asked_speakers,
+            unlike_training=list(diarization.unlike_training),
             peaks=self._file_peaks(self.folder / MIXTURE_FILE),
             speakers=[
                 SpeakerOut(
@@ -272,6 +276,7 @@ class DiarizedRecording:
                     named=named,
                     speech_seconds=speaker.speech_seconds,
                     turns=[(turn.start, turn.end) for turn in speaker.turns],
+                    confidence=[turn.confidence for turn in speaker.turns],
                     identity=IdentityOut(**asdict(identity)),
                     audio=path.stem,
                     peaks=self._file_peaks(path),
@@ -322,36 +327,21 @@ class DiarizedRecording:
         return self._peaks[path]
 
 
-def choose_names(identities: Sequence[Identification], taken: set[str]) -> list[str]:
-    """Names of the speakers that were identified; empty for the others.
-
-    A name needs a probability of SURE. A name goes to one speaker only: the most probable one.
+def sure_name(identity: Identification, taken: Collection[str]) -> str:
+    """Name of a speaker that was identified with a probability of SURE; empty otherwise.
 
     Args:
         taken: names that a person gave to speakers.
 
     >>> from separative.inference.verify import Candidate
-    >>> ann = [Identification("ann", 1 - p, (Candidate("ann", 0.8, 3.0, p),)) for p in (0.9, 0.95, 0.6)]
-    >>> choose_names(ann, set())
-    ['', 'ann', '']
+    >>> ann = [Identification("ann", 1 - p, (Candidate("ann", 0.8, 3.0, p),)) for p in (0.9, 0.6)]
+    >>> sure_name(ann[0], ()), sure_name(ann[0], ("ann",)), sure_name(ann[1], ())
+    ('ann', '', '')
     """
-    ranked = sorted(
-        (
-            (candidate.probability, place, candidate.name)
-            for place, identity in enumerate(identities)
-            for candidate in identity.candidates
-            if candidate.name == identity.name
-            and candidate.probability is not None
-            and candidate.probability >= SURE
-        ),
-        reverse=True,
-    )
-    names, used = [""] * len(identities), set(taken)
-    for _, place, name in ranked:
-        if name not in used:
-            names[place] = name
-            used.add(name)
-    return names
+    probability = next((c.probability for c in identity.candidates if c.name == identity.name), None)
+    if identity.name is None or identity.name in taken or probability is None:
+        return ""
+    return identity.name if probability >= SURE else ""
 
 
 def waveform_peaks(path: Path, check: Callable[[], None] = lambda: None) -> list[float]:

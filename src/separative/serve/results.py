@@ -65,7 +65,7 @@ class SpeakerOut(ResponseBody):
 
     >>> unknown = IdentityOut(name=None, unknown_probability=None, candidates=[])
     >>> fields = dict(number=1, named="", speech_seconds=2, audio="1", identity=unknown, peaks=[0.5])
-    >>> SpeakerOut(name="speaker1", turns=[(0, 2)], **fields).turns
+    >>> SpeakerOut(name="speaker1", turns=[(0, 2)], confidence=[0.9], **fields).turns
     [(0.0, 2.0)]
     """
 
@@ -78,6 +78,8 @@ class SpeakerOut(ResponseBody):
     speech_seconds: float
     turns: list[tuple[float, float]]
     """Start and end of each turn in seconds."""
+    confidence: list[float | None]
+    """Probability that each turn is right; null where a person has corrected it."""
     identity: IdentityOut
     audio: str
     """Changes whenever the speaker's waveform changes."""
@@ -102,8 +104,9 @@ class SegmentOut(ResponseBody):
 class DiarizeOut(ResponseBody):
     """Result of a job that diarizes.
 
-    >>> fields = dict(recording="ann.wav", seconds=2, rate=16000, channels=1, damage="", peaks=[])
-    >>> DiarizeOut(speakers=[], asked=None, revision=0, corrections=0, transcript=None, **fields).damage
+    >>> fields = dict(recording="ann.wav", seconds=2, rate=16000, channels=1, damage="", unlike_training=[])
+    >>> rest = dict(speakers=[], peaks=[], asked=None, revision=0, corrections=0, transcript=None)
+    >>> DiarizeOut(**fields, **rest).damage
     ''
     """
 
@@ -117,6 +120,8 @@ class DiarizeOut(ResponseBody):
     """Why the recording could not be read to the end; empty if it could."""
     asked: int | None
     """Number of speakers that was asked for; null if it was estimated."""
+    unlike_training: list[str]
+    """How the recording differs from those of the training, so that errors are more likely."""
     peaks: list[float]
     """Peaks of the mixture's waveform in intervals of equal length."""
     speakers: list[SpeakerOut]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from separative import audio, inference
 from separative.gallery import Gallery, Identification
 from separative.inference import Diarization
+from separative.inference.confidence import rate_turns
 from separative.inference.diarize import assign_speakers
 from separative.inference.long_recordings import embed_long, is_long
 from separative.inference.output import describe_recording
@@ -55,13 +56,17 @@ def diarize(
         )
     else:
         speakers, window_speaker = assign_speakers(gallery.model, earlier.windows, speakers=request.speakers)
-        diarization = replace(
+        recounted = replace(
             earlier,
             name=str(source),
             source=source,
             speakers=speakers,
             window_speaker=window_speaker,
             asked_speakers=request.speakers,
+        )
+        # The probabilities of the numbers of speakers are those of the recording alone.
+        diarization = replace(
+            rate_turns(gallery.model, recounted), count_probability=earlier.count_probability
         )
     # The mixture and the waveform of each speaker, with 16 bits per sample.
     waveform_bytes = round(2 * diarization.seconds * diarization.rate)

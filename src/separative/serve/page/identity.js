@@ -12,17 +12,17 @@ export function describeIdentity(speaker, speakers) {
   if (!candidates.length) return '';
   const [best] = candidates;
   if (best.probability === null) {
-    return identity.name ? `Not sure: perhaps ${best.name} (cosine ${signed(best.score, 2)}; no probabilities)` : 'Not enrolled';
+    return identity.name && !shared(identity.name) ? `Not sure: perhaps ${best.name} (cosine ${signed(best.score, 2)}; no probabilities)` : 'Not enrolled';
   }
   const likely = candidates.reduce((a, b) => (b.probability > a.probability ? b : a));
   if (named === 'identified') {
     const own = candidates.find(candidate => candidate.name === name);
     return `Identified, ${percent(own.probability)}`;
   }
-  if (identity.name && shared(likely.name)) {
-    return `Resembles ${likely.name}, ${percent(likely.probability)}, who has a lane. Merge the two if they are one person.`;
+  if (likely.probability >= 0.5 && shared(likely.name)) {
+    return `Resembles ${likely.name}, ${percent(likely.probability)}, who has a lane already. If the two are one person, merge them.`;
   }
-  if (identity.name || likely.probability >= 0.2) {
+  if (likely.probability >= 0.2) {
     const others = candidates.filter(candidate => candidate !== likely && candidate.probability >= 0.1);
     const rest = [...others.map(candidate => `${candidate.name} ${percent(candidate.probability)}`),
       ...(unknown >= 0.1 ? [`another person ${percent(unknown)}`] : [])].join(', ');

@@ -59,6 +59,7 @@ export class Result {
     $('summary').textContent = [
       speakers.length ? count(speakers.length, 'speaker', 'speakers') : 'no speech found', clock(seconds),
       ...(speech ? [`${percent(overlap / speech)} of the speech overlaps`] : []),
+      ...result.unlike_training,
       ...(result.damage ? [`the file is damaged: ${result.damage}`] : []),
     ].join(' · ');
     $('undo').hidden = !result.corrections;
@@ -89,6 +90,7 @@ export class Result {
       facts: `${speaker.speech_seconds.toFixed(1)} s in ${count(speaker.turns.length, 'turn', 'turns')}`,
       colour: `var(--speaker${colour})`,
       turns: speaker.turns,
+      confidence: speaker.confidence,
       peaks: speaker.peaks,
       audio: `${this.path}/speakers/${speaker.number}.wav?version=${speaker.audio}`,
       buttons: [edit],

@@ -26,6 +26,7 @@ export function openSpeaker(result, speaker) {
     const error = await result.correct({ action: 'rename', speaker: speaker.number, name }, `Renamed to ${name ?? heading}`);
     showText($('speaker-error'), error);
     if (error) field.focus();
+    else $('speaker-title').textContent = title(current());
     return !error;
   };
   const enrol = async force => {

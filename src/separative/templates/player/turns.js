@@ -1,16 +1,16 @@
 // The list of turns, which follows playback, and who is speaking now.
 
-import { clock, make } from './dom.js';
+import { clock, make, percent } from './dom.js';
 
 // Rows of the list, by start: the turns with their text, and parts of a transcript that belong to no turn.
 export function listRows(speakers, transcript) {
   const rows = speakers.flatMap((speaker, place) => speaker.turns.map(([start, end], turn) =>
-    ({ start, end, speaker, place, turn, texts: [] })));
+    ({ start, end, speaker, place, turn, confidence: speaker.confidence?.[turn] ?? null, texts: [] })));
   for (const { start, end, text, speaker: name } of transcript ?? []) {
     const overlap = row => Math.min(end, row.end) - Math.max(start, row.start);
     const own = rows.filter(row => row.speaker?.name === name).sort((a, b) => overlap(b) - overlap(a))[0];
     if (own && overlap(own) > -2) own.texts.push([start, text]);
-    else rows.push({ start, end, speaker: null, place: -1, turn: -1, texts: [[start, text]] });
+    else rows.push({ start, end, speaker: null, place: -1, turn: -1, confidence: null, texts: [[start, text]] });
   }
   for (const row of rows) row.text = row.texts.sort((a, b) => a[0] - b[0]).map(([, text]) => text).join(' ');
   return rows.sort((a, b) => a.start - b.start || a.place - b.place);
@@ -45,7 +45,7 @@ export class TurnList {
         make('span', { className: 'time' }, clock(row.start)), chip,
         make('span', { className: 'who' }, row.speaker?.title ?? 'no speaker'),
         make('span', { className: row.text ? 'text' : 'length' }, row.text || length),
-        ...(row.confidence ? [make('span', { className: 'length' }, row.confidence)] : []));
+        make('span', { className: 'confidence' }, row.confidence === null ? '' : `${percent(row.confidence)} sure`));
       row.button.addEventListener('click', () => this.onChoose(row));
       return make('li', {}, row.button);
     }));
