@@ -1,5 +1,6 @@
 """The timeline of a recording: lanes, overlap, embedded or linked audio, and escaped names."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from separative import audio
 from separative.inference.timeline import write_picture, write_timeline
 
 RATE = 8000
+
+
+def data_of(page: str) -> dict:
+    """What the player on a page shows."""
+    (content,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
+    return json.loads(content)
 
 
 @pytest.fixture
@@ -36,23 +43,22 @@ def diarized(tmp_path: Path) -> tuple[dict, Path, list[Path]]:
 
 def test_lanes_turns_and_overlap_are_drawn(diarized: tuple, tmp_path: Path) -> None:
     page = write_timeline(tmp_path / "page.html", *diarized).read_text()
-    assert page.count("<svg") == 3
-    shades = set(re.findall(r'class="overlap" x="([\d.]+)" y="0" width="([\d.]+)"', page))
-    assert shades == {("3.00", "1.00"), ("5.00", "1.00")}
+    data = data_of(page)
+    assert [speaker["turns"] for speaker in data["speakers"]] == [[[0, 4], [5, 7]], [[3, 6]]]
+    assert len(data["peaks"]) == pytest.approx(1600, rel=0.01) and 0.1 < max(data["peaks"]) < 1
     # Two speakers speak in 2 of 7 seconds of speech.
     assert "29% of the speech overlaps" in page
     assert page.count("data:audio/mpeg;base64,") == 3
-    assert "<b>mix" not in page and "<i>Ann" not in page and "&lt;i&gt;Ann&lt;/i&gt;, 88%" in page
+    assert "<b>mix" not in page and "<i>Ann" not in page
+    assert data["speakers"][1]["facts"].endswith("best match: <i>Ann</i>, 88%")
 
 
 def test_long_recordings_are_linked(diarized: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("separative.inference.timeline.EMBED_SECONDS", 5.0)
     page = write_timeline(tmp_path / "page.html", *diarized).read_text()
-    assert re.findall(r'<audio preload="metadata" src="([^"]+)"', page) == [
-        "mix%231.wav",
-        "one.wav",
-        "two.wav",
-    ]
+    data = data_of(page)
+    urls = [data["audio"], *(speaker["audio"] for speaker in data["speakers"])]
+    assert urls == ["mix%231.wav", "one.wav", "two.wav"]
     far = write_timeline(tmp_path / "elsewhere" / "page.html", *diarized).read_text()
     assert f"{(tmp_path / 'one.wav').as_uri()}" in far
 

@@ -92,7 +92,7 @@ class RunningServer:
 class Visitor:
     """A browser page, with the errors on its console and its requests to other servers."""
 
-    def __init__(self, browser, url: str, **options: object) -> None:
+    def __init__(self, browser, url: str, ready: str = "#about:has-text('model')", **options: object) -> None:
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
@@ -109,7 +109,7 @@ class Visitor:
             " const element = new OriginalAudio(source); audioElements.push(element); return element; };"
         )
         self.page.goto(url)
-        self.page.locator("#about").filter(has_text="model").wait_for()
+        self.page.locator(ready).wait_for()
 
     def _request(self, request) -> None:
         if not request.url.startswith((self.origin, "blob:")):

@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from serve_helpers import RunningServer, needs_browser, until
+from serve_helpers import SCREENSHOTS, RunningServer, Visitor, needs_browser, until
+
+from separative.inference.timeline import write_timeline
 
 pytestmark = [pytest.mark.slow, needs_browser]
 
@@ -130,3 +132,28 @@ def test_the_example_says_what_happens_and_is_diarized(server: RunningServer, vi
     visitor.page.click("#example")
     visitor.page.locator("#diarization-title").filter(has_text="Example conversation").wait_for()
     assert re.search(r"0:(29|30|31)", visitor.text("#summary"))
+
+
+def test_the_page_of_diarize_has_the_same_player(browser, record, tmp_path: Path) -> None:
+    mixture, speech = record("page-mixture.wav", 8.0, 66), record("page-speech.wav", 8.0, 67)
+    speakers = [
+        {"name": "<b>Ann</b>", "speech_seconds": 4.0, "turns": [[0.0, 4.0]], "confidence": [0.9]},
+        {"name": "Bob", "speech_seconds": 5.0, "turns": [[3.0, 8.0]], "confidence": [0.8]},
+    ]
+    turns = {"recording": "talk.wav", "seconds": 8.0, "speakers": speakers}
+    visitor = Visitor(
+        browser, write_timeline(tmp_path / "talk.html", turns, mixture, [speech, speech]).as_uri(), ready="h1"
+    )
+    page = visitor.page
+    assert page.locator(".lane-name").all_inner_texts() == ["Recording", "<b>Ann</b>", "Bob"]
+    page.locator(".turn-row").nth(1).click()
+    assert visitor.text(".now") == "Now speaking: <b>Ann</b>, Bob"
+    page.get_by_role("button", name="Solo Bob").click()
+    page.click(".play")
+    until(lambda: visitor.audible() == [2])
+    page.locator(".clock").filter(has_text=re.compile("0:0[4-7] / 0:08")).wait_for()
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    page.screenshot(path=SCREENSHOTS / "timeline-390.png", full_page=True)
+    assert visitor.console_errors == []
+    visitor.context.close()

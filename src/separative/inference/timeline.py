@@ -27,8 +27,17 @@ EMBED_SECONDS = 900.0
 MP3_RATE = 16000
 # Characters of a name beside a lane of a picture.
 LONGEST_NAME = 40
-# Points of a waveform outline.
-PEAKS = 1600
+# Peaks of a waveform per second, and the least and largest number of them.
+PEAKS_PER_SECOND, MIN_PEAKS, MAX_PEAKS = 20, 1600, 8000
+# The player, which the page of the server has too: modules in the order in which they need each other.
+PLAYER = Path(__file__).parents[1] / "templates" / "player"
+SCRIPTS = ("dom", "player", "waveform", "turns", "view")
+# Colours of speakers in the style of the player.
+COLOUR_COUNT = 8
+
+# Peaks of a waveform, and the URL of its audio.
+Sound = tuple[list[float], str]
+
 # The common palette without black, which a dark page would hide, and two more colours.
 LANE_COLOURS = (*(colour for colour in COLOURS if colour != "#000000"), "#8a8a00", "#777777")
 
@@ -39,7 +48,7 @@ def write_timeline(
     """Write an HTML page about a diarized recording; the file is replaced atomically.
 
     Each lane shows the turns of one speaker over the outline of their waveform; overlapped speech is shaded.
-    Any lane can be played from any position, with the mouse or with keys (space, arrows). Recordings of up to
+    Speakers can be soloed and muted, and a list of turns follows the playback. Recordings of up to
     ``EMBED_SECONDS`` are embedded in the page. Longer ones are linked, so keep the page in their folder.
 
     Args:
@@ -56,14 +65,14 @@ def write_timeline(
 
     >>> speaker = {"name": "ann", "speech_seconds": 1.0, "turns": [[0.0, 1.0]]}
     >>> record = {"recording": "mixture.wav", "seconds": 2.0, "speakers": [speaker]}
-    >>> write_timeline("mixture.html", record, "mixture.wav", ["ann.wav"]).read_text().count("<svg")
+    >>> write_timeline("mixture.html", record, "mixture.wav", ["ann.wav"]).read_text().count("data:audio")
     2
     """
     path = Path(path)
     sounds = (mixture, *streams)
-    outlines = [_outline(sound, float(record["seconds"])) for sound in sounds]
+    peaks = [_file_peaks(sound, float(record["seconds"])) for sound in sounds]
     urls = [_audio_url(sound, path.parent, float(record["seconds"])) for sound in sounds]
-    replace_file(path, _page(record, list(zip(outlines, urls, strict=True)), with_mixture=True))
+    replace_file(path, _page(record, list(zip(peaks, urls, strict=True)), with_mixture=True))
     return path
 
 
@@ -79,8 +88,8 @@ def timeline_page(record: dict[str, Any], mixture: Audio | None, streams: Sequen
     >>> speaker = {"name": "ann", "speech_seconds": 1.0, "turns": [[0.0, 1.0]]}
     >>> record = {"recording": "mixture.wav", "seconds": 6.4, "speakers": [speaker]}
     >>> page = timeline_page(record, "mixture.wav", [None])
-    >>> page.count(b"<svg"), page.count(b"<audio")
-    (2, 1)
+    >>> page.count(b"data:audio")
+    1
     """
     seconds = float(record["seconds"])
     lanes = [_sound(sound, seconds) for sound in streams]
@@ -145,35 +154,47 @@ def draw_turns(axes: Axes, turns: Mapping[str, Sequence[Sequence[float]]], secon
     return axes
 
 
-def _page(record: dict[str, Any], sounds: Sequence[tuple[str, str]], *, with_mixture: bool) -> bytes:
-    """The page of a record; ``sounds`` has outline and URL of the audio of each lane, or empty texts."""
+def _page(record: dict[str, Any], sounds: Sequence[Sound], *, with_mixture: bool) -> bytes:
+    """The page of a record; ``sounds`` has the peaks and the URL of the audio of each lane, or empty ones."""
     seconds, speakers = float(record["seconds"]), record["speakers"]
     turns = [speaker["turns"] for speaker in speakers]
-    overlaps, speech = _spans(turns, 2), _spans(turns, 1)
-    share = _total(overlaps) / max(_total(speech), 1e-9)
+    share = _total(_spans(turns, 2)) / max(_total(_spans(turns, 1)), 1e-9)
     count = f"{len(speakers)} speakers" if len(speakers) != 1 else "1 speaker"
-    lanes: list[dict[str, Any]] = [
+    (peaks, audio_url), streams = sounds[0] if with_mixture else ([], ""), sounds[with_mixture:]
+    lanes = [
         {
+            "id": number,
             "name": speaker["name"],
-            "description": _description(speaker),
-            "turns": speaker["turns"],
-            "colour": LANE_COLOURS[number % len(LANE_COLOURS)],
+            "title": speaker["name"],
+            "facts": _description(speaker),
+            "colour": f"var(--speaker{1 + (number - 1) % COLOUR_COUNT})",
+            "turns": [list(turn) for turn in speaker["turns"]],
+            "confidence": speaker.get("confidence"),
+            "peaks": own_peaks,
+            "audio": own_audio,
         }
-        for number, speaker in enumerate(speakers)
+        for number, (speaker, (own_peaks, own_audio)) in enumerate(zip(speakers, streams, strict=True), 1)
     ]
-    if with_mixture:
-        lanes.insert(0, {"name": "mixture", "description": count, "turns": [], "colour": "var(--soft)"})
     return render_page(
         "timeline.html",
         heading=Path(record["recording"]).name,
         summary=f"{count} · {seconds / 60:.1f} minutes · {share:.0%} of the speech overlaps",
-        seconds=seconds,
-        overlaps=overlaps,
-        lanes=[
-            lane | {"outline": outline, "audio_url": url}
-            for lane, (outline, url) in zip(lanes, sounds, strict=True)
-        ],
+        scripts=[_script(name) for name in SCRIPTS],
+        data={
+            "seconds": seconds,
+            "lane": with_mixture,
+            "facts": count,
+            "audio": audio_url,
+            "peaks": peaks,
+            "speakers": lanes,
+        },
     )
+
+
+def _script(name: str) -> str:
+    """A module of the player without its imports and exports, because a page is one file."""
+    lines = (PLAYER / f"{name}.js").read_text(encoding="utf-8").splitlines()
+    return "\n".join(line.removeprefix("export ") for line in lines if not line.startswith("import "))
 
 
 def _description(speaker: dict[str, Any]) -> str:
@@ -206,24 +227,30 @@ def _total(spans: Sequence[tuple[float, float]]) -> float:
     return sum(end - begin for begin, end in spans)
 
 
-def _sound(source: Audio | None, seconds: float) -> tuple[str, str]:
-    """Outline and URL of a recording for a notebook: empty texts if it is None, long or cannot be read."""
+def _sound(source: Audio | None, seconds: float) -> Sound:
+    """Peaks and URL of a recording for a notebook: empty ones if it is None, long or cannot be read."""
     if source is None or seconds > EMBED_SECONDS:
-        return "", ""
+        return [], ""
     try:
         wave_N = np.concatenate(list(BlockReader(source, MP3_RATE, "mean")))
     except AudioError:
-        return "", ""
-    size = max(1, round(seconds * MP3_RATE / PEAKS))
-    return _polygon(_peaks(wave_N, size), size / MP3_RATE), _embedded(wave_N)
+        return [], ""
+    size = _interval(seconds, MP3_RATE)
+    return _rounded(_peaks(wave_N, size)), _embedded(wave_N)
 
 
-def _outline(recording: str | Path, seconds: float) -> str:
-    """Points of the polygon around the waveform: its peak level in each of ``PEAKS`` parts, up and down."""
+def _file_peaks(recording: str | Path, seconds: float) -> list[float]:
+    """Peak level of an audio file in intervals of equal length."""
     rate = audio.info(recording).rate
-    size = max(1, round(seconds * rate / PEAKS))
+    size = _interval(seconds, rate)
     blocks = audio.stream(recording, seconds=size * 64 / rate)
-    return _polygon(np.concatenate([_peaks(block_N, size) for block_N in blocks]), size / rate)
+    return _rounded(np.concatenate([_peaks(block_N, size) for block_N in blocks]))
+
+
+def _interval(seconds: float, rate: int) -> int:
+    """Samples of an interval, so that there are enough peaks to zoom in, but not too many for a page."""
+    count = min(max(MIN_PEAKS, PEAKS_PER_SECOND * seconds), MAX_PEAKS)
+    return max(1, round(seconds * rate / count))
 
 
 def _peaks(wave_N: Wave, size: int) -> Wave:
@@ -232,13 +259,8 @@ def _peaks(wave_N: Wave, size: int) -> Wave:
     return peak_P
 
 
-def _polygon(peak_P: Wave, step: float) -> str:
-    """Points of the polygon around peaks that are ``step`` seconds apart, up and down."""
-    peak_P = 46 * peak_P / max(float(peak_P.max()), 1e-9)
-    place_P = (np.arange(len(peak_P)) + 0.5) * step
-    up = " ".join(f"{x:.2f},{50 - y:.1f}" for x, y in zip(place_P, peak_P, strict=True))
-    down = " ".join(f"{x:.2f},{50 + y:.1f}" for x, y in zip(place_P[::-1], peak_P[::-1], strict=True))
-    return f"{up} {down}"
+def _rounded(peak_P: Wave) -> list[float]:
+    return [round(float(peak), 3) for peak in peak_P]
 
 
 def _audio_url(recording: str | Path, folder: Path, seconds: float) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from separative.inference.recording import Audio, Stream
     from separative.inference.speakers import Speaker
 
-LANE_PIXELS, PAGE_PIXELS = 68, 190
+LANE_PIXELS, PAGE_PIXELS = 76, 420
 """Height of a lane of the timeline, and of everything else on its page."""
 
 

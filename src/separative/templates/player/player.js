@@ -4,14 +4,16 @@
 const MAX_DRIFT = 0.08;
 
 export class Player {
-  // Speakers have an id and the address of their audio. onLost is called if the recording cannot be loaded.
+  // Speakers have an id and the address of their audio. onLost is called if the recording cannot be loaded. Without the
+  // recording, all speakers play.
   constructor(mixture, speakers, seconds, onChange, onLost) {
     Object.assign(this, { seconds, onChange, position: 0, rate: 1, volume: 1 });
     // As on a mixing desk: soloed speakers only, or all speakers that are not muted. With neither, the recording.
     this.soloed = new Set();
     this.muted = new Set();
     this.tracks = new Map();
-    this.leader = this.load(mixture);
+    this.hasMixture = Boolean(mixture);
+    this.leader = this.load(mixture || speakers.find(speaker => speaker.audio)?.audio || '');
     this.leader.addEventListener('ended', () => { this.pause(); this.seek(0); });
     this.leader.addEventListener('error', () => { if (this.leader.src) onLost(); });
     this.tick = this.tick.bind(this);
@@ -19,7 +21,7 @@ export class Player {
   }
 
   load(source) {
-    const element = new Audio(source);
+    const element = source ? new Audio(source) : new Audio();
     element.preload = 'metadata';
     return element;
   }
@@ -27,7 +29,7 @@ export class Player {
   // Replaces the speakers. Those with the same audio play on.
   setSpeakers(speakers) {
     const before = this.tracks;
-    this.tracks = new Map(speakers.map(({ id, audio }) => {
+    this.tracks = new Map(speakers.filter(speaker => speaker.audio).map(({ id, audio }) => {
       const old = before.get(id);
       if (old?.audio === audio) {
         before.delete(id);
@@ -43,7 +45,7 @@ export class Player {
   get playing() { return !this.leader.paused; }
 
   // True if the recording itself is played, not the waveforms of its speakers.
-  get playsMixture() { return !this.soloed.size && !this.muted.size; }
+  get playsMixture() { return this.hasMixture && !this.soloed.size && !this.muted.size; }
 
   isAudible(id) {
     return this.playsMixture || ((!this.soloed.size || this.soloed.has(id)) && !this.muted.has(id));

@@ -54,9 +54,9 @@ export class View {
     document.addEventListener('keydown', event => this.handleKey(event));
   }
 
-  // Shows a recording: { seconds, audio, peaks, facts, speakers, transcript, fetchPeaks }. A speaker has id, name,
-  // title, facts, colour, turns, audio and peaks, and may have extra elements. A recording that is shown again with
-  // other speakers keeps its position.
+  // Shows a recording: { seconds, audio, peaks, facts, speakers, transcript, fetchPeaks, lane }. A speaker has id, name,
+  // title, facts, colour, turns, audio and peaks, and may have extra elements. Without audio, there is nothing to play;
+  // with lane set to false, the recording has no lane. If it is shown again with other speakers, the position stays.
   show(recording) {
     const { seconds, speakers } = recording, same = this.player && this.source === recording.audio;
     if (same) this.player.setSpeakers(speakers);
@@ -73,7 +73,8 @@ export class View {
     const overlaps = activeSpans(speakers, 2), mixture = {
       id: 0, title: 'Recording', facts: recording.facts, colour: 'var(--soft)', turns: [], peaks: recording.peaks,
     };
-    this.lanes = [mixture, ...speakers].map(speaker => this.makeLane(speaker, overlaps, recording.fetchPeaks));
+    this.play.hidden = !recording.audio && !speakers.some(speaker => speaker.audio);
+    this.lanes = [...(recording.lane === false ? [] : [mixture]), ...speakers].map(speaker => this.makeLane(speaker, overlaps, recording.fetchPeaks));
     this.list.replaceChildren(...this.lanes.map(lane => lane.element));
     this.turns.show(listRows(speakers, recording.transcript));
     this.position.max = seconds;
@@ -103,7 +104,7 @@ export class View {
     }, { passive: false });
     const buttons = make('div', { className: 'lane-buttons' });
     const lane = { speaker, waveform, viewport };
-    if (speaker.id) {
+    if (speaker.audio) {
       lane.solo = makeButton('Solo', `Solo ${speaker.title}`, 'solo small', () => this.player.toggleSolo(speaker.id));
       lane.mute = makeButton('Mute', `Mute ${speaker.title}`, 'mute small', () => this.player.toggleMute(speaker.id));
       buttons.append(lane.solo, lane.mute);

@@ -41,7 +41,7 @@ export class Waveform {
     this.polygon = makeSvg('polygon', { fill: colour, class: 'outline' });
     this.outline = makeSvg('svg', { preserveAspectRatio: 'none', 'aria-hidden': 'true', class: 'visible-part' }, this.polygon);
     this.playhead = make('div', { className: 'playhead' });
-    this.element = make('div', { className: 'waveform' },
+    this.element = make('div', { className: peaks.length ? 'waveform' : 'waveform silent' },
       makeSvg('svg', boxes, ...turns.map(turn => makeBox(turn, 3, 94, { fill: colour, class: 'turn' }))),
       this.outline,
       makeSvg('svg', boxes, ...overlaps.map(span => makeBox(span, 0, 100, { class: 'overlap' }))),
@@ -53,7 +53,7 @@ export class Waveform {
     const wanted = pixels / (end - start);
     const density = part => part.peaks.length / (part.end - part.start);
     const covers = part => part && part.start <= start + 1e-3 && part.end >= Math.min(end, this.seconds) - 1e-3;
-    if (density(this.whole) >= wanted) this.show(this.whole, start, end, pixels);
+    if (!this.fetchPeaks || density(this.whole) >= wanted) this.show(this.whole, start, end, pixels);
     else if (covers(this.detail) && density(this.detail) >= 0.7 * wanted) this.show(this.detail, start, end, pixels);
     else {
       this.show(covers(this.detail) ? this.detail : this.whole, start, end, pixels);
@@ -81,6 +81,7 @@ export class Waveform {
   }
 
   show(part, start, end, pixels) {
+    if (!part.peaks.length) return;
     const step = (part.end - part.start) / part.peaks.length;
     const first = Math.max(0, Math.floor((start - part.start) / step) - 1);
     const last = Math.min(part.peaks.length, Math.ceil((end - part.start) / step) + 1);
