@@ -57,6 +57,7 @@ def test_resemblyzer(example_files: Path, monkeypatch: pytest.MonkeyPatch) -> No
     names = run("Resemblyzer", example_files, monkeypatch)
     assert np.linalg.norm(names["several"]) == pytest.approx(1, abs=1e-5)
     assert names["similarity"] > 0.8
+    assert Path(names["recording"].name).suffix == ".flac"
 
 
 def test_wespeaker(example_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

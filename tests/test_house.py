@@ -17,7 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 400
 
 # Direct imports that each room may make; a room may also import what those import. COMMON is open to all.
-COMMON = {"drawing", "errors", "files", "metrics", "names", "distributed", "rttm", "types"}
+COMMON = {"drawing", "errors", "files", "metrics", "names", "distributed", "plugins", "rttm", "types"}
 MAY_IMPORT = {
     "drawing": set(),
     "errors": set(),
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "metrics": set(),
     "names": set(),
     "distributed": set(),
+    "plugins": set(),
     "rttm": set(),
     "types": set(),
     "audio": set(),

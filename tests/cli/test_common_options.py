@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from separative.cli.show import Bars
 from separative.corpora import LAYOUTS, load_corpus
 from separative.evaluation import CONDITIONS
 from separative.objectives.registry import OBJECTIVES
+from separative.plugins import load_plugins
 
 PLUGIN = """
 import torch
@@ -176,3 +179,24 @@ def test_a_wrong_share_of_held_out_speakers_is_refused(cli: Run, speech: Path, t
     assert "--holdout 'ten' must be a rate such as 5% or 0.05" in cli(*words, "ten").err
     assert "needs speaker labels" in cli(*words, "10%", "--label-free").err
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_of_a_command_have_its_plugins(
+    cli: Run, plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A benchmark trains and collects outputs in processes of its own, which inherit the environment."""
+    reader = "import os\nLAYOUTS['flat'] = lambda folder: "
+    reader += "(folder / 'seen').write_text(os.environ['SEPARATIVE_PLUGINS']) * []\n"
+    plugin.write_text(PLUGIN + reader)
+    monkeypatch.delenv("SEPARATIVE_PLUGINS", raising=False)
+    (tmp_path / "flat").mkdir()
+    cli(
+        "corpus", "import", tmp_path / "flat", tmp_path / "cuts.jsonl", "--layout", "flat", "--plugin", plugin
+    )
+    assert (tmp_path / "flat" / "seen").read_text() == str(plugin)
+    assert "SEPARATIVE_PLUGINS" not in os.environ
+    OBJECTIVES.pop("pull")
+    sys.modules.pop(f"separative_plugin_{plugin}")
+    monkeypatch.setenv("SEPARATIVE_PLUGINS", str(plugin))
+    load_plugins()
+    assert "pull" in OBJECTIVES

@@ -25,6 +25,7 @@ from separative.evaluation import (
     untrained_copy,
 )
 from separative.files import read_json
+from separative.plugins import load_plugins
 from separative.types import Progress
 
 PROGRESS_SECONDS = 30.0
@@ -102,6 +103,7 @@ def _main(folder: str) -> int:
 
     machine.prepare(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
+        load_plugins()
         run_job(RowFolder(Path(folder)))
     except SeparativeError as error:
         print(f"separative: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from separative.errors import SeparativeError
+from separative.plugins import VARIABLE
 
 NOT_DONE, INTERRUPTED = 2, 130
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     use_safe_output()
     log = logging.getLogger("separative")
-    level = log.level
+    level, inherited = log.level, os.environ.get(VARIABLE)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("separative: %(message)s"))
     log.addHandler(handler)
@@ -49,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+        # Another command in this process has plugins of its own.
+        os.environ.pop(VARIABLE, None)
+        if inherited is not None:
+            os.environ[VARIABLE] = inherited
     return 0
 
 

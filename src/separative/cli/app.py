@@ -17,13 +17,13 @@ from separative.cli import (
     label_free,
     meetings,
     models,
-    plugin,
     recordings,
     results,
     scores,
     teach,
     transcripts,
 )
+from separative.plugins import load_plugins
 
 app = typer.Typer(
     help="Speaker representations that survive the cocktail party.",
@@ -65,8 +65,7 @@ def _prepare(
     """Read the options of all commands, which may also follow the command."""
     if quiet or verbose:
         logging.getLogger("separative").setLevel(logging.DEBUG if verbose else logging.ERROR)
-    for path in plugins or ():
-        plugin.load_plugin(path)
+    load_plugins(plugins or ())
 
 
 corpus = typer.Typer(

@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from collections.abc import Iterable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+
+from separative.errors import SeparativeError
+
+VARIABLE = "SEPARATIVE_PLUGINS"
+"""Environment variable with the plugins of a command, for the processes that it starts."""
+
+
+def load_plugins(paths: Iterable[Path] = ()) -> None:
+    """Load plugins, and those of the command that started this process.
+
+    Raises:
+        SeparativeError: see :func:`load_plugin`.
+
+    >>> _ = Path("mine.py").write_text("from separative.corpora import LAYOUTS")
+    >>> load_plugins([Path("mine.py")])
+    >>> Path(os.environ.pop("SEPARATIVE_PLUGINS")).name
+    'mine.py'
+    """
+    inherited = [Path(path) for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
+    every = [*inherited, *paths]
+    for path in every:
+        load_plugin(path)
+    if every:
+        os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(str(path.resolve()) for path in every))
 
 
 def load_plugin(path: Path) -> None:
@@ -15,9 +41,12 @@ def load_plugin(path: Path) -> None:
 
     Raises:
         SeparativeError: there is no such file, or it fails; the message names its line.
-    """
-    from separative.errors import SeparativeError
 
+    >>> _ = Path("mine.py").write_text("1 / 0")
+    >>> load_plugin(Path("mine.py"))
+    Traceback (most recent call last):
+    separative.errors.SeparativeError: mine.py, line 1: the plugin fails on import: ZeroDivisionError: ...
+    """
     if path.suffix != ".py" or not path.is_file():
         raise SeparativeError(f"--plugin '{path}' must be an existing Python file, such as my_objective.py")
     name = f"separative_plugin_{path.resolve()}"
