@@ -31,7 +31,7 @@ def transcript(
     ] = None,
     model: Model = DEFAULT_MODEL,
     speakers: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of speakers, if known; by default estimated.")
+        int | None, typer.Option(min=1, help="Number of speakers, if known; by default estimated.")
     ] = None,
     channels: Channels = "mean",
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")] = False,
