@@ -1,6 +1,7 @@
 """Mixtures are exact sums at exact ratios, and depend only on seed and index."""
 
 import json
+import pickle
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,11 @@ def test_the_number_of_workers_changes_nothing(mixer: Mixer) -> None:
     assert len(none) == len(two) == 3
     assert all(same(a, b) for a, b in zip(none, two, strict=True))
     assert same(none[1], mixer.batch(3))
+
+
+def test_a_mixer_that_is_sent_to_a_new_process_draws_the_same(mixer: Mixer) -> None:
+    # On Windows and macOS, and from Python 3.14 on, workers do not start with a copy of the memory.
+    assert same(pickle.loads(pickle.dumps(mixer)).batch(3), mixer.batch(3))
 
 
 def test_groups_have_one_target_and_different_interferers(mixer: Mixer) -> None:
