@@ -56,15 +56,18 @@ def two() -> Diarization:
     return conversation(embeddings, labels, activity, turns)
 
 
-def test_features_are_activity_margin_and_count(two: Diarization) -> None:
+def test_features_are_activity_margins_and_missing_speakers(two: Diarization) -> None:
     first, second = turn_features(two)
-    assert first.shape == (2, 3) and second.shape == (1, 3)
+    assert first.shape == (2, 4) and second.shape == (1, 4)
     np.testing.assert_allclose(first[:, 0], [np.log(99), np.log(1.5)], rtol=1e-6)
     # Both turns of the first speaker are like the other one, and unlike the second speaker.
     np.testing.assert_allclose(first[:, 1], [1, 1], atol=1e-6)
     # All windows of the second speaker touch the only turn: there is a rest of it before and after.
     assert -1 <= second[0, 1] <= 1
-    np.testing.assert_allclose(np.r_[first[:, 2], second[:, 2]], np.log(0.9))
+    # The embeddings of the first speaker are all the same, so there are no two halves.
+    np.testing.assert_allclose(first[:, 2], 0)
+    # One or two speakers, and two are found.
+    np.testing.assert_allclose(np.r_[first[:, 3], second[:, 3]], 0)
 
 
 def test_a_turn_that_sounds_like_another_speaker_has_a_smaller_margin(two: Diarization) -> None:
@@ -92,14 +95,29 @@ def test_a_speaker_alone_with_one_turn_has_no_margin() -> None:
     assert features[0, 1] == 0
 
 
+def test_missing_speakers_are_expected_from_the_probabilities(two: Diarization) -> None:
+    unsure = replace(two, count_probability=np.array([0.0, 0.1, 0.5, 0.3, 0.1]))
+    np.testing.assert_allclose(np.concatenate(turn_features(unsure))[:, 3], -0.5)
+
+
+def test_turns_of_a_second_person_in_one_speaker_are_near_the_smaller_half() -> None:
+    embeddings = np.eye(4)[[0, 0, 0, 0, 0, 0, 0, 1, 1]]
+    turns = [(Turn("speaker1", 0.0, 3.0), Turn("speaker1", 9.0, 10.0))]
+    merged = conversation(embeddings, np.zeros(WINDOWS, int), np.full((1, 100), 0.9), turns)
+    [features] = turn_features(merged)
+    np.testing.assert_allclose(features[:, 2], [1, -1], atol=1e-6)
+
+
 def test_confidence_grows_with_every_feature(model: SeparativeEncoder, two: Diarization) -> None:
-    rule = ConfidenceRule(activity=0.5, margin=1.0, count=1.0, constant=0.0)
-    low = np.zeros((1, 3))
-    for feature in range(3):
+    rule = ConfidenceRule(activity=0.5, margin=1.0, half=1.0, missing=1.0, constant=0.0)
+    low = np.zeros((1, 4))
+    for feature in range(4):
         high = low.copy()
         high[0, feature] = 1
         assert rule.probability(high) > rule.probability(low)
-    rated = rate_turns(model, two)
+    tiny = SeparativeEncoder(model.config)
+    tiny.card = {"confidence": {"activity": 0.5, "margin": 1.0}}
+    rated = rate_turns(tiny, two)
     values = [turn.confidence for turn in rated.turns]
     assert all(value is not None and 0 < value < 1 for value in values)
     assert rated.turns[0].confidence > rated.turns[-1].confidence

@@ -1,7 +1,7 @@
 """Confidence: the probability that a turn is right, and a calibrated probability of the number of speakers.
 
 A turn is right if the speaker, matched with the true speakers of the whole recording, speaks in at least half
-of it. The probability is a logistic function of three numbers, and grows with each of them.
+of it. The probability is a logistic function of four numbers, and grows with each of them.
 ``benchmarks/fit_confidence.py`` fits its constants on simulated conversations.
 """
 
@@ -23,12 +23,20 @@ if TYPE_CHECKING:
     from separative.inference.diarize import Diarization
     from separative.model import SeparativeEncoder
 
-FEATURES = ("activity", "margin", "count")
-"""Mean log-odds of the speaker's activity in the turn; margin of the embedding; log-probability of the number
-of speakers that was found."""
+FEATURES = ("activity", "margin", "half", "missing")
+"""Mean log-odds of the speaker's activity in the turn; margin of the embedding to other speakers; its margin
+between the two halves of the speaker; and minus the expected number of speakers that were not found.
 
-# Bounds of the first and the last feature: beyond them, they say nothing more.
-ACTIVITY_BOUNDS, LEAST_COUNT = (-5.0, 8.0), 0.02
+Most wrong turns are of a speaker who was taken for another one. The speaker found is then a mixture of two
+people: one half of the windows is of each, and the turns near the smaller half are wrong.
+"""
+
+# Beyond these bounds, the activity says nothing more.
+ACTIVITY_BOUNDS = (-5.0, 8.0)
+# A window takes part in the halves if the speaker is active in this share of it; rounds of two-means.
+HALF_SHARE, HALF_ROUNDS, LEAST_WINDOWS = 0.25, 10, 4
+# A speaker may have many windows; the two most different ones are found among this many.
+MAX_PAIRWISE = 500
 
 
 @dataclass(frozen=True)
@@ -38,21 +46,22 @@ class ConfidenceRule:
     The defaults are those of the shipped model.
 
     Attributes:
-        activity, margin, count: weights of FEATURES, 0 or more.
+        activity, margin, half, missing: weights of FEATURES, 0 or more.
         constant: log-odds at features of 0.
         sharpness: exponent of the probabilities of the numbers of speakers.
         other: share of cases in which the number is any number of speakers.
 
     Example:
-        >>> rule = ConfidenceRule(activity=1.0, margin=0.0, count=0.0, constant=0.0)
-        >>> rule.probability(np.array([[0.0, 0.5, -1.0]])).tolist()
+        >>> rule = ConfidenceRule(activity=1.0, margin=0.0, half=0.0, missing=0.0, constant=0.0)
+        >>> rule.probability(np.array([[0.0, 0.5, 0.5, -1.0]])).tolist()
         [0.5]
     """
 
-    activity: float = 0.32
-    margin: float = 0.0
-    count: float = 1.25
-    constant: float = 1.14
+    activity: float = 0.1
+    margin: float = 1.34
+    half: float = 3.18
+    missing: float = 0.76
+    constant: float = 0.99
     sharpness: float = 0.74
     other: float = 0.15
 
@@ -68,16 +77,17 @@ class ConfidenceRule:
             rule = ConfidenceRule(**{name: float(value) for name, value in entry.items()})
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(
-                "model card: 'confidence' must hold the numbers activity, margin, count, constant, sharpness"
-                " and other; fit it again with benchmarks/fit_confidence.py"
+                "model card: 'confidence' must hold the numbers activity, margin, half, missing, constant,"
+                " sharpness and other; fit it again with benchmarks/fit_confidence.py"
             ) from error
         if not (np.isfinite(list(vars(rule).values())).all() and rule.sharpness > 0 and 0 <= rule.other <= 1):
             raise ModelError("model card: 'confidence' holds a number that is not possible")
         return rule
 
     def probability(self, features: Floats) -> Floats:
-        """Probability [N] that turns with these features [N, 3] are right."""
-        score_N = features @ np.array([self.activity, self.margin, self.count]) + self.constant
+        """Probability [N] that turns with these features [N, 4] are right."""
+        weights = np.array([self.activity, self.margin, self.half, self.missing])
+        score_N = features @ weights + self.constant
         probability_N: Floats = 1 / (1 + np.exp(-score_N))
         return probability_N
 
@@ -125,10 +135,12 @@ def rate_turns(model: SeparativeEncoder, diarization: Diarization) -> Diarizatio
 
 
 def turn_features(diarization: Diarization) -> list[Floats]:
-    """Return FEATURES of the turns of each speaker, [turns, 3] each.
+    """Return FEATURES of the turns of each speaker, [turns, 4] each.
 
     The margin compares the mean embedding of the speaker's streams in the turn: its cosine to the speaker in
     the rest of the recording, minus the largest cosine to another speaker. A cosine that does not exist is 0.
+    The halves of a speaker are the two clusters of the speaker's windows; their margin is 0 if there are too
+    few windows.
 
     Args:
         diarization: with the probabilities of the numbers of speakers before their calibration.
@@ -137,13 +149,13 @@ def turn_features(diarization: Diarization) -> list[Floats]:
         >>> import separative
         >>> diarization = separative.diarize(separative.load_model(), "ann.wav")
         >>> [features] = turn_features(diarization)
-        >>> features.shape == (len(diarization.turns), 3)
+        >>> features.shape == (len(diarization.turns), 4)
         True
     """
     windows, speakers = diarization.windows, diarization.speakers
     grid, probability = windows.grid, diarization.count_probability
-    known = probability[len(speakers)] if len(speakers) < len(probability) else 0.0
-    count = float(np.log(max(float(known), LEAST_COUNT)))
+    more = np.maximum(np.arange(len(probability)) - len(speakers), 0)
+    missing = -float(probability @ more)
     active_WCS = windows.activity > 0.5
     labels_WC = diarization.window_speaker
     total_KE = _sums(windows.query, active_WCS, labels_WC, len(speakers))
@@ -151,6 +163,9 @@ def turn_features(diarization: Diarization) -> list[Floats]:
     found: list[Floats] = []
     for k, speaker in enumerate(speakers):
         odds_T = log_odds(speaker.activity)
+        own_WC = active_WCS.sum(-1) * (labels_WC == k)
+        chosen_WC = own_WC >= HALF_SHARE * grid.window
+        half_2E = _halves(windows.query[chosen_WC], own_WC[chosen_WC].astype(np.float64))
         rows = []
         for turn in speaker.turns:
             # The first segment begins before the recording. Segments and times that the turn touches.
@@ -165,7 +180,8 @@ def turn_features(diarization: Diarization) -> list[Floats]:
                 (at_WS >= first) & (at_WS < last)
             )[:, None]
             part_E = np.einsum("wc,wce->e", own_WCS.sum(-1).astype(np.float32), windows.query[inside_W])
-            rows.append((activity, _margin(part_E, total_KE, k), count))
+            near, far = half_2E @ unit_rows(part_E)
+            rows.append((activity, _margin(part_E, total_KE, k), float(near - far), missing))
         found.append(np.array(rows, np.float64).reshape(-1, len(FEATURES)))
     return found
 
@@ -201,3 +217,21 @@ def _margin(part_E: Floats, total_KE: Floats, k: int) -> float:
     rest_E = unit_rows(total_KE[k] - part_E)
     others = np.delete(unit_rows(total_KE), k, 0) @ unit_E
     return float(unit_E @ rest_E) - (float(others.max()) if len(others) else 0.0)
+
+
+def _halves(embed_UE: Floats, weight_U: Floats) -> Floats:
+    """Means [2, E] of the two clusters of a speaker's embeddings [U, E], the larger one first; or zeros."""
+    nothing_2E = np.zeros((2, embed_UE.shape[1]))
+    if len(embed_UE) < LEAST_WINDOWS:
+        return nothing_2E
+    few_VE = embed_UE[np.linspace(0, len(embed_UE) - 1, min(len(embed_UE), MAX_PAIRWISE)).astype(int)]
+    cosine_VV = few_VE @ few_VE.T
+    mean_2E: Floats = few_VE[list(np.unravel_index(cosine_VV.argmin(), cosine_VV.shape))]
+    for _ in range(HALF_ROUNDS):
+        first_U = np.argmax(embed_UE @ mean_2E.T, axis=1) == 0
+        if first_U.all() or not first_U.any():
+            return nothing_2E
+        weighted_UE = embed_UE * weight_U[:, None]
+        mean_2E = unit_rows(np.stack([weighted_UE[first_U].sum(0), weighted_UE[~first_U].sum(0)]))
+    larger_first: Floats = mean_2E if weight_U[first_U].sum() * 2 >= weight_U.sum() else mean_2E[::-1]
+    return larger_first
