@@ -39,8 +39,8 @@ and simulated rooms are easier than real recordings: see [Real recordings](real.
 ```
 """
 POOR_DER = 30.0
-POOR = """More than 30 % of the speech is missed or has the wrong speaker: this result is not usable. See [what the shipped
-model is for](model.md#use-it-for-and-not-for)."""
+POOR = """The diarization error is over 30 %, so this result is not usable. See [what the shipped model is
+for](model.md#use-it-for-and-not-for)."""
 TAIL = """
 ## How this page is made
 
