@@ -293,13 +293,21 @@ def test_a_recording_that_the_server_removed_gives_a_message(start_server, visit
 def test_cancel_stops_the_job(start_server, visit, record) -> None:
     server: RunningServer = start_server()
     visitor = visit(server.url)
+    visitor.diarize(record("page-stays.wav", 3.0, 85))
     visitor.page.set_input_files("#file", record("page-cancel.wav", 300.0, 86))
     visitor.page.locator(".stage").filter(has_text=re.compile("Diarizing|Separating")).wait_for()
     visitor.page.screenshot(path=SCREENSHOTS / "progress.png")
+    # A recording that waits to be diarized again keeps its result when that is cancelled.
+    visitor.page.click("#recount")
+    visitor.page.get_by_role("button", name="Cancel page-stays.wav").click()
+    visitor.page.get_by_role("button", name="Remove page-stays.wav").wait_for()
     visitor.page.get_by_role("button", name="Cancel page-cancel.wav").click()
-    visitor.page.locator("#status").filter(has_text="Cancelled").wait_for()
-    assert visitor.page.locator(".queued").count() == 0
-    assert visitor.page.locator("#diarization").is_hidden()
+    visitor.page.locator("#status").filter(has_text="Cancelled page-cancel.wav").wait_for()
+    assert visitor.page.locator(".queued b").all_inner_texts() == ["page-stays.wav"]
+    visitor.page.reload()
+    visitor.page.locator(".lane").first.wait_for()
+    visitor.page.get_by_role("button", name="Remove page-stays.wav").click()
+    visitor.page.locator("#diarization").wait_for(state="hidden")
     until(lambda: not server.temporary_files())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Lock
@@ -68,6 +68,7 @@ class DiarizedRecording:
         self.revision = 0
         self._history = [Corrections.of(diarization)]
         self._transcript: list[TranscriptSegment] | None = None
+        self._placed: list[TranscriptSegment] | None = None
         self._peaks: dict[Path, list[float]] = {}
         self._lock = Lock()
         self._update()
@@ -123,6 +124,7 @@ class DiarizedRecording:
         segments = read_transcript(path)
         with self._lock:
             self._transcript = segments
+            self._place_transcript()
             self.revision += 1
             return self._out()
 
@@ -147,7 +149,10 @@ class DiarizedRecording:
 
     def waveform(self, number: int) -> Path:
         """File with the waveform of a speaker, by number; 0 is the mixture."""
-        return self.folder / MIXTURE_FILE if number == 0 else self._files[self.place(number)]
+        if number == 0:
+            return self.folder / MIXTURE_FILE
+        self.place(number)
+        return self._files[number - 1]
 
     def peaks(self, number: int, start: float, end: float, count: int) -> PeaksOut:
         """About ``count`` peaks of a waveform from ``start`` to ``end`` in seconds."""
@@ -196,7 +201,7 @@ class DiarizedRecording:
         Raises:
             RefusedError: there is no transcript (status 404).
         """
-        segments = self._segments()
+        segments = self._placed
         if segments is None:
             raise RefusedError(404, "no transcript was added to the recording; add one first")
         with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
@@ -206,7 +211,7 @@ class DiarizedRecording:
         """Compute everything that follows from the corrections."""
         corrections = self.corrections
         corrected = correct(self.gallery.model, self.found, corrections)
-        self._files = [self._waveform_file(number) for number in corrections.speakers]
+        files = {number: self._waveform_file(number) for number in corrections.speakers}
         alone = [
             self.gallery.identify_speaker(speaker, count=CANDIDATES, prior=self.prior)
             for speaker in corrected.speakers
@@ -224,9 +229,12 @@ class DiarizedRecording:
             for one, other in zip(given, identified, strict=True)
         ]
         self.diarization = replace(rename_speakers(corrected, names), name=self.label)
+        self._files = files
+        self._place_transcript()
         for path in self.folder.glob("corrected-*.wav"):
-            if path not in self._files:
+            if path not in files.values():
                 path.unlink(missing_ok=True)
+                self._peaks.pop(path, None)
 
     def _names(self) -> list[str]:
         return [speaker.name for speaker in self.diarization.speakers]
@@ -259,7 +267,7 @@ class DiarizedRecording:
         return path
 
     def _out(self) -> DiarizeOut:
-        diarization, segments = self.diarization, self._segments()
+        diarization, segments = self.diarization, self._placed
         return DiarizeOut(
             recording=self.label,
             seconds=diarization.seconds,
@@ -286,7 +294,7 @@ class DiarizedRecording:
                     diarization.speakers,
                     self._named,
                     self._identities,
-                    self._files,
+                    self._files.values(),
                     strict=True,
                 )
             ],
@@ -297,12 +305,12 @@ class DiarizedRecording:
             else [SegmentOut(start=s.start, end=s.end, text=s.text, speaker=s.speaker) for s in segments],
         )
 
-    def _segments(self) -> list[TranscriptSegment] | None:
-        """The transcript with the present speakers."""
+    def _place_transcript(self) -> None:
+        """Give the words of the transcript to the present speakers."""
         if self._transcript is None:
-            return None
+            return
         diarization = self.diarization
-        return add_speakers(
+        self._placed = add_speakers(
             self._transcript,
             diarization.turns,
             exclusive=inference.exclusive_turns(diarization),
@@ -316,10 +324,9 @@ class DiarizedRecording:
             speaker["number"] = number + 1
             speaker["identity"] = asdict(identity)
         record["corrections"] = len(self._history) - 1
-        segments = self._segments()
-        return (
-            record if segments is None else record | {"transcript": [describe_segment(s) for s in segments]}
-        )
+        if self._placed is not None:
+            record["transcript"] = [describe_segment(segment) for segment in self._placed]
+        return record
 
     def _file_peaks(self, path: Path) -> list[float]:
         if path not in self._peaks:
@@ -344,11 +351,8 @@ def sure_name(identity: Identification, taken: Collection[str]) -> str:
     return identity.name if probability >= SURE else ""
 
 
-def waveform_peaks(path: Path, check: Callable[[], None] = lambda: None) -> list[float]:
+def waveform_peaks(path: Path) -> list[float]:
     """Peak magnitudes of an audio file in intervals of equal length, enough of them to zoom in.
-
-    Args:
-        check: called for each block; may raise an exception.
 
     >>> len(waveform_peaks(Path("ann.wav"))) <= MIN_PEAKS
     True
@@ -358,7 +362,6 @@ def waveform_peaks(path: Path, check: Callable[[], None] = lambda: None) -> list
     size = max(1, -(-header.frames // count))
     peaks: list[Wave] = []
     for block_N in audio.stream(path, seconds=size * 64 / header.rate):
-        check()
         peaks.append(_peaks(block_N, size))
     return [round(float(peak), 4) for peak in np.concatenate(peaks)]
 

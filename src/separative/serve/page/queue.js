@@ -31,7 +31,7 @@ export class Queue {
         found = await request('GET', `api/jobs/${item.job}`);
       } catch (error) {
         if (error.status === 404) this.drop(item);
-        else this.fail(item, error.message);
+        else this.fail(item, error.message, 'unknown');
         continue;
       }
       if (found.state === 'done') {
@@ -68,29 +68,34 @@ export class Queue {
 
   // Diarizes the recording of an item again with another number of speakers; the upload is used again.
   async recount(item, speakers) {
-    const before = item.job;
-    item.job = await startJob(`api/jobs/${before}/recount`, { speakers }, undefined, () => {});
+    const { job, result } = item;
+    item.job = await startJob(`api/jobs/${job}/recount`, { speakers }, undefined, () => {});
+    // What is shown until the new result is there, and afterwards if there is none.
+    item.before = { job, result };
     this.reset(item, 'waiting');
-    this.save();
     this.follow(item, () => {
-      remove(`api/jobs/${before}`);
+      item.before = null;
+      remove(`api/jobs/${job}`);
+      this.save();
       this.show(item);
     });
   }
 
   follow(item, done) {
+    const { signal } = item;
     this.report(item, 'Waiting');
     this.jobs = this.jobs.then(async () => {
-      if (item.signal.aborted) return;
+      if (signal.aborted) return;
       item.state = 'running';
       try {
-        let { result } = await finishJob(item.job, item.signal, (stage, share) => this.report(item, stage, share));
+        let { result } = await finishJob(item.job, signal, (stage, share) => this.report(item, stage, share));
         if (item.transcript) result = await this.addTranscript(item, result);
         this.finish(item, result);
         if (done) done();
         else if (!this.shown || (item.showWhenDone && this.isIdle())) this.show(item, true);
       } catch (error) {
-        this.end(item, error);
+        // A cancelled item may show its earlier result again.
+        if (item.signal === signal) this.end(item, error);
       }
     });
   }
@@ -124,6 +129,15 @@ export class Queue {
 
   end(item, error) {
     if (!this.items.includes(item)) return;
+    if (item.before) {
+      Object.assign(item, { job: item.before.job, controller: new AbortController() });
+      item.signal = item.controller.signal;
+      this.finish(item, item.before.result);
+      item.before = null;
+      if (error.name === 'AbortError') $('status').textContent = `Cancelled ${item.name}`;
+      else showText(item.error, error.message);
+      return;
+    }
     if (error.name === 'AbortError') {
       $('status').textContent = `Cancelled ${item.name}`;
       if (item.recording) remove(`api/recordings/${item.recording}`);
@@ -131,8 +145,8 @@ export class Queue {
     } else this.fail(item, error.message);
   }
 
-  fail(item, message) {
-    item.state = 'failed';
+  fail(item, message, state = 'failed') {
+    item.state = state;
     item.stage.textContent = '';
     item.progress.hidden = true;
     item.error.textContent = message.startsWith(item.name) ? message : `${item.name}: ${message}`;
@@ -219,6 +233,6 @@ export class Queue {
 
   save() {
     remember(this.items.filter(item => item.job && item.state !== 'failed')
-      .map(({ job, recording, name }) => ({ job, recording, name })));
+      .map(({ job, before, recording, name }) => ({ job: before?.job ?? job, recording, name })));
   }
 }

@@ -34,7 +34,8 @@ export class Result {
     });
   }
 
-  get path() { return `api/jobs/${this.item.job}`; }
+  // While a recording is diarized again, the earlier result is shown.
+  get path() { return `api/jobs/${this.item.before?.job ?? this.item.job}`; }
 
   show(item) {
     this.item = item;
@@ -100,9 +101,11 @@ export class Result {
 
   // Replaces the result after a change on the server.
   update(result) {
-    this.item.result = result;
+    const { item } = this;
+    item.result = result;
+    if (item.before) item.before.result = result;
     this.refresh();
-    this.onChange(this.item);
+    if (!item.before) this.onChange(item);
   }
 
   // Makes a correction; resolves to an error message, which is empty after success.
