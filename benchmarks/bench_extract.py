@@ -11,6 +11,7 @@ the second half of the same recording, and of recordings of other people.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,13 +133,13 @@ def main() -> None:
     lines = [
         "# Finding one person",
         "",
-        *made_on([], "torch", "numpy"),
+        *made_on([os.getloadavg()[0]], "torch", "numpy"),
         f"Model `{args.model}`, {args.count} conversations of each length, seed {SEED};"
         f" {time.process_time() - started:.0f} s of CPU.",
         "",
         "Percent of the absent persons that are rejected / of the present ones that are found, by threshold"
         f" of the probability. `extract` uses {PRESENT_PROBABILITY:g}: in simulated conversations it rejects"
-        f" {absent:.1f} % of the absent and finds {found:.1f} % of the present.",
+        f" {absent:.0f} % of the absent and finds {found:.0f} % of the present.",
         "",
         *table(["", "trials", *(f"{threshold:g}" for threshold in THRESHOLDS)], rows),
     ]

@@ -9,6 +9,7 @@ speaker gets noise from 9 to 15 kHz that follows the level of the speech, and a 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,7 +122,7 @@ def main() -> None:
     lines = [
         "# Waveforms at the rate of the recording",
         "",
-        *made_on([], "torch", "numpy"),
+        *made_on([os.getloadavg()[0]], "torch", "numpy"),
         f"Model `{args.model}`, {args.count} conversations of 30 s with two speakers, two channels at"
         f" {RATE} Hz, seed {SEED}; {time.process_time() - started:.0f} s of CPU.",
         "",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -290,7 +291,7 @@ def main() -> None:
     lines = [
         "# Confidence of turns",
         "",
-        *made_on([], "torch", "numpy"),
+        *made_on([os.getloadavg()[0]], "torch", "numpy"),
         f"Model `{args.model}`, conversations of {args.lengths} s, {args.count} of each length;"
         f" {time.process_time() - started:.0f} s of CPU.",
         "",

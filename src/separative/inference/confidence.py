@@ -57,13 +57,13 @@ class ConfidenceRule:
         [0.5]
     """
 
-    activity: float = 0.1
-    margin: float = 1.34
-    half: float = 3.18
-    missing: float = 0.76
-    constant: float = 0.99
-    sharpness: float = 0.74
-    other: float = 0.15
+    activity: float = 0.102
+    margin: float = 1.348
+    half: float = 3.149
+    missing: float = 0.754
+    constant: float = 0.993
+    sharpness: float = 0.419
+    other: float = 0.0
 
     @staticmethod
     def of(model: SeparativeEncoder) -> ConfidenceRule:
@@ -110,7 +110,7 @@ class ConfidenceRule:
 
 
 def rate_turns(model: SeparativeEncoder, diarization: Diarization) -> Diarization:
-    """Return a diarization whose turns have a confidence, with a calibrated ``count_probability``.
+    """Return a diarization with a confidence in every turn and a calibrated ``count_probability``.
 
     Raises:
         ModelError: the constants in the model's card are damaged.

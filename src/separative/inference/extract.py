@@ -22,8 +22,9 @@ from separative.types import Floats, Progress, Wave
 if TYPE_CHECKING:
     from separative.model import SeparativeEncoder
 
-PRESENT_PROBABILITY = 0.5
-"""A person is present if the probability is above this."""
+PRESENT_PROBABILITY = 0.9
+"""A person is present if the probability is above this. With it, over 95 % of the absent persons are rejected
+(benchmarks/bench_extract.py)."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def match_person(
     ]
     if not scores:
         return Presence(None, None, 0.0, False)
-    # The question is the same as who of several enrolled speakers somebody is, with the roles exchanged.
+    # This is identification with the roles exchanged: the speakers of the recording are the candidates.
     found = identify_from_scores(model, scores, len(scores), prior)
     best = found.candidates[0]
     if found.unknown_probability is None:
