@@ -168,6 +168,8 @@ def test_speakers_are_held_out_for_validation_without_noise(cli: Run, recipe: Pa
     assert len(divided.split("dev").speakers) == 3
     card = json.loads((out / "model" / "model.json").read_text())
     assert card["data"]["speakers"] == list(divided.split("train").speakers)
+    words_of_mix = ["mix", "--corpus", corpus, "--recipe", recipe, *noisy, "--count", 1]
+    assert cli(*words_of_mix, "--out", tmp_path / "mixed").code == 0
     # The same command continues.
     assert cli(*words, "--steps", 3, "--resume").code == 0
     wrong = cli(*words[:-4], "--out", out, "--steps", 4, "--resume")

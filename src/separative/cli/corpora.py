@@ -144,7 +144,7 @@ def mix(
         typer.Option(help="Output folder for mixtures, sources and noise (WAV) and descriptions (JSON)."),
     ],
     noise: Annotated[
-        Path | None, typer.Option(help="Corpus of noise clips, needed if the recipe adds noise.")
+        Path | None, typer.Option(help="Corpus of noise clips; without it, mixtures have no noise clips.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="Name or YAML file of a recipe.")] = "small",
     set_: Set = None,
@@ -168,13 +168,16 @@ def mix(
     from separative.mixtures import Batch, ConditionGroup, Mixer
     from separative.training import load_recipe
     from separative.training.folder import load_replay
+    from separative.training.recipe import without_noise
 
     indices: Sequence[int] = ()
     if replay is not None:
         plan, indices = load_replay(replay)
         config, seed = plan.mixtures, plan.seed
     else:
-        config = load_recipe(recipe, set_ or ()).mixtures
+        plan = load_recipe(recipe, set_ or ())
+        # As in training.
+        config = (plan if noise is not None else without_noise(plan)).mixtures
     clips = None if noise is None else load_corpus(noise, split=split)
     mixer = Mixer(load_corpus(corpus, split=split), config, seed=seed, noise=clips)
     start = config.stages[-1].step * config.batch if first is None else first
