@@ -170,9 +170,7 @@ def fit_number(
     """Fit scale of merges, prior odds and weight of the eigengap, on a grid around the present values.
 
     The error is the mean of the diarization errors of all lengths of conversations. Among the constants with
-    an error at most CLOSE points above the least, those nearest to the present ones are used. The growth of
-    the prior stays: the simulated conversations have the same numbers of speakers at all lengths, which says
-    nothing about real ones.
+    an error at most CLOSE points above the least, those nearest to the present ones are used.
     """
     merged = [
         (one.merging(rule), errors_by_number(model, rule, one.case), one.case.kind) for one in clustered
@@ -182,7 +180,7 @@ def fit_number(
     def error(tried: CountingRule) -> float:
         chosen: dict[str, list[Score]] = {kind: [] for kind in kinds}
         for merging, answers, kind in merged:
-            number = int((merging.weigh(tried).cumsum() >= 0.5).argmax())
+            number = int(merging.weigh(tried).argmax())
             chosen[kind].append(answers[min(number, MOST_TRIED)])
         return float(np.mean([rate(scores) for scores in chosen.values()]))
 

@@ -270,11 +270,6 @@ def test_a_cluster_that_mixes_speakers_is_left_out_instead_of_merging_two_speake
     assert len(mean_KE) == 4 and (mean_KE @ centre_KE[:4].T).max(0).min() > 0.98
 
 
-def test_few_speakers_are_more_likely_in_short_recordings() -> None:
-    rule = CountingRule()
-    assert rule.prior_log_odds(20) < rule.prior_log_odds(200) < rule.prior_log_odds(2000)
-
-
 def test_limits_of_the_number_of_speakers() -> None:
     assert SpeakerLimits.of(3) == SpeakerLimits(3, 3) == SpeakerLimits.of(3, 2, 5)
     assert SpeakerLimits.of(None, 2) == SpeakerLimits(2, None)

@@ -45,25 +45,22 @@ class CountingRule(BaseModel):
             the share of time in which both are active in the same window.
         same_constant: constant of these log-odds.
         merge_scale: scale of these log-odds at each merge, which is the most likely one of many.
-        prior_odds, prior_growth: prior odds of one more speaker, ``prior_odds * seconds**prior_growth`` in a
-            recording with these seconds of speech. Few speakers are likely in short recordings.
+        prior_odds: prior odds of one more speaker.
         eigengap_weight: weight of the logarithm of the eigengap criterion, per factor e in the number of
             embeddings.
 
     Example:
-        >>> rule = CountingRule(prior_odds=0.5, prior_growth=0.1)
-        >>> [round(rule.prior_log_odds(seconds), 2) for seconds in (10, 600)]
-        [-0.46, -0.05]
+        >>> CountingRule(prior_odds=0.5).prior_odds
+        0.5
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     same_weights: tuple[float, float, float, float] = (3.25, 7.43, -0.86, -2.01)
     same_constant: float = -5.89
-    merge_scale: float = Field(default=0.7, gt=0, le=100)
-    prior_odds: float = Field(default=0.286, gt=0, le=100)
-    prior_growth: float = Field(default=0.12, ge=0, le=10)
-    eigengap_weight: float = Field(default=0.3, ge=0, le=100)
+    merge_scale: float = Field(default=0.41, gt=0, le=100)
+    prior_odds: float = Field(default=0.86, gt=0, le=100)
+    eigengap_weight: float = Field(default=0.52, ge=0, le=100)
 
     @staticmethod
     def of(model: SeparativeEncoder) -> CountingRule:
@@ -76,10 +73,6 @@ class CountingRule(BaseModel):
             return CountingRule.model_validate(model.card.get("counting", {}))
         except ValidationError as error:
             raise ModelError(f"model card: 'counting': {validation_message(error, CountingRule)}") from error
-
-    def prior_log_odds(self, seconds: float) -> float:
-        """Return the prior log-odds of one more speaker in a recording with these seconds of speech."""
-        return float(np.log(self.prior_odds) + self.prior_growth * np.log(max(seconds, 1.0)))
 
 
 @dataclass(frozen=True)
@@ -194,7 +187,7 @@ class Merging:
     def _log_cuts(self, rule: CountingRule) -> Floats:
         """Log-odds [K] of stopping at 1, 2, ..., K clusters, against stopping at 1."""
         # One more cluster: both parts of a merge are different speakers after all.
-        one_more = rule.prior_log_odds(self._seconds) - rule.merge_scale * np.array(self.score[::-1])
+        one_more = np.log(rule.prior_odds) - rule.merge_scale * np.array(self.score[::-1])
         log_K: Floats = np.r_[0.0, one_more.cumsum()] + rule.eigengap_weight * self._eigengap[self._speakers]
         return log_K
 
@@ -204,10 +197,7 @@ class Merging:
         return np.bincount(self._speakers, probability_K, MAX_CLUSTERS + 1).astype(np.float64)
 
     def means(self, limits: SpeakerLimits = ANY_NUMBER) -> Floats:
-        """Mean embedding of each speaker [K, E], of the median number within the limits.
-
-        The median has the smallest expected difference to the true number; the most probable one is often an
-        extreme number if many are about as probable.
+        """Mean embedding of each speaker [K, E], of the most probable number within the limits.
 
         The greatest number is a limit. The least number is evidence: each speaker fewer costs log-odds that
         grow with the recording. They are 0 as long as the speakers asked for have up to ENOUGH_SECONDS of
@@ -220,8 +210,7 @@ class Merging:
             log_K = log_K - log_odds * np.maximum(limits.least - self._speakers, 0)
         if limits.most is not None:
             log_K = np.where(self._speakers > limits.most, -np.inf, log_K)
-        number = int((self._count_probability(log_K).cumsum() >= 0.5).argmax())
-        chosen = self._speakers == number
+        chosen = self._speakers == self._count_probability(log_K).argmax()
         return self._clearest(int(np.where(chosen, log_K, -np.inf).argmax()))
 
     def _clearest(self, cut: int) -> Floats:
