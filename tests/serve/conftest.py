@@ -42,15 +42,16 @@ def server(saved: SeparativeEncoder, tmp_path_factory: pytest.TempPathFactory) -
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[object]:
+    # Not for the whole session: it keeps an event loop running, so asyncio.run would fail in other tests.
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as opened:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright) -> Iterator[object]:
     opened = launch(playwright)
     yield opened
