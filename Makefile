@@ -32,5 +32,5 @@ soak: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[voices,rooms,quality,export,bulk,media,serve,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[voices,rooms,quality,export,bulk,media,hub,tensorboard,serve,dev]"
 	touch $@

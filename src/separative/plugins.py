@@ -67,9 +67,11 @@ def load_plugin(path: Path) -> None:
 
 def _where(path: Path, error: BaseException) -> str:
     """The plugin, and its line in which the error occurred."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+    # The names of files in a traceback are absolute.
+    own_name = str(path.absolute())
+    if isinstance(error, SyntaxError) and error.filename == own_name:
         return f"{path}, line {error.lineno}"
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own_name]
     return f"{path}, line {own[-1].lineno}" if own else str(path)
 
 
