@@ -19,10 +19,12 @@ from separative.inference.evidence import Candidate
 from separative.inference.exclusive import exclusive_turns
 from separative.inference.output import describe_diarization, describe_turns
 from separative.inference.recording import Audio, check_waveform
+from separative.inference.sources import open_source
 from separative.rttm import turns_to_frames
 from separative.types import Floats, Progress, Wave
 
 if TYPE_CHECKING:
+    from separative.inference.sources import AnyAudio
     from separative.model import SeparativeEncoder
 
 log = logging.getLogger(__name__)
@@ -36,8 +38,11 @@ CROSSTALK_DB = 15.0
 
 def diarize_channels(
     model: SeparativeEncoder,
-    source: Audio,
+    source: AnyAudio,
     *,
+    rate: int | None = None,
+    start: float = 0.0,
+    end: float | None = None,
     speakers: int | None = None,
     min_speakers: int | None = None,
     max_speakers: int | None = None,
@@ -52,7 +57,8 @@ def diarize_channels(
     left out with a warning.
 
     Args:
-        source: an audio file, or a waveform [channels, N] with its sampling rate.
+        source: an audio file, an open file, or an array or tensor [channels, N].
+        rate, start, end: as for :func:`separative.load_audio`.
         speakers, min_speakers, max_speakers: number of speakers in each channel, as for :func:`diarize`.
         cache: as for :func:`diarize`; each channel has a file of its own (:func:`channel_cache`).
         progress: called with (done, total) samples of all channels together.
@@ -73,6 +79,7 @@ def diarize_channels(
         >>> [speaker.name for channel in channels for speaker in channel.speakers]
         ['1-speaker1', '2-speaker1']
     """
+    source = open_source(source, rate, start, end)
     name, _, count = read_header(source)
     found: list[Diarization] = []
     for channel in range(count):

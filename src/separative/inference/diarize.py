@@ -26,6 +26,7 @@ from separative.inference.recording import (
     check_channel_policy,
     check_waveform,
 )
+from separative.inference.sources import open_source
 from separative.inference.speakers import Speaker, describe_speakers
 from separative.inference.views import DiarizationView
 from separative.inference.windows import (
@@ -38,6 +39,7 @@ from separative.rttm import Turn
 from separative.types import Floats, Progress
 
 if TYPE_CHECKING:
+    from separative.inference.sources import AnyAudio
     from separative.model import SeparativeEncoder
 
 WINDOW, HOP = 2.0, 1.0
@@ -101,8 +103,11 @@ class Diarization(DiarizationView):
 
 def diarize(
     model: SeparativeEncoder,
-    source: Audio,
+    source: AnyAudio,
     *,
+    rate: int | None = None,
+    start: float = 0.0,
+    end: float | None = None,
     speakers: int | None = None,
     min_speakers: int | None = None,
     max_speakers: int | None = None,
@@ -121,7 +126,8 @@ def diarize(
     recording (method, section 3).
 
     Args:
-        source: an audio file, or a waveform with its sampling rate.
+        source: an audio file, an open file, an array or a tensor.
+        rate, start, end: as for :func:`separative.load_audio`; times of turns count from ``start``.
         speakers: number of speakers, if known; the same as both limits.
         min_speakers: least number. It counts more, the more speech there is, and nothing in recordings with
             under 15 s of speech per speaker: fewer speakers may be found, see
@@ -151,6 +157,7 @@ def diarize(
     """
     limits = SpeakerLimits.of(speakers, min_speakers, max_speakers)
     check_channel_policy(channels)
+    source = open_source(source, rate, start, end)
     name, seconds, channel_count = read_header(source)
     if seconds < MIN_SPEECH_SECONDS:
         raise AudioError(
@@ -314,7 +321,11 @@ def read_header(source: Audio) -> tuple[str, float, int]:
     """
     if isinstance(source, tuple):
         wave, rate = check_waveform(source)
-        return "the waveform", wave.shape[-1] / rate, 1 if wave.ndim == 1 else len(wave)
+        return (
+            getattr(source, "name", "the waveform"),
+            wave.shape[-1] / rate,
+            1 if wave.ndim == 1 else len(wave),
+        )
     header = audio.info(source)
     return str(source), header.seconds, header.channels
 
