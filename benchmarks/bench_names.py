@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from separative.rttm import Turn
 
 SECONDS, SEED, FRAME, OVERLAP = 100.0, 23, 0.01, 0.2
-SPEAKERS, ABSENT, PRIOR = 3, 9, 0.5
+SPEAKERS, ABSENT, PRIORS = 3, 9, (0.5, 0.1, 0.02)
 KINDS = ("enrolled", "not enrolled", "second conversation", "no speaker of the reference")
 ENDS = ("right name", "wrong name", "unknown")
 
@@ -79,7 +79,7 @@ def measure(case: Record) -> Record:
         for corpus in sorted({name.partition("/")[0] for name in order})
         for group in batched([name for name in order if name.partition("/")[0] == corpus], SPEAKERS)
     ]
-    counts = {kind: dict.fromkeys(ENDS, 0) for kind in KINDS}
+    counts = [{kind: dict.fromkeys(ENDS, 0) for kind in KINDS} for _ in PRIORS]
     config = ConversationConfig(seconds=SECONDS, speakers=SPEAKERS, overlap=OVERLAP)
 
     def conversation(names: list[str], third: int) -> tuple[list[Turn], Diarization]:
@@ -97,20 +97,23 @@ def measure(case: Record) -> Record:
                 waves = [audio.read(u.path, model.rate, start=u.start, seconds=u.seconds)[0] for u in rows]
                 _, recording = gallery.embed_recording((join(waves), model.rate), force=True, label=name)
                 gallery.enrol(name, [recording])
-            known = KnownSpeakers(model, gallery=gallery, prior=PRIOR)
+            every = [KnownSpeakers(model, gallery=gallery, prior=prior) for prior in PRIORS]
             turns, meeting = conversation(names, 1)
-            truth, who = matched(turns, meeting), known.identify_in(meeting)
-            count(counts, who, truth, {names[0]}, second=False)
+            truth = matched(turns, meeting)
+            for known, own in zip(every, counts, strict=True):
+                count(own, known.identify_in(meeting), truth, {names[0]}, second=False)
+            known = every[0]
+            who = known.identify_in(meeting)
             # The user gives the new entries their names; one that is no speaker keeps its own.
             for number, (new, _) in known.enrol_unknown(meeting, who, "first").items():
                 if truth.get(number, names[0]) not in {speaker.name for speaker in gallery.list()}:
                     gallery.rename(new, truth[number])
             enrolled = {speaker.name for speaker in gallery.list()}
             turns, meeting = conversation(names, 2)
-            truth, who = matched(turns, meeting), known.identify_in(meeting)
-            truth = {number: name for number, name in truth.items() if name in enrolled}
-            count(counts, who, truth, enrolled, second=True)
-    return counts
+            truth = {number: name for number, name in matched(turns, meeting).items() if name in enrolled}
+            for known, own in zip(every, counts, strict=True):
+                count(own, known.identify_in(meeting), truth, enrolled, second=True)
+    return {"counts": counts}
 
 
 def batched(items: list[str], size: int) -> list[list[str]]:
@@ -131,7 +134,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=11, help="number of groups of three speakers")
     args = parsed(parser, measure, needed=["corpus"])
     loads = [os.getloadavg()[0]]
-    counts = run_child(__file__, {key: getattr(args, key) for key in ("corpus", "model", "count", "threads")})
+    found = run_child(__file__, {key: getattr(args, key) for key in ("corpus", "model", "count", "threads")})
     write_page(
         args.page,
         [
@@ -143,10 +146,18 @@ def main() -> None:
             " absent speakers are enrolled, each with three",
             "utterances. The unknown speakers of the first conversation are then enrolled"
             " (`--enrol-unknown`) and renamed. The table counts",
-            f"the speakers that `diarize --gallery` finds, with a prior of {PRIOR}.",
+            "the speakers that `diarize --gallery` finds, for several priors (`--prior`). The enrolment after"
+            f" the first conversation has a prior of {PRIORS[0]}.",
             *made_on(loads, "torch"),
             "",
-            *table(["speaker", *ENDS], [[kind, *(str(counts[kind][end]) for end in ENDS)] for kind in KINDS]),
+            *table(
+                ["prior", "speaker", *ENDS],
+                [
+                    [f"{prior:g}", kind, *(str(counts[kind][end]) for end in ENDS)]
+                    for prior, counts in zip(PRIORS, found["counts"], strict=True)
+                    for kind in KINDS
+                ],
+            ),
             "",
             "Speakers of the second conversation who were not enrolled after the first one, and parts of"
             " speakers who were split in two,",
