@@ -37,5 +37,7 @@ def test_links_and_images_of_the_readme_work_outside_of_the_repository() -> None
 def test_llms_txt_lists_every_page() -> None:
     listed = (ROOT / "docs" / "llms.txt").read_text("utf-8")
     raw = "https://raw.githubusercontent.com/separative/separative/main/"
-    named = {line.split("](")[1].split(")")[0].removeprefix(raw) for line in listed.splitlines() if "](" in line}
+    named = {
+        line.split("](")[1].split(")")[0].removeprefix(raw) for line in listed.splitlines() if "](" in line
+    }
     assert named == {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} | {"docs/api/index.md"}

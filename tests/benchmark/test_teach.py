@@ -156,5 +156,5 @@ def test_every_speed_is_embedded_once(corpus: Corpus, system: CommandSystem, tmp
     assert sorted(made.ids) == sorted([*names, *(f"{name}@1.25" for name in names)])
     # 1 + 1 + 1 + 2 + 2 pieces of 2 s, and at speed 1.25, where speech is shorter, 1 + 1 + 1 + 1 + 2.
     assert sum(calls(tmp_path)) == 13
-    with pytest.raises(SeparativeError, match="different factors between 0.5 and 2"):
+    with pytest.raises(SeparativeError, match="different factors"):
         teach(system, TEACHER, [corpus], out, speeds=(1.0, 1.0))

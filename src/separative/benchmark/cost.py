@@ -35,8 +35,8 @@ class Cost:
         parameters: number of parameters, without an inventory.
         multiply_adds_per_second: multiply-adds per second of audio.
         real_time_factor: seconds of computing per second of audio on the CPU, median of several runs.
-        peak_memory_mb: peak memory of a process that does nothing else, with torch, in MB (10⁶ bytes); None on
-            Windows.
+        peak_memory_mb: peak memory of a process that does nothing else, with torch, in MB (10⁶ bytes); None
+            on Windows.
         threads: number of threads.
 
     >>> Cost(4_953_961, 1.41e8, 0.008, 359.0, threads=1).threads
