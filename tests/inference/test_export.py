@@ -9,6 +9,7 @@ import torch
 
 from separative.errors import ModelError
 from separative.inference.export import MIN_TORCH, export
+from separative.model import EncoderConfig, SeparativeEncoder
 
 # The documented tolerance. Summing float32 numbers in another order changes results by a hundredth of it.
 PARITY = 1e-4
@@ -56,3 +57,19 @@ def test_the_metadata_hold_the_card_without_speaker_names(model, session) -> Non
 def test_another_suffix_is_refused(model, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"must end in \.onnx"):
         export(model, tmp_path / "model.pt")
+
+
+def test_a_model_with_mels_in_its_speaker_head_gives_the_same(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if OLDER:
+        pytest.skip(f"torch {torch.__version__} cannot export a model, {MIN_TORCH} can")
+    torch.manual_seed(0)
+    sizes = {"width": 16, "speaker_width": 16, "embedding": 8, "shared_blocks": 1, "stream_blocks": 1}
+    small = SeparativeEncoder(EncoderConfig(speaker_mels=True, **sizes)).eval()
+    torch.nn.init.normal_(small.separation.mask.weight, std=0.3)
+    session = onnxruntime.InferenceSession(str(export(small, tmp_path / "model.onnx")))
+    mix_BN = 0.1 * np.random.default_rng(0).standard_normal((2, 9000)).astype(np.float32)
+    [found] = session.run(["query"], {"mixture": mix_BN})
+    with torch.inference_mode():
+        expected = small(torch.from_numpy(mix_BN)).query_BCE.numpy()
+    np.testing.assert_allclose(found, expected, atol=PARITY)

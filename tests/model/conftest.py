@@ -10,6 +10,10 @@ from torch import Tensor
 from separative.model import EncoderConfig, SeparativeEncoder, save_model
 
 RATE = 8000
+ZERO_AT_FIRST = (
+    *("cross.out.weight", "speaker.activity.bias", "speaker.statistics.running_mean"),
+    "speaker.enter.weight",
+)
 KINDS = [(front, trunk) for front in ("stft", "conv") for trunk in ("conv", "recurrent")]
 
 
@@ -25,7 +29,7 @@ def build(config: EncoderConfig) -> SeparativeEncoder:
     torch.manual_seed(0)
     model = SeparativeEncoder(config).eval()
     for name, tensor in model.state_dict().items():
-        if name in ("cross.out.weight", "speaker.activity.bias", "speaker.statistics.running_mean"):
+        if name in ZERO_AT_FIRST:
             tensor.normal_(std=0.5)
         elif name.endswith("mask.weight"):
             tensor.normal_(std=0.3)
@@ -38,9 +42,10 @@ def make() -> Callable[..., SeparativeEncoder]:
     return lambda *kind, **changes: build(small(*kind, **changes))
 
 
-@pytest.fixture(scope="session", params=KINDS, ids="-".join)
+@pytest.fixture(scope="session", params=[*KINDS, ("stft", "conv", "mels")], ids="-".join)
 def model(request: pytest.FixtureRequest) -> SeparativeEncoder:
-    return build(small(*request.param))
+    front_end, trunk, *mels = request.param
+    return build(small(front_end, trunk, speaker_mels=bool(mels)))
 
 
 @pytest.fixture(scope="session")

@@ -253,3 +253,38 @@ def test_mean_of_vectors_does_not_depend_on_their_order() -> None:
     targets = TeacherTargets(["a", "b"], torch.eye(2))
     assert torch.equal(targets.mean({"a": 1.0, "b": 2.0}), targets.mean({"b": 2.0, "a": 1.0}))
     assert targets.mean({}) is None
+
+
+def test_a_stage_alone_teaches_the_speaker_head_only(
+    recipe: Make, run: Callable[..., Path], tmp_path: Path
+) -> None:
+    stages = [
+        {"step": 0, "views": 2, "speakers": [1.0], "alone": True},
+        {"step": 30, "views": 2, "speakers": [0.5, 0.5]},
+    ]
+    loss = {"objective": "teach", "separation": 0.2, "csc": 0.1, "teach": 1.0}
+    plan = recipe(loss=loss, mixtures={"stages": stages}, model={"speaker_mels": True})
+    first, second, third = (
+        load_file(run(plan, tmp_path / str(steps), steps=steps) / "checkpoint.safetensors")
+        for steps in (1, 30, 31)
+    )
+    trunk = [name for name in first if name.startswith("model/shared.")]
+    assert trunk and all(torch.equal(first[name], second[name]) for name in trunk)
+    assert any(not torch.equal(second[name], third[name]) for name in trunk)
+    log = read_log(tmp_path / "30")
+    assert log[-1]["teach_cos_query"] > log[0]["teach_cos_query"] + 0.1
+    assert "separation_db" not in log[-1]
+
+
+def test_a_stage_alone_must_fit(recipe: Make) -> None:
+    alone = [{"step": 0, "views": 2, "speakers": [1.0], "alone": True}]
+    with pytest.raises(RecipeError, match=r"set model\.speaker_mels to true"):
+        recipe(mixtures={"stages": alone})
+    with pytest.raises(RecipeError, match="'supcon' has no stages in which"):
+        recipe(
+            mixtures={"stages": alone},
+            model={"speaker_mels": True, "streams": 1},
+            loss={"objective": "supcon"},
+        )
+    with pytest.raises(RecipeError, match="but has mixtures of several speakers"):
+        recipe(mixtures={"stages": [alone[0] | {"speakers": [0.5, 0.5]}]}, model={"speaker_mels": True})

@@ -146,6 +146,12 @@ class _RealStft(nn.Module):
         features = spectral_features(parts_BTF2 / self.grid.window**0.5, self.mel_FM, valid_BT)
         return features, parts_BTK * valid_BT.unsqueeze(-1)
 
+    def masked_mels(self, raw_BCTM: Tensor | None, represent_BTK: Tensor, valid_BT: Tensor) -> Tensor:
+        from separative.model.frontend import stream_mels
+
+        power_BTF = represent_BTK.unflatten(-1, (-1, 2)).square().sum(-1) / self.grid.window
+        return stream_mels(power_BTF.unsqueeze(1), raw_BCTM, self.mel_FM, valid_BT)
+
     def synthesise(self, raw_BCTM: Tensor, represent_BTK: Tensor, samples: int) -> Tensor:
         from separative.model.frontend import complex_mask
 

@@ -53,6 +53,8 @@ class Stage(BaseModel):
         views: mixtures (V) in a condition group from this point on.
         speakers: share of mixtures with 1, 2, ... C speakers; missing entries at the end are 0.
         noise: share of mixtures with noise.
+        alone: from this point on, only the speaker head learns, from mixtures of one speaker; see
+            ``model.speaker_mels``. Such steps are several times as quick.
 
     >>> Stage(step=1000, views=4, speakers=(0.1, 0.9)).views
     4
@@ -64,6 +66,7 @@ class Stage(BaseModel):
     views: int = Field(default=1, ge=1, le=65536)
     speakers: tuple[Share, ...] = Field(default=(0.4, 0.6), min_length=1, max_length=16)
     noise: Share = 0.0
+    alone: bool = False
 
     @field_validator("speakers")
     @classmethod
@@ -206,7 +209,10 @@ class MixtureConfig(BaseModel):
 
         padded = [(*s.speakers, *[0.0] * (self.streams - len(s.speakers))) for s in (low, high)]
         speakers = tuple(between(a, b) for a, b in zip(*padded, strict=True))
-        return Stage(step=step, views=low.views, speakers=speakers, noise=between(low.noise, high.noise))
+        if low.alone:
+            speakers = padded[0]
+        noise = between(low.noise, high.noise)
+        return Stage(step=step, views=low.views, speakers=speakers, noise=noise, alone=low.alone)
 
     @field_validator("overlap")
     @classmethod
@@ -234,6 +240,11 @@ class MixtureConfig(BaseModel):
                 " are allowed: lower batch, seconds, rate or streams"
             )
         for stage in self.stages:
+            if stage.alone and sum(stage.speakers[1:]) > 0:
+                raise ValueError(
+                    f"the stage at step {stage.step} is alone, but has mixtures of several speakers: set its"
+                    " speakers to [1.0]"
+                )
             if self.batch % stage.views:
                 raise ValueError(
                     f"batch ({self.batch}) must be a multiple of views ({stage.views}) of the stage at step "

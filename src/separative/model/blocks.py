@@ -198,7 +198,13 @@ class PooledAttention(nn.Module):
 
 
 # Parameters of the last layer of both branches of a block. While they are zero, the block is the identity.
-BRANCH_OUTPUTS = ("local.down.weight", "local.down.bias", "across.out.weight", "across.out.bias")
+BRANCH_OUTPUTS = (
+    "enter_mels.weight",
+    "local.down.weight",
+    "local.down.bias",
+    "across.out.weight",
+    "across.out.bias",
+)
 
 
 class Block(nn.Module):

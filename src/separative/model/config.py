@@ -42,6 +42,9 @@ class EncoderConfig(BaseModel):
         stream_blocks: blocks applied to each stream after the split.
         speaker_width: channels of the speaker head.
         speaker_blocks: blocks of the speaker head.
+        speaker_mels: whether the speaker head also gets the log-mel energies of each separated stream, minus
+            their mean over the recording. Needs the ``stft`` front end. Masks are then computed for every
+            embedding.
         segment_frames: frames in one segment of the speaker head.
         embedding: size of an embedding (E).
         cross_attention: whether queries attend to the segments of their condition group.
@@ -77,6 +80,7 @@ class EncoderConfig(BaseModel):
     stream_blocks: int = Field(default=2, ge=0, le=MAX_BLOCKS)
     speaker_width: int = Field(default=256, ge=8, le=MAX_WIDTH)
     speaker_blocks: int = Field(default=3, ge=0, le=MAX_BLOCKS)
+    speaker_mels: bool = False
     segment_frames: int = Field(default=4, ge=1, le=1024)
     embedding: int = Field(default=128, ge=4, le=MAX_WIDTH)
     cross_attention: bool = True
@@ -110,6 +114,8 @@ class EncoderConfig(BaseModel):
                 raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of heads ({self.heads})")
         if self.front_end == "conv" and self.window != 2 * self.hop:
             raise ValueError("the conv front end needs a hop of half its window: set hop_ms = window_ms / 2")
+        if self.speaker_mels and self.front_end != "stft":
+            raise ValueError("speaker_mels needs the stft front end: set it to false, or front_end to stft")
         if 0 < self.teacher < self.embedding:
             raise ValueError(
                 f"vectors of {self.teacher} values cannot teach embeddings of {self.embedding}: set embedding"
@@ -147,6 +153,8 @@ class EncoderConfig(BaseModel):
                 (width + 1) * hidden + (self.stack * features + 1) * hidden + hidden * self.stack * mask_size
             )
         speaker_head = (self.segment_frames * width + 1) * speaker + 2 * speaker + speaker + 1
+        if self.speaker_mels:
+            speaker_head += self.segment_frames * self.stack * self.mels * speaker
         speaker_head += (speaker + 1) * (speaker // 2) + (speaker // 2 + 1) * speaker
         speaker_head += 4 * speaker + (2 * speaker + 1) * size + (speaker + 1) * size
         return (

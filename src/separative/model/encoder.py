@@ -10,7 +10,7 @@ values of a frame · K size of the features or of the front end's representation
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from separative.model.attention import CrossAttention
 from separative.model.blocks import build_stack, ceil_div, frame_mask, pad_size
 from separative.model.config import EncoderConfig
-from separative.model.frontend import FRONT_ENDS, FrontEnd
+from separative.model.frontend import FRONT_ENDS, FrontEnd, MelFrontEnd
 from separative.model.heads import SeparationHead, SpeakerHead
 from separative.model.highpass import HighPass
 from separative.model.teacher import TeacherSpace
@@ -115,7 +115,12 @@ class SeparativeEncoder(nn.Module):
             config, config.speaker_blocks, config.speaker_width, trunk="conv", branch_scale=0.2
         )
         self.speaker = SpeakerHead(
-            config.width, config.speaker_width, config.embedding, config.segment_frames, speaker_stack
+            config.width,
+            config.speaker_width,
+            config.embedding,
+            config.segment_frames,
+            speaker_stack,
+            mels=config.stack * config.mels if config.speaker_mels else 0,
         )
         self.cross = CrossAttention(config.embedding, config.heads) if config.cross_attention else None
         self.space = TeacherSpace(config.teacher, config.embedding) if config.teacher else None
@@ -195,6 +200,7 @@ class SeparativeEncoder(nn.Module):
         length_B: Tensor | None = None,
         own_drop: float = 0.0,
         separate: bool = True,
+        alone: bool = False,
     ) -> EncoderOutput:
         """Separate and embed the speakers of mixtures.
 
@@ -208,6 +214,8 @@ class SeparativeEncoder(nn.Module):
             own_drop: probability that a query does not attend to its own mixture, see
                 :class:`CrossAttention`.
             separate: False computes embeddings only; ``estimate_BCN`` is then empty.
+            alone: True for mixtures of one speaker: only the speaker head runs, on log-mel energies of the
+                mixture itself. The output has one stream and no waveform. Needs ``speaker_mels``.
         """
         batch, samples = mix_BN.shape
         if length_B is None:
@@ -218,14 +226,18 @@ class SeparativeEncoder(nn.Module):
         mix_BN = self.high_pass(mix_BN, length_B)
         power_B1 = mix_BN.square().sum(1, keepdim=True) / length_B.unsqueeze(1).clamp(min=1)
         level_B1 = power_B1.sqrt().clamp(min=1e-6)
-        trunk = self._run_trunk(mix_BN / level_B1, valid)
-        segment_BCSE, activity_BCS, query_BCE = self._run_speaker_head(trunk, valid)
+        run = self._skip_trunk if alone else self._run_trunk
+        trunk, raw_BCFM = run(mix_BN / level_B1, valid), None
+        if not alone and (separate or self.config.speaker_mels):
+            frames = trunk.represent_BFK.shape[1]
+            raw_BCFM = self.separation(trunk.stream_BCTD, trunk.features_BTK, frames)
+        segment_BCSE, activity_BCS, query_BCE = self._run_speaker_head(trunk, raw_BCFM, valid)
         attended_BCE = self.attend(
             query_BCE, segment_BCSE, activity_BCS, valid.valid_BS, group_B, own_drop=own_drop
         )
-        estimate_BCN = mix_BN.new_zeros(batch, self.config.streams, 0)
-        if separate:
-            estimate_BCN = self._run_separation_heads(trunk, mix_BN, level_B1)
+        estimate_BCN = mix_BN.new_zeros(batch, query_BCE.shape[1], 0)
+        if separate and raw_BCFM is not None:
+            estimate_BCN = self._synthesise(raw_BCFM, trunk, mix_BN, level_B1)
             estimate_BCN = estimate_BCN * frame_mask(length_B, samples).unsqueeze(1)
         power_BS = self.segment_power(mix_BN.unsqueeze(1)).squeeze(1)
         return EncoderOutput(
@@ -278,20 +290,38 @@ class SeparativeEncoder(nn.Module):
         stream_BCTD = stream_RTD.unflatten(0, (mix_BN.shape[0], streams))
         return _TrunkOutput(represent_BFK, features_BTK, shared_BTD, stream_BCTD)
 
-    def _run_speaker_head(self, trunk: _TrunkOutput, valid: _Valid) -> tuple[Tensor, Tensor, Tensor]:
+    def _skip_trunk(self, mix_BN: Tensor, valid: _Valid) -> _TrunkOutput:
+        """Output of the front end, and zeros instead of that of the trunk, for one stream."""
+        features_BFK, represent_BFK = self.front_end.analyse(mix_BN, valid.valid_BF)
+        zero_B1TD = mix_BN.new_zeros(mix_BN.shape[0], 1, valid.valid_BT.shape[1], self.config.width)
+        return _TrunkOutput(represent_BFK, features_BFK, zero_B1TD[:, 0], zero_B1TD)
+
+    def _run_speaker_head(
+        self, trunk: _TrunkOutput, raw_BCFM: Tensor | None, valid: _Valid
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Segment representations [B,C,S,E], log-odds of speech [B,C,S] and queries [B,C,E]."""
         batch, streams = trunk.stream_BCTD.shape[:2]
+        mel_RTM = None
+        if self.config.speaker_mels:
+            front_end, stack = cast(MelFrontEnd, self.front_end), self.config.stack
+            # Without gradient: the losses of the embeddings do not change the masks.
+            with torch.no_grad():
+                mel_BCFM = front_end.masked_mels(raw_BCFM, trunk.represent_BFK, valid.valid_BF)
+            extra = pad_size(mel_BCFM.shape[2], stack)
+            mel_BCTM = F.pad(mel_BCFM, (0, 0, 0, extra)).unflatten(2, (-1, stack)).flatten(3)
+            mel_RTM = mel_BCTM.flatten(0, 1)
         valid_RT, valid_RS = (v.repeat_interleave(streams, dim=0) for v in (valid.valid_BT, valid.valid_BS))
-        segment_RSE, activity_RS, query_RE = self.speaker(trunk.stream_BCTD.flatten(0, 1), valid_RT, valid_RS)
+        segment_RSE, activity_RS, query_RE = self.speaker(
+            trunk.stream_BCTD.flatten(0, 1), valid_RT, valid_RS, mel_RTM
+        )
         segment_BCSE, activity_BCS, query_BCE = (
             x.unflatten(0, (batch, streams)) for x in (segment_RSE, activity_RS, query_RE)
         )
         return segment_BCSE, activity_BCS, query_BCE
 
-    def _run_separation_heads(self, trunk: _TrunkOutput, mix_BN: Tensor, level_B1: Tensor) -> Tensor:
-        """Separated waveforms [B,C,N] at the level of the mixtures."""
+    def _synthesise(self, raw_BCFM: Tensor, trunk: _TrunkOutput, mix_BN: Tensor, level_B1: Tensor) -> Tensor:
+        """Separated waveforms [B,C,N] at the level of the mixtures, from raw mask values."""
         frames, streams = trunk.represent_BFK.shape[1], self.config.streams
-        raw_BCFM = self.separation(trunk.stream_BCTD, trunk.features_BTK, frames)
         if self.residual is not None:
             residual_B1FM = self.residual(trunk.shared_BTD.unsqueeze(1), trunk.features_BTK, frames)
             raw_BCFM = torch.cat([raw_BCFM, residual_B1FM], dim=1)

@@ -42,6 +42,17 @@ class FrontEnd(Protocol):
         ...
 
 
+class MelFrontEnd(FrontEnd, Protocol):
+    """The interface of a front end with a mel scale."""
+
+    def masked_mels(self, raw_BCTM: Tensor | None, represent_BTK: Tensor, valid_BT: Tensor) -> Tensor:
+        """Log-mel energies [B,C,T,mels] of masked spectra, see :func:`stream_mels`.
+
+        Without mask values they are those of the mixture itself, with C = 1.
+        """
+        ...
+
+
 class FrameGrid:
     """Frames of ``window`` samples every ``hop`` samples; ``window`` is a multiple of ``hop``.
 
@@ -116,6 +127,11 @@ class StftFrontEnd(nn.Module):
         features = spectral_features(parts_BTF2, self.mel_FM, valid_BT)
         return features, spectrum_BTF * valid_BT.unsqueeze(-1)
 
+    def masked_mels(self, raw_BCTM: Tensor | None, represent_BTK: Tensor, valid_BT: Tensor) -> Tensor:
+        """See :class:`MelFrontEnd`."""
+        power_BCTF = torch.view_as_real(represent_BTK).square().sum(-1).unsqueeze(1) / self.grid.window
+        return stream_mels(power_BCTF, raw_BCTM, self.mel_FM, valid_BT)
+
     def synthesise(self, raw_BCTM: Tensor, represent_BTK: Tensor, samples: int) -> Tensor:
         """See :class:`FrontEnd`."""
         mask_BCTF = torch.view_as_complex(complex_mask(raw_BCTM))
@@ -140,6 +156,34 @@ def spectral_features(parts_BTF2: Tensor, mel_FM: Tensor, valid_BT: Tensor) -> T
     mean_B1M = (mel_BTM * mask_BT1).sum(1, keepdim=True) / mask_BT1.sum(1, keepdim=True).clamp(min=1)
     joined = torch.cat([compressed_BTF2.flatten(-2), 0.3 * mel_BTM, 0.3 * (mel_BTM - mean_B1M)], dim=-1)
     return joined * mask_BT1
+
+
+def stream_mels(power_B1TF: Tensor, raw_BCTM: Tensor | None, mel_FM: Tensor, valid_BT: Tensor) -> Tensor:
+    """Log-mel energies [B,C,T,M] of masked spectra, minus their mean over the loud frames of each stream.
+
+    A frame counts in the mean by the square root of its power, so pauses hardly change the mean. The mean is
+    the response of the channel, among others.
+
+    Args:
+        power_B1TF: power of the mixture's spectrum.
+        raw_BCTM: raw mask values; None for no mask.
+        mel_FM: filters of :func:`mel_filters`.
+        valid_BT: 1 for frames of the mixture, 0 for padding.
+
+    >>> stream_mels(torch.rand(2, 1, 9, 257), None, mel_filters(257, 80, 16000), torch.ones(2, 9)).shape
+    torch.Size([2, 1, 9, 80])
+    """
+    power_BCTF = power_B1TF
+    if raw_BCTM is not None:
+        power_BCTF = power_B1TF * complex_mask(raw_BCTM).square().sum(-1)
+    mel_BCTM = (power_BCTF @ mel_FM + _POWER_FLOOR).log()
+    valid_B1T1 = valid_BT[:, None, :, None]
+    weight_BCT1 = (power_BCTF.mean(-1, keepdim=True) + _POWER_FLOOR).sqrt() * valid_B1T1
+    mean_BC1M = (mel_BCTM * weight_BCT1).sum(2, keepdim=True) / weight_BCT1.sum(2, keepdim=True).clamp(
+        min=1e-9
+    )
+    centred_BCTM: Tensor = 0.3 * (mel_BCTM - mean_BC1M) * valid_B1T1
+    return centred_BCTM
 
 
 def complex_mask(raw_BCTM: Tensor) -> Tensor:

@@ -18,16 +18,25 @@ class SpeakerHead(nn.Module):
     Frames of the trunk are joined into segments of ``join`` frames, which ``stack`` processes. The embedding
     is attentive statistics pooling (arXiv 1803.10963); log σ(activity) is added to the pooling logits.
 
+    With ``mels``, the head also gets that many log-mel energies of the separated stream per frame. They carry
+    the fine structure of a voice, which the trunk's few channels do not. The trunk's own output is not used
+    at first (its weights are 0), so that the head can be trained on speakers alone, without the trunk.
+
     >>> head = SpeakerHead(width=8, speaker_width=8, embedding=4, join=2, stack=Stack([]))
     >>> segments, activity, query = head(torch.randn(3, 10, 8), torch.ones(3, 10), torch.ones(3, 5))
     >>> segments.shape, activity.shape, query.shape
     (torch.Size([3, 5, 4]), torch.Size([3, 5]), torch.Size([3, 4]))
     """
 
-    def __init__(self, width: int, speaker_width: int, embedding: int, join: int, stack: Stack) -> None:
+    def __init__(
+        self, width: int, speaker_width: int, embedding: int, join: int, stack: Stack, mels: int = 0
+    ) -> None:
         super().__init__()
         self.join = join
         self.enter = nn.Linear(join * width, speaker_width)
+        self.enter_mels = nn.Linear(join * mels, speaker_width, bias=False) if mels else None
+        if mels:
+            nn.init.zeros_(self.enter.weight)
         self.stack = stack
         self.norm = nn.LayerNorm(speaker_width)
         self.activity = nn.Linear(speaker_width, 1)
@@ -43,12 +52,20 @@ class SpeakerHead(nn.Module):
         self.segment = nn.Linear(speaker_width, embedding)
 
     def forward(
-        self, stream_BTD: Tensor, valid_BT: Tensor, valid_BS: Tensor
+        self, stream_BTD: Tensor, valid_BT: Tensor, valid_BS: Tensor, mel_BTM: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Segment representations [B,S,E], activity log-odds [B,S] and query [B,E] (unit norm)."""
+        """Segment representations [B,S,E], activity log-odds [B,S] and query [B,E] (unit norm).
+
+        Args:
+            mel_BTM: log-mel energies of the separated stream, if the head has ``mels``.
+        """
         extra = pad_size(stream_BTD.shape[1], self.join)
         joined = F.pad(stream_BTD * valid_BT.unsqueeze(-1), (0, 0, 0, extra)).unflatten(1, (-1, self.join))
-        h_BSD = self.norm(self.stack(self.enter(joined.flatten(2)), valid_BS))
+        entered_BSD = self.enter(joined.flatten(2))
+        if self.enter_mels is not None and mel_BTM is not None:
+            mel_BSM = F.pad(mel_BTM, (0, 0, 0, extra)).unflatten(1, (-1, self.join)).flatten(2)
+            entered_BSD = entered_BSD + self.enter_mels(mel_BSM)
+        h_BSD = self.norm(self.stack(entered_BSD, valid_BS))
         activity_BS = self.activity(h_BSD).squeeze(-1).float()
         logits_BSD = self.weigh(h_BSD).float() + F.logsigmoid(activity_BS).unsqueeze(-1)
         weight_BSD = logits_BSD.masked_fill(valid_BS.unsqueeze(-1) == 0, -1e4).softmax(dim=1)

@@ -102,6 +102,7 @@ class SeparativeObjective(Objective):
 
     inventory: Inventory | None
     single_process = False
+    learns_alone = True
 
     def __init__(self, config: SeparativeConfig, identities: int, embedding: int) -> None:
         super().__init__()
@@ -121,13 +122,35 @@ class SeparativeObjective(Objective):
             self.presence.prepare(model)
 
     def forward(
-        self, model: SeparativeEncoder, mixtures: Tensor, sources: Tensor, identities: Tensor, groups: Tensor
+        self,
+        model: SeparativeEncoder,
+        mixtures: Tensor,
+        sources: Tensor,
+        identities: Tensor,
+        groups: Tensor,
+        *,
+        alone: bool = False,
     ) -> Losses:
+        """Compute the losses of a batch; see :class:`Objective`.
+
+        Args:
+            alone: the mixtures have one speaker, and only the speaker head learns.
+        """
+        output = self.run(model, mixtures, groups, alone=alone)
+        streams = output.query_BCE.shape[1]
+        return self.compute_losses(
+            model, output, mixtures, sources[:, :streams], identities[:, :streams], groups
+        )
+
+    def run(
+        self, model: SeparativeEncoder, mixtures: Tensor, groups: Tensor, *, alone: bool = False
+    ) -> EncoderOutput:
+        """Run the model on a batch, with waveforms if their loss has a weight."""
         w = self.config
         output: EncoderOutput = model(
-            mixtures, group_B=groups, own_drop=w.own_drop, separate=w.separation > 0
+            mixtures, group_B=groups, own_drop=w.own_drop, separate=w.separation > 0, alone=alone
         )
-        return self.compute_losses(model, output, mixtures, sources, identities, groups)
+        return output
 
     def compute_losses(
         self,
@@ -146,6 +169,7 @@ class SeparativeObjective(Objective):
             more_costs: further costs of assigning each stream to each source [B,C,K], for the order.
         """
         w = self.config
+        separate = w.separation > 0 and output.estimate_BCN.shape[-1] > 0
         # Sums of squared samples exceed the range of half precision.
         mix_BN, source_BCN = mixtures.float(), sources.float()
         known_BC = (identities >= 0) & (identities < self.identities)
@@ -158,7 +182,7 @@ class SeparativeObjective(Objective):
 
         # Single speakers soon teach the second stream to be silent, which is slow to unlearn on mixtures.
         single_B = (source_BCN.square().sum(-1) > 0).sum(1) <= 1
-        share_B = torch.where(single_B, w.single, 1.0) if w.separation > 0 else mix_BN.new_zeros(len(mix_BN))
+        share_B = torch.where(single_B, w.single, 1.0) if separate else mix_BN.new_zeros(len(mix_BN))
 
         # Choose one order of the streams without gradient. All losses below use it.
         with torch.no_grad():
@@ -167,7 +191,7 @@ class SeparativeObjective(Objective):
                 name: self._inventory.pairwise_losses(x_BCE, label_BK) for name, x_BCE in embeddings.items()
             }
             # Without a separation loss there are no waveforms, and the embeddings decide.
-            order_weight = w.order if w.separation > 0 else 1.0
+            order_weight = w.order if separate else 1.0
             for nats_BCK in nats.values():
                 cost_BCK += order_weight * w.csc * nats_BCK * audible_BC.unsqueeze(1)
             if more_costs is not None:
@@ -176,7 +200,7 @@ class SeparativeObjective(Objective):
 
         total = mix_BN.new_zeros(())
         parts: dict[str, Tensor] = {}
-        if w.separation > 0:
+        if separate:
             # Compare each source with its own stream only: every row has one estimate and one source.
             sep_BK = separation_costs(
                 reorder(output.estimate_BCN, order_BK).flatten(0, 1).unsqueeze(1),
@@ -222,11 +246,12 @@ class SeparativeObjective(Objective):
     ) -> Tensor:
         """Cost of assigning each stream to each source by waveform and activity [B,C,K]."""
         w = self.config
+        separate = w.separation > 0 and output.estimate_BCN.shape[-1] > 0
         cost_BCK = mix_BN.new_zeros(*source_BCN.shape[:2], source_BCN.shape[1])
-        if w.separation > 0:
+        if separate:
             decibels_BCK = separation_costs(output.estimate_BCN, source_BCN, mix_BN)
             cost_BCK += w.separation / 10 * share_B[:, None, None] * decibels_BCK
-        if w.separation == 0 or w.single < 1:
+        if not separate or w.single < 1:
             # Where waveforms count little or not at all, activity decides which stream belongs to a source.
             costs_BCK = _activity_costs(output.activity_BCS, active_BCS)
             cost_BCK += w.activity * (1 - share_B)[:, None, None] * costs_BCK

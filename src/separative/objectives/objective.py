@@ -61,6 +61,8 @@ class Objective(nn.Module):
         min_views: smallest number of views in a condition group.
         single_process: whether the whole batch must be in one process.
         needs_teacher: whether :meth:`forward` also takes ``targets``, see :class:`TeachObjective`.
+        learns_alone: whether :meth:`forward` also takes ``alone``, for stages in which only the speaker head
+            learns.
 
     >>> Objective.min_views, Objective().inventory is None
     (1, True)
@@ -71,6 +73,7 @@ class Objective(nn.Module):
     min_views: ClassVar[int] = 1
     single_process: ClassVar[bool] = True
     needs_teacher: ClassVar[bool] = False
+    learns_alone: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()

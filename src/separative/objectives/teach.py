@@ -15,7 +15,7 @@ from separative.objectives.partition import at_least_float32, partition_terms
 from separative.objectives.separation import reorder
 
 if TYPE_CHECKING:
-    from separative.model import EncoderOutput, SeparativeEncoder
+    from separative.model import SeparativeEncoder
 
 
 class TeachConfig(SeparativeConfig):
@@ -66,11 +66,14 @@ class TeachObjective(SeparativeObjective):
         identities: Tensor,
         groups: Tensor,
         targets: Tensor | None = None,
+        *,
+        alone: bool = False,
     ) -> Losses:
         """Compute the losses of a batch; see :class:`Objective`.
 
         Args:
             targets: the teacher's vector of each source [B,C,E], unit norm; zeros if it has none.
+            alone: the mixtures have one speaker, and only the speaker head learns.
 
         Raises:
             SeparativeError: there are no targets.
@@ -78,10 +81,10 @@ class TeachObjective(SeparativeObjective):
         if targets is None or not len(self.teacher_RE):
             raise SeparativeError("the objective 'teach' needs the teacher's vectors; train with --vectors")
         w = self.config
-        output: EncoderOutput = model(
-            mixtures, group_B=groups, own_drop=w.own_drop, separate=w.separation > 0
-        )
-        target_BCE = at_least_float32(targets)
+        output = self.run(model, mixtures, groups, alone=alone)
+        streams = output.query_BCE.shape[1]
+        sources, identities = sources[:, :streams], identities[:, :streams]
+        target_BCE = at_least_float32(targets[:, :streams])
         # A source needs no label: the teacher's vector of its recording is enough.
         known_BC = (target_BCE.square().sum(-1) > 0).long() - 1
         _, taught_BC = activity_and_audible(model, mixtures.float(), sources.float(), known_BC)

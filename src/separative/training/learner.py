@@ -128,6 +128,11 @@ class Learner:
                 f"the objective '{recipe.loss.objective}' compares all mixtures of a batch: "
                 "train it in one process"
             )
+        if self.processes.world_size > 1 and any(stage.alone for stage in recipe.mixtures.stages):
+            raise SeparativeError(
+                "a stage in which the speaker head learns alone needs one process: remove 'alone' from"
+                " mixtures.stages, or train in one process"
+            )
         optimiser = build_optimiser(recipe.optimiser, self.model, self.objective)
         self.average = copy.deepcopy(self.model).requires_grad_(False).to(self.fabric.device)
         self.objective.to(self.fabric.device)
@@ -176,7 +181,8 @@ class Learner:
             group["lr"] = rate * group["scale"]
         tensors = (x.to(device) for x in (batch.mixtures, batch.sources, batch.identities, batch.groups))
         taught = {} if self.targets is None else {"targets": self.targets(batch).to(device)}
-        losses = self.objective(self._wrapped, *tensors, **taught)
+        alone = {"alone": True} if recipe.mixtures.stage(step).alone else {}
+        losses = self.objective(self._wrapped, *tensors, **taught, **alone)
         self.optimiser.zero_grad()
         self.fabric.backward(losses.total)
         norm = self._clip_gradients(recipe.optimiser.clip)

@@ -123,6 +123,17 @@ class Recipe(BaseModel):
                 raise ValueError(
                     f"mixtures.{key} is {ours} and model.{key} is {theirs}: they must be the same"
                 )
+        if any(stage.alone for stage in self.mixtures.stages):
+            if not self.model.speaker_mels:
+                raise ValueError(
+                    "a stage of mixtures.stages is alone, but the speaker head gets no log-mel energies: set"
+                    " model.speaker_mels to true, or remove alone"
+                )
+            if not objective.learns_alone:
+                raise ValueError(
+                    f"the objective '{self.loss.objective}' has no stages in which the speaker head learns"
+                    " alone: remove alone from mixtures.stages"
+                )
         if self.model.teacher:
             raise ValueError("model.teacher is set by the teacher's vectors of a run: remove it")
         if objective.streams and self.mixtures.empty > 0:
