@@ -1,8 +1,8 @@
 """Make the pictures of README and docs: ``.venv/bin/python docs/make_images.py``.
 
 A conversation of two synthetic speakers is simulated and diarized with the shipped model. Its picture, the
-web page with the same recording and the HTML report of the same run go to ``docs/images``. Needs Chromium and
-the extras ``voices``, ``serve`` and ``browser``.
+HTML report of the same run, and the web page with its example go to ``docs/images``. Needs Chromium and the
+extras ``voices``, ``serve`` and ``browser``.
 """
 
 from __future__ import annotations
@@ -62,8 +62,14 @@ def make(folder: Path) -> None:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             page = browser.new_page()
             page.goto(found[0])
-            page.set_input_files("#file", recording)
-            page.wait_for_selector("#diarization:not([hidden])", timeout=120_000)
+            page.click("#example")
+            page.locator("#diarization-title").filter(has_text="Example").wait_for(timeout=120_000)
+            for speaker, name in (("Speaker 1", "Ann"), ("Speaker 2", "Ben")):
+                page.get_by_role("button", name=f"Edit {speaker}").click()
+                page.fill("#speaker-name", name)
+                page.get_by_role("button", name="Use this name").click()
+                page.locator(".lane-name").filter(has_text=name).wait_for()
+            page.locator(".turn-row").nth(3).click()
             shoot(page, "page")
             page.goto((folder / "diarized" / "meeting.html").as_uri())
             shoot(page, "report")
