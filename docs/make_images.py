@@ -18,18 +18,21 @@ from playwright.sync_api import Page, sync_playwright
 from separative.cli import main
 
 IMAGES = Path(__file__).parent / "images"
-WIDTHS = {"": 1280, "-phone": 390}
 
 
 def run(*words: object) -> None:
     assert main([str(word) for word in words]) == 0, words
 
 
-def shoot(page: Page, name: str) -> None:
-    """One screenshot for a desktop and one for a phone."""
-    for suffix, width in WIDTHS.items():
-        page.set_viewport_size({"width": width, "height": 900})
-        page.screenshot(path=IMAGES / f"{name}{suffix}.png", full_page=suffix == "")
+def shoot(page: Page, name: str, top: str) -> None:
+    """A screenshot of the page for a desktop, and one in dark colours, from an element on, for a phone."""
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.locator(top).evaluate("element => element.scrollIntoView()")
+    page.screenshot(path=IMAGES / f"{name}-phone.png")
+    page.emulate_media(color_scheme="light")
 
 
 def make(folder: Path) -> None:
@@ -70,9 +73,9 @@ def make(folder: Path) -> None:
                 page.get_by_role("button", name="Use this name").click()
                 page.locator(".lane-name").filter(has_text=name).wait_for()
             page.locator(".turn-row").nth(3).click()
-            shoot(page, "page")
+            shoot(page, "page", "#diarization-title")
             page.goto((folder / "diarized" / "meeting.html").as_uri())
-            shoot(page, "report")
+            shoot(page, "report", "h1")
             browser.close()
     finally:
         server.terminate()
