@@ -152,8 +152,8 @@ THREE_SYSTEMS = rf"{N} % \(Resemblyzer {N} %, ECAPA-TDNN {N} %\)"
 CLAIMS: list[tuple[str, str, list[Source]]] = [
     (
         README,
-        rf"EER, 2 s of one speaker \| {N} % \| within each recording {N} % \(CAM\+\+ {N} %, Resemblyzer {N} %\),"
-        rf" all pairs {N} % \({N} %, {N} %\)",
+        rf"EER, 2 s of one speaker \| {N} % \| within each recording {N} % \(CAM\+\+ {N} %,"
+        rf" Resemblyzer {N} %\), all pairs {N} % \({N} %, {N} %\)",
         [
             meeting("window EER, %"),
             *(

@@ -161,6 +161,12 @@ def test_class_names_are_unique() -> None:
     assert [name for name, count in counts.items() if count > 1] == []
 
 
+def test_names_of_test_files_are_unique() -> None:
+    # pytest imports a test file by its name alone.
+    counts = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
 def public_definitions() -> Iterator[tuple[str, str]]:
     """Yield every public top-level function and class, with the docstrings of it and its methods."""
     for path in FILES:

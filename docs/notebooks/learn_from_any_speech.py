@@ -48,7 +48,7 @@ for name, label in (
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
 axes.set(xlabel="minutes", ylabel="information on the identity, lower bound in nats")
 if axes.get_legend_handles_labels()[0]:
-    axes.legend()
+    axes.legend(loc="upper left")
 figure.savefig(f"{OUT}/information.png", dpi=150, bbox_inches="tight")
 
 # %% [markdown]

@@ -55,7 +55,9 @@ def test_nobody_is_asked_twice(cli: Run, voices: list[list[Path]], days: Path, t
     assert {turn.speaker for turn in read_rttm(out / "monday.rttm")["monday"]} == {"Ann_Groß", new}
     for suffix in (".csv", ".srt", ".TextGrid", ".html"):
         text = (out / f"monday{suffix}").read_text()
-        assert "Ann Groß" in text and new in text, suffix
+        # The page holds its data as JSON with letters of ASCII only.
+        known = json.dumps("Ann Groß")[1:-1] if suffix == ".html" else "Ann Groß"
+        assert known in text and new in text, suffix
 
     # The user says who it was. The next recording has both names.
     assert cli("gallery", "rename", people, new, "Bob").code == 0

@@ -178,7 +178,7 @@ def curves_figure(axis: str, curves: Curves) -> Figure:
         axes.tick_params(labelsize="x-small")
         axes.grid(color="0.92", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize="x-small")
+        axes.legend(loc="upper right", frameon=False, fontsize="x-small")
     return figure
 
 

@@ -139,5 +139,5 @@ def scores_figure(scores: Mapping[str, tuple[Floats, NDArray[np.bool_]]]) -> Fig
         axes.set_title(kind, fontsize="small")
         axes.set_xlabel("score", fontsize="x-small")
         axes.tick_params(labelsize="x-small")
-        axes.legend(frameon=False, fontsize="x-small")
+        axes.legend(loc="upper left", frameon=False, fontsize="x-small")
     return figure
