@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import separative
-from common import made_on, table
+from common import made_on, table, write_page
 from separative import audio
 from separative.corpora import load_corpus
 from separative.evaluation.lone_windows import WINDOW, lone_windows
 from separative.evaluation.meetings import _enrol, _reserve
 from separative.evaluation.references import FRAME, read_references
-from separative.files import replace_file
 from separative.inference.cluster import mean_embedding
 from separative.inference.extract import PRESENT_PROBABILITY, find_person
 from separative.inference.verify import embed_speaker
@@ -143,7 +142,7 @@ def main() -> None:
         "",
         *table(["", "trials", *(f"{threshold:g}" for threshold in THRESHOLDS)], rows),
     ]
-    replace_file(args.page, ("\n".join(lines) + "\n").encode())
+    write_page(str(args.page), lines, [])
     print("\n".join(lines))
 
 

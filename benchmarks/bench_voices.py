@@ -18,11 +18,10 @@ import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
 import separative
-from common import made_on, table
+from common import made_on, table, write_page
 from separative import audio
 from separative.corpora import load_corpus
 from separative.evaluation.references import FRAME
-from separative.files import replace_file
 from separative.inference.separated import original_waveforms, speaker_waveforms, turn_gate
 from separative.metrics import match_speakers, si_sdr
 from separative.mixtures import ConversationConfig, ConversationSimulator
@@ -128,7 +127,7 @@ def main() -> None:
         "",
         *table(["dB", "median", "lowest", "highest"], rows),
     ]
-    replace_file(args.page, ("\n".join(lines) + "\n").encode())
+    write_page(str(args.page), lines, [])
     print("\n".join(lines))
 
 

@@ -24,9 +24,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 import separative
-from common import made_on, table
+from common import made_on, table, write_page
 from counting_data import FRAME, MOST_SPEAKERS, Case, real, simulated
-from separative.files import replace_file
 from separative.inference.confidence import FEATURES, ConfidenceRule, turn_features
 from separative.inference.counting import ANY_NUMBER
 from separative.inference.diarize import Diarization, _cluster_windows
@@ -309,7 +308,7 @@ def main() -> None:
         lines += ["", "Conversations of 30 s with two speakers, changed:", ""]
         header = ["condition", "turns right", "confidence", "SNR, dB", "treble, dB", "warned"]
         lines += table(header, warnings_rows(model, args.data, args.conditions))
-    replace_file(args.page, ("\n".join(lines) + "\n").encode())
+    write_page(str(args.page), lines, [])
     print("\n".join(lines))
     if args.write:
         separative.update_card(args.model, confidence=asdict(rule))

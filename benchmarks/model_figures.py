@@ -10,7 +10,6 @@ hand; the test of claims compares them with these results.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shlex
 import subprocess
@@ -64,7 +63,7 @@ def main() -> None:
         "results": shlex.quote(str(RESULTS / f"{args.model}-real")),
         "peers": f"--peer-python {shlex.quote(args.peer_python)}" if args.peer_python else "",
     }
-    weights, stamps = model_digest(args.model), work / "done.json"
+    weights, stamps = load_model(args.model).card["sha256"], work / "done.json"
     done = json.loads(stamps.read_text(encoding="utf-8")) if stamps.is_file() else {}
     failed = []
     for name in args.only:
@@ -86,14 +85,6 @@ def main() -> None:
             done[name] = weights
             stamps.write_text(json.dumps(done, indent=1), encoding="utf-8")
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
-
-
-def model_digest(name: str) -> str:
-    """SHA-256 of the weights of a model."""
-    digest = hashlib.sha256()
-    for key, weight in sorted(load_model(name).state_dict().items()):
-        digest.update(key.encode() + weight.numpy().tobytes())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # busy machine very slow.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from separative.cli.app import app
-    from separative.cli.show import Stopped, use_safe_output
+    from separative.cli.show import Stopped, error_sentence, use_safe_output
 
     use_safe_output()
     log = logging.getLogger("separative")
@@ -42,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stopped as stop:
         return _print_error(str(stop), INTERRUPTED)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _print_error(f"{where}{(error.strerror or str(error)).lower()}", NOT_DONE)
+        return _print_error(error_sentence(error), NOT_DONE)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
         return _print_error("interrupted", code) if code == INTERRUPTED else code

@@ -17,7 +17,7 @@ from separative.cli.one_recording import (
     process_recording,
 )
 from separative.cli.outputs import claim_outputs
-from separative.cli.show import Bars, Stopped, check_recordings, print_json, printable
+from separative.cli.show import Bars, Stopped, check_recordings, error_sentence, print_json, printable
 from separative.errors import SeparativeError
 
 
@@ -91,7 +91,7 @@ def process_all(
             raise Stopped(f"interrupted; {done}; the same command continues") from stop
         except (SeparativeError, OSError) as error:
             failed += 1
-            print(f"separative: {printable(_sentence(error))}", file=sys.stderr)
+            print(f"separative: {printable(error_sentence(error))}", file=sys.stderr)
     if json:
         print_json(records)
     else:
@@ -151,10 +151,3 @@ def _summary(result: DiarizeResult) -> str:
 def _absolute(path: Path) -> Path:
     """The path without ``..``; links stay, because results keep the names that the user sees."""
     return Path(os.path.abspath(path))  # noqa: PTH100 (Path.resolve follows links)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{(error.strerror or str(error)).lower()}"
-    return str(error)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from separative.cli.outputs import SOURCE, read_record, remove_stale_waveforms
 from separative.cli.show import Bars
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # The key of a record for files that belong to the recording, but were written by earlier calls, or not yet.
 EARLIER = "earlier_files"
+Item = TypeVar("Item")
 UNKNOWN = re.compile(r"([0-9]+-)?speaker[0-9]+")
 MOST_MATCHES = 10
 
@@ -115,10 +117,7 @@ def process_recording(
     paths = [*write_turns(table, out, stem, job.formats), out / f"{stem}.json"]
     paths.append(write_picture(out / f"{stem}.png", record))
     if settings["voices"]:
-        start = 0
-        for meeting in found:
-            own = waveforms[start : start + len(meeting.speakers)]
-            start += len(own)
+        for meeting, own in _by_channel(found, waveforms):
             report = bars.count(f"{words}separating")
             how = {key: settings[key] for key in ("active_only", "original_rate")}
             write_waves(job.model, meeting, own, **how, progress=report)
@@ -175,16 +174,15 @@ def _name(
     from separative.inference.identities import describe_identity, rename_speakers, speaker_labels
 
     identities = known.identify_in(*found)
-    names = [one.name for one in identities]
+    names: list[str | None] = []
     notes: list[str] = []
-    start = 0
-    for meeting in found if enrol else ():
-        own = identities[start : start + len(meeting.speakers)]
-        for number, (new, quality) in known.enrol_unknown(meeting, own, stem).items():
-            names[start + number] = new
+    for meeting, own in _by_channel(found, identities):
+        own_names = [one.name for one in own]
+        for number, (new, quality) in known.enrol_unknown(meeting, own, stem).items() if enrol else ():
+            own_names[number] = new
             notes.append(f"enrolled {new} ({quality.speech_seconds:.1f} s of speech)")
             notes += quality.warnings
-        start += len(meeting.speakers)
+        names += own_names
     labels = [speaker.name for meeting in found for speaker in meeting.speakers]
     shown = speaker_labels(labels, names)
     records = []
@@ -192,11 +190,17 @@ def _name(
         record = describe_identity(label, who)
         record["identity"] |= {"name": name, "enrolled_now": name is not None and who.name is None}
         records.append(record | {"matches": record["matches"][:MOST_MATCHES]})
-    renamed, start = [], 0
+    renamed = tuple(rename_speakers(meeting, own) for meeting, own in _by_channel(found, shown))
+    return renamed, records, notes
+
+
+def _by_channel(
+    found: Sequence[Diarization], items: Sequence[Item]
+) -> Iterator[tuple[Diarization, list[Item]]]:
+    """Each diarization with the items of its speakers, from one item for each speaker of all."""
+    remaining = iter(items)
     for meeting in found:
-        renamed.append(rename_speakers(meeting, shown[start : start + len(meeting.speakers)]))
-        start += len(meeting.speakers)
-    return tuple(renamed), records, notes
+        yield meeting, list(islice(remaining, len(meeting.speakers)))
 
 
 def _write_cuts(

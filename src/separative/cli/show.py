@@ -58,6 +58,14 @@ def printable(text: object) -> str:
     return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
+def error_sentence(error: Exception) -> str:
+    """What a user is shown of an error: one of the system begins with its file."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{(error.strerror or str(error)).lower()}"
+    return str(error)
+
+
 def use_safe_output() -> None:
     """Escape the characters that standard output and error cannot encode, instead of failing after the work.
 

@@ -100,25 +100,25 @@ def window_scores(windows: Sequence[LoneWindow], embeddings: Floats) -> Scores:
     return list(zip(score_N.tolist(), same_N.tolist(), strict=True))
 
 
-def scores_between(windows: Sequence[Sequence[LoneWindow]], embeddings: Sequence[Floats]) -> Scores:
-    """Score the pairs of windows of two recordings whose speakers have different names.
+def scores_between(windows: Sequence[Sequence[LoneWindow]], embeddings: Sequence[Floats]) -> Floats:
+    """Cosines [N] of pairs of windows from two recordings and of speakers with different names.
 
     They are taken for different speakers. Pairs of one name are left out: in many corpora each recording
     numbers its own speakers. Arguments are as in :func:`window_scores`, for each recording.
 
     >>> ann, bob = [LoneWindow("a", 0.0, "ann")], [LoneWindow("b", 0.0, "bob"), LoneWindow("b", 2.0, "ann")]
     >>> scores_between([ann, bob], [np.eye(2)[:1], np.eye(2)])
-    [(1.0, False)]
+    array([1.])
     """
-    scores: Scores = []
+    scores: list[Floats] = []
     unit = [_unit(embedding_WE) for embedding_WE in embeddings]
     failed = [np.asarray(np.isnan(embedding_WE).any(axis=1)) for embedding_WE in embeddings]
     for left, right in combinations([i for i, some in enumerate(windows) if some], 2):
         left_W, right_W = (np.array([w.speaker for w in windows[i]]) for i in (left, right))
         other_WW = np.not_equal.outer(left_W, right_W)
         cosine_WW = np.where(failed[left][:, None] | failed[right][None, :], -1.0, unit[left] @ unit[right].T)
-        scores += [(score, False) for score in cosine_WW[other_WW].tolist()]
-    return scores
+        scores.append(cosine_WW[other_WW])
+    return np.concatenate(scores) if scores else np.zeros(0)
 
 
 def write_windows(recordings: Iterable[ReferenceRecording], path: str | Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class RecordingFigures:
     run_seconds: float | None = None
     peak_memory_mb: float | None = None
 
-    @property
+    @cached_property
     def window_scores(self) -> Scores:
         """Trials between the lone-speaker windows."""
         return window_scores(self.windows, self.embeddings)
@@ -228,9 +229,10 @@ def _measure(scored: Sequence[RecordingFigures], bootstrap: SpeakerBootstrap) ->
     if (eer := equal_error([f.window_scores for f in scored], bootstrap)) is not None:
         measured["window EER"] = (eer[0], *bootstrap_interval(eer[1], eer[0]))
     within = [trial for f in scored for trial in f.window_scores]
-    between = scores_between([f.windows for f in scored], [f.embeddings for f in scored])
-    if between and any(same for _, same in within):
-        score_N, same_N = (np.array(column) for column in zip(*within, *between, strict=True))
+    between_N = scores_between([f.windows for f in scored], [f.embeddings for f in scored])
+    if len(between_N) and any(same for _, same in within):
+        score_N = np.r_[[score for score, _ in within], between_N]
+        same_N = np.r_[[same for _, same in within], np.zeros(len(between_N), bool)]
         value = 100 * equal_error_rate(score_N, same_N)
         measured["window EER, all pairs"] = (value, value, value)
     run = [f.run_seconds for f in scored if f.run_seconds is not None]

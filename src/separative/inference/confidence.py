@@ -72,14 +72,10 @@ class ConfidenceRule:
         Raises:
             ModelError: the entry of the card is damaged.
         """
-        entry = model.card.get("confidence", {})
-        try:
-            rule = ConfidenceRule(**{name: float(value) for name, value in entry.items()})
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ModelError(
-                "model card: 'confidence' must hold the numbers activity, margin, half, missing, constant,"
-                " sharpness and other; fit it again with benchmarks/fit_confidence.py"
-            ) from error
+        from separative.model.card import card_numbers
+
+        cure = "; fit it again with benchmarks/fit_confidence.py"
+        rule = card_numbers(model.card, "confidence", ConfidenceRule, cure)
         if not (np.isfinite(list(vars(rule).values())).all() and rule.sharpness > 0 and 0 <= rule.other <= 1):
             raise ModelError("model card: 'confidence' holds a number that is not possible")
         return rule

@@ -18,7 +18,7 @@ PIECE_SECONDS, MAX_PIECES = 10.0, 60
 LOUD_DB = 20.0
 """Pieces this far below the loudest one are left out: there is hardly any speech in them."""
 
-# Chosen by benchmarks/fit_confidence.py on conversations under several conditions (docs/recordings.md).
+# Chosen by hand; benchmarks/fit_confidence.py says how often they warn (docs/recordings.md).
 LEAST_SNR_DB = 10.0
 LEAST_CONFIDENCE = 0.7
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from separative import audio
-from separative.errors import AudioError, ModelError, SilentError, choose
+from separative.errors import AudioError, SilentError, choose
 from separative.inference.views import RecordingView
 from separative.types import Wave
 
@@ -71,10 +71,9 @@ class SpeechRule(NamedTuple):
         Raises:
             ModelError: the entry of the card is damaged.
         """
-        try:
-            return SpeechRule(**{name: float(value) for name, value in model.card.get("speech", {}).items()})
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ModelError("model card: 'speech' must hold the numbers certain, best and other") from error
+        from separative.model.card import card_numbers
+
+        return card_numbers(model.card, "speech", SpeechRule)
 
     def decide(self, active: Counts, certain: Counts) -> NDArray[np.bool_]:
         """Decide which of K streams or speakers are speech [K], from their numbers of segments [K]."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Longer recordings are linked, not embedded: embedded they would make a page of tens of megabytes.
 EMBED_SECONDS = 900.0
 MP3_RATE = 16000
-# Characters of a name beside a lane of a picture.
+# Characters of a name next to a lane of a picture.
 LONGEST_NAME = 40
 # Peaks of a waveform per second, and the least and largest number of them.
 PEAKS_PER_SECOND, MIN_PEAKS, MAX_PEAKS = 20, 1600, 8000
@@ -236,7 +236,7 @@ def _sound(source: Audio | None, seconds: float) -> Sound:
     except AudioError:
         return [], ""
     size = _interval(seconds, MP3_RATE)
-    return _rounded(_peaks(wave_N, size)), _embedded(wave_N)
+    return _rounded(wave_peaks(wave_N, size)), _embedded(wave_N)
 
 
 def _file_peaks(recording: str | Path, seconds: float) -> list[float]:
@@ -244,7 +244,7 @@ def _file_peaks(recording: str | Path, seconds: float) -> list[float]:
     rate = audio.info(recording).rate
     size = _interval(seconds, rate)
     blocks = audio.stream(recording, seconds=size * 64 / rate)
-    return _rounded(np.concatenate([_peaks(block_N, size) for block_N in blocks]))
+    return _rounded(np.concatenate([wave_peaks(block_N, size) for block_N in blocks]))
 
 
 def _interval(seconds: float, rate: int) -> int:
@@ -253,9 +253,13 @@ def _interval(seconds: float, rate: int) -> int:
     return max(1, round(seconds * rate / count))
 
 
-def _peaks(wave_N: Wave, size: int) -> Wave:
-    """Peak level in each part of ``size`` samples."""
-    peak_P: Wave = np.abs(np.pad(wave_N, (0, -len(wave_N) % size)).reshape(-1, size)).max(1)
+def wave_peaks(waveform: Wave, size: int) -> Wave:
+    """Peak magnitude in each part of ``size`` samples of a waveform [N].
+
+    >>> wave_peaks(np.array([0.1, -0.5, 0.2]), 2).tolist()
+    [0.5, 0.2]
+    """
+    peak_P: Wave = np.abs(np.pad(waveform, (0, -len(waveform) % size))).reshape(-1, size).max(1)
     return peak_P
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Batches that each worker draws ahead, so that training continues during a slow read. They take a few tens of
 # megabytes.
 PREFETCH_STEPS = 3
-# A worker that is told to end goes on for so long, which is more than a batch takes.
+# A worker that gets a signal to end works for this long, which is more than a batch takes.
 GRACE_SECONDS = 10
 
 

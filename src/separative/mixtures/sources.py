@@ -104,7 +104,7 @@ class SourcePool:
         """The same sources, with the most similar ones of each by the mean of the vectors of its utterances.
 
         Args:
-            vectors: unit norm vectors [T] by id of the utterance. Sources without any are similar to nobody.
+            vectors: unit norm vectors [T] by id of the utterance. Sources without any are similar to none.
 
         >>> from separative import MixtureConfig, load_corpus
         >>> corpus = load_corpus("speech")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -25,6 +26,8 @@ _ZEROS = "0" * 64
 
 Card = dict[str, Any]
 """What a user of a model must know: architecture, checksum of the weights, recipe, data, metrics."""
+
+Numbers = TypeVar("Numbers")
 
 
 class _Section(BaseModel):
@@ -139,6 +142,32 @@ def read_card(path: Path) -> tuple[Card, EncoderConfig]:
             " (entries are set with separative.model.update_card)"
         )
     return card, check_card(card, path)
+
+
+def card_numbers(card: Card, key: str, kind: type[Numbers], cure: str = "") -> Numbers:
+    """Make a dataclass of numbers from an entry of a card; its defaults where there is no entry.
+
+    Args:
+        cure: end of the error message.
+
+    Raises:
+        ModelError: the entry has other keys, or not only numbers.
+
+    >>> from dataclasses import make_dataclass
+    >>> rule = make_dataclass("Rule", [("low", float, 0.0), ("high", float, 1.0)])
+    >>> card_numbers({"rule": {"high": 2}}, "rule", rule)
+    Rule(low=0.0, high=2.0)
+    >>> card_numbers({"rule": {"middle": 2}}, "rule", rule)
+    Traceback (most recent call last):
+    separative.errors.ModelError: model card: 'rule' must hold the numbers low and high
+    """
+    try:
+        return kind(**{name: float(value) for name, value in card.get(key, {}).items()})
+    except (AttributeError, TypeError, ValueError) as error:
+        *names, last = (field.name for field in fields(kind))  # type: ignore[arg-type]
+        raise ModelError(
+            f"model card: '{key}' must hold the numbers {', '.join(names)} and {last}{cure}"
+        ) from error
 
 
 def write_card(path: Path, card: Card) -> None:

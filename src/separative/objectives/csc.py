@@ -136,21 +136,22 @@ class SeparativeObjective(Objective):
         Args:
             alone: the mixtures have one speaker, and only the speaker head learns.
         """
-        output = self.run(model, mixtures, groups, alone=alone)
-        streams = output.query_BCE.shape[1]
-        return self.compute_losses(
-            model, output, mixtures, sources[:, :streams], identities[:, :streams], groups
-        )
+        output, (sources, identities) = self.run(model, mixtures, groups, alone, sources, identities)
+        return self.compute_losses(model, output, mixtures, sources, identities, groups)
 
     def run(
-        self, model: SeparativeEncoder, mixtures: Tensor, groups: Tensor, *, alone: bool = False
-    ) -> EncoderOutput:
-        """Run the model on a batch, with waveforms if their loss has a weight."""
+        self, model: SeparativeEncoder, mixtures: Tensor, groups: Tensor, alone: bool, *of_sources: Tensor
+    ) -> tuple[EncoderOutput, list[Tensor]]:
+        """Run the model on a batch, with waveforms if their loss has a weight.
+
+        Returns the output, and of the tensors ``of_sources`` [B,C,...] the sources that have a stream in it.
+        """
         w = self.config
         output: EncoderOutput = model(
             mixtures, group_B=groups, own_drop=w.own_drop, separate=w.separation > 0, alone=alone
         )
-        return output
+        streams = output.query_BCE.shape[1]
+        return output, [tensor[:, :streams] for tensor in of_sources]
 
     def compute_losses(
         self,
@@ -186,7 +187,9 @@ class SeparativeObjective(Objective):
 
         # Choose one order of the streams without gradient. All losses below use it.
         with torch.no_grad():
-            cost_BCK = self._waveform_and_activity_costs(output, mix_BN, source_BCN, active_BCS, share_B)
+            cost_BCK = self._waveform_and_activity_costs(
+                output, mix_BN, source_BCN, active_BCS, share_B, separate
+            )
             nats = {
                 name: self._inventory.pairwise_losses(x_BCE, label_BK) for name, x_BCE in embeddings.items()
             }
@@ -242,11 +245,16 @@ class SeparativeObjective(Objective):
         return self.inventory
 
     def _waveform_and_activity_costs(
-        self, output: EncoderOutput, mix_BN: Tensor, source_BCN: Tensor, active_BCS: Tensor, share_B: Tensor
+        self,
+        output: EncoderOutput,
+        mix_BN: Tensor,
+        source_BCN: Tensor,
+        active_BCS: Tensor,
+        share_B: Tensor,
+        separate: bool,
     ) -> Tensor:
-        """Cost of assigning each stream to each source by waveform and activity [B,C,K]."""
+        """Cost of assigning each stream to each source by waveform, if there is one, and activity [B,C,K]."""
         w = self.config
-        separate = w.separation > 0 and output.estimate_BCN.shape[-1] > 0
         cost_BCK = mix_BN.new_zeros(*source_BCN.shape[:2], source_BCN.shape[1])
         if separate:
             decibels_BCK = separation_costs(output.estimate_BCN, source_BCN, mix_BN)

@@ -81,10 +81,10 @@ class TeachObjective(SeparativeObjective):
         if targets is None or not len(self.teacher_RE):
             raise SeparativeError("the objective 'teach' needs the teacher's vectors; train with --vectors")
         w = self.config
-        output = self.run(model, mixtures, groups, alone=alone)
-        streams = output.query_BCE.shape[1]
-        sources, identities = sources[:, :streams], identities[:, :streams]
-        target_BCE = at_least_float32(targets[:, :streams])
+        output, (sources, identities, targets) = self.run(
+            model, mixtures, groups, alone, sources, identities, targets
+        )
+        target_BCE = at_least_float32(targets)
         # A source needs no label: the teacher's vector of its recording is enough.
         known_BC = (target_BCE.square().sum(-1) > 0).long() - 1
         _, taught_BC = activity_and_audible(model, mixtures.float(), sources.float(), known_BC)

@@ -18,6 +18,7 @@ from separative.gallery import Gallery, Identification
 from separative.inference import Diarization
 from separative.inference.formats import FORMATS, TurnTable, write_turns
 from separative.inference.identities import name_speakers, rename_speakers
+from separative.inference.timeline import MAX_PEAKS, MIN_PEAKS, PEAKS_PER_SECOND, wave_peaks
 from separative.inference.transcript import TranscriptSegment, add_speakers
 from separative.inference.transcript_files import describe_segment, read_transcript, write_transcript
 from separative.serve.corrections import Corrections, correct, gain, sources
@@ -28,9 +29,6 @@ from separative.types import Wave
 
 # Candidates for each speaker, and the probability from which on a speaker gets the name of the best one.
 CANDIDATES, SURE = 3, 0.8
-# Resolution of the waveforms in a result: peaks per second, and the least and largest number of peaks.
-PEAKS_PER_SECOND = 20
-MIN_PEAKS, MAX_PEAKS = 1600, 8000
 # Seconds of audio that are decoded at once.
 BLOCK_SECONDS = 20.0
 
@@ -88,22 +86,18 @@ class DiarizedRecording:
         with self._lock:
             if request.revision != self.revision:
                 raise RefusedError(409, "the result was changed in another window; reload the page")
-            if request.action == "undo":
-                if len(self._history) == 1:
-                    raise RefusedError(409, "there is no correction to undo")
-                undone = self._history.pop()
-                try:
-                    self._update()
-                except BaseException:
-                    self._history.append(undone)
-                    raise
+            before = self._history
+            if request.action != "undo":
+                self._history = [*before, _corrected(self.corrections, request)]
+            elif len(before) > 1:
+                self._history = before[:-1]
             else:
-                self._history.append(_corrected(self.corrections, request))
-                try:
-                    self._update()
-                except BaseException:
-                    self._history.pop()
-                    raise
+                raise RefusedError(409, "there is no correction to undo")
+            try:
+                self._update()
+            except BaseException:
+                self._history = before
+                raise
             self.revision += 1
             return self._out()
 
@@ -170,7 +164,7 @@ class DiarizedRecording:
             length = min(step, first + frames - begin)
             # Half a sample more, because times are rounded down to samples.
             wave_N, _ = audio.read(path, start=(begin + 0.5) / header.rate, seconds=length / header.rate)
-            peaks.append(_peaks(wave_N, size))
+            peaks.append(wave_peaks(wave_N, size))
         values = np.concatenate(peaks)
         return PeaksOut(
             start=first / header.rate,
@@ -345,7 +339,7 @@ def sure_name(identity: Identification, taken: Collection[str]) -> str:
     >>> sure_name(ann[0], ()), sure_name(ann[0], ("ann",)), sure_name(ann[1], ())
     ('ann', '', '')
     """
-    probability = next((c.probability for c in identity.candidates if c.name == identity.name), None)
+    probability = identity.probability
     if identity.name is None or identity.name in taken or probability is None:
         return ""
     return identity.name if probability >= SURE else ""
@@ -362,14 +356,8 @@ def waveform_peaks(path: Path) -> list[float]:
     size = max(1, -(-header.frames // count))
     peaks: list[Wave] = []
     for block_N in audio.stream(path, seconds=size * 64 / header.rate):
-        peaks.append(_peaks(block_N, size))
+        peaks.append(wave_peaks(block_N, size))
     return [round(float(peak), 4) for peak in np.concatenate(peaks)]
-
-
-def _peaks(wave_N: Wave, size: int) -> Wave:
-    """Peak magnitude in each interval of ``size`` samples."""
-    peak_P: Wave = np.abs(np.pad(wave_N, (0, -len(wave_N) % size))).reshape(-1, size).max(1)
-    return peak_P
 
 
 def _corrected(corrections: Corrections, request: CorrectIn) -> Corrections:

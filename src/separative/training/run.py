@@ -238,7 +238,7 @@ class TrainingRun:
             if not stopped:
                 self.validate()
                 self.save_model()
-            # At the end of the program the workers would be told to end, and would go on for a while.
+            # At the end of the program the workers would get a signal to end, and work for a while.
             del batches
             if stopped:
                 raise KeyboardInterrupt(f"stopped at step {self.step} and saved; resume the run to continue")
